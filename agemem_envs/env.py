@@ -1,0 +1,538 @@
+"""MemoryEnv: one Gymnasium environment for every benchmark.
+
+It owns the short-term context, the long-term memory, the six tools and the three stages.
+A benchmark is a :class:`~agemem_envs.tasks.base.Task`; nothing here names one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+
+from agemem_envs import prompts, protocol
+from agemem_envs.context import Context
+from agemem_envs.encoders import Encoder, make_encoder
+from agemem_envs.episode import Episode, MessageKind, Step, StopReason, ToolCall
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.judges import Judge, make_judge
+from agemem_envs.memory import LongTermMemory, MemoryStore
+from agemem_envs.qdrant_memory import QdrantStore
+from agemem_envs.rewards import RewardConfig, assess, breakdown, key_items, make_reward
+from agemem_envs.spaces import UnicodeText
+from agemem_envs.stages import Stage, StagePlan, protocol_stages
+from agemem_envs.summarizers import Summarizer, make_summarizer
+from agemem_envs.tasks.base import Outcome, Task, TaskSpec
+from agemem_envs.tokens import TokenCounter, make_token_counter
+from agemem_envs.tools import Effects, Tool, choose_tools, execute, render_hits
+
+MAX_SHOWN_MALFORMED = 1_000
+"""Characters of a malformed output that stay in the context."""
+MAX_RECORDED_ACTION = 4_096
+"""Characters of a malformed output that stay in the record."""
+
+Transition: TypeAlias = tuple[str, float, bool, bool, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class EpisodeState:
+    """Everything that changes within an episode.
+
+    Attributes:
+        spec: The task.
+        seed: As passed to ``reset``.
+        rng: The episode's own generator.
+        context: Short-term memory.
+        memory: Long-term memory.
+        stage: The current stage.
+        message_index: Which message of stage 1 or 2 is being handled.
+        rounds_here: Rounds spent on it, or on stage 3.
+        task_actions: Environment actions carried out in stage 3.
+        steps: The record so far.
+        outcome: The last outcome of the task, if it was acted on.
+        prediction: The last answer of stage 3.
+        stop_reason: Why the episode ended, or None.
+        episode: The complete record, once it ended.
+    """
+
+    spec: TaskSpec
+    seed: int | None
+    rng: np.random.Generator
+    context: Context
+    memory: LongTermMemory
+    stage: Stage
+    message_index: int = 0
+    rounds_here: int = 0
+    task_actions: int = 0
+    steps: list[Step] = field(default_factory=list)
+    outcome: Outcome | None = None
+    prediction: str | None = None
+    stop_reason: StopReason | None = None
+    episode: Episode | None = None
+
+
+class MemoryEnv(gym.Env[str, str]):
+    """An agent's memory, in three stages.
+
+    - Observation: the visible context as text; ``info["messages"]`` is the same as chat
+      messages. It is the whole state that the policy may know, so a Filter or Summary is
+      visible in it.
+    - Action: the model's raw output in the protocol of :mod:`agemem_envs.protocol`. A
+      malformed one is answered by a message and costs a round. Any text is accepted.
+    - Stage 1 tells the knowledge message by message, each with an automatic retrieval; an
+      ``<answer>`` asks for the next message. Stage 2 the same with distractors, after the
+      context was reset. Stage 3 asks the query; ``<answer>`` is the final answer, or in an
+      interactive world one action.
+    - Reward: 0 until the end, then ``R(tau)`` of :mod:`agemem_envs.rewards`; NaN if a judge
+      failed (unscored). Gymnasium's own checks warn of a NaN; that is wanted.
+    - ``terminated``: answered, or the world ended. ``truncated``: rounds or actions ran
+      out, or the context overflowed.
+    - ``info``: ``messages``, ``stage``, ``round``, ``tokens_used``, ``token_budget``,
+      ``tools`` (schemas), ``task_id``, ``data_source``; at the end also ``success``,
+      ``progress``, ``reward_breakdown`` and ``episode``.
+
+    Args:
+        task: A :class:`Task`, or ``"module:Class"``, which is called with ``task_options``.
+        stages: ``"full"``, or ``"task"`` for stage 3 alone.
+        tools: ``"all"``, ``"ltm"``, ``"stm"``, ``"none"``, or tool names.
+        encoder: ``"hashing"``, ``"minilm"`` or an encoder.
+        memory: ``"exact"``, ``"qdrant"``, ``"qdrant:<folder or URL>"``, or a store.
+        judge: ``"lexical"``, ``"MODEL@URL"`` or a judge.
+        summarizer: ``"extractive"``, ``"MODEL@URL"`` or a summarizer.
+        token_counter: ``"approximate"``, ``"tokenizer:<id or path>"`` or a counter.
+        reward: ``"all-returns"``, ``"answer-only"``, a mapping of fields, or a config.
+        max_context_tokens: T_max.
+        top_k: Memories shown by retrieval (the paper: 3 to 5).
+        filter_threshold: theta of Filter_context.
+        rounds_per_message: Rounds that may be spent on a message of stages 1 and 2.
+        max_task_rounds: Rounds of stage 3; by default the benchmark's.
+        max_task_actions: World actions in stage 3; by default the benchmark's.
+        render_mode: ``"ansi"`` or None.
+        task_options: Passed to the task's class: ``split``, ``data``, ...
+
+    Raises:
+        ConfigurationError: An argument has an impossible value.
+        MissingDependencyError: An argument asks for a library that is not installed.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}
+
+    def __init__(
+        self,
+        task: str | Task,
+        *,
+        stages: str = "full",
+        tools: str | Sequence[str] = "all",
+        encoder: str | Encoder = "hashing",
+        memory: str | LongTermMemory = "exact",
+        judge: str | Judge = "lexical",
+        summarizer: str | Summarizer = "extractive",
+        token_counter: str | TokenCounter = "approximate",
+        reward: str | Mapping[str, float] | RewardConfig = "all-returns",
+        max_context_tokens: int = 8192,
+        top_k: int = 3,
+        filter_threshold: float = 0.6,
+        rounds_per_message: int = 3,
+        max_task_rounds: int | None = None,
+        max_task_actions: int | None = None,
+        render_mode: str | None = None,
+        **task_options: Any,
+    ) -> None:
+        _check_limits(max_context_tokens, top_k, filter_threshold, render_mode)
+        self.task = make_task(task, task_options)
+        self.plan = StagePlan(
+            stages=protocol_stages(stages),
+            rounds_per_message=rounds_per_message,
+            task_rounds=_default(max_task_rounds, self.task.default_task_rounds),
+            task_actions=_default(max_task_actions, self.task.default_task_actions),
+        )
+        self.tools: dict[str, Tool] = choose_tools(tools)
+        self.encoder = make_encoder(encoder)
+        self.judge = make_judge(judge)
+        self.summarizer = make_summarizer(summarizer)
+        self.token_counter = make_token_counter(token_counter)
+        self.reward = make_reward(reward)
+        self.max_context_tokens = max_context_tokens
+        self.top_k = top_k
+        self.filter_threshold = filter_threshold
+        self.render_mode = render_mode
+        self.state: EpisodeState | None = None
+        self._memory = make_memory(memory, self.encoder)
+        schemas = [tool.schema for tool in self.tools.values()]
+        self._schemas_json = json.dumps(schemas)
+        talk = len(self.plan.stages) > 1
+        self._system_prompt = prompts.system_prompt(schemas, max_context_tokens, talk)
+        self._stages_name = stages
+        self._max_observation = 16 * max_context_tokens + (1 << 18)
+        self.observation_space = UnicodeText(self._max_observation)
+        self.action_space = UnicodeText(
+            protocol.MAX_ACTION_CHARS, partial(sample_action, tools=tuple(self.tools))
+        )
+
+    # -- Gymnasium ---------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: One seed gives one episode, in any process.
+            options: ``{"task_id": ...}`` chooses the task; else one is drawn.
+
+        Raises:
+            UnknownNameError: The split has no such task.
+            ConfigurationError: An option is not known.
+        """
+        super().reset(seed=seed)
+        self.state = None  # if the task cannot begin, no stale episode is left to step
+        chosen = dict(options or {})
+        task_id = chosen.pop("task_id", None)
+        if chosen:
+            raise ConfigurationError(f"unknown reset option {next(iter(chosen))!r}; known: task_id")
+        # Two draws whether or not a task is chosen, so that the same seed tells it alike.
+        rng = np.random.default_rng(int(self.np_random.integers(2**63)))
+        drawn = self.task.sample_id(self.np_random) if task_id is None else str(task_id)
+        spec = self.task.reset(drawn, rng)
+        self._memory.clear()
+        self.state = EpisodeState(
+            spec=spec,
+            seed=seed,
+            rng=rng,
+            context=Context(self.token_counter),
+            memory=self._memory,
+            stage=self.plan.stages[0],
+        )
+        self.state.context.append(MessageKind.SYSTEM, self._system_prompt)
+        if self._retrieves and self.state.stage is Stage.CONSTRUCTION:
+            self.encoder.encode([fact.text for fact in spec.knowledge])  # one batch, cached
+        self._begin_message(self.state)
+        return self._observe(self.state)
+
+    def step(self, action: str) -> Transition:
+        """Carry out one model output. Takes any value without raising.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No episode is under way.
+        """
+        state = self.state
+        if state is None or state.stop_reason is not None:
+            raise gym.error.ResetNeeded("call reset() before step(): no episode is under way")
+        turn = protocol.parse(action)
+        step = Step(
+            index=len(state.steps),
+            stage=state.stage,
+            visible=tuple(message.id for message in state.context.messages),
+            context_tokens=state.context.tokens,
+            action=action if isinstance(action, str) else repr(action)[:MAX_RECORDED_ACTION],
+        )
+        state.rounds_here += 1
+        if isinstance(turn, protocol.Malformed):
+            step = self._reject(state, step, turn)
+        elif turn.calls:
+            step = self._call(state, step, turn)
+        else:
+            step = self._answer(state, step, turn)
+        state.steps.append(step)
+        self._advance(state, answered=step.answer is not None)
+        if state.stop_reason is None and state.context.tokens > self.max_context_tokens:
+            state.stop_reason = StopReason.CONTEXT_OVERFLOW
+        return self._transition(state)
+
+    def render(self) -> str | None:
+        """The visible context as text, in render mode ``ansi``; else None."""
+        if self.render_mode != "ansi" or self.state is None:
+            return None
+        return self.state.context.render(self._max_observation)
+
+    def close(self) -> None:
+        """Release the task's simulators and the memory. Calling it again has no effect."""
+        self.task.close()
+        self._memory.close()
+
+    # -- what an action does -----------------------------------------------------------
+
+    def _reject(self, state: EpisodeState, step: Step, turn: protocol.Malformed) -> Step:
+        shown = step.action[:MAX_SHOWN_MALFORMED]
+        state.context.append(MessageKind.ASSISTANT, shown, step.index)
+        reply = prompts.MALFORMED.format(reason=turn.reason)
+        state.context.append(MessageKind.FEEDBACK, reply, step.index)
+        return replace(step, action=step.action[:MAX_RECORDED_ACTION], malformed=turn.reason)
+
+    def _call(self, state: EpisodeState, step: Step, turn: protocol.Turn) -> Step:
+        state.context.append(MessageKind.ASSISTANT, step.action, step.index)
+        effects = Effects(
+            memory=state.memory,
+            context=state.context,
+            encoder=self.encoder,
+            summarizer=self.summarizer,
+            filter_threshold=self.filter_threshold,
+            top_k=self.top_k,
+        )
+        results = tuple(execute(call, self.tools, effects) for call in turn.calls)
+        text = "\n".join(f"{result.name[:40]}: {result.text}" for result in results)
+        reply = prompts.TOOL_RESPONSE.format(text=text)
+        state.context.append(MessageKind.TOOL_RESULT, reply, step.index)
+        return replace(step, thought=turn.thought, calls=turn.calls, results=results)
+
+    def _answer(self, state: EpisodeState, step: Step, turn: protocol.Turn) -> Step:
+        answer = turn.answer or ""
+        state.context.append(MessageKind.ASSISTANT, step.action, step.index)
+        observation = None
+        if state.stage is Stage.REASONING:
+            state.prediction = answer
+            state.task_actions += 1
+            state.outcome = self.task.step(answer)
+            observation = state.outcome.observation if self.task.interactive else None
+            if observation is not None:
+                state.context.append(MessageKind.OBSERVATION, observation, step.index)
+        return replace(step, thought=turn.thought, answer=answer, observation=observation)
+
+    # -- what comes next ---------------------------------------------------------------
+
+    def _advance(self, state: EpisodeState, answered: bool) -> None:
+        """Move to the next message or stage, or end the episode."""
+        if state.stage is Stage.REASONING:
+            if state.outcome is not None and state.outcome.done:
+                interactive = self.task.interactive
+                state.stop_reason = StopReason.WORLD_ENDED if interactive else StopReason.ANSWERED
+            elif (
+                state.rounds_here >= self.plan.task_rounds
+                or state.task_actions >= self.plan.task_actions
+            ):
+                state.stop_reason = StopReason.ROUND_LIMIT
+        elif answered or state.rounds_here >= self.plan.rounds_per_message:
+            state.message_index += 1
+            state.rounds_here = 0
+            self._begin_message(state)
+        elif state.stage is Stage.CONSTRUCTION:
+            self._show_memories(state, self._told(state)[state.message_index])
+
+    def _begin_message(self, state: EpisodeState) -> None:
+        """Let the next message arrive, in the next stage if this one has no more."""
+        while state.stage is not Stage.REASONING and state.message_index >= len(self._told(state)):
+            stages = self.plan.stages
+            state.stage = stages[stages.index(state.stage) + 1]
+            state.message_index = 0
+            if state.stage.starts_with_fresh_context:
+                state.context.reset()
+        round_ = len(state.steps)
+        if state.stage is Stage.REASONING:
+            template = prompts.GOAL if self.task.interactive else prompts.QUESTION
+            text = template.format(query=state.spec.query)
+            state.context.append(MessageKind.QUERY, text, round_)
+            return
+        told = self._told(state)[state.message_index]
+        if state.stage is Stage.CONSTRUCTION:
+            self._show_memories(state, told)
+        form = prompts.INCOMING[int(state.rng.integers(len(prompts.INCOMING)))]
+        state.context.append(MessageKind.INCOMING, form.format(text=told), round_)
+
+    def _told(self, state: EpisodeState) -> tuple[str, ...]:
+        """The messages of the current stage (1 or 2)."""
+        if state.stage is Stage.CONSTRUCTION:
+            return tuple(fact.text for fact in state.spec.knowledge)
+        return state.spec.distractors
+
+    def _show_memories(self, state: EpisodeState, told: str) -> None:
+        """Stage 1's automatic retrieval, before every model call; shown when it is news."""
+        if not self._retrieves:
+            return
+        hits = state.memory.search(told, self.top_k)
+        text = f"{prompts.MEMORIES}\n{render_hits(hits)}" if hits else ""
+        shown = [m for m in state.context.messages if m.kind is MessageKind.MEMORIES]
+        if [message.content for message in shown] == ([text] if text else []):
+            return
+        state.context.remove(lambda message: message.kind is MessageKind.MEMORIES)
+        if text:
+            state.context.append(MessageKind.MEMORIES, text, len(state.steps))
+
+    @property
+    def _retrieves(self) -> bool:
+        return any(tool.target == "ltm" for tool in self.tools.values())
+
+    # -- what is returned --------------------------------------------------------------
+
+    def _observe(self, state: EpisodeState) -> tuple[str, dict[str, Any]]:
+        info: dict[str, Any] = {
+            "messages": state.context.chat(),
+            "stage": int(state.stage),
+            "round": len(state.steps),
+            "tokens_used": state.context.tokens,
+            "token_budget": self.max_context_tokens,
+            "tools": json.loads(self._schemas_json),  # the caller's own copy
+            "task_id": state.spec.id,
+            "data_source": str(state.spec.source),
+        }
+        return state.context.render(self._max_observation), info
+
+    def _transition(self, state: EpisodeState) -> Transition:
+        reason, reward = state.stop_reason, 0.0
+        if reason is not None:
+            episode = state.episode = self._finish(state)
+            total = episode.reward.total if episode.reward else None
+            reward = math.nan if total is None else total
+        observation, info = self._observe(state)
+        if state.episode is not None:
+            info["success"] = state.episode.success
+            info["progress"] = state.episode.progress
+            info["reward_breakdown"] = state.episode.reward
+            info["episode"] = state.episode
+        terminated = reason in (StopReason.ANSWERED, StopReason.WORLD_ENDED)
+        return observation, reward, terminated, reason is not None and not terminated, info
+
+    def _finish(self, state: EpisodeState) -> Episode:
+        """The complete, scored record."""
+        record = self.record()
+        outcome = state.outcome
+        record = replace(
+            record,
+            success=bool(outcome and outcome.success),
+            progress=outcome.progress if outcome else 0.0,
+        )
+        score = (outcome.score if outcome else 0.0) if self.task.interactive else None
+        assessment = assess(record, self.judge, score)
+        answered = state.prediction is not None
+        metrics = {
+            **self.task.metrics(record),
+            "judge": assessment.task.score if answered else 0.0,
+            "memory_quality": assessment.memory_quality.score,
+        }
+        return replace(
+            record,
+            metrics=metrics,
+            reward=breakdown(record, assessment, self.reward, answered),
+            errors=assessment.errors,
+        )
+
+    def record(self) -> Episode:
+        """The record of the episode as far as it went, not scored.
+
+        For whoever must end an episode from outside, say because a model server failed.
+
+        Raises:
+            gymnasium.error.ResetNeeded: There was no episode yet.
+        """
+        state = self.state
+        if state is None:
+            raise gym.error.ResetNeeded("there is no episode to record: call reset() first")
+        spec = state.spec
+        return Episode(
+            env_id=self.spec.id if self.spec else self.task.name,
+            task_id=spec.id,
+            seed=state.seed,
+            source=spec.source,
+            category=spec.category,
+            difficulty=spec.difficulty,
+            query=spec.query,
+            reference=spec.reference,
+            gold_facts=spec.gold_facts,
+            key_items=key_items(spec.query),
+            settings=self.settings(),
+            messages=tuple(state.context.history),
+            steps=tuple(state.steps),
+            memories=tuple(state.memory),
+            stop_reason=state.stop_reason,
+            prediction=state.prediction,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What an episode's result depends on beside the agent, as plain data."""
+        return {
+            "stages": self._stages_name,
+            "tools": list(self.tools),
+            "encoder": self.encoder.name,
+            "memory": self._memory.name,
+            "judge": self.judge.name,
+            "summarizer": self.summarizer.name,
+            "token_counter": self.token_counter.name,
+            "max_context_tokens": self.max_context_tokens,
+            "top_k": self.top_k,
+            "filter_threshold": self.filter_threshold,
+            "rounds_per_message": self.plan.rounds_per_message,
+            "max_task_rounds": self.plan.task_rounds,
+            "max_task_actions": self.plan.task_actions,
+        }
+
+
+def make_task(spec: str | Task, options: Mapping[str, Any]) -> Task:
+    """A task from ``"module:Class"`` and its options, or the given object itself.
+
+    Raises:
+        ConfigurationError: The class does not take an option, or an object was given
+            together with options.
+    """
+    if isinstance(spec, Task):
+        if options:
+            raise ConfigurationError(f"unknown arguments: {', '.join(options)}")
+        return spec
+    module, _, name = spec.partition(":")
+    try:
+        task: Task = getattr(importlib.import_module(module), name)(**options)
+    except TypeError as error:
+        raise ConfigurationError(f"{name}: {error}") from error
+    return task
+
+
+def make_memory(spec: str | LongTermMemory, encoder: Encoder) -> LongTermMemory:
+    """A memory from its name, or the given object itself.
+
+    Raises:
+        ConfigurationError: The name is not known.
+        MissingDependencyError: Qdrant is asked for and not installed.
+    """
+    if not isinstance(spec, str):
+        return spec
+    kind, _, location = spec.partition(":")
+    if kind == "exact" and not location:
+        return MemoryStore(encoder)
+    if kind == "qdrant":
+        return QdrantStore(encoder, location or ":memory:")
+    raise ConfigurationError(
+        f"unknown memory {spec!r}; known: exact, qdrant, qdrant:<folder>, qdrant:<URL>"
+    )
+
+
+_SAMPLE_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "Add_memory": {"content": "The old river is near the town."},
+    "Update_memory": {"memory_id": "m1", "content": "The old river is near the red town."},
+    "Delete_memory": {"memory_id": "m1", "confirmation": True},
+    "Retrieve_memory": {"query": "Which river is near the town?"},
+    "Summary_context": {"span": "all"},
+    "Filter_context": {"criteria": "the song of the green river"},
+}
+
+
+def sample_action(generator: np.random.Generator, tools: Sequence[str]) -> str:
+    """A random well-formed action: a call of one of ``tools``, or an answer."""
+    choice = int(generator.integers(len(tools) + 1))
+    if choice == len(tools):
+        return protocol.render(protocol.Turn("I answer.", answer="the old river"))
+    name = tools[choice]
+    return protocol.render(
+        protocol.Turn("I use a tool.", calls=(ToolCall(name, dict(_SAMPLE_ARGUMENTS[name])),))
+    )
+
+
+def _default(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _check_limits(
+    max_context_tokens: int, top_k: int, filter_threshold: float, render_mode: str | None
+) -> None:
+    if max_context_tokens < 1:
+        raise ConfigurationError(f"max_context_tokens must be positive, got {max_context_tokens}")
+    if top_k < 1:
+        raise ConfigurationError(f"top_k must be positive, got {top_k}")
+    if not -1.0 <= filter_threshold <= 1.0:
+        raise ConfigurationError(f"filter_threshold must be in [-1, 1], got {filter_threshold}")
+    if render_mode not in (None, "ansi"):
+        raise ConfigurationError(f"render_mode must be 'ansi' or None, got {render_mode!r}")

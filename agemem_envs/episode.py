@@ -1,0 +1,335 @@
+"""Records of one episode: frozen, complete, and JSON both ways.
+
+An :class:`Episode` holds every message that ever stood in the context, once, and for
+each step the ids of the messages that were visible. What the model saw at any step can
+therefore be rebuilt exactly, however much was filtered or summarised afterwards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any, Literal, TypeVar
+
+from agemem_envs.stages import Stage
+
+Role = Literal["system", "user", "assistant"]
+
+
+class MessageKind(StrEnum):
+    """What a message is to the environment; its chat role follows from it."""
+
+    SYSTEM = "system"
+    INCOMING = "incoming"
+    """A message of stage 1 or 2: casual talk that carries information."""
+    QUERY = "query"
+    """The question or the goal, in stage 3."""
+    MEMORIES = "memories"
+    """The automatic retrieval of stage 1."""
+    OBSERVATION = "observation"
+    """What an interactive world answered to an action."""
+    TOOL_RESULT = "tool_result"
+    SUMMARY = "summary"
+    FEEDBACK = "feedback"
+    """The environment's reply to a malformed action."""
+    ASSISTANT = "assistant"
+
+    @property
+    def role(self) -> Role:
+        """The chat role under which a model sees this kind of message."""
+        if self is MessageKind.SYSTEM:
+            return "system"
+        return "assistant" if self is MessageKind.ASSISTANT else "user"
+
+
+class StopReason(StrEnum):
+    """Why an episode ended. The last two are failures of the surroundings, not of the model."""
+
+    ANSWERED = "answered"
+    WORLD_ENDED = "world_ended"
+    ROUND_LIMIT = "round_limit"
+    CONTEXT_OVERFLOW = "context_overflow"
+    ENDPOINT_ERROR = "endpoint_error"
+    ENVIRONMENT_ERROR = "environment_error"
+
+    @property
+    def scored(self) -> bool:
+        """Whether the outcome says anything about the agent."""
+        return self not in (StopReason.ENDPOINT_ERROR, StopReason.ENVIRONMENT_ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the context.
+
+    Attributes:
+        id: Its number within the episode, from 0; also its index in ``Episode.messages``.
+        kind: What it is to the environment.
+        content: The text.
+        tokens: Its cost in the context, by the episode's token counter.
+        round: The step during which it was written, from 0; -1 before the first.
+    """
+
+    id: int
+    kind: MessageKind
+    content: str
+    tokens: int
+    round: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One tool call as the model wrote it."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool call did.
+
+    Attributes:
+        name: The tool.
+        ok: False if the call was refused; ``text`` then says why.
+        text: What the model is shown.
+        data: The effect as data, for rewards and viewers; see each tool's docstring.
+    """
+
+    name: str
+    ok: bool
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One model call and its effect.
+
+    Attributes:
+        index: From 0.
+        stage: The stage in which the call was made.
+        visible: Ids of the messages in the context at the time of the call, in order.
+        context_tokens: Their tokens: the T_used of this call.
+        action: The model's raw text (clipped if it was over the length limit).
+        thought: The text within ``<think>``; empty if malformed.
+        calls: The tool calls; empty for an answer.
+        results: One result a call.
+        answer: The text within ``<answer>``, or None.
+        malformed: Why the action could not be parsed, or None.
+        observation: What an interactive world replied, or None.
+        prompt_tokens: Prompt tokens as the backbone counted them, if it did.
+        completion_tokens: Completion tokens as the backbone counted them, if it did.
+        seconds: Wall time of the model call, if it was measured.
+    """
+
+    index: int
+    stage: Stage
+    visible: tuple[int, ...]
+    context_tokens: int
+    action: str
+    thought: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    results: tuple[ToolResult, ...] = ()
+    answer: str | None = None
+    malformed: str | None = None
+    observation: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryItem:
+    """One long-term memory.
+
+    Attributes:
+        id: Stable for the item's life, never reused ("m1", "m2", ...).
+        content: The text that is embedded and shown.
+        metadata: Free key-value pairs of the writer.
+        memory_type: Free label of the writer ("fact", "rule", ...), or None.
+        created_at: The store's clock when it was added (in an episode: the step index).
+        updated_at: The clock of the last update, or None.
+    """
+
+    id: str
+    content: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    memory_type: str | None = None
+    created_at: float = 0.0
+    updated_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """Where the task of an episode came from; rows of different sources never mix.
+
+    Attributes:
+        name: The data set, e.g. ``hotpotqa``.
+        kind: ``embedded``, ``file`` or ``hub``.
+        split: ``train``, ``validation`` or ``test``.
+        version: A content hash, a hub revision or a generator version.
+        location: The file's name or the hub id; no path of this machine.
+    """
+
+    name: str
+    kind: Literal["embedded", "file", "hub"]
+    split: str
+    version: str
+    location: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.split} ({self.kind}: {self.location}@{self.version})"
+
+
+@dataclass(frozen=True, slots=True)
+class RewardBreakdown:
+    """Every component of ``R(tau)``; None where a judge failed (unscored, never zero).
+
+    Ranges: ``task`` is in [0, 1], or the no-answer penalty (-1 by default); the other
+    components are in [0, 1]; ``penalty`` is at most 0. Source: AgeMem, section on rewards.
+    """
+
+    total: float | None
+    task: float | None
+    context: float
+    compression: float
+    preventive: float
+    preservation: float
+    memory: float | None
+    storage: float | None
+    maintenance: float
+    relevance: float | None
+    penalty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One whole episode, from which every reward and metric is computed.
+
+    Attributes:
+        env_id: The Gymnasium id, or the task's name if the env was made by hand.
+        task_id: The benchmark's own id of the task.
+        seed: The seed passed to ``reset``, or None.
+        source: Where the task came from.
+        category: The benchmark's task type, e.g. ``bridge``.
+        difficulty: The benchmark's own level, e.g. ``hard``; empty if it has none.
+        query: The question or goal of stage 3.
+        reference: The expected answer; empty in interactive worlds.
+        gold_facts: The facts that answer the query.
+        key_items: Names, numbers and times of the query (K_q).
+        settings: Budgets and the names of encoder, judge, summarizer and counter.
+        messages: Every message that was ever in the context, by id.
+        steps: One entry a model call.
+        memories: The long-term memory at the end.
+        stop_reason: Why it ended; None while it is under way.
+        prediction: The final answer, or None.
+        success: The benchmark's own success; None if the episode was not scored.
+        progress: The benchmark's own progress in [0, 1]; None if not scored.
+        metrics: Further scores, each in [0, 1]; a missing judge score is None.
+        reward: The reward breakdown; None if the episode was not scored.
+        errors: What failed around the model: judge, endpoint, environment.
+    """
+
+    env_id: str
+    task_id: str
+    seed: int | None
+    source: DataSource
+    category: str
+    difficulty: str
+    query: str
+    reference: str
+    gold_facts: tuple[str, ...]
+    key_items: tuple[str, ...]
+    settings: dict[str, Any]
+    messages: tuple[Message, ...] = ()
+    steps: tuple[Step, ...] = ()
+    memories: tuple[MemoryItem, ...] = ()
+    stop_reason: StopReason | None = None
+    prediction: str | None = None
+    success: bool | None = None
+    progress: float | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    reward: RewardBreakdown | None = None
+    errors: tuple[str, ...] = ()
+
+    def results(self, *names: str, stage: Stage | None = None) -> Iterator[tuple[Step, ToolResult]]:
+        """Successful tool results by these names, in order, with their steps."""
+        for step in self.steps:
+            if stage is None or step.stage is stage:
+                for result in step.results:
+                    if result.ok and result.name in names:
+                        yield step, result
+
+    def visible_text(self, step: Step, *, without: frozenset[MessageKind] = frozenset()) -> str:
+        """The text that the model saw at ``step``, leaving out some kinds of message."""
+        shown = (self.messages[i] for i in step.visible)
+        return "\n".join(message.content for message in shown if message.kind not in without)
+
+    def to_json(self) -> str:
+        """One line of JSON; pure ASCII, so any Unicode (lone surrogates too) survives a file."""
+        return json.dumps(encode(self), ensure_ascii=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Episode:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: The line is not JSON or lacks a field of the record.
+        """
+        return decode(cls, json.loads(line))
+
+
+T = TypeVar("T")
+_FIELDS: dict[type, dict[str, Any]] = {}
+
+
+def encode(value: Any) -> Any:
+    """Turn nested records into what ``json.dumps`` takes."""
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(kind: type[T], value: Any) -> T:
+    """Rebuild a record of type ``kind`` from what :func:`encode` made of it.
+
+    Raises:
+        ValueError: A field is missing or has the wrong shape.
+    """
+    try:
+        result: T = _decode(kind, value)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a {kind.__name__} record: {error!r}") from error
+    return result
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        inner = [a for a in typing.get_args(kind) if a is not type(None)]
+        return _decode(inner[0], value) if len(inner) == 1 else value
+    if origin is tuple:
+        item = typing.get_args(kind)[0]
+        return tuple(_decode(item, element) for element in value)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
+    if dataclasses.is_dataclass(kind):
+        hints = _FIELDS.setdefault(
+            typing.cast(type, kind), typing.get_type_hints(typing.cast(type, kind))
+        )
+        return typing.cast(Any, kind)(**{k: _decode(hints[k], v) for k, v in value.items()})
+    return value

@@ -1,0 +1,30 @@
+"""The environment ids, as data. Heavy imports happen in ``gym.make`` only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+ENTRY_POINT = "agemem_envs.env:MemoryEnv"
+ENVS: dict[str, dict[str, Any]] = {
+    "AgeMem-HotpotQA-v0": {
+        "task": "agemem_envs.tasks.hotpotqa:HotpotQATask",
+        "encoder": "minilm",
+    },
+    "AgeMem-SyntheticQA-v0": {
+        "task": "agemem_envs.tasks.synthetic_qa:SyntheticQATask",
+        "encoder": "hashing",
+    },
+}
+"""Each id's default arguments of :class:`~agemem_envs.env.MemoryEnv`."""
+
+BENCHMARKS: tuple[str, ...] = ("AgeMem-HotpotQA-v0",)
+"""The paper's benchmarks, in the order of its main table."""
+
+
+def register_envs() -> None:
+    """Register every id with Gymnasium. Calling it again has no effect."""
+    for env_id, kwargs in ENVS.items():
+        if env_id not in gym.registry:
+            gym.register(env_id, entry_point=ENTRY_POINT, kwargs=dict(kwargs))

@@ -1,0 +1,72 @@
+"""The three stages of a trajectory, and the plan that says which of them are run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+
+
+class Stage(IntEnum):
+    """A stage of the trajectory (AgeMem, "three-stage progressive strategy")."""
+
+    CONSTRUCTION = 1
+    """Knowledge arrives message by message; the query is not known yet."""
+    DISTRACTION = 2
+    """The context was reset, the memory kept; useless messages arrive."""
+    REASONING = 3
+    """The query arrives, on top of what stage 2 left in the context."""
+
+    @property
+    def starts_with_fresh_context(self) -> bool:
+        """Whether the context is reset to the system prompt when this stage begins."""
+        return self is not Stage.REASONING
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """Which stages are run, and how many rounds each may take. One round is one model call.
+
+    Attributes:
+        stages: In order, ending with ``Stage.REASONING``.
+        rounds_per_message: Rounds that an agent may spend on one message of stages 1 and
+            2; after the last of them the next message arrives, answered or not.
+        task_rounds: Rounds of stage 3; the episode is truncated after the last.
+        task_actions: Of these, at most this many environment actions.
+    """
+
+    stages: tuple[Stage, ...]
+    rounds_per_message: int
+    task_rounds: int
+    task_actions: int
+
+    def __post_init__(self) -> None:
+        for name in ("rounds_per_message", "task_rounds", "task_actions"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigurationError(f"{name} must be a positive integer, got {value!r}")
+
+    def max_rounds(self, knowledge: int, distractors: int) -> int:
+        """N_max: the most rounds that an episode with so many messages can take."""
+        counts = {Stage.CONSTRUCTION: knowledge, Stage.DISTRACTION: distractors}
+        talk = sum(counts.get(stage, 0) for stage in self.stages)
+        return talk * self.rounds_per_message + self.task_rounds
+
+
+PROTOCOLS: dict[str, tuple[Stage, ...]] = {
+    "full": (Stage.CONSTRUCTION, Stage.DISTRACTION, Stage.REASONING),
+    "task": (Stage.REASONING,),
+}
+"""Names for the ``stages`` argument. ``task`` is how AgentBoard runs its benchmarks."""
+
+
+def protocol_stages(name: str) -> tuple[Stage, ...]:
+    """The stages of a named protocol.
+
+    Raises:
+        UnknownNameError: No protocol has this name.
+    """
+    if name not in PROTOCOLS:
+        raise UnknownNameError("stages", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -1,0 +1,67 @@
+"""AgeMem-SyntheticQA: the embedded multi-hop benchmark."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agemem_envs.episode import DataSource
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.tasks.qa import QARecord, QATask
+from agemem_envs.tasks.synthetic_worlds import VERSION, make_record
+
+SPLITS = ("train", "validation", "test")
+IDS_PER_SEED = 1_000_000
+
+
+class SyntheticQATask(QATask):
+    """Multi-hop questions about fictional worlds, generated without limit.
+
+    - Task: bridge and comparison questions of 2 to 4 hops over people, places, works and
+      organisations with invented names: nothing can be answered without the given text,
+      no answer occurs in its question or in a paragraph that is not gold.
+    - Observation, actions, success, progress: as :class:`~agemem_envs.tasks.qa.QATask`.
+    - Splits: train, validation and test, disjoint, unlimited. Ids are
+      ``synthetic-<split>-<number>``; each number is a world of its own.
+    - Difficulty: easy, medium, hard for 2, 3, 4 gold paragraphs.
+    - Data source: this package (``synthetic_worlds``), version in every record. MIT.
+    - Departure from HotpotQA: two to four gold paragraphs instead of two; no yes/no.
+
+    Args:
+        split: ``train``, ``validation`` or ``test``.
+        noise: Paragraphs of stage 1 that are not needed.
+        distractors: Most paragraphs of stage 2.
+    """
+
+    name = "syntheticqa"
+
+    def __init__(self, split: str = "validation", noise: int = 3, distractors: int = 5) -> None:
+        super().__init__(noise, distractors)
+        if split not in SPLITS:
+            raise UnknownNameError("split", split, SPLITS)
+        self._split = split
+
+    @property
+    def source(self) -> DataSource:
+        """The generator and its version."""
+        return DataSource(self.name, "embedded", self._split, VERSION, "synthetic_worlds")
+
+    def task_ids(self, count: int | None, seed: int) -> list[str]:
+        """Ids number ``seed * 1e6`` onwards."""
+        if count is None or count > IDS_PER_SEED:
+            raise ConfigurationError(
+                f"{self.name} has no end: ask for a number of tasks up to {IDS_PER_SEED}"
+            )
+        start = seed * IDS_PER_SEED
+        return [f"synthetic-{self._split}-{start + index}" for index in range(count)]
+
+    def sample_id(self, generator: np.random.Generator) -> str:
+        """Any id of the split."""
+        return f"synthetic-{self._split}-{generator.integers(IDS_PER_SEED**2)}"
+
+    def record(self, task_id: str) -> QARecord:
+        """Generate the record with this id."""
+        prefix, _, number = task_id.rpartition("-")
+        valid = number.isascii() and number.isdigit() and len(number) < 19
+        if prefix != f"synthetic-{self._split}" or not valid:
+            raise UnknownNameError("task id", task_id, [f"synthetic-{self._split}-<number>"])
+        return make_record(task_id, f"{self._split}/{int(number)}")

@@ -1,0 +1,68 @@
+"""Token counters: what a text costs in the context. The one in use is recorded by name."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from agemem_envs.errors import UnknownNameError, require
+
+MESSAGE_OVERHEAD = 4
+"""Tokens that a chat template spends on a message's role and delimiters (ChatML: 4 to 5)."""
+
+
+class TokenCounter(Protocol):
+    """Counts the tokens of a text."""
+
+    name: str
+
+    def count(self, text: str) -> int:
+        """Number of tokens of ``text``, at least 0."""
+
+
+class ApproximateCounter:
+    """One token per four UTF-8 bytes, rounded up: for when no tokenizer is at hand.
+
+    The usual rule of thumb for byte-pair encodings of English, on the safe side for
+    other scripts. ``tests/test_tokens.py`` compares it with a real tokenizer.
+    """
+
+    name = "approximate-utf8-bytes/4"
+
+    def count(self, text: str) -> int:
+        """Number of tokens of ``text``, approximately."""
+        length = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        return -(-length // 4)
+
+
+class TokenizerCounter:
+    """Counts with a Hugging Face tokenizer (without special tokens)."""
+
+    def __init__(self, tokenizer: Any, name: str) -> None:
+        self.name = f"tokenizer:{name}"
+        self._tokenizer = tokenizer
+
+    def count(self, text: str) -> int:
+        """Number of tokens of ``text``; lone surrogates count as replacement characters."""
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return len(self._tokenizer.encode(clean, add_special_tokens=False))
+
+
+def make_token_counter(spec: str | TokenCounter) -> TokenCounter:
+    """A counter from its name, or the given object itself.
+
+    Args:
+        spec: ``"approximate"``, ``"tokenizer:<hub id or path>"``, or a counter.
+
+    Raises:
+        UnknownNameError: The name is neither.
+        MissingDependencyError: A tokenizer is asked for and transformers is not installed.
+    """
+    if not isinstance(spec, str):
+        return spec
+    if spec in ("approximate", ApproximateCounter.name):
+        return ApproximateCounter()
+    kind, _, path = spec.partition(":")
+    if kind == "tokenizer" and path:
+        transformers = require("transformers", extra="transformers")
+        return TokenizerCounter(transformers.AutoTokenizer.from_pretrained(path), path)
+    raise UnknownNameError("token counter", spec, ["approximate", "tokenizer:<hub id or path>"])

@@ -1,0 +1,319 @@
+"""The six memory tools: what the model calls, with schemas made from one table of parameters.
+
+Each tool is a function of an :class:`Effects` (what it may touch) and validated keyword
+arguments. It returns the text that the model is shown and the effect as data. A
+:class:`~agemem_envs.errors.ToolError` becomes a refused result, never an exception.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agemem_envs.context import Context
+from agemem_envs.encoders import Encoder
+from agemem_envs.episode import MemoryItem, ToolCall, ToolResult
+from agemem_envs.errors import ToolError, UnknownNameError
+from agemem_envs.memory import Hit, LongTermMemory, MemoryNotFoundError
+from agemem_envs.summarizers import Summarizer
+
+MAX_CONTENT_CHARS = 8_192
+MAX_METADATA_CHARS = 2_048
+MAX_ITEMS = 1_024
+MAX_TOP_K = 10
+MAX_RESULT_CHARS = 32_768
+
+JsonType = Literal["string", "integer", "boolean", "object"]
+Outcome = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What tools may read and change."""
+
+    memory: LongTermMemory
+    context: Context
+    encoder: Encoder
+    summarizer: Summarizer
+    filter_threshold: float
+    top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a tool; ``aliases`` are other spellings that are understood."""
+
+    name: str
+    type: JsonType
+    description: str
+    required: bool = True
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool: its name and schema for the model, and the function behind it."""
+
+    name: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    function: Callable[..., Outcome]
+    target: Literal["ltm", "stm"]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Name, description and a JSON schema of the arguments."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    p.name: {"type": p.type, "description": p.description} for p in self.parameters
+                },
+                "required": [p.name for p in self.parameters if p.required],
+            },
+        }
+
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments under their own names and types.
+
+        Raises:
+            ToolError: One is missing, unknown or of the wrong type.
+        """
+        given = dict(arguments)
+        values = {}
+        for parameter in self.parameters:
+            names = [n for n in (parameter.name, *parameter.aliases) if n in given]
+            found = [given.pop(name) for name in names]
+            if found and found[0] is not None:
+                values[parameter.name] = _coerce(parameter, found[0])
+            elif parameter.required:
+                raise ToolError(f"missing argument {parameter.name!r} ({parameter.type})")
+        if given:
+            unknown = str(next(iter(given)))[:40]
+            known = ", ".join(p.name for p in self.parameters)
+            raise ToolError(f"unknown argument {unknown!r}; the arguments are: {known}")
+        return values
+
+
+def _coerce(parameter: Parameter, value: Any) -> Any:
+    """The value as the parameter's type; integers may come as strings and floats."""
+    kind = parameter.type
+    if kind == "string" and isinstance(value, (str, int)) and not isinstance(value, bool):
+        return _limited(parameter.name, str(value), MAX_CONTENT_CHARS)
+    if kind == "boolean" and isinstance(value, bool):
+        return value
+    if kind == "object" and isinstance(value, dict):
+        _limited(parameter.name, json.dumps(value), MAX_METADATA_CHARS)
+        return value
+    if kind == "integer" and not isinstance(value, bool):
+        if isinstance(value, int):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+            return int(_limited(parameter.name, value.strip(), 18))
+    raise ToolError(f"argument {parameter.name!r} must be of type {kind}")
+
+
+def _limited(name: str, text: str, limit: int) -> str:
+    if len(text) > limit:
+        raise ToolError(f"argument {name!r} has {len(text)} characters, the limit is {limit}")
+    return text
+
+
+def add_memory(
+    on: Effects,
+    content: str,
+    metadata: dict[str, Any] | None = None,
+    memory_type: str | None = None,
+) -> Outcome:
+    """Store ``content``. Data: ``memory_id``, ``content``."""
+    if not content.strip():
+        raise ToolError("content is empty")
+    if len(on.memory) >= MAX_ITEMS:
+        raise ToolError(f"the memory is full ({MAX_ITEMS} items); delete some first")
+    item = on.memory.add(content, metadata, memory_type)
+    return f"stored as {item.id}", {"memory_id": item.id, "content": content}
+
+
+def update_memory(
+    on: Effects, memory_id: str, content: str, metadata: dict[str, Any] | None = None
+) -> Outcome:
+    """Replace an item's content. Data: ``memory_id``, ``content``, ``before``."""
+    if not content.strip():
+        raise ToolError("content is empty; use Delete_memory to remove an item")
+    before = _existing(on.memory, memory_id)
+    item = on.memory.update(before.id, content, metadata)
+    data = {"memory_id": item.id, "content": content, "before": before.content}
+    return f"updated {item.id}", data
+
+
+def delete_memory(on: Effects, memory_id: str, confirmation: bool) -> Outcome:
+    """Remove an item. Data: ``memory_id``, ``before``."""
+    if not confirmation:
+        raise ToolError("not deleted: confirmation must be true")
+    item = on.memory.delete(_existing(on.memory, memory_id).id)
+    return f"deleted {item.id}", {"memory_id": item.id, "before": item.content}
+
+
+def retrieve_memory(
+    on: Effects,
+    query: str,
+    top_k: int | None = None,
+    metadata_filter: dict[str, Any] | None = None,
+) -> Outcome:
+    """Show the items most similar to ``query``. Data: ``query``, ``items`` (id, content, score)."""
+    wanted = on.top_k if top_k is None else top_k
+    if not 1 <= wanted <= MAX_TOP_K:
+        raise ToolError(f"top_k must be between 1 and {MAX_TOP_K}, got {str(wanted)[:20]}")
+    hits = on.memory.search(query, wanted, metadata_filter)
+    items = [{"memory_id": h.item.id, "content": h.item.content, "score": h.score} for h in hits]
+    return render_hits(hits) or "no memories found", {"query": query, "items": items}
+
+
+def summary_context(on: Effects, span: str) -> Outcome:
+    """Replace messages by a summary. Data: ``removed`` (message ids), ``tokens_saved``."""
+    word = span.strip().lower()
+    rounds: int | None = None
+    if word not in ("all", "full"):
+        if not (word.isascii() and word.isdigit() and len(word) < 10 and int(word) > 0):
+            raise ToolError(f'span must be "all" or a positive number, got {span[:20]!r}')
+        rounds = int(word)
+    before = on.context.tokens
+    removed = on.context.summarize(rounds, on.summarizer)
+    saved = before - on.context.tokens
+    data = {"removed": [message.id for message in removed], "tokens_saved": saved}
+    if not removed:
+        return "there was nothing to summarise", data
+    return f"{len(removed)} messages replaced by a summary ({saved} tokens saved)", data
+
+
+def filter_context(on: Effects, criteria: str) -> Outcome:
+    """Remove messages similar to ``criteria``. Data: ``removed``, ``tokens_saved``."""
+    if not criteria.strip():
+        raise ToolError("criteria is empty")
+    before = on.context.tokens
+    removed = on.context.filter(criteria, on.encoder, on.filter_threshold)
+    saved = before - on.context.tokens
+    data = {"removed": [message.id for message in removed], "tokens_saved": saved}
+    return f"{len(removed)} messages removed ({saved} tokens saved)", data
+
+
+def render_hits(hits: Sequence[Hit]) -> str:
+    """Search results as the model sees them: the contents verbatim, one a line."""
+    return "\n".join(f"[{hit.item.id}] ({hit.score:.2f}) {hit.item.content}" for hit in hits)
+
+
+def _existing(memory: LongTermMemory, memory_id: str) -> MemoryItem:
+    try:
+        return memory.get(memory_id.strip())
+    except MemoryNotFoundError as error:
+        raise ToolError(str(error)) from error
+
+
+_ID = Parameter("memory_id", "string", "Id of the memory, as in [m1].")
+_METADATA = Parameter("metadata", "object", "Key-value pairs to keep with it.", required=False)
+
+TOOLS: dict[str, Tool] = {
+    tool.name: tool
+    for tool in (
+        Tool(
+            "Add_memory",
+            "Store something in long-term memory.",
+            (
+                Parameter("content", "string", "What to remember, as one complete statement."),
+                _METADATA,
+                Parameter("memory_type", "string", "A label, such as fact.", required=False),
+            ),
+            add_memory,
+            "ltm",
+        ),
+        Tool(
+            "Update_memory",
+            "Replace the content of a long-term memory.",
+            (_ID, Parameter("content", "string", "The new content."), _METADATA),
+            update_memory,
+            "ltm",
+        ),
+        Tool(
+            "Delete_memory",
+            "Remove a long-term memory for good.",
+            (
+                _ID,
+                Parameter("confirmation", "boolean", "Must be true.", aliases=("confirmed",)),
+            ),
+            delete_memory,
+            "ltm",
+        ),
+        Tool(
+            "Retrieve_memory",
+            "Bring the most similar long-term memories into the context.",
+            (
+                Parameter("query", "string", "What to look for."),
+                Parameter("top_k", "integer", "How many, 3 by default.", required=False),
+                Parameter("metadata_filter", "object", "Only with these values.", required=False),
+            ),
+            retrieve_memory,
+            "ltm",
+        ),
+        Tool(
+            "Summary_context",
+            "Replace messages of the context by a summary.",
+            (Parameter("span", "string", '"all", or a number: the last so many rounds.'),),
+            summary_context,
+            "stm",
+        ),
+        Tool(
+            "Filter_context",
+            "Remove messages about something from the context.",
+            (Parameter("criteria", "string", "What the messages to remove are about."),),
+            filter_context,
+            "stm",
+        ),
+    )
+}
+"""All tools by name, in the paper's order."""
+
+TOOL_SETS: dict[str, tuple[str, ...]] = {
+    "all": tuple(TOOLS),
+    "ltm": tuple(name for name, tool in TOOLS.items() if tool.target == "ltm"),
+    "stm": tuple(name for name, tool in TOOLS.items() if tool.target == "stm"),
+    "none": (),
+}
+"""Names for the ``tools`` argument of the environment."""
+
+REDUCING_TOOLS = ("Summary_context", "Filter_context")
+
+
+def choose_tools(spec: str | Sequence[str]) -> dict[str, Tool]:
+    """The tools of a named set, or of a list of tool names.
+
+    Raises:
+        UnknownNameError: No set or tool has this name.
+    """
+    if isinstance(spec, str):
+        if spec not in TOOL_SETS:
+            raise UnknownNameError("tool set", spec, TOOL_SETS)
+        spec = TOOL_SETS[spec]
+    for name in spec:
+        if name not in TOOLS:
+            raise UnknownNameError("tool", name, TOOLS)
+    return {name: tool for name, tool in TOOLS.items() if name in spec}
+
+
+def execute(call: ToolCall, tools: Mapping[str, Tool], on: Effects) -> ToolResult:
+    """Carry out one call; whatever the model got wrong becomes a refused result."""
+    try:
+        if call.name not in tools:
+            raise ToolError(str(UnknownNameError("tool", call.name[:40], tools)))
+        tool = tools[call.name]
+        text, data = tool.function(on, **tool.validate(call.arguments))
+    except ToolError as error:
+        return ToolResult(call.name, ok=False, text=f"error: {error}")
+    if len(text) > MAX_RESULT_CHARS:
+        text = text[:MAX_RESULT_CHARS] + " [... clipped]"
+    return ToolResult(call.name, ok=True, text=text, data=data)
