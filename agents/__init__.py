@@ -1,0 +1,1 @@
+"""Agents: policies that act in a memory environment, and the models behind them."""

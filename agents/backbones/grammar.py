@@ -1,0 +1,54 @@
+"""The output protocol as a GBNF grammar, for constrained decoding.
+
+Understood by llama.cpp and, as EBNF of the same form, by vLLM's xgrammar. It is stricter
+than the protocol: one to ``MAX_CALLS`` calls with the required arguments only, and bounded
+lengths, so that even a small model always closes its tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agemem_envs.tools import Parameter, Tool
+
+MAX_CALLS = 2
+THOUGHT_CHARS = 200
+ANSWER_CHARS = 120
+STRING_CHARS = 300
+
+_TYPES = {"string": "string", "integer": "[1-9]", "boolean": '"true"', "object": '"{}"'}
+
+
+def protocol_grammar(tools: Iterable[Tool]) -> str:
+    """The grammar of well-formed outputs with these tools."""
+    rules = [f"{_rule(tool)} ::= {_call(tool)}" for tool in tools]
+    names = [rule.split(" ")[0] for rule in rules]
+    body = "answer"
+    if names:
+        body = "( calls | answer )"
+        rules += [
+            f"call ::= {' | '.join(names)}",
+            f'calls ::= "<tool_call>[" call ( ", " call ){{0,{MAX_CALLS - 1}}} "]</tool_call>"',
+        ]
+    head = [
+        f'root ::= "<think>" thought "</think>" {body}',
+        f"thought ::= [^<>\\n]{{1,{THOUGHT_CHARS}}}",
+        f'answer ::= "<answer>" [^<>\\n]{{1,{ANSWER_CHARS}}} "</answer>"',
+        f'string ::= "\\"" [^"\\\\<>\\x00-\\x1f]{{1,{STRING_CHARS}}} "\\""',
+    ]
+    return "\n".join(head + rules) + "\n"
+
+
+def _rule(tool: Tool) -> str:
+    return tool.name.lower().replace("_", "-")
+
+
+def _call(tool: Tool) -> str:
+    required = [parameter for parameter in tool.parameters if parameter.required]
+    arguments = ' ", " '.join(map(_argument, required))
+    return f'"{{\\"name\\": \\"{tool.name}\\", \\"arguments\\": {{" {arguments} "}}}}"'
+
+
+def _argument(parameter: Parameter) -> str:
+    value = '"\\"all\\""' if parameter.name == "span" else _TYPES[parameter.type]
+    return f'"\\"{parameter.name}\\": " {value}'

@@ -1,0 +1,78 @@
+"""Backbones behind an OpenAI-compatible server: vLLM, llama.cpp and others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from agemem_envs.endpoint import ChatEndpoint
+from agemem_envs.errors import EndpointError
+from agents.backbones.base import Backbone, Completion, Request, Sampling
+
+MAX_CONCURRENT = 64
+"""Requests in flight at once; a vLLM server batches them."""
+
+
+class OpenAIBackbone(Backbone):
+    """A model on a server, called concurrently.
+
+    Args:
+        endpoint: The server and model.
+        grammar: A GBNF grammar that constrains decoding, or None. It is sent as vLLM's
+            ``structured_outputs`` (vLLM 0.12 and later).
+    """
+
+    engine = "openai"
+
+    def __init__(self, endpoint: ChatEndpoint, grammar: str | None = None) -> None:
+        self.name = endpoint.model
+        self.constrained = grammar is not None
+        self._endpoint = endpoint
+        self._extra: dict[str, Any] = self._constraint(grammar) if grammar else {}
+
+    def _constraint(self, grammar: str) -> dict[str, Any]:
+        return {"structured_outputs": {"grammar": grammar}}
+
+    def _extra_body(self, request: Request) -> dict[str, Any]:
+        """Parameters beyond the OpenAI protocol."""
+        return self._extra
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[Completion | EndpointError]:
+        """Complete all prompts, concurrently if there is more than one."""
+
+        def one(request: Request) -> Completion | EndpointError:
+            return self._complete(request, sampling)
+
+        if len(requests) <= 1:
+            return [one(request) for request in requests]
+        with ThreadPoolExecutor(min(MAX_CONCURRENT, len(requests))) as pool:
+            return list(pool.map(one, requests))
+
+    def _complete(self, request: Request, sampling: Sampling) -> Completion | EndpointError:
+        start = time.perf_counter()
+        try:
+            reply = self._endpoint.complete(
+                request.messages,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_tokens,
+                seed=request.seed,
+                extra_body=self._extra_body(request),
+            )
+        except EndpointError as error:
+            return error
+        return Completion(
+            text=reply.text,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            finish_reason=reply.finish_reason,
+            seconds=time.perf_counter() - start,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._endpoint.close()

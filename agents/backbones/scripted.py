@@ -1,0 +1,71 @@
+"""The scripted backbone: a fixed rule in place of a model, with the same interface.
+
+It drives the real loop without weights: for tests, for measuring the harness itself, and
+as a floor in tables, where it appears under its own name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from agemem_envs import prompts
+from agemem_envs.context import ChatMessages
+from agemem_envs.episode import ToolCall
+from agemem_envs.errors import EndpointError
+from agemem_envs.protocol import Turn, render
+from agents.backbones.base import Backbone, Completion, Request, Sampling
+
+Rule = Callable[[ChatMessages], str]
+_QUESTION = prompts.QUESTION.partition("{")[0]
+_GOAL = prompts.GOAL.partition("{")[0]
+_NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
+_SAFE = re.compile(r"[<>]")
+
+
+class ScriptedBackbone(Backbone):
+    """Answers by a rule on the prompt, never by order, so calls may come in any order.
+
+    Args:
+        rule: From the chat to the text; by default :func:`store_everything`.
+    """
+
+    engine = "scripted"
+
+    def __init__(self, rule: Rule | None = None) -> None:
+        self.name = "scripted"
+        self._rule = rule or store_everything
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[Completion | EndpointError]:
+        """The rule's text for each prompt."""
+        return [Completion(self._rule(request.messages), seconds=0.0) for request in requests]
+
+
+def store_everything(messages: ChatMessages) -> str:
+    """Store every message; for a question retrieve, and answer with the likeliest name.
+
+    The likeliest name is the most frequent capitalised one in the retrieved memories that
+    is not in the question.
+    """
+    last = messages[-1]["content"].strip()
+    block = last.split("\n\n")[-1]
+    asked = re.search(rf"(?:{_QUESTION}|{_GOAL})(.*)", "\n".join(m["content"] for m in messages))
+    if asked and block.startswith("<tool_response>"):
+        return render(Turn("I answer from memory.", answer=_likeliest(asked[1], block)))
+    if asked:
+        call = ToolCall("Retrieve_memory", {"query": asked[1], "top_k": 5})
+        return render(Turn("I look in my memory.", calls=(call,)))
+    if "</tool_response>" in block:
+        return render(Turn("It is stored.", answer="Noted."))
+    call = ToolCall("Add_memory", {"content": block[:2_000]})
+    return render(Turn("I store it.", calls=(call,)))
+
+
+def _likeliest(question: str, retrieved: str) -> str:
+    text = re.sub(r"^\w+: ", "", retrieved, flags=re.MULTILINE)
+    names = Counter(n for n in _NAME.findall(text) if n not in question and "_" not in n)
+    best = min(names, key=lambda name: (-names[name], name)) if names else "unknown"
+    return _SAFE.sub("", best)

@@ -1,0 +1,158 @@
+"""Transformers backbones: a hub id or a folder, run in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agemem_envs.errors import (
+    BackboneUnavailableError,
+    ConfigurationError,
+    EndpointError,
+    require,
+)
+from agemem_envs.tokens import TokenCounter, TokenizerCounter
+from agents.backbones.base import Backbone, Completion, Request, Sampling
+
+PROBE_TIMEOUT = 5.0
+"""Seconds to wait for the hub before giving up."""
+
+
+class TransformersBackbone(Backbone):
+    """A causal language model of transformers, with batched generation.
+
+    On a GPU in bfloat16, on a CPU in float32 (faster there than bfloat16, measured).
+
+    Args:
+        model: A hub id, or a folder with a saved model and tokenizer.
+        name: As recorded in results; the model by default.
+
+    Raises:
+        MissingDependencyError: torch or transformers is not installed.
+        BackboneUnavailableError: The model is neither here nor on a hub within reach.
+    """
+
+    engine = "transformers"
+
+    def __init__(self, model: str | Path, name: str | None = None) -> None:
+        self.name = name or str(model)
+        require_model(str(model), self.name)
+        self._torch = require("torch", extra="transformers")
+        transformers = require("transformers", extra="transformers")
+        transformers.utils.logging.disable_progress_bar()  # it would draw over ours
+        on_gpu = self._torch.cuda.is_available()
+        try:
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
+                str(model), padding_side="left"
+            )
+            self._model = transformers.AutoModelForCausalLM.from_pretrained(
+                str(model),
+                dtype=self._torch.bfloat16 if on_gpu else self._torch.float32,
+                device_map="auto" if on_gpu else None,
+            )
+        except (OSError, ValueError) as error:
+            raise unavailable(self.name, str(model), error) from error
+        if self._tokenizer.chat_template is None:
+            raise ConfigurationError(f"the tokenizer of {model} has no chat template")
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._model.eval()
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[Completion | EndpointError]:
+        """Complete all prompts in one padded batch.
+
+        A batch shares one random state, seeded by its first request; greedy decoding of
+        padded batches may differ from single prompts in the last bits.
+        """
+        start = time.perf_counter()
+        texts = [
+            self._tokenizer.apply_chat_template(
+                [
+                    {k: v.encode("utf-8", "replace").decode("utf-8") for k, v in m.items()}
+                    for m in request.messages
+                ],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            for request in requests
+        ]
+        batch = self._tokenizer(
+            texts, return_tensors="pt", padding=True, add_special_tokens=False
+        ).to(self._model.device)
+        width = batch["input_ids"].shape[1]
+        devices = range(self._torch.cuda.device_count())
+        with self._torch.inference_mode(), self._torch.random.fork_rng(devices=devices):
+            self._torch.manual_seed(requests[0].seed)
+            output = self._model.generate(**batch, **self._arguments(sampling))
+        seconds = time.perf_counter() - start
+        return [
+            self._completion(row[width:].tolist(), int(mask.sum()), sampling, seconds)
+            for row, mask in zip(output, batch["attention_mask"], strict=True)
+        ]
+
+    def _arguments(self, sampling: Sampling) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "max_new_tokens": sampling.max_tokens,
+            "pad_token_id": self._tokenizer.pad_token_id,
+            "do_sample": sampling.temperature > 0,
+        }
+        if sampling.temperature > 0:
+            arguments |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        return arguments
+
+    def _completion(
+        self, tokens: list[int], prompt_tokens: int, sampling: Sampling, seconds: float
+    ) -> Completion:
+        ends = self._model.generation_config.eos_token_id
+        stops = {self._tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+        length = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
+        finished = length < len(tokens)
+        return Completion(
+            text=self._tokenizer.decode(tokens[:length], skip_special_tokens=True),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=length + finished,
+            finish_reason="stop" if finished else "length",
+            seconds=seconds,
+        )
+
+    def token_counter(self) -> TokenCounter:
+        """Counts with the model's own tokenizer."""
+        return TokenizerCounter(self._tokenizer, self.name)
+
+
+def require_model(model: str, name: str) -> None:
+    """Fail early, before the heavy imports, if a model cannot be had.
+
+    Raises:
+        BackboneUnavailableError: It is no folder, not cached, and the hub does not answer.
+    """
+    if Path(model).is_dir():
+        if not (Path(model) / "config.json").is_file():
+            raise BackboneUnavailableError(f"{model} is a folder without a config.json")
+        return
+    hub = require("huggingface_hub", extra="transformers")
+    if isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
+        return
+    try:
+        hub.HfApi().model_info(model, timeout=PROBE_TIMEOUT)
+    except Exception as error:  # the hub's client raises many kinds: network, auth, not found
+        raise unavailable(name, model, error) from error
+
+
+def unavailable(name: str, model: str, error: Exception) -> BackboneUnavailableError:
+    """The error for a model that cannot be loaded, with every remedy."""
+    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160]}"
+    return BackboneUnavailableError(
+        f"backbone {name!r}: the model {model} is not in the local cache and cannot be "
+        f"downloaded ({reason}).\n"
+        "Remedies:\n"
+        f"  - serve it and pass the server:  vllm serve {model}   then   "
+        f"--backbone {name} --base-url http://HOST:8000/v1\n"
+        "  - pass a local folder with the model:  --backbone /path/to/model\n"
+        f"  - download it where there is a network:  hf download {model}\n"
+        "  - use the embedded model:  --backbone smollm2-135m"
+    )

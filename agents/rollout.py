@@ -1,0 +1,193 @@
+"""The only episode loop: evaluation and training both play episodes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import gymnasium as gym
+
+from agemem_envs.env import MemoryEnv
+from agemem_envs.episode import DataSource, Episode, StopReason
+from agemem_envs.errors import ConfigurationError, EndpointError
+from agents.backbones.base import Backbone, Completion, Request, Sampling
+from agents.base import Agent
+
+_SEED_STRIDE = 10_007
+"""Separates the sampling seeds of an episode's rounds from its neighbours'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One episode to play.
+
+    Attributes:
+        env: Its environment; no other job of the same batch may use it.
+        agent: Its agent, likewise.
+        seed: Of the environment's reset and of the agent's sampling.
+        task_id: The task, or None to draw one.
+    """
+
+    env: gym.Env[str, str]
+    agent: Agent
+    seed: int
+    task_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A played episode.
+
+    Attributes:
+        job: Index of the job in the batch.
+        episode: The record, with the backbone's token counts and times in its steps.
+        prompts: What the backbone was asked, one entry a step; None where it was not.
+        completions: What it said.
+    """
+
+    job: int
+    episode: Episode
+    prompts: tuple[Request | None, ...]
+    completions: tuple[Completion | None, ...]
+
+
+@dataclass(slots=True)
+class _Live:
+    """An episode under way."""
+
+    index: int
+    job: Job
+    env: MemoryEnv
+    observation: str
+    info: dict[str, Any]
+    prompts: list[Request | None] = field(default_factory=list)
+    completions: list[Completion | None] = field(default_factory=list)
+
+
+def rollout(
+    jobs: Sequence[Job], backbone: Backbone | None = None, sampling: Sampling | None = None
+) -> Iterator[Rollout]:
+    """Play episodes in lockstep, with one batched generation a round, each yielded as it ends.
+
+    A failing model server or simulator ends its own episode, recorded as such and not
+    scored; it never stops the others.
+
+    Args:
+        jobs: The episodes.
+        backbone: The model, if any of the agents needs one.
+        sampling: How it is sampled; greedy by default.
+
+    Raises:
+        ConfigurationError: An agent needs a backbone and there is none.
+    """
+    live: list[_Live] = []
+    for index, job in enumerate(jobs):
+        started = _start(index, job)
+        if isinstance(started, Rollout):
+            yield started
+        else:
+            live.append(started)
+    while live:
+        going: list[_Live] = []
+        for one, outcome in zip(live, _round(live, backbone, sampling or Sampling()), strict=True):
+            if outcome is None:
+                going.append(one)
+            else:
+                yield outcome
+        live = going
+
+
+def _start(index: int, job: Job) -> _Live | Rollout:
+    env = cast(MemoryEnv, job.env.unwrapped)
+    options = None if job.task_id is None else {"task_id": job.task_id}
+    try:
+        observation, info = job.env.reset(seed=job.seed, options=options)
+        job.agent.begin(env, job.seed)
+    except Exception as error:  # simulators raise anything; one bad episode is data
+        return Rollout(index, _stillborn(env, job, error), (), ())
+    return _Live(index, job, env, observation, info)
+
+
+def _round(
+    live: Sequence[_Live], backbone: Backbone | None, sampling: Sampling
+) -> Iterator[Rollout | None]:
+    """One round of every live episode: None, or the rollout of one that ended."""
+    decisions = [one.job.agent.decide(one.observation, one.info) for one in live]
+    requests = {
+        one.index: Request(
+            messages=decision,
+            seed=one.job.seed * _SEED_STRIDE + len(one.prompts),
+            first=not any(one.prompts),
+        )
+        for one, decision in zip(live, decisions, strict=True)
+        if not isinstance(decision, str)
+    }
+    if requests and backbone is None:
+        raise ConfigurationError("the agent needs a backbone, and none was given")
+    replies: dict[int, Completion | EndpointError] = {}
+    if requests and backbone is not None:
+        completions = backbone.generate(list(requests.values()), sampling)
+        replies = dict(zip(requests, completions, strict=True))
+    for one, decision in zip(live, decisions, strict=True):
+        reply = replies.get(one.index)
+        if isinstance(reply, EndpointError):
+            yield _fail(one, StopReason.ENDPOINT_ERROR, reply)
+            continue
+        one.prompts.append(requests.get(one.index))
+        one.completions.append(reply)
+        yield _act(one, reply.text if reply is not None else cast(str, decision))
+
+
+def _act(one: _Live, action: str) -> Rollout | None:
+    try:
+        one.observation, _, terminated, truncated, one.info = one.job.env.step(action)
+    except Exception as error:  # as above
+        return _fail(one, StopReason.ENVIRONMENT_ERROR, error)
+    return _finish(one, one.info["episode"]) if terminated or truncated else None
+
+
+def _fail(one: _Live, reason: StopReason, error: Exception) -> Rollout:
+    episode = replace(one.env.record(), stop_reason=reason, errors=(_describe(error),))
+    return _finish(one, episode)
+
+
+def _finish(one: _Live, episode: Episode) -> Rollout:
+    """Put the backbone's counts into the record's steps."""
+    steps = tuple(
+        replace(
+            step,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            seconds=completion.seconds,
+        )
+        if completion is not None
+        else step
+        for step, completion in zip(episode.steps, one.completions, strict=False)
+    )
+    return Rollout(
+        one.index, replace(episode, steps=steps), tuple(one.prompts), tuple(one.completions)
+    )
+
+
+def _stillborn(env: MemoryEnv, job: Job, error: Exception) -> Episode:
+    """The record of an episode that could not even begin."""
+    return Episode(
+        env_id=env.spec.id if env.spec else env.task.name,
+        task_id=job.task_id or "",
+        seed=job.seed,
+        source=DataSource(env.task.name, "embedded", "", "", "not reached"),
+        category="",
+        difficulty="",
+        query="",
+        reference="",
+        gold_facts=(),
+        key_items=(),
+        settings=env.settings(),
+        stop_reason=StopReason.ENVIRONMENT_ERROR,
+        errors=(_describe(error),),
+    )
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:500]}"
