@@ -1,0 +1,1 @@
+"""Evaluation: runs agents on environments and writes what happened."""

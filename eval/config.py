@@ -1,0 +1,79 @@
+"""The configuration of a run: what it needs to be repeated, as one flat record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """All settings of a run; see ``eval/run.py --help`` for what each means."""
+
+    agent: str
+    backbone: str | None
+    envs: tuple[str, ...]
+    episodes: int | None
+    split: str
+    seed: int
+    stages: str
+    tools: str
+    judge: str
+    summarizer: str
+    encoder: str | None
+    token_counter: str | None
+    base_url: str | None
+    constrained: bool
+    few_shot: bool
+    temperature: float
+    top_p: float
+    max_tokens: int
+    max_context_tokens: int
+    rounds_per_message: int
+    batch_size: int
+    request_timeout: float
+    attempts: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for ``config.json``."""
+        return asdict(self) | {"envs": list(self.envs)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RunConfig:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ConfigurationError: A field is missing or unknown.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in data:
+            if name not in known:
+                raise UnknownNameError("configuration field", name, known)
+        missing = [name for name in known if name not in data]
+        if missing:
+            raise ConfigurationError(f"the configuration lacks {', '.join(missing)}")
+        return cls(**(data | {"envs": tuple(data["envs"])}))
+
+    @classmethod
+    def load(cls, path: Path) -> RunConfig:
+        """The configuration in a run's ``config.json``.
+
+        Raises:
+            ConfigurationError: The file is not there or not a configuration.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return cls.from_dict(data["config"])
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"there is no run to read: {path} does not exist") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigurationError(f"{path} is not a run's configuration: {error}") from error
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """What differs from another configuration, as ``name: this -> other``."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [f"{k}: {mine[k]!r} -> {theirs[k]!r}" for k in mine if mine[k] != theirs[k]]

@@ -1,0 +1,79 @@
+"""Metrics of one episode, by name. None means not scored, which is not zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agemem_envs.episode import Episode
+from agemem_envs.tools import TOOLS
+from eval.results import Result
+
+Metric = Callable[[Result], float | None]
+
+
+def _judged(name: str) -> Metric:
+    return lambda result: result.episode.metrics.get(name)
+
+
+def _success(result: Result) -> float | None:
+    success = result.episode.success
+    return None if success is None else float(success)
+
+
+def _reward(result: Result) -> float | None:
+    reward = result.episode.reward
+    return None if reward is None else reward.total
+
+
+def prompt_tokens(episode: Episode) -> float | None:
+    """Mean prompt tokens of a model call, as the backbone counted them.
+
+    Without a count from the backbone, the context tokens by the episode's own counter.
+    """
+    if not episode.steps:
+        return None
+    counts = [
+        step.context_tokens if step.prompt_tokens is None else step.prompt_tokens
+        for step in episode.steps
+    ]
+    return sum(counts) / len(counts)
+
+
+def tool_calls(episode: Episode, name: str | None = None) -> float:
+    """Calls of one tool, or of all six; refused ones count, unknown names do not."""
+    calls = (call.name for step in episode.steps for call in step.calls)
+    return float(sum(call == name if name else call in TOOLS for call in calls))
+
+
+def malformed_rate(episode: Episode) -> float | None:
+    """The share of model outputs that were outside the protocol."""
+    if not episode.steps:
+        return None
+    return sum(step.malformed is not None for step in episode.steps) / len(episode.steps)
+
+
+def short_name(tool: str) -> str:
+    """``Add_memory`` -> ``add``."""
+    return tool.partition("_")[0].lower()
+
+
+def _count(tool: str | None) -> Metric:
+    return lambda result: tool_calls(result.episode, tool)
+
+
+METRICS: dict[str, Metric] = {
+    "success": _success,
+    "progress": lambda result: result.episode.progress,
+    "judge": _judged("judge"),
+    "em": _judged("em"),
+    "f1": _judged("f1"),
+    "memory_quality": _judged("memory_quality"),
+    "reward": _reward,
+    "prompt_tokens": lambda result: prompt_tokens(result.episode),
+    "tool_calls": _count(None),
+    **{f"{short_name(tool)}_calls": _count(tool) for tool in TOOLS},
+    "rounds": lambda result: float(len(result.episode.steps)),
+    "seconds": lambda result: result.seconds,
+    "malformed_rate": lambda result: malformed_rate(result.episode),
+}
+"""Every metric that a summary averages, in the order of its columns."""

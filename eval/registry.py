@@ -1,0 +1,42 @@
+"""Names of agents: one row each. The class is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agents.base import Agent
+
+AGENTS: dict[str, str] = {
+    "agemem": "agents.agemem:AgeMemAgent",
+    "oracle": "agents.oracle:OracleAgent",
+    "oracle-no-memory": "agents.oracle:OracleNoMemoryAgent",
+    "random": "agents.random_actions:RandomAgent",
+}
+
+
+def agent_class(name: str) -> type[Agent]:
+    """The class behind a name.
+
+    Raises:
+        UnknownNameError: No agent has this name.
+    """
+    if name not in AGENTS:
+        raise UnknownNameError("agent", name, AGENTS)
+    module, _, attribute = AGENTS[name].partition(":")
+    found: type[Agent] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def make_agent(name: str, **options: Any) -> Agent:
+    """An agent for one environment.
+
+    Raises:
+        UnknownNameError: No agent has this name.
+        ConfigurationError: The agent does not take an option.
+    """
+    try:
+        return agent_class(name)(**options)
+    except TypeError as error:
+        raise ConfigurationError(f"agent {name!r}: {error}") from error

@@ -1,0 +1,167 @@
+"""A run's results on disk: one folder, ``config.json`` and ``episodes.jsonl``.
+
+An episode is one line, appended and flushed to the disk: it is there whole or not at all.
+A line torn by a crash is dropped when the run is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from agemem_envs.episode import Episode, decode, encode
+from agemem_envs.errors import ConfigurationError, DataFormatError
+from eval.config import RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One episode as evaluated.
+
+    Attributes:
+        agent: Name of the agent.
+        backbone: Name of the model, or ``none``.
+        engine: What ran it, or ``none``.
+        constrained: Whether decoding was forced into the protocol.
+        index: Which episode of its environment it is, from 0.
+        seconds: Wall time, from reset to reward.
+        episode: The whole record.
+    """
+
+    agent: str
+    backbone: str
+    engine: str
+    constrained: bool
+    index: int
+    seconds: float
+    episode: Episode
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Identifies the episode within a run."""
+        return self.episode.env_id, self.index
+
+    @property
+    def scored(self) -> bool:
+        """Whether the episode says anything about the agent."""
+        reason = self.episode.stop_reason
+        return reason is not None and reason.scored
+
+    def to_json(self) -> str:
+        """One line of pure ASCII."""
+        return json.dumps(encode(self), ensure_ascii=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Result:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: The line is not a result.
+        """
+        return decode(cls, json.loads(line))
+
+
+class ResultsFolder:
+    """The folder of one run.
+
+    Args:
+        path: It is created by :meth:`create`, not before: a run that cannot start leaves
+            nothing behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.json"
+        self.episodes_file = path / "episodes.jsonl"
+        self._stream: TextIO | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.config_file.exists() or self.episodes_file.exists()
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Begin a run.
+
+        Raises:
+            ConfigurationError: There is one already.
+        """
+        if self.exists:
+            raise ConfigurationError(
+                f"{self.path} already holds a run. Continue it with --resume, or choose another "
+                "folder with --out."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_atomically(self.config_file, json.dumps(config, indent=2) + "\n")
+
+    def update_config(self, config: RunConfig) -> None:
+        """Record the configuration with which the run goes on; the rest stays as it was."""
+        stored = json.loads(self.config_file.read_text(encoding="utf-8"))
+        text = json.dumps(stored | {"config": config.to_dict()}, indent=2)
+        _write_atomically(self.config_file, text + "\n")
+
+    def read(self) -> list[Result]:
+        """All whole episodes.
+
+        Raises:
+            DataFormatError: A line other than a torn last one is not an episode.
+        """
+        return self._parse()[0]
+
+    def _parse(self) -> tuple[list[Result], int]:
+        """The episodes, and how many bytes of the file they take."""
+        if not self.episodes_file.exists():
+            return [], 0
+        results, good = [], 0
+        data = self.episodes_file.read_bytes()
+        lines = data.splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                break  # torn: the newline is written last
+            try:
+                results.append(Result.from_json(line.decode("ascii")))
+            except ValueError as error:
+                raise DataFormatError(
+                    f"{self.episodes_file}, line {number} is not an episode: {error}"
+                ) from error
+            good += len(line)
+        return results, good
+
+    def repair(self) -> list[Result]:
+        """Drop a torn last line, and return all whole episodes."""
+        results, good = self._parse()
+        if self.episodes_file.exists() and self.episodes_file.stat().st_size > good:
+            os.truncate(self.episodes_file, good)
+        return results
+
+    def rewrite(self, results: Iterable[Result]) -> None:
+        """Replace all episodes, atomically."""
+        text = "".join(result.to_json() + "\n" for result in results)
+        _write_atomically(self.episodes_file, text)
+
+    def append(self, result: Result) -> None:
+        """Add an episode and see it onto the disk."""
+        if self._stream is None:
+            self._stream = self.episodes_file.open("a", encoding="ascii", newline="\n")
+        self._stream.write(result.to_json() + "\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        """Close the file. Calling it again has no effect."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    partial = path.with_suffix(path.suffix + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,336 @@
+"""Evaluate an agent on AgeMem environments.
+
+    python eval/run.py --agent agemem --backbone smollm2-135m --envs AgeMem-SyntheticQA-v0
+
+Writes config.json and episodes.jsonl as it goes, and summary.csv at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # The checkout's own packages first, wherever this is started from: another distribution
+    # may bring an `agents` package, and a file of this folder must not hide a library.
+    sys.path[0] = str(ROOT)
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agemem_envs import BENCHMARKS, ENVS
+from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
+from agemem_envs.stages import PROTOCOLS
+from agemem_envs.tools import TOOL_SETS
+from agents.backbones.registry import BACKBONES
+from eval.config import RunConfig
+from eval.registry import AGENTS
+from eval.results import Result, ResultsFolder
+from eval.runner import Run
+from eval.statistics import mean
+from eval.summary import summarize, table, unscored, write_csv
+
+EXIT_OK, EXIT_USAGE, EXIT_UNSCORED, EXIT_INTERRUPTED = 0, 2, 3, 130
+MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts"}
+"""What a resumed run may set anew: how it is run, not what is measured."""
+
+EPILOG = f"""\
+names:
+  agents      {", ".join(AGENTS)}
+  backbones   {", ".join(BACKBONES)};
+              MODEL@http://host:port/v1 for any OpenAI-compatible server,
+              a folder or hub id (with a slash) for any transformers model
+  envs        {", ".join(ENVS)}; "all" is the paper's benchmarks
+
+examples:
+  the embedded model on the embedded data, without a network:
+    python eval/run.py --agent agemem --backbone smollm2-135m --constrained \\
+        --envs AgeMem-SyntheticQA-v0 --episodes 3 --max-tokens 256
+
+  a vLLM server:
+    vllm serve Qwen/Qwen3-4B-Instruct-2507
+    python eval/run.py --agent agemem --backbone qwen3-4b \\
+        --base-url http://localhost:8000/v1 --episodes 200 --batch-size 32
+
+  the memory gap of a benchmark:
+    python eval/run.py --agent oracle --envs AgeMem-HotpotQA-v0 --episodes 200
+    python eval/run.py --agent oracle-no-memory --envs AgeMem-HotpotQA-v0 --episodes 200
+
+  after a crash or Ctrl-C:
+    python eval/run.py --out RUN --resume
+
+files of a run:
+  config.json      all settings, versions, git revision; --config repeats it
+  episodes.jsonl   one whole episode a line
+  summary.csv      one row for each environment and data source
+
+environment variables:
+  AGEMEM_DATA      folder of benchmark data: hotpotqa/*dev*.json, hotpotqa/*train*.json
+  OPENAI_API_KEY   sent to servers of --base-url, --judge and --summarizer
+
+exit status:
+  0  every episode was scored
+  2  the run could not start; nothing was written
+  3  finished, but some episodes are unscored: a server, simulator or judge failed
+  130  interrupted; continue with --resume
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line. Each destination but those of files is a field of RunConfig."""
+    parser = argparse.ArgumentParser(
+        prog="eval/run.py",
+        description="Evaluate an agent on AgeMem environments.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what is evaluated")
+    what.add_argument("--agent", default="agemem", metavar="NAME", help="the agent (agemem)")
+    what.add_argument("--backbone", metavar="NAME", help="its language model")
+    what.add_argument("--base-url", metavar="URL", help="server that runs a named backbone")
+    what.add_argument(
+        "--few-shot", action="store_true", help="show the model a short worked episode"
+    )
+    what.add_argument(
+        "--constrained",
+        action="store_true",
+        help="force outputs into the protocol by a grammar (llama.cpp, vLLM); recorded",
+    )
+    where = parser.add_argument_group("on what")
+    where.add_argument(
+        "--envs", nargs="+", default=["all"], metavar="ID", help="environments (all)"
+    )
+    where.add_argument(
+        "--episodes", type=_count, default=10, metavar="N", help='per environment, or "all" (10)'
+    )
+    where.add_argument("--split", default="validation", help="data split (validation)")
+    where.add_argument("--seed", type=_natural, default=0, help="chooses tasks and chance (0)")
+    where.add_argument("--stages", default="full", help=f"protocol: {', '.join(PROTOCOLS)} (full)")
+    where.add_argument("--tools", default="all", help=f"tools: {', '.join(TOOL_SETS)} (all)")
+    where.add_argument(
+        "--max-context-tokens", type=_positive, default=8192, metavar="N", help="T_max (8192)"
+    )
+    where.add_argument(
+        "--rounds-per-message",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="rounds for a message of stages 1 and 2 (3)",
+    )
+    where.add_argument("--encoder", help="hashing or minilm (each environment's own)")
+    where.add_argument(
+        "--summarizer", default="extractive", help="extractive or MODEL@URL (extractive)"
+    )
+    where.add_argument(
+        "--token-counter",
+        metavar="NAME",
+        help="approximate or tokenizer:ID (the backbone's tokenizer where there is one)",
+    )
+    how = parser.add_argument_group("how it is scored and sampled")
+    how.add_argument("--judge", default="lexical", help="lexical or MODEL@URL (lexical)")
+    how.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (0)")
+    how.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling (1)")
+    how.add_argument(
+        "--max-tokens", type=_positive, default=2048, metavar="N", help="of one output (2048)"
+    )
+    run = parser.add_argument_group("how it is run")
+    run.add_argument(
+        "--out", type=Path, metavar="RUN", help="results folder (results/runs/TIME-AGENT-BACKBONE)"
+    )
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help="run what the folder of --out lacks, as configured there",
+    )
+    run.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="with --resume: also repeat the episodes that a server, simulator or judge failed",
+    )
+    run.add_argument("--config", type=Path, metavar="FILE", help="defaults from a config.json")
+    run.add_argument(
+        "--batch-size",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="episodes in lockstep, their model calls batched (1)",
+    )
+    run.add_argument(
+        "--request-timeout", type=float, default=120.0, metavar="S", help="seconds a request (120)"
+    )
+    run.add_argument(
+        "--attempts", type=_positive, default=4, metavar="N", help="tries of a failing request (4)"
+    )
+    return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
+    """The configuration and the file options of a command line.
+
+    Raises:
+        ConfigurationError: The options contradict each other or the run to resume.
+    """
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if options.resume and options.out is None:
+        raise ConfigurationError("--resume needs the run's folder: --out RUN")
+    if options.retry_failed and not options.resume:
+        raise ConfigurationError("--retry-failed goes with --resume")
+    stored = None
+    base = options.out / "config.json" if options.resume else options.config
+    if base is not None:
+        stored = RunConfig.load(base)
+        parser.set_defaults(**stored.to_dict())  # what was given on the command line still wins
+        options = parser.parse_args(argv)
+    config = _config(options)
+    if options.resume and stored is not None:
+        changed = [d for d in stored.differences(config) if d.split(":")[0] not in MAY_CHANGE]
+        if changed:
+            raise ConfigurationError(
+                f"{options.out} was run with other settings ({'; '.join(changed)}). Leave these "
+                "options out to resume it, or start a new run with another --out."
+            )
+    return config, options
+
+
+def _config(options: argparse.Namespace) -> RunConfig:
+    values = vars(options).copy()
+    for name in ("out", "resume", "retry_failed", "config"):
+        values.pop(name)
+    envs = [env for item in values.pop("envs") for env in item.split(",") if env]
+    chosen = [env for name in envs for env in (BENCHMARKS if name == "all" else (name,))]
+    for env in chosen:
+        if env not in ENVS:
+            raise UnknownNameError("environment", env, [*ENVS, "all"])
+    return RunConfig(envs=tuple(dict.fromkeys(chosen)), **values)
+
+
+def run(argv: Sequence[str], console: Console) -> int:
+    """Do what the command line says; the exit status."""
+    config, options = parse(argv)
+    folder = ResultsFolder(options.out or _default_folder(config))
+    if folder.exists and not options.resume:
+        raise ConfigurationError(
+            f"{folder.path} already holds a run. Continue it with --resume, or choose another "
+            "folder with --out."
+        )
+    session = Run(config)
+    try:
+        done = _open(folder, session, options)
+        interrupted = _play(session, folder, done, console)
+    finally:
+        folder.close()
+        session.close()
+    results = folder.read()
+    if results:
+        rows = summarize(results)
+        write_csv(rows, folder.path / "summary.csv")
+        console.print(table(rows))
+    console.print(f"Written to {folder.path}", soft_wrap=True, highlight=False)
+    if interrupted:
+        _say(console, f"Interrupted. Continue with: --out {folder.path} --resume")
+        return EXIT_INTERRUPTED
+    if missed := unscored(results):
+        first = next(error for r in results for error in r.episode.errors)
+        _say(console, f"{missed} of {len(results)} episodes are not fully scored, first: {first}")
+        _say(console, f"Repeat them with: --out {folder.path} --resume --retry-failed")
+        return EXIT_UNSCORED
+    return EXIT_OK
+
+
+def _open(folder: ResultsFolder, session: Run, options: argparse.Namespace) -> list[Result]:
+    """Create the folder, or take up what is in it."""
+    if not options.resume:
+        folder.create(session.describe())
+        return []
+    results = folder.repair()
+    if options.retry_failed:
+        results = [r for r in results if r.scored and not r.episode.errors]
+        folder.rewrite(results)
+    folder.update_config(session.config)
+    return results
+
+
+def _play(session: Run, folder: ResultsFolder, done: list[Result], console: Console) -> bool:
+    """Play what is missing, with a progress bar; whether it was interrupted."""
+    successes = [r.episode.success for r in done]
+    every = max(1, len(session.plan) // 10)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[score]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(
+            session.config.agent, total=len(session.plan), completed=len(done), score=""
+        )
+
+        def on_result(result: Result) -> None:
+            successes.append(result.episode.success)
+            score = _score(successes)
+            progress.update(bar, advance=1, score=score)
+            if not console.is_terminal and len(successes) % every == 0:
+                console.print(f"{len(successes)}/{len(session.plan)} episodes, {score}")
+
+        try:
+            session.play(folder, on_result)
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _score(successes: Sequence[bool | None]) -> str:
+    rate = mean([None if success is None else float(success) for success in successes])
+    return "success -" if rate is None else f"success {rate:.3f}"
+
+
+def _default_folder(config: RunConfig) -> Path:
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{config.agent}-{config.backbone or 'none'}")
+    return ROOT / "results" / "runs" / f"{time}-{name}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(escape(text), soft_wrap=True, highlight=False)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a non-negative integer, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int | None:
+    return None if text == "all" else _positive(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Errors that the user can mend are one message and status 2."""
+    arguments: Any = sys.argv[1:] if argv is None else argv
+    try:
+        return run(arguments, Console())
+    except AgeMemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Runs a configuration: every missing episode, each written as it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import gymnasium as gym
+
+from agemem_envs import ENVS
+from agemem_envs.env import make_task
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.tokens import TokenCounter
+from agemem_envs.tools import choose_tools
+from agents.backbones.base import Backbone, Sampling
+from agents.backbones.grammar import protocol_grammar
+from agents.backbones.registry import Options, make_backbone
+from agents.base import Agent
+from agents.rollout import Job, rollout
+from eval.config import RunConfig
+from eval.provenance import provenance
+from eval.registry import agent_class, make_agent
+from eval.results import Result, ResultsFolder
+
+SEED_STRIDE = 1_000_003
+"""Separates the episode seeds of neighbouring run seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One episode that is to be played."""
+
+    env_id: str
+    index: int
+    task_id: str
+    seed: int
+
+
+class Run:
+    """A run that can start: its backbone is loaded, its environments are made.
+
+    Args:
+        config: What to run.
+
+    Raises:
+        AgeMemError: Something that the configuration names cannot be had.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self._stack = ExitStack()
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        config = self.config
+        for env_id in config.envs:
+            if env_id not in ENVS:
+                raise UnknownNameError("environment", env_id, ENVS)
+        needs_backbone = agent_class(config.agent).uses_backbone
+        _check_backbone_options(config, needs_backbone)
+        # The cheap checks first: bad names and data must not wait for models to load.
+        self.plan = [planned for env_id in config.envs for planned in self._plan_env(env_id)]
+        self.backbone: Backbone | None = None
+        if needs_backbone:
+            self.backbone = make_backbone(cast(str, config.backbone), self._options())
+            self._stack.callback(self.backbone.close)
+        self._slots = {
+            env_id: [self._make_slot(env_id) for _ in range(config.batch_size)]
+            for env_id in config.envs
+        }
+
+    def _options(self) -> Options:
+        config = self.config
+        grammar = None
+        if config.constrained:
+            grammar = protocol_grammar(choose_tools(config.tools).values())
+        return Options(config.base_url, grammar, config.request_timeout, config.attempts)
+
+    def _plan_env(self, env_id: str) -> list[Planned]:
+        config = self.config
+        with closing(make_task(ENVS[env_id]["task"], {"split": config.split})) as task:
+            ids = task.task_ids(config.episodes, config.seed)
+        return [
+            Planned(env_id, index, task_id, config.seed * SEED_STRIDE + index)
+            for index, task_id in enumerate(ids)
+        ]
+
+    def _make_env(self, env_id: str) -> gym.Env[str, str]:
+        config = self.config
+        arguments: dict[str, Any] = {
+            "stages": config.stages,
+            "tools": config.tools,
+            "judge": config.judge,
+            "summarizer": config.summarizer,
+            "max_context_tokens": config.max_context_tokens,
+            "rounds_per_message": config.rounds_per_message,
+            "split": config.split,
+        }
+        if config.encoder is not None:
+            arguments["encoder"] = config.encoder
+        counter: str | TokenCounter | None = config.token_counter
+        if counter is None and self.backbone is not None:
+            counter = self.backbone.token_counter()
+        if counter is not None:
+            arguments["token_counter"] = counter
+        # An unscored reward is NaN, which the passive checker would warn of at every turn.
+        env = gym.make(env_id, disable_env_checker=True, **arguments)
+        self._stack.callback(env.close)
+        return env
+
+    def _make_slot(self, env_id: str) -> tuple[gym.Env[str, str], Agent]:
+        options = {"few_shot": True} if self.config.few_shot else {}
+        return self._make_env(env_id), make_agent(self.config.agent, **options)
+
+    def describe(self) -> dict[str, Any]:
+        """The content of ``config.json``."""
+        return {
+            "config": self.config.to_dict(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "episodes": len(self.plan),
+            "provenance": provenance(),
+        }
+
+    def play(self, folder: ResultsFolder, on_result: Callable[[Result], None]) -> None:
+        """Play every episode that the folder lacks, writing each as it ends.
+
+        Args:
+            folder: A created folder.
+            on_result: Called with each new result, after it was written.
+        """
+        done = {result.key for result in folder.read()}
+        for env_id in self.config.envs:
+            missing = [p for p in self.plan if p.env_id == env_id and (env_id, p.index) not in done]
+            for start in range(0, len(missing), self.config.batch_size):
+                for result in self._play_batch(missing[start : start + self.config.batch_size]):
+                    folder.append(result)
+                    on_result(result)
+
+    def _play_batch(self, batch: list[Planned]) -> Iterator[Result]:
+        config = self.config
+        jobs = [
+            Job(env, agent, planned.seed, planned.task_id)
+            for planned, (env, agent) in zip(batch, self._slots[batch[0].env_id], strict=False)
+        ]
+        sampling = Sampling(config.temperature, config.top_p, config.max_tokens)
+        start = time.perf_counter()
+        for played in rollout(jobs, self.backbone, sampling):
+            yield Result(
+                agent=config.agent,
+                backbone=self.backbone.name if self.backbone else "none",
+                engine=self.backbone.engine if self.backbone else "none",
+                constrained=config.constrained,
+                index=batch[played.job].index,
+                seconds=time.perf_counter() - start,
+                episode=replace(played.episode, env_id=batch[played.job].env_id),
+            )
+
+    def close(self) -> None:
+        """Release environments and the backbone. Calling it again has no effect."""
+        self._stack.close()
+
+
+def _check_backbone_options(config: RunConfig, needed: bool) -> None:
+    if needed and config.backbone is None:
+        raise ConfigurationError(
+            f"agent {config.agent!r} needs a language model: pass --backbone, for example "
+            "--backbone smollm2-135m"
+        )
+    if not needed:
+        given = [
+            flag
+            for flag, value in (
+                ("--backbone", config.backbone),
+                ("--base-url", config.base_url),
+                ("--constrained", config.constrained),
+                ("--few-shot", config.few_shot),
+            )
+            if value
+        ]
+        if given:
+            raise ConfigurationError(
+                f"agent {config.agent!r} uses no language model: remove {', '.join(given)}"
+            )

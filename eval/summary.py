@@ -1,0 +1,138 @@
+"""The summary of a run: one row for each environment and data source."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from agemem_envs.tools import TOOL_SETS
+from eval.metrics import METRICS
+from eval.results import Result
+from eval.statistics import bootstrap_interval, mean
+
+Row = dict[str, Any]
+_WITH_INTERVAL = ("success", "judge")
+_FRACTIONS = {"success", "progress", "judge", "em", "f1", "memory_quality", "malformed_rate"}
+_SHOWN = (
+    ("success", "success"),
+    ("judge", "judge"),
+    ("em", "EM"),
+    ("f1", "F1"),
+    ("memory_quality", "memory quality"),
+    ("reward", "reward"),
+    ("prompt_tokens", "prompt tokens per call"),
+    ("tool_calls", "tool calls"),
+    ("rounds", "rounds"),
+    ("seconds", "seconds per episode"),
+    ("malformed_rate", "malformed outputs"),
+)
+
+
+def summarize(results: Sequence[Result]) -> list[Row]:
+    """One row for each group of results that may share a mean.
+
+    Episodes with different environments, data sources, protocols, judges or decoding are
+    never averaged together.
+    """
+    groups: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        groups.setdefault(tuple(_identity(result).values()), []).append(result)
+    return [_row(group) for group in groups.values()]
+
+
+def _identity(result: Result) -> Row:
+    """What a group has in common; an episode that never began joins by what is known."""
+    episode = result.episode
+    settings = episode.settings
+    return {
+        "agent": result.agent,
+        "backbone": result.backbone,
+        "engine": result.engine,
+        "constrained": result.constrained,
+        "env": episode.env_id,
+        "data_source": str(episode.source),
+        "stages": settings["stages"],
+        "tools": _tool_set(settings["tools"]),
+        "judge_name": settings["judge"],
+        "encoder": settings["encoder"],
+        "summarizer": settings["summarizer"],
+        "token_counter": settings["token_counter"],
+    }
+
+
+def _tool_set(tools: Sequence[str]) -> str:
+    """The name of a tool set, or its members."""
+    named = (name for name, members in TOOL_SETS.items() if list(members) == list(tools))
+    return next(named, "+".join(tools))
+
+
+def _row(group: Sequence[Result]) -> Row:
+    scored = [result for result in group if result.scored]
+    row: Row = {
+        **_identity(group[0]),
+        "episodes": len(group),
+        "scored": len(scored),
+        "endpoint_errors": _stopped(group, "endpoint_error"),
+        "environment_errors": _stopped(group, "environment_error"),
+        "unscored_by_judge": sum(bool(result.episode.errors) for result in scored),
+    }
+    for name, metric in METRICS.items():
+        values = [metric(result) for result in scored]
+        row[name] = mean(values)
+        if name in _WITH_INTERVAL:
+            row[f"{name}_low"], row[f"{name}_high"] = bootstrap_interval(values) or (None, None)
+    return row
+
+
+def _stopped(group: Sequence[Result], reason: str) -> int:
+    return sum(result.episode.stop_reason == reason for result in group)
+
+
+def unscored(results: Sequence[Result]) -> int:
+    """Episodes that the surroundings spoiled: endpoint, environment or judge."""
+    return sum(not result.scored or bool(result.episode.errors) for result in results)
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write the rows with all columns; an unscored cell is empty."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The rows as a terminal table, one column for each row."""
+    shown = Table(title="Results", title_justify="left")
+    shown.add_column("")
+    for row in rows:
+        shown.add_column(f"{row['env']}\n{row['agent']} / {row['backbone']}", justify="right")
+    for label, key in (("data", "data_source"), ("judge", "judge_name"), ("stages", "stages")):
+        shown.add_row(label, *(str(row[key]) for row in rows))
+    shown.add_row("constrained", *("yes" if row["constrained"] else "no" for row in rows))
+    shown.add_row("episodes (scored)", *(f"{r['episodes']} ({r['scored']})" for r in rows))
+    for name, label in _SHOWN:
+        shown.add_row(label, *(_cell(row, name) for row in rows))
+    for label, key in (
+        ("endpoint errors", "endpoint_errors"),
+        ("environment errors", "environment_errors"),
+        ("unscored by the judge", "unscored_by_judge"),
+    ):
+        if any(row[key] for row in rows):
+            shown.add_row(label, *(str(row[key]) for row in rows))
+    return shown
+
+
+def _cell(row: Row, name: str) -> str:
+    value = row[name]
+    if value is None:
+        return "unscored"
+    text = f"{value:.3f}" if name in _FRACTIONS or name == "reward" else f"{value:,.1f}"
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return text if low is None else f"{text} [{low:.3f}, {high:.3f}]"
