@@ -100,8 +100,10 @@ class Tool:
 
 
 def _coerce(parameter: Parameter, value: Any) -> Any:
-    """The value as the parameter's type; integers may come as strings and floats."""
+    """The value as the parameter's type; whole numbers may come as 2, 2.0 or "2"."""
     kind = parameter.type
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if kind == "string" and isinstance(value, (str, int)) and not isinstance(value, bool):
         return _limited(parameter.name, str(value), MAX_CONTENT_CHARS)
     if kind == "boolean" and isinstance(value, bool):
@@ -112,8 +114,6 @@ def _coerce(parameter: Parameter, value: Any) -> Any:
     if kind == "integer" and not isinstance(value, bool):
         if isinstance(value, int):
             return value
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
         if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
             return int(_limited(parameter.name, value.strip(), 18))
     raise ToolError(f"argument {parameter.name!r} must be of type {kind}")

@@ -18,6 +18,7 @@ from agemem_envs.stages import Stage
 from agents.base import Agent
 
 _NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
+_OPTIONS = re.compile(r"([A-Z][^\s,]*(?: [A-Z][^\s,]*)*|\S+),? or \S")
 _TAG = re.compile(r"</?(?:think|tool_call|answer)>")
 
 
@@ -94,7 +95,7 @@ class OracleAgent(OracleNoMemoryAgent):
 
 def guess(question: str, visible: str) -> str:
     """The fixed guess rule of :class:`OracleNoMemoryAgent`."""
-    options = re.search(r"(\S+(?: [A-Z]\S*)*) or (\S+(?: [A-Z]\S*)*)", question.strip(" ?"))
+    options = _OPTIONS.search(question)
     if options:
         return options[1].strip(" ,")
     if re.match(r"(?:is|are|was|were|do|does|did|can|has|have)\b", question.lower()):

@@ -1,8 +1,8 @@
 """The output protocol as a GBNF grammar, for constrained decoding.
 
 Understood by llama.cpp and, as EBNF of the same form, by vLLM's xgrammar. It is stricter
-than the protocol: one to ``MAX_CALLS`` calls with the required arguments only, and bounded
-lengths, so that even a small model always closes its tags.
+than the protocol: one call, with its required arguments only, and bounded lengths, so that
+even a small model always closes its tags (within about 250 tokens).
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Iterable
 
 from agemem_envs.tools import Parameter, Tool
 
-MAX_CALLS = 2
-THOUGHT_CHARS = 200
-ANSWER_CHARS = 120
-STRING_CHARS = 300
+THOUGHT_CHARS = 120
+ANSWER_CHARS = 100
+STRING_CHARS = 240
 
 _TYPES = {"string": "string", "integer": "[1-9]", "boolean": '"true"', "object": '"{}"'}
 
@@ -25,11 +24,8 @@ def protocol_grammar(tools: Iterable[Tool]) -> str:
     names = [rule.split(" ")[0] for rule in rules]
     body = "answer"
     if names:
-        body = "( calls | answer )"
-        rules += [
-            f"call ::= {' | '.join(names)}",
-            f'calls ::= "<tool_call>[" call ( ", " call ){{0,{MAX_CALLS - 1}}} "]</tool_call>"',
-        ]
+        body = "( call | answer )"
+        rules.append(f'call ::= "<tool_call>[" ( {" | ".join(names)} ) "]</tool_call>"')
     head = [
         f'root ::= "<think>" thought "</think>" {body}',
         f"thought ::= [^<>\\n]{{1,{THOUGHT_CHARS}}}",

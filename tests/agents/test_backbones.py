@@ -1,0 +1,203 @@
+"""Backbones: names, servers, real local engines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+from agemem_envs.errors import (
+    BackboneUnavailableError,
+    ConfigurationError,
+    EndpointError,
+    UnknownNameError,
+)
+from agemem_envs.protocol import Turn, parse
+from agemem_envs.tools import TOOLS
+from agents.agemem import AgeMemAgent
+from agents.backbones.base import Completion, Request, Sampling
+from agents.backbones.grammar import protocol_grammar
+from agents.backbones.registry import Options, make_backbone
+from agents.rollout import Job, rollout
+from tests.conftest import ROOT
+from tests.openai_stub import OpenAIStub
+
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."}]
+GRAMMAR = protocol_grammar(TOOLS.values())
+
+
+def test_a_server_by_its_url() -> None:
+    with OpenAIStub(lambda body: body["messages"][-1]["content"]) as server:
+        backbone = make_backbone(f"org/model@{server.url}")
+        requests = [Request([{"role": "user", "content": str(i)}], seed=i) for i in range(20)]
+        replies = backbone.generate(requests, Sampling(temperature=0.5, max_tokens=9))
+        backbone.close()
+    assert [r.text for r in replies if isinstance(r, Completion)] == [str(i) for i in range(20)]
+    assert {body["seed"] for body in server.requests} == set(range(20))
+    sent = server.requests[0]
+    assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("org/model", 0.5, 9)
+    assert "structured_outputs" not in sent
+
+
+def test_a_named_model_on_a_server_is_asked_for_by_its_hub_id() -> None:
+    with OpenAIStub(lambda body: "x") as server:
+        make_backbone("qwen3-4b", Options(base_url=server.url)).generate(
+            [Request(CHAT, 0)], Sampling()
+        )
+        constrained = make_backbone("qwen2.5-7b", Options(base_url=server.url, grammar=GRAMMAR))
+        constrained.generate([Request(CHAT, 0)], Sampling())
+    assert server.requests[0]["model"] == "Qwen/Qwen3-4B-Instruct-2507"
+    assert server.requests[1]["model"] == "Qwen/Qwen2.5-7B-Instruct"
+    assert server.requests[1]["structured_outputs"] == {"grammar": GRAMMAR}
+    assert constrained.constrained
+
+
+def test_one_failing_request_does_not_spoil_the_batch() -> None:
+    def rule(body):
+        return (400, b"{}") if body["messages"][0]["content"] == "1" else "fine"
+
+    with OpenAIStub(rule) as server:
+        backbone = make_backbone(f"m@{server.url}")
+        requests = [Request([{"role": "user", "content": str(i)}], seed=i) for i in range(3)]
+        replies = backbone.generate(requests, Sampling())
+    assert isinstance(replies[1], EndpointError)
+    assert [isinstance(r, Completion) for r in replies] == [True, False, True]
+
+
+def test_names_that_are_none() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'qwen3-4b'"):
+        make_backbone("qwen3-4")
+    for name, options in (
+        ("scripted", Options(base_url="http://x/v1")),
+        ("scripted", Options(grammar="x")),
+        ("smollm2-135m", Options(base_url="http://x/v1")),
+        ("smollm2-135m-transformers", Options(grammar="x")),
+        ("qwen3-4b", Options(grammar="x")),
+    ):
+        with pytest.raises(ConfigurationError, match=name):
+            make_backbone(name, options)
+
+
+def test_a_model_out_of_reach_is_one_error_with_the_remedies(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    script = (
+        "from agents.backbones.registry import make_backbone\n"
+        "from agemem_envs.errors import BackboneUnavailableError\n"
+        "try:\n    make_backbone('qwen3-4b')\n"
+        "except BackboneUnavailableError as error:\n    print(error)\n"
+    )
+    # A hub on a closed local port: the same as no network, whatever this machine has.
+    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    start = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "--base-url" in run.stdout, run.stderr
+    assert "smollm2-135m" in run.stdout
+    assert time.monotonic() - start < 15  # promised in the README: no long wait for a dead hub
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BackboneUnavailableError, match=r"config\.json"):
+        make_backbone(str(tmp_path / "empty"))
+
+
+@pytest.fixture(scope="module")
+def llama():
+    pytest.importorskip("xllamacpp")
+    backbone = make_backbone("smollm2-135m", Options(grammar=GRAMMAR))
+    yield backbone
+    backbone.close()
+    backbone.close()
+
+
+@pytest.mark.slow
+def test_llama_cpp_writes_the_protocol_when_constrained(llama) -> None:
+    env = gym.make("AgeMem-SyntheticQA-v0", token_counter=llama.token_counter())
+    job = Job(env, AgeMemAgent(few_shot=True), 0, "synthetic-validation-0")
+    _, info = env.reset(seed=0, options={"task_id": job.task_id})
+    request = Request(job.agent.decide("", info), 0, first=True)
+    replies = llama.generate([request, request], Sampling(max_tokens=256))
+    assert isinstance(parse(replies[0].text), Turn)
+    assert replies[0].text == replies[1].text
+    assert replies[0].prompt_tokens > info["tokens_used"]
+    assert llama.engine == "llama.cpp"
+
+
+@pytest.mark.slow
+def test_llama_cpp_counts_with_the_models_tokenizer(llama) -> None:
+    counter = llama.token_counter()
+    assert counter.count("hello world") == 2
+    assert counter.count("") == 0
+    assert counter.count("\ud800") > 0
+
+
+@pytest.mark.slow
+def test_the_llama_server_dies_with_its_parent() -> None:
+    script = (
+        "import os, signal\n"
+        "from agents.backbones.registry import make_backbone\n"
+        "backbone = make_backbone('smollm2-135m')\n"
+        "print(backbone._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    child = int(run.stdout)
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail("the server outlived its parent")
+
+
+@pytest.mark.slow
+def test_transformers_runs_any_saved_model(tmp_path: Path) -> None:
+    """A tiny random Qwen2 with a real tokenizer, saved and loaded as a user's would be."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from agents.backbones.smollm2 import transformers_path
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(transformers_path())
+    torch.manual_seed(0)
+    model = transformers.Qwen2ForCausalLM(
+        transformers.Qwen2Config(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=1, eos_token_id=tokenizer.eos_token_id,
+        )
+    )  # fmt: skip
+    model.save_pretrained(tmp_path / "tiny")
+    tokenizer.save_pretrained(tmp_path / "tiny")
+    backbone = make_backbone(str(tmp_path / "tiny"))
+    before = torch.random.get_rng_state()
+    requests = [Request(CHAT, 1), Request([*CHAT, {"role": "user", "content": "More."}], 2)]
+    sampling = Sampling(temperature=1.0, max_tokens=12)
+    one, two = (backbone.generate(requests, sampling) for _ in range(2))
+    assert [c.text for c in one] == [c.text for c in two]
+    assert torch.equal(before, torch.random.get_rng_state())  # the global generator is left alone
+    assert one[0].prompt_tokens < one[1].prompt_tokens
+    assert all(1 <= c.completion_tokens <= 12 for c in one)
+    env = gym.make(
+        "AgeMem-SyntheticQA-v0", rounds_per_message=1, max_task_rounds=1,
+        token_counter=backbone.token_counter(),
+    )  # fmt: skip
+    played = next(iter(rollout([Job(env, AgeMemAgent(), 0)], backbone, Sampling(max_tokens=8))))
+    assert all(step.malformed for step in played.episode.steps)
+
+
+@pytest.mark.slow
+def test_the_embedded_model_runs_on_transformers_too() -> None:
+    pytest.importorskip("transformers")
+    backbone = make_backbone("smollm2-135m-transformers")
+    reply = backbone.generate([Request(CHAT, 0)], Sampling(max_tokens=20))[0]
+    assert isinstance(reply, Completion)
+    assert "hello" in reply.text.lower()

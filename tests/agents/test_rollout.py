@@ -1,0 +1,155 @@
+"""The episode loop: batching, seeds, and failures that stay in their own episode."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import pytest
+
+from agemem_envs.episode import StopReason
+from agemem_envs.errors import ConfigurationError, EndpointError
+from agents.agemem import EXAMPLES, AgeMemAgent
+from agents.backbones.base import Backbone, Completion, Request, Sampling
+from agents.backbones.scripted import ScriptedBackbone
+from agents.oracle import OracleAgent, OracleNoMemoryAgent, guess
+from agents.random_actions import RandomAgent
+from agents.rollout import Job, rollout
+
+ID = "AgeMem-SyntheticQA-v0"
+
+
+def jobs(count: int, agent=AgeMemAgent, **options) -> list[Job]:
+    return [
+        Job(
+            gym.make(ID, disable_env_checker=True, **options),
+            agent(),
+            seed,
+            f"synthetic-validation-{seed}",
+        )
+        for seed in range(count)
+    ]
+
+
+class Recording(Backbone):
+    name = engine = "recording"
+
+    def __init__(self, fail: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+        self.batches: list[list[Request]] = []
+        self.fail = fail
+        self.inner = ScriptedBackbone()
+
+    def generate(self, requests, sampling):
+        self.batches.append(list(requests))
+        done = self.inner.generate(requests, sampling)
+        return [
+            EndpointError("down") if request.seed in self.fail else
+            Completion(reply.text, prompt_tokens=10 + index, completion_tokens=3, seconds=0.5)
+            for index, (request, reply) in enumerate(zip(requests, done, strict=True))
+        ]  # fmt: skip
+
+
+def test_a_batch_plays_the_same_episodes_as_one_by_one() -> None:
+    together = {r.job: r for r in rollout(jobs(4), ScriptedBackbone())}
+    for job, result in together.items():
+        alone = next(iter(rollout([jobs(4)[job]], ScriptedBackbone())))
+        assert alone.episode.messages == result.episode.messages
+        assert alone.episode.reward == result.episode.reward
+
+
+def test_one_generation_a_round_for_all_that_live() -> None:
+    backbone = Recording()
+    results = list(rollout(jobs(3), backbone))
+    rounds = [len(result.episode.steps) for result in results]
+    assert len(backbone.batches) == max(rounds)
+    assert sum(map(len, backbone.batches)) == sum(rounds)
+    first = [request.first for batch in backbone.batches for request in batch]
+    assert first == [True] * 3 + [False] * (sum(rounds) - 3)
+    seeds = [request.seed for batch in backbone.batches for request in batch]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_the_backbones_counts_are_in_the_record() -> None:
+    result = next(iter(rollout(jobs(1), Recording())))
+    assert all(step.prompt_tokens == 10 for step in result.episode.steps)
+    assert all(step.seconds == 0.5 for step in result.episode.steps)
+    assert len(result.prompts) == len(result.completions) == len(result.episode.steps)
+    assert [c.text for c in result.completions] == [s.action for s in result.episode.steps]
+
+
+def test_a_failing_endpoint_ends_its_own_episode_unscored() -> None:
+    backbone = Recording(fail={1 * 10_007 + 4})  # the fifth call of the episode with seed 1
+    results = {r.job: r.episode for r in rollout(jobs(3), backbone)}
+    failed = results[1]
+    assert failed.stop_reason is StopReason.ENDPOINT_ERROR
+    assert failed.success is None
+    assert failed.reward is None
+    assert failed.errors == ("EndpointError: down",)
+    assert len(failed.steps) == 4
+    assert all(results[job].stop_reason is StopReason.ANSWERED for job in (0, 2))
+
+
+def test_a_failing_simulator_is_recorded_and_the_others_go_on(monkeypatch) -> None:
+    played = jobs(2, OracleAgent)
+    task = played[0].env.unwrapped.task
+    monkeypatch.setattr(task, "step", lambda action: 1 / 0)
+    bad = Job(played[1].env, OracleAgent(), 5, "no such task")
+    results = {r.job: r.episode for r in rollout([played[0], bad])}
+    assert results[0].stop_reason is StopReason.ENVIRONMENT_ERROR
+    assert "ZeroDivisionError" in results[0].errors[0]
+    assert results[1].stop_reason is StopReason.ENVIRONMENT_ERROR
+    assert "no such task" in results[1].errors[0]
+    assert next(iter(rollout([played[1]]))).episode.success is True
+
+
+def test_a_model_agent_without_a_backbone_is_a_mistake() -> None:
+    with pytest.raises(ConfigurationError, match="backbone"):
+        list(rollout(jobs(1)))
+
+
+def test_the_oracle_needs_its_memory() -> None:
+    oracle = [r.episode.success for r in rollout(jobs(20, OracleAgent))]
+    without = [r.episode.success for r in rollout(jobs(20, OracleNoMemoryAgent))]
+    off = [r.episode.success for r in rollout(jobs(20, OracleAgent, tools="none"))]
+    alone = [r.episode.success for r in rollout(jobs(20, OracleAgent, stages="task"))]
+    assert sum(oracle) == 20
+    assert sum(without) == sum(off) == sum(alone) == 0
+
+
+def test_the_oracle_keeps_its_context_clean() -> None:
+    episode = next(iter(rollout(jobs(1, OracleAgent)))).episode
+    assert episode.reward.preventive == 1.0
+    assert episode.reward.storage == 1.0
+    assert episode.reward.relevance == 1.0
+    assert episode.metrics["memory_quality"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("question", "visible", "expected"),
+    [
+        ("Is Ada Ruk older or younger than Bo Lim?", "", "older"),
+        ("Were both born in Tarn?", "Ada", "yes"),
+        ("Who wrote it, Ada Ruk or Bo Lim?", "", "Ada Ruk"),
+        ("Who taught Ada Ruk?", "Bo Lim met Ada Ruk. Bo Lim left.", "Bo Lim"),
+        ("who?", "nothing here", "unknown"),
+    ],
+)
+def test_the_guess_rule(question: str, visible: str, expected: str) -> None:
+    assert guess(question, visible) == expected
+
+
+def test_random_agents_are_seeded() -> None:
+    def actions() -> list[str]:
+        return [s.action for r in rollout(jobs(1, RandomAgent)) for s in r.episode.steps]
+
+    assert actions() == actions()
+
+
+def test_few_shot_examples_follow_the_system_prompt() -> None:
+    info = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}
+    chat = AgeMemAgent(few_shot=True).decide("", info)
+    assert len(chat) == 2 + 2 * len(EXAMPLES)
+    assert [m["role"] for m in chat[1:]] == ["user", "assistant"] * len(EXAMPLES) + ["user"]
+    assert AgeMemAgent().decide("", info) == info["messages"]
+
+
+def test_sampling_defaults_to_greedy() -> None:
+    assert Sampling().temperature == 0.0

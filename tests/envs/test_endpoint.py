@@ -1,0 +1,81 @@
+"""What is retried, what is not, and what a caller sees."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from agemem_envs.endpoint import ChatEndpoint, is_endpoint
+from agemem_envs.errors import ConfigurationError, EndpointError
+from agemem_envs.summarizers import make_summarizer
+from tests.openai_stub import OpenAIStub
+
+CHAT = [{"role": "user", "content": "hello"}]
+
+
+def endpoint(url: str, **options: object) -> ChatEndpoint:
+    return ChatEndpoint("m", url, **{"attempts": 3, "longest_wait": 0.0, **options})
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"),
+    [
+        ((500, b"{}"), 3),
+        ((503, b"busy"), 3),
+        ((429, b"{}"), 3),
+        ((200, b"{not json"), 3),
+        ((200, b"[]"), 3),
+        ((200, b'{"choices": []}'), 3),
+        ((200, b'{"choices": [{"message": {"content": 3}}]}'), 3),
+        ((200, b"null"), 3),
+        ((400, b'{"error": {"message": "prompt too long"}}'), 1),
+        ((401, b"{}"), 1),
+        ((404, b"{}"), 1),
+    ],
+)
+def test_passing_faults_are_retried_and_others_are_not(fault, tries: int) -> None:
+    with OpenAIStub(lambda body: fault) as server, pytest.raises(EndpointError, match="m at http"):
+        endpoint(server.url).complete(CHAT)
+    assert len(server.requests) == tries
+
+
+def test_a_fault_that_passes_is_not_seen() -> None:
+    replies = iter([(500, b"{}"), (200, b"garbage"), "fine"])
+    with OpenAIStub(lambda body: next(replies)) as server:
+        reply = endpoint(server.url).complete(CHAT)
+    assert (reply.text, reply.prompt_tokens, reply.completion_tokens) == ("fine", 11, 7)
+
+
+def test_a_slow_server_times_out() -> None:
+    with OpenAIStub(lambda body: "late", delay=2.0) as server, pytest.raises(EndpointError):
+        endpoint(server.url, timeout=0.2, attempts=2).complete(CHAT)
+
+
+def test_a_refused_connection() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    with pytest.raises(EndpointError, match="APIConnectionError"):
+        endpoint(url).complete(CHAT)
+
+
+def test_any_text_can_be_sent() -> None:
+    with OpenAIStub(lambda body: "ok") as server:
+        endpoint(server.url).complete([{"role": "user", "content": "lone \ud800 surrogate"}])
+    assert server.requests[0]["messages"][0]["content"] == "lone ? surrogate"
+
+
+@pytest.mark.parametrize("spec", ["model", "@http://x", "model@ftp://x", "http://x", ""])
+def test_what_is_no_endpoint(spec: str) -> None:
+    assert not is_endpoint(spec)
+    with pytest.raises(ConfigurationError, match="MODEL@URL"):
+        ChatEndpoint.parse(spec)
+
+
+def test_the_llm_summarizer() -> None:
+    with OpenAIStub(lambda body: " short. ") as server:
+        summarizer = make_summarizer(f"sum@{server.url}")
+        assert summarizer.summarize(["one", "two"]) == "short."
+        assert summarizer.name == "llm:sum"
+    assert server.requests[0]["messages"][1]["content"] == "one\n\ntwo"

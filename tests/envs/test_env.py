@@ -1,0 +1,180 @@
+"""The three stages, the budgets and the ends of an episode."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium as gym
+import pytest
+
+from agemem_envs.episode import MessageKind, StopReason
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.judges import LexicalJudge, Verdict
+from agemem_envs.stages import Stage, StagePlan
+
+ID = "AgeMem-SyntheticQA-v0"
+
+
+def start(**options):
+    env = gym.make(ID, **options)
+    env.reset(seed=0)
+    return env.unwrapped
+
+
+def to_question(env, answer):
+    while env.state.stage is not Stage.REASONING:
+        env.step(answer("noted"))
+
+
+def test_stages_come_in_order_and_the_question_comes_last(answer) -> None:
+    env = start()
+    spec, stages = env.state.spec, []
+    while env.state.stop_reason is None:
+        stages.append(int(env.state.stage))
+        assert (spec.query in env.state.context.render(10**6)) if env.state.stage == 3 else True
+        assert (spec.query not in env.state.context.render(10**6)) if env.state.stage < 3 else True
+        env.step(answer("noted"))
+    assert stages == [1] * len(spec.knowledge) + [2] * len(spec.distractors) + [3]
+
+
+def test_task_protocol_has_stage_3_alone(answer) -> None:
+    env = start(stages="task")
+    assert env.state.stage is Stage.REASONING
+    kinds = [message.kind for message in env.state.context.messages]
+    assert kinds == [MessageKind.SYSTEM, MessageKind.QUERY]
+    with pytest.raises(UnknownNameError, match="Did you mean 'task'"):
+        gym.make(ID, stages="taks")
+
+
+def test_a_message_takes_its_rounds_and_no_more(call) -> None:
+    env = start(rounds_per_message=2)
+    for expected in (0, 1, 1, 2):
+        env.step(call("Retrieve_memory", query="x"))
+        assert env.state.message_index == expected or env.state.stage != 1
+
+
+def test_a_malformed_action_costs_a_round_and_is_explained() -> None:
+    env = start(rounds_per_message=2)
+    observation = env.step("what?")[0]
+    assert "was not understood" in observation
+    assert env.state.steps[-1].malformed
+    assert env.state.message_index == 0
+    env.step("what?")
+    assert env.state.message_index == 1
+
+
+def test_stage_1_shows_the_memories_that_relate(call, answer) -> None:
+    env = start()
+    told = env.state.spec.knowledge[0].text
+    observation = env.step(call("Add_memory", content=told))[0]
+    assert "Memories that may relate" in observation  # before the next call for this message
+    env.step(answer("noted"))
+    shown = [m for m in env.state.context.messages if m.kind is MessageKind.MEMORIES]
+    assert len(shown) == 1
+    to_question(env, answer)
+    assert not any(m.kind is MessageKind.MEMORIES for m in env.state.context.messages)
+
+
+def test_the_right_answer_succeeds_by_exact_match(answer) -> None:
+    env = start()
+    to_question(env, answer)
+    _, reward, terminated, truncated, info = env.step(answer(f" the {env.state.spec.reference}! "))
+    assert (terminated, truncated, info["success"]) == (True, False, True)
+    assert info["progress"] == 1.0
+    assert reward == info["reward_breakdown"].total
+    assert info["episode"].stop_reason is StopReason.ANSWERED
+
+
+def test_a_wrong_answer_ends_without_success(answer) -> None:
+    env = start()
+    to_question(env, answer)
+    _, _, terminated, _, info = env.step(answer("no such name"))
+    assert terminated
+    assert info["success"] is False
+    assert info["reward_breakdown"].task == 0.0
+
+
+def test_running_out_of_rounds_truncates_and_costs(call, answer) -> None:
+    env = start(max_task_rounds=2)
+    to_question(env, answer)
+    assert not env.step(call("Retrieve_memory", query="x"))[3]
+    _, _, terminated, truncated, info = env.step(call("Retrieve_memory", query="x"))
+    assert (terminated, truncated) == (False, True)
+    assert info["episode"].stop_reason is StopReason.ROUND_LIMIT
+    assert info["reward_breakdown"].task == -1.0
+    assert info["reward_breakdown"].penalty == -1.0
+
+
+def test_overflow_truncates_and_costs() -> None:
+    env = start(max_context_tokens=1_100)
+    truncated, steps = False, 0
+    while not truncated:
+        _, _, _, truncated, info = env.step("malformed " * 50)
+        steps += 1
+    assert info["episode"].stop_reason is StopReason.CONTEXT_OVERFLOW
+    assert info["reward_breakdown"].penalty == -0.5
+    assert info["tokens_used"] > info["token_budget"]
+    assert steps < 15
+
+
+def test_the_record_rebuilds_what_the_model_saw(call, answer) -> None:
+    env = start()
+    seen = [env.state.context.render(10**6)]
+    done = False
+    while not done:
+        action = call("Filter_context", criteria="town") if len(seen) % 3 else answer("noted")
+        observation, _, terminated, truncated, info = env.step(action)
+        seen.append(observation)
+        done = terminated or truncated
+    episode = info["episode"]
+    for step, observation in zip(episode.steps, seen, strict=False):
+        shown = [episode.messages[i] for i in step.visible]
+        assert "\n\n".join(f"[{m.kind.role}]\n{m.content}" for m in shown) == observation
+        assert sum(m.tokens for m in shown) == step.context_tokens
+
+
+def test_a_failing_judge_makes_the_reward_nan_never_zero(answer) -> None:
+    class Down(LexicalJudge):
+        def answer(self, case, prediction):
+            return Verdict(None, "judge answer: server down")
+
+    env = start(judge=Down())
+    to_question(env, answer)
+    _, reward, _, _, info = env.step(answer("x"))
+    assert math.isnan(reward)
+    assert info["reward_breakdown"].total is None
+    assert info["episode"].metrics["judge"] is None
+    assert info["episode"].errors == ("judge answer: server down",)
+    assert info["success"] is False  # the benchmark's own, which needs no judge
+
+
+def test_bad_arguments_are_named() -> None:
+    for options, match in (
+        ({"judge": "lexcal"}, "Did you mean 'lexical'"),
+        ({"encoder": "mini"}, "minilm"),
+        ({"memory": "redis"}, "redis"),
+        ({"summarizer": "x"}, "extractive"),
+        ({"token_counter": "x"}, "approximate"),
+        ({"top_k": 0}, "top_k"),
+        ({"max_context_tokens": 0}, "max_context_tokens"),
+        ({"filter_threshold": 2.0}, "filter_threshold"),
+        ({"rounds_per_message": 0}, "rounds_per_message"),
+        ({"splitt": "train"}, "splitt"),
+        ({"split": "dev"}, "split"),
+        ({"noise": -1}, "noise"),
+    ):
+        with pytest.raises(ConfigurationError, match=match):
+            gym.make(ID, **options)
+
+
+def test_max_rounds_counts_every_stage() -> None:
+    plan = StagePlan((Stage.CONSTRUCTION, Stage.DISTRACTION, Stage.REASONING), 3, 12, 1)
+    assert plan.max_rounds(knowledge=5, distractors=4) == 39
+    assert StagePlan((Stage.REASONING,), 3, 12, 1).max_rounds(5, 4) == 12
+
+
+def test_render_is_the_context(answer) -> None:
+    env = gym.make(ID, render_mode="ansi")
+    observation, _ = env.reset(seed=0)
+    assert env.render() == observation
+    assert start().render() is None

@@ -1,0 +1,103 @@
+"""The six tools through the environment: effects, aliases, refusals."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import pytest
+
+from agemem_envs.errors import UnknownNameError
+from agemem_envs.tools import MAX_CONTENT_CHARS, TOOL_SETS, TOOLS, choose_tools
+
+
+@pytest.fixture
+def env():
+    made = gym.make("AgeMem-SyntheticQA-v0", rounds_per_message=50)
+    made.reset(seed=0)
+    yield made.unwrapped
+    made.close()
+
+
+def results(env):
+    return env.state.steps[-1].results
+
+
+def test_add_update_delete_retrieve(env, call) -> None:
+    env.step(call("Add_memory", content="the river tasp", metadata={"k": 1}, memory_type="fact"))
+    assert results(env)[0].data == {"memory_id": "m1", "content": "the river tasp"}
+    env.step(call("Update_memory", memory_id="m1", content="the river gorn"))
+    assert results(env)[0].data["before"] == "the river tasp"
+    observation = env.step(call("Retrieve_memory", query="river", top_k=5))[0]
+    assert "[m1]" in observation
+    assert results(env)[0].data["items"][0]["content"] == "the river gorn"
+    env.step(call("Retrieve_memory", query="river", metadata_filter={"k": 2}))
+    assert results(env)[0].text == "no memories found"
+    env.step(call("Delete_memory", memory_id="m1", confirmation=False))
+    assert not results(env)[0].ok
+    env.step(call("Delete_memory", memory_id="m1", confirmed=True))
+    assert results(env)[0].data == {"memory_id": "m1", "before": "the river gorn"}
+    assert len(env.state.memory) == 0
+
+
+def test_several_calls_in_one_turn_are_carried_out_in_order(env) -> None:
+    text = (
+        '<think></think><tool_call>[{"name": "Add_memory", "arguments": {"content": "one"}}, '
+        '{"name": "Nonsense", "arguments": {}}, '
+        '{"name": "Delete_memory", "arguments": {"memory_id": "m1", "confirmation": true}}]</tool_call>'
+    )
+    env.step(text)
+    assert [result.ok for result in results(env)] == [True, False, True]
+
+
+@pytest.mark.parametrize("span", ["all", "full", "ALL", "1", 1, 2.0, "7"])
+def test_spans_that_are_understood(env, call, span) -> None:
+    env.step(call("Summary_context", span=span))
+    assert results(env)[0].ok
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "complaint"),
+    [
+        ("Add_memory", {}, "missing argument 'content'"),
+        ("Add_memory", {"content": ""}, "empty"),
+        ("Add_memory", {"content": ["a"]}, "type string"),
+        ("Add_memory", {"content": "x" * (MAX_CONTENT_CHARS + 1)}, "limit"),
+        ("Add_memory", {"content": "a", "metadata": "b"}, "type object"),
+        ("Add_memory", {"content": "a", "metadata": {"k": "x" * 3000}}, "limit"),
+        ("Add_memory", {"content": "a", "colour": "b"}, "unknown argument 'colour'"),
+        ("Update_memory", {"memory_id": "m7", "content": "a"}, "no memory has the id 'm7'"),
+        ("Delete_memory", {"memory_id": "m1", "confirmation": "true"}, "type boolean"),
+        ("Retrieve_memory", {"query": "a", "top_k": 0}, "between"),
+        ("Retrieve_memory", {"query": "a", "top_k": 10**30}, "between"),
+        ("Retrieve_memory", {"query": "a", "top_k": True}, "type integer"),
+        ("Summary_context", {"span": "0"}, "positive"),
+        ("Summary_context", {"span": "some"}, "positive"),
+        ("Filter_context", {"criteria": " "}, "empty"),
+        ("add_memory", {"content": "a"}, "Did you mean 'Add_memory'"),
+    ],
+)
+def test_refusals_tell_the_model_why(env, call, name, arguments, complaint) -> None:
+    observation = env.step(call(name, **arguments))[0]
+    assert not results(env)[0].ok
+    assert complaint in results(env)[0].text
+    assert complaint in observation
+
+
+def test_tool_sets(answer, call) -> None:
+    assert [len(choose_tools(name)) for name in ("all", "ltm", "stm", "none")] == [6, 4, 2, 0]
+    assert list(choose_tools(["Filter_context", "Add_memory"])) == ["Add_memory", "Filter_context"]
+    for bad in ("every", ["Add"]):
+        with pytest.raises(UnknownNameError):
+            choose_tools(bad)
+    env = gym.make("AgeMem-SyntheticQA-v0", tools="none")
+    _, info = env.reset(seed=0)
+    assert info["tools"] == []
+    assert "tool" not in info["messages"][0]["content"].replace("memory tools", "")
+    env.step(call("Add_memory", content="x"))
+    assert not results(env.unwrapped)[0].ok
+
+
+def test_schemas_are_json_schemas_of_the_parameters() -> None:
+    assert list(TOOLS) == list(TOOL_SETS["all"])
+    for tool in TOOLS.values():
+        schema = tool.schema["parameters"]
+        assert set(schema["required"]) <= set(schema["properties"])

@@ -1,0 +1,143 @@
+"""Results on disk: whole lines or none; and the numbers made from them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from agemem_envs.episode import StopReason
+from agemem_envs.errors import ConfigurationError, DataFormatError
+from agents.oracle import OracleAgent
+from agents.rollout import Job, rollout
+from eval.metrics import METRICS
+from eval.results import Result, ResultsFolder
+from eval.statistics import bootstrap_interval, mean
+from eval.summary import summarize, unscored, write_csv
+
+
+def results(count: int) -> list[Result]:
+    env = gym.make("AgeMem-SyntheticQA-v0")
+    played = [
+        next(iter(rollout([Job(env, OracleAgent(), i, f"synthetic-validation-{i}")])))
+        for i in range(count)
+    ]
+    return [
+        Result("oracle", "none", "none", False, i, 0.5, p.episode) for i, p in enumerate(played)
+    ]
+
+
+SOME = results(4)
+
+
+def hostile(result: Result) -> Result:
+    text = '\ud800 \u2028 \x00 "\n<script>alert(1)</script>'
+    steps = tuple(replace(step, action=text) for step in result.episode.steps)
+    return replace(result, episode=replace(result.episode, steps=steps, prediction=text))
+
+
+def test_any_text_survives_a_line(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "run")
+    folder.create({})
+    written = [*SOME, hostile(SOME[0])]
+    for result in written:
+        folder.append(result)
+    folder.close()
+    assert folder.read() == written
+    assert folder.episodes_file.read_bytes().count(b"\n") == len(written)
+
+
+@pytest.mark.parametrize("cut", [1, 100, 10_000])
+def test_a_torn_line_is_dropped_and_the_rest_is_kept(tmp_path: Path, cut: int) -> None:
+    folder = ResultsFolder(tmp_path / "run")
+    folder.create({})
+    for result in SOME:
+        folder.append(result)
+    folder.close()
+    data = folder.episodes_file.read_bytes()
+    folder.episodes_file.write_bytes(data[:-cut])
+    assert folder.read() == SOME[:3]
+    assert folder.repair() == SOME[:3]
+    folder.append(SOME[3])
+    folder.close()
+    assert folder.episodes_file.read_bytes() == data
+
+
+def test_a_damaged_line_is_an_error_not_a_loss(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "run")
+    folder.create({})
+    folder.episodes_file.write_bytes(b"{}\n" + SOME[0].to_json().encode() + b"\n")
+    with pytest.raises(DataFormatError, match="line 1"):
+        folder.repair()
+    assert folder.episodes_file.read_bytes().startswith(b"{}\n")
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "run")
+    assert not folder.exists
+    folder.create({"a": 1})
+    with pytest.raises(ConfigurationError, match="--resume"):
+        folder.create({})
+
+
+def test_means_and_intervals() -> None:
+    assert mean([1.0, None, 0.0]) == 0.5
+    assert mean([None]) is None
+    assert bootstrap_interval([0.5, None]) is None
+    assert bootstrap_interval([1.0, 1.0, None]) == (1.0, 1.0)
+    values = [0.0] * 50 + [1.0] * 50
+    low, high = bootstrap_interval(values)
+    assert (low, high) == bootstrap_interval(values)  # seeded
+    # the normal approximation: 0.5 +- 1.96 * sqrt(0.25 / 100)
+    assert low == pytest.approx(0.402, abs=0.015)
+    assert high == pytest.approx(0.598, abs=0.015)
+    assert np.mean(values) == 0.5
+
+
+def test_metrics_by_hand() -> None:
+    values = {name: metric(SOME[0]) for name, metric in METRICS.items()}
+    episode = SOME[0].episode
+    needed = len(episode.gold_facts)
+    assert values["success"] == values["em"] == values["judge"] == 1.0
+    assert values["add_calls"] == values["retrieve_calls"] == needed
+    distractors = 10 - needed - 3  # of ten paragraphs, three are noise in stage 1
+    assert values["filter_calls"] == distractors - 1  # none has arrived before the first
+    assert values["tool_calls"] == 2 * needed + distractors - 1
+    assert values["malformed_rate"] == 0.0
+    assert values["rounds"] == len(episode.steps)
+    assert values["prompt_tokens"] == np.mean([s.context_tokens for s in episode.steps])
+    assert values["reward"] == episode.reward.total
+
+
+def test_failures_are_left_out_of_means_and_counted(tmp_path: Path) -> None:
+    lost = replace(
+        SOME[3].episode, stop_reason=StopReason.ENDPOINT_ERROR, success=None, reward=None,
+        metrics={}, errors=("EndpointError: down",),
+    )  # fmt: skip
+    judged = replace(SOME[2].episode, errors=("judge: down",))
+    judged = replace(judged, metrics={**judged.metrics, "judge": None})
+    group = [*SOME[:2], replace(SOME[2], episode=judged), replace(SOME[3], episode=lost)]
+    (row,) = summarize(group)
+    assert (row["episodes"], row["scored"], row["endpoint_errors"]) == (4, 3, 1)
+    assert row["unscored_by_judge"] == 1
+    assert row["success"] == row["judge"] == 1.0
+    assert unscored(group) == 2
+    write_csv([row], tmp_path / "summary.csv")
+    with (tmp_path / "summary.csv").open() as file:
+        (read,) = csv.DictReader(file)
+    assert read["success"] == "1.0"
+    assert read["tools"] == "all"
+
+
+def test_different_conditions_never_share_a_row() -> None:
+    other = SOME[0].episode
+    moved = replace(other, source=replace(other.source, version="other"))
+    judged = replace(other, settings={**other.settings, "judge": "llm:x"})
+    staged = replace(other, settings={**other.settings, "stages": "task"})
+    group = [SOME[0], *(replace(SOME[0], episode=e) for e in (moved, judged, staged))]
+    group.append(replace(SOME[0], constrained=True))
+    assert len(summarize(group)) == 5
