@@ -211,8 +211,6 @@ class MemoryEnv(gym.Env[str, str]):
             stage=self.plan.stages[0],
         )
         self.state.context.append(MessageKind.SYSTEM, self._system_prompt)
-        if self._retrieves and self.state.stage is Stage.CONSTRUCTION:
-            self.encoder.encode([fact.text for fact in spec.knowledge])  # one batch, cached
         self._begin_message(self.state)
         return self._observe(self.state)
 
@@ -345,6 +343,8 @@ class MemoryEnv(gym.Env[str, str]):
         """Stage 1's automatic retrieval, before every model call; shown when it is news."""
         if not self._retrieves:
             return
+        if len(state.memory):
+            self.encoder.encode(self._told(state))  # all of the stage in one batch; then cached
         hits = state.memory.search(told, self.top_k)
         text = f"{prompts.MEMORIES}\n{render_hits(hits)}" if hits else ""
         shown = [m for m in state.context.messages if m.kind is MessageKind.MEMORIES]

