@@ -117,11 +117,14 @@ class Context:
     def chat(self) -> ChatMessages:
         """The context as chat messages, neighbours of the same role joined.
 
-        Many chat templates demand that user and assistant alternate.
+        Many chat templates demand that user and assistant alternate, the user first; where
+        the first user message was removed, a note stands in its place.
         """
         chat: ChatMessages = []
         for message in self.messages:
             role = message.kind.role
+            if role == "assistant" and (not chat or chat[-1]["role"] == "system"):
+                chat.append({"role": "user", "content": prompts.GAP})
             if chat and chat[-1]["role"] == role:
                 chat[-1]["content"] += "\n\n" + message.content
             else:

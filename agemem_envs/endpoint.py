@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agemem_envs.errors import ConfigurationError, EndpointError, require
+from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError, require
 
 ChatMessage = Mapping[str, str]
 
@@ -68,7 +68,8 @@ class ChatEndpoint:
             timeout=timeout,
             max_retries=0,
         )
-        self._errors = (openai.OpenAIError, json.JSONDecodeError, _BadReplyError)
+        self._status_error = openai.APIStatusError
+        self._errors = (openai.OpenAIError, _BadReplyError)
 
         def passing(error: BaseException) -> bool:
             if isinstance(error, openai.APIStatusError):
@@ -106,6 +107,7 @@ class ChatEndpoint:
                 ``extra_body``, ...).
 
         Raises:
+            PromptTooLongError: The prompt does not fit into the model's window.
             EndpointError: The call failed for good.
         """
         # Lone surrogates of hostile text cannot be sent as UTF-8.
@@ -116,34 +118,43 @@ class ChatEndpoint:
         try:
             reply: ChatReply = self._retry(self._once, clean, parameters)
         except self._errors as error:
-            raise EndpointError(
-                f"{self.model} at {self.base_url}: {type(error).__name__}: {str(error)[:300]}"
-            ) from error
+            told = f"{self.model} at {self.base_url}: {type(error).__name__}: {str(error)[:300]}"
+            if isinstance(error, self._status_error) and _TOO_LONG.search(str(error)):
+                raise PromptTooLongError(told) from error
+            raise EndpointError(told) from error
         return reply
 
     def _once(self, messages: list[dict[str, str]], parameters: dict[str, Any]) -> ChatReply:
-        reply = self._client.chat.completions.create(
-            model=self.model, messages=messages, **parameters
-        )
         try:
+            reply = self._client.chat.completions.create(
+                model=self.model, messages=messages, **parameters
+            )
             choice = reply.choices[0]
             text = choice.message.content
             finish = choice.finish_reason
-        except (AttributeError, IndexError, TypeError) as error:
+        except (AttributeError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise _BadReplyError(f"the reply is not a chat completion: {error}") from error
         if text is not None and not isinstance(text, str):
             raise _BadReplyError(f"the reply's content is a {type(text).__name__}, not text")
         usage = getattr(reply, "usage", None)
         return ChatReply(
             text=text or "",
-            prompt_tokens=getattr(usage, "prompt_tokens", None),
-            completion_tokens=getattr(usage, "completion_tokens", None),
-            finish_reason=finish,
+            prompt_tokens=_count(getattr(usage, "prompt_tokens", None)),
+            completion_tokens=_count(getattr(usage, "completion_tokens", None)),
+            finish_reason=finish if isinstance(finish, str) else None,
         )
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _count(value: Any) -> int | None:
+    """A token count as a server may give it; nonsense counts as not given."""
+    return value if type(value) is int and value >= 0 else None
+
+
+_TOO_LONG = re.compile(r"context.{0,20}(?:length|size|window)|too long", re.IGNORECASE)
 
 
 class _BadReplyError(Exception):

@@ -31,7 +31,7 @@ from agemem_envs.stages import Stage, StagePlan, protocol_stages
 from agemem_envs.summarizers import Summarizer, make_summarizer
 from agemem_envs.tasks.base import Outcome, Task, TaskSpec
 from agemem_envs.tokens import TokenCounter, make_token_counter
-from agemem_envs.tools import Effects, Tool, choose_tools, execute, render_hits
+from agemem_envs.tools import MAX_TOP_K, Effects, Tool, choose_tools, execute, render_hits
 
 MAX_SHOWN_MALFORMED = 1_000
 """Characters of a malformed output that stay in the context."""
@@ -170,6 +170,11 @@ class MemoryEnv(gym.Env[str, str]):
         talk = len(self.plan.stages) > 1
         self._system_prompt = prompts.system_prompt(schemas, max_context_tokens, talk)
         self._stages_name = stages
+        if self.token_counter.count(self._system_prompt) >= max_context_tokens:
+            raise ConfigurationError(
+                f"max_context_tokens={max_context_tokens} does not even hold the system prompt "
+                f"({self.token_counter.count(self._system_prompt)} tokens)"
+            )
         self._max_observation = 16 * max_context_tokens + (1 << 18)
         self.observation_space = UnicodeText(self._max_observation)
         self.action_space = UnicodeText(
@@ -215,10 +220,11 @@ class MemoryEnv(gym.Env[str, str]):
         return self._observe(self.state)
 
     def step(self, action: str) -> Transition:
-        """Carry out one model output. Takes any value without raising.
+        """Carry out one model output. Whatever the output is, it does not raise.
 
         Raises:
             gymnasium.error.ResetNeeded: No episode is under way.
+            EndpointError: The server of an LLM summarizer failed for good.
         """
         state = self.state
         if state is None or state.stop_reason is not None:
@@ -229,7 +235,7 @@ class MemoryEnv(gym.Env[str, str]):
             stage=state.stage,
             visible=tuple(message.id for message in state.context.messages),
             context_tokens=state.context.tokens,
-            action=action if isinstance(action, str) else repr(action)[:MAX_RECORDED_ACTION],
+            action=action if isinstance(action, str) else f"<{type(action).__name__}>",
         )
         state.rounds_here += 1
         if isinstance(turn, protocol.Malformed):
@@ -412,6 +418,22 @@ class MemoryEnv(gym.Env[str, str]):
             errors=assessment.errors,
         )
 
+    def overflow(self) -> Episode:
+        """End the episode as overflowed, and score it.
+
+        For whoever calls the model and learns that the prompt does not fit into its window,
+        which the environment's own count did not show.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No episode is under way.
+        """
+        state = self.state
+        if state is None or state.stop_reason is not None:
+            raise gym.error.ResetNeeded("no episode is under way")
+        state.stop_reason = StopReason.CONTEXT_OVERFLOW
+        state.episode = self._finish(state)
+        return state.episode
+
     def record(self) -> Episode:
         """The record of the episode as far as it went, not scored.
 
@@ -438,6 +460,7 @@ class MemoryEnv(gym.Env[str, str]):
             settings=self.settings(),
             messages=tuple(state.context.history),
             steps=tuple(state.steps),
+            final_tokens=state.context.tokens,
             memories=tuple(state.memory),
             stop_reason=state.stop_reason,
             prediction=state.prediction,
@@ -489,6 +512,11 @@ def make_memory(spec: str | LongTermMemory, encoder: Encoder) -> LongTermMemory:
         MissingDependencyError: Qdrant is asked for and not installed.
     """
     if not isinstance(spec, str):
+        if len(spec):
+            raise ConfigurationError(
+                f"the given memory holds {len(spec)} items, which the first reset would delete: "
+                "pass an empty one"
+            )
         return spec
     kind, _, location = spec.partition(":")
     if kind == "exact" and not location:
@@ -530,8 +558,8 @@ def _check_limits(
 ) -> None:
     if max_context_tokens < 1:
         raise ConfigurationError(f"max_context_tokens must be positive, got {max_context_tokens}")
-    if top_k < 1:
-        raise ConfigurationError(f"top_k must be positive, got {top_k}")
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise ConfigurationError(f"top_k must be between 1 and {MAX_TOP_K}, got {top_k}")
     if not -1.0 <= filter_threshold <= 1.0:
         raise ConfigurationError(f"filter_threshold must be in [-1, 1], got {filter_threshold}")
     if render_mode not in (None, "ansi"):

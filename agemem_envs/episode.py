@@ -153,7 +153,7 @@ class MemoryItem:
         content: The text that is embedded and shown.
         metadata: Free key-value pairs of the writer.
         memory_type: Free label of the writer ("fact", "rule", ...), or None.
-        created_at: The store's clock when it was added (in an episode: the step index).
+        created_at: The store's clock when it was added (by default: writes so far).
         updated_at: The clock of the last update, or None.
     """
 
@@ -171,14 +171,14 @@ class DataSource:
 
     Attributes:
         name: The data set, e.g. ``hotpotqa``.
-        kind: ``embedded``, ``file`` or ``hub``; ``unknown`` if the task could not even begin.
+        kind: ``embedded``, ``file`` or ``hub``.
         split: ``train``, ``validation`` or ``test``.
         version: A content hash, a hub revision or a generator version.
         location: The file's name or the hub id; no path of this machine.
     """
 
     name: str
-    kind: Literal["embedded", "file", "hub", "unknown"]
+    kind: Literal["embedded", "file", "hub"]
     split: str
     version: str
     location: str
@@ -226,6 +226,7 @@ class Episode:
         settings: Budgets and the names of encoder, judge, summarizer and counter.
         messages: Every message that was ever in the context, by id.
         steps: One entry a model call.
+        final_tokens: Tokens in the context at the end.
         memories: The long-term memory at the end.
         stop_reason: Why it ended; None while it is under way.
         prediction: The final answer, or None.
@@ -249,6 +250,7 @@ class Episode:
     settings: dict[str, Any]
     messages: tuple[Message, ...] = ()
     steps: tuple[Step, ...] = ()
+    final_tokens: int = 0
     memories: tuple[MemoryItem, ...] = ()
     stop_reason: StopReason | None = None
     prediction: str | None = None
@@ -265,11 +267,6 @@ class Episode:
                 for result in step.results:
                     if result.ok and result.name in names:
                         yield step, result
-
-    def visible_text(self, step: Step, *, without: frozenset[MessageKind] = frozenset()) -> str:
-        """The text that the model saw at ``step``, leaving out some kinds of message."""
-        shown = (self.messages[i] for i in step.visible)
-        return "\n".join(message.content for message in shown if message.kind not in without)
 
     def to_json(self) -> str:
         """One line of JSON; pure ASCII, so any Unicode (lone surrogates too) survives a file."""

@@ -45,6 +45,10 @@ class EndpointError(AgeMemError):
     """A model server refused, failed or answered nonsense after all retries."""
 
 
+class PromptTooLongError(EndpointError):
+    """A prompt does not fit into the model's window: the agent's doing, not the server's."""
+
+
 class BackboneUnavailableError(AgeMemError):
     """A language model cannot be loaded here; the message lists the remedies."""
 

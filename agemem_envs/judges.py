@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from agemem_envs.endpoint import ChatEndpoint, is_endpoint
 from agemem_envs.errors import EndpointError, UnknownNameError
@@ -191,11 +191,12 @@ def parse_verdict(text: str, kind: str = "answer") -> Verdict:
     return Verdict(float(match[1]))
 
 
-def make_judge(spec: str | Judge) -> Judge:
+def make_judge(spec: str | Judge, **endpoint_options: Any) -> Judge:
     """A judge from its name, or the given object itself.
 
     Args:
         spec: ``"lexical"``, ``"MODEL@http://host/v1"`` or a judge.
+        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
 
     Raises:
         UnknownNameError: The name is neither.
@@ -205,5 +206,5 @@ def make_judge(spec: str | Judge) -> Judge:
     if spec == "lexical":
         return LexicalJudge()
     if is_endpoint(spec):
-        return LLMJudge(ChatEndpoint.parse(spec))
+        return LLMJudge(ChatEndpoint.parse(spec, **endpoint_options))
     raise UnknownNameError("judge", spec, ["lexical", "MODEL@http://host:port/v1"])

@@ -51,6 +51,7 @@ INCOMING = (
 QUESTION = "Answer this question: {query}"
 GOAL = "Your task: {query}"
 MEMORIES = "Memories that may relate to the next message:"
+GAP = "[Earlier messages were removed.]"
 SUMMARY = "Summary of earlier messages: {text}"
 TOOL_RESPONSE = "<tool_response>\n{text}\n</tool_response>"
 MALFORMED = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from agemem_envs.encoders import Encoder
 from agemem_envs.episode import MemoryItem, decode, encode
-from agemem_envs.errors import require
+from agemem_envs.errors import ConfigurationError, require
 from agemem_envs.memory import Hit, MemoryNotFoundError, matches
 
 
@@ -41,16 +41,19 @@ class QdrantStore:
         self._clock = clock or self._count_writes
         self._temporary = collection is None
         self._collection = collection or f"agemem-{uuid.uuid4().hex}"
-        if location == ":memory:":
-            self._client = qdrant.QdrantClient(location=location)
-        elif "://" in location:
-            self._client = qdrant.QdrantClient(url=location)
-        else:
-            self._client = qdrant.QdrantClient(path=location)
+        where = "url" if "://" in location else "path"
+        arguments = {"location" if location == ":memory:" else where: location}
+        try:
+            self._client = qdrant.QdrantClient(**arguments)
+            self._create()
+        except (RuntimeError, OSError, qdrant.http.exceptions.ApiException) as error:
+            raise ConfigurationError(
+                f"Qdrant cannot be opened at {location}: {str(error)[:200]}. A folder serves one "
+                "process and one store at a time; a server (http://host:6333) serves many."
+            ) from error
         self._closed = False
         self._next_key = 1
         self._writes = 0
-        self._create()
         for key, item in self._scroll():
             self._next_key = max(self._next_key, key + 1)
             self._writes = max(self._writes, int(item.updated_at or item.created_at))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from agemem_envs.episode import Episode, MessageKind, RewardBreakdown, Step, StopReason
+from agemem_envs.episode import Episode, Message, MessageKind, RewardBreakdown, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.judges import Case, Judge, Verdict
 from agemem_envs.stages import Stage
@@ -172,12 +172,18 @@ def _total(
 
 
 def compression(episode: Episode) -> float:
-    """``max(0, 1 - T_used / T_max)``, T_used being the tokens that the last call saw."""
+    """``max(0, 1 - T_used / T_max)``."""
     if not episode.steps:
         return 0.0
-    used = episode.steps[-1].context_tokens
     budget = float(episode.settings["max_context_tokens"])
-    return max(0.0, 1.0 - used / budget)
+    return max(0.0, 1.0 - used_tokens(episode) / budget)
+
+
+def used_tokens(episode: Episode) -> int:
+    """T_used: the tokens that the last call saw; after an overflow, those that overflowed."""
+    if episode.stop_reason is StopReason.CONTEXT_OVERFLOW:
+        return episode.final_tokens
+    return episode.steps[-1].context_tokens if episode.steps else 0
 
 
 def preventive(episode: Episode) -> float:
@@ -191,19 +197,34 @@ def preventive(episode: Episode) -> float:
     return 0.0
 
 
-_QUERY_ONLY = frozenset({MessageKind.QUERY, MessageKind.SYSTEM, MessageKind.ASSISTANT})
-
-
 def preservation(episode: Episode) -> float:
     """1 if all key items K_q were in the context when the last call was made, else 0.
 
-    They are looked for outside the question, the system prompt and the model's own words;
-    otherwise the term would be constant. A query without key items has nothing to lose: 1.
+    They are looked for as whole words outside the question, the system prompt and the
+    model's own words (refusals quote it too); otherwise the term would be constant. A query
+    without key items has nothing to lose: 1.
     """
     if not episode.steps:
         return 0.0
-    text = episode.visible_text(_final(episode), without=_QUERY_ONLY).lower()
-    return float(all(item.lower() in text for item in episode.key_items))
+    shown = (episode.messages[i] for i in episode.steps[-1].visible)
+    text = "\n".join(_kept_text(episode, message) for message in shown)
+    return float(all(_occurs(item, text) for item in episode.key_items))
+
+
+_KEPT_KINDS = frozenset(
+    {MessageKind.INCOMING, MessageKind.MEMORIES, MessageKind.OBSERVATION, MessageKind.SUMMARY}
+)
+
+
+def _kept_text(episode: Episode, message: Message) -> str:
+    """The part of a message that is information, not an echo of the model or the query."""
+    if message.kind is MessageKind.TOOL_RESULT and 0 <= message.round < len(episode.steps):
+        return "\n".join(r.text for r in episode.steps[message.round].results if r.ok)
+    return message.content if message.kind in _KEPT_KINDS else ""
+
+
+def _occurs(item: str, text: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(item)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def maintenance(episode: Episode) -> float:
@@ -220,7 +241,8 @@ def penalty(episode: Episode, config: RewardConfig) -> float:
     total = 0.0
     if episode.stop_reason is StopReason.ROUND_LIMIT:
         total += config.round_penalty
-    if episode.stop_reason is StopReason.CONTEXT_OVERFLOW:
+    overflowed = episode.stop_reason is StopReason.CONTEXT_OVERFLOW
+    if overflowed or used_tokens(episode) > episode.settings["max_context_tokens"]:
         total += config.overflow_penalty
     return total
 
@@ -236,10 +258,6 @@ def retrieved(episode: Episode) -> list[str]:
     found = episode.results("Retrieve_memory", stage=Stage.REASONING)
     items: list[dict[str, Any]] = [i for _, result in found for i in result.data["items"]]
     return list(dict.fromkeys(str(item["content"]) for item in items))
-
-
-def _final(episode: Episode) -> Step:
-    return episode.steps[-1]
 
 
 _NAME = r"[A-Z][\w'’.-]*(?:\s+(?:(?:of|the|de|von|van|la|el)\s+)*[A-Z0-9][\w'’.-]*)*"
@@ -264,5 +282,5 @@ def key_items(query: str) -> tuple[str, ...]:
             while words and words[0].lower() in _QUESTION_WORDS:
                 words.pop(0)
         if words:
-            items.append(" ".join(words))
+            items.append(re.sub(r"['’]s?$", "", " ".join(words)))
     return tuple(dict.fromkeys(item for item in items if len(item) > 1))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from agemem_envs.endpoint import ChatEndpoint, is_endpoint
-from agemem_envs.errors import EndpointError, ToolError, UnknownNameError
+from agemem_envs.errors import ToolError, UnknownNameError
 
 MAX_SUMMARY_CHARS = 2_048
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -75,30 +75,30 @@ class LLMSummarizer:
         """The model's summary.
 
         Raises:
-            ToolError: The endpoint failed or said nothing.
+            ToolError: It said nothing.
+            EndpointError: Its server failed for good. That is no fault of the agent, so it
+                is not turned into a tool's refusal: the episode cannot be scored.
         """
-        try:
-            reply = self._endpoint.complete(
-                [
-                    {"role": "system", "content": self.INSTRUCTION},
-                    {"role": "user", "content": "\n\n".join(texts)},
-                ],
-                max_tokens=512,
-                temperature=0.0,
-            )
-        except EndpointError as error:
-            raise ToolError(f"the summarizer failed: {error}") from error
+        reply = self._endpoint.complete(
+            [
+                {"role": "system", "content": self.INSTRUCTION},
+                {"role": "user", "content": "\n\n".join(texts)},
+            ],
+            max_tokens=512,
+            temperature=0.0,
+        )
         text = reply.text.strip()[:MAX_SUMMARY_CHARS]
         if not text:
             raise ToolError("the summarizer returned an empty text")
         return text
 
 
-def make_summarizer(spec: str | Summarizer) -> Summarizer:
+def make_summarizer(spec: str | Summarizer, **endpoint_options: Any) -> Summarizer:
     """A summarizer from its name, or the given object itself.
 
     Args:
         spec: ``"extractive"``, ``"MODEL@http://host/v1"`` or a summarizer.
+        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
 
     Raises:
         UnknownNameError: The name is neither.
@@ -108,5 +108,5 @@ def make_summarizer(spec: str | Summarizer) -> Summarizer:
     if spec == "extractive":
         return ExtractiveSummarizer()
     if is_endpoint(spec):
-        return LLMSummarizer(ChatEndpoint.parse(spec))
+        return LLMSummarizer(ChatEndpoint.parse(spec, **endpoint_options))
     raise UnknownNameError("summarizer", spec, ["extractive", "MODEL@http://host:port/v1"])

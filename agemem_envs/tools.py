@@ -254,7 +254,7 @@ TOOLS: dict[str, Tool] = {
             "Bring the most similar long-term memories into the context.",
             (
                 Parameter("query", "string", "What to look for."),
-                Parameter("top_k", "integer", "How many, 3 by default.", required=False),
+                Parameter("top_k", "integer", "How many, 1 to 10.", required=False),
                 Parameter("metadata_filter", "object", "Only with these values.", required=False),
             ),
             retrieve_memory,

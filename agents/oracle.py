@@ -77,7 +77,8 @@ class OracleAgent(OracleNoMemoryAgent):
         if state.stage is not Stage.REASONING:
             return _answer("Noted.")
         visible = self._visible()
-        if all(fact in visible for fact in state.spec.gold_facts):
+        needed = state.spec.gold_facts
+        if needed and all(fact in visible for fact in needed):
             return _answer(state.spec.reference)
         return _answer(guess(state.spec.query, visible))
 

@@ -9,13 +9,17 @@ from typing import Any, cast
 import gymnasium as gym
 
 from agemem_envs.env import MemoryEnv
-from agemem_envs.episode import DataSource, Episode, StopReason
-from agemem_envs.errors import ConfigurationError, EndpointError
+from agemem_envs.episode import Episode, StopReason
+from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 from agents.backbones.base import Backbone, Completion, Request, Sampling
 from agents.base import Agent
 
 _SEED_STRIDE = 10_007
 """Separates the sampling seeds of an episode's rounds from its neighbours'."""
+
+
+_SEED_RANGE = 2**31
+"""Servers take 32-bit seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def _round(
     requests = {
         one.index: Request(
             messages=decision,
-            seed=one.job.seed * _SEED_STRIDE + len(one.prompts),
+            seed=(one.job.seed * _SEED_STRIDE + len(one.prompts)) % _SEED_RANGE,
             first=not any(one.prompts),
         )
         for one, decision in zip(live, decisions, strict=True)
@@ -131,6 +135,9 @@ def _round(
         replies = dict(zip(requests, completions, strict=True))
     for one, decision in zip(live, decisions, strict=True):
         reply = replies.get(one.index)
+        if isinstance(reply, PromptTooLongError):
+            yield _finish(one, one.env.overflow())
+            continue
         if isinstance(reply, EndpointError):
             yield _fail(one, StopReason.ENDPOINT_ERROR, reply)
             continue
@@ -142,6 +149,8 @@ def _round(
 def _act(one: _Live, action: str) -> Rollout | None:
     try:
         one.observation, _, terminated, truncated, one.info = one.job.env.step(action)
+    except EndpointError as error:  # an LLM summarizer's server
+        return _fail(one, StopReason.ENDPOINT_ERROR, error)
     except Exception as error:  # as above
         return _fail(one, StopReason.ENVIRONMENT_ERROR, error)
     return _finish(one, one.info["episode"]) if terminated or truncated else None
@@ -176,7 +185,7 @@ def _stillborn(env: MemoryEnv, job: Job, error: Exception) -> Episode:
         env_id=env.spec.id if env.spec else env.task.name,
         task_id=job.task_id or "",
         seed=job.seed,
-        source=DataSource(env.task.name, "unknown", "", "", ""),
+        source=env.task.source,
         category="",
         difficulty="",
         query="",

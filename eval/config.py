@@ -70,7 +70,7 @@ class RunConfig:
             return cls.from_dict(data["config"])
         except FileNotFoundError as error:
             raise ConfigurationError(f"there is no run to read: {path} does not exist") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{path} is not a run's configuration: {error}") from error
 
     def differences(self, other: RunConfig) -> list[str]:

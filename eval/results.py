@@ -6,6 +6,7 @@ A line torn by a crash is dropped when the run is resumed.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable
@@ -78,6 +79,7 @@ class ResultsFolder:
         self.config_file = path / "config.json"
         self.episodes_file = path / "episodes.jsonl"
         self._stream: TextIO | None = None
+        self._lock: int | None = None
 
     @property
     def exists(self) -> bool:
@@ -95,8 +97,31 @@ class ResultsFolder:
                 f"{self.path} already holds a run. Continue it with --resume, or choose another "
                 "folder with --out."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{self.path} cannot be a results folder: {error}") from error
+        self.lock()
         _write_atomically(self.config_file, json.dumps(config, indent=2) + "\n")
+
+    def lock(self) -> None:
+        """Keep other processes from writing here, until :meth:`close` or the process's end.
+
+        Raises:
+            ConfigurationError: Another process is writing.
+        """
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"another process is running in {self.path}: wait for it, or stop it first"
+            ) from error
+
+    def stored_sources(self) -> dict[str, str]:
+        """The data source of each environment when the run was begun."""
+        stored = json.loads(self.config_file.read_text(encoding="utf-8"))
+        return dict(stored["sources"])
 
     def update_config(self, config: RunConfig) -> None:
         """Record the configuration with which the run goes on; the rest stays as it was."""
@@ -129,6 +154,10 @@ class ResultsFolder:
                     f"{self.episodes_file}, line {number} is not an episode: {error}"
                 ) from error
             good += len(line)
+        keys = [result.key for result in results]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise DataFormatError(f"{self.episodes_file} holds the episode {twice} twice")
         return results, good
 
     def repair(self) -> list[Result]:
@@ -156,6 +185,9 @@ class ResultsFolder:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def _write_atomically(path: Path, text: str) -> None:

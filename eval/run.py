@@ -8,9 +8,10 @@ Writes config.json and episodes.jsonl as it goes, and summary.csv at the end.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from eval.statistics import mean
 from eval.summary import summarize, table, unscored, write_csv
 
 EXIT_OK, EXIT_USAGE, EXIT_UNSCORED, EXIT_INTERRUPTED = 0, 2, 3, 130
-MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts"}
+MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts", "base_url"}
 """What a resumed run may set anew: how it is run, not what is measured."""
 
 EPILOG = f"""\
@@ -136,8 +137,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     how = parser.add_argument_group("how it is scored and sampled")
     how.add_argument("--judge", default="lexical", help="lexical or MODEL@URL (lexical)")
-    how.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (0)")
-    how.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling (1)")
+    how.add_argument("--temperature", type=_number(0.0, 10.0), default=0.0, help="0 is greedy (0)")
+    how.add_argument("--top-p", type=_number(0.0, 1.0), default=1.0, help="nucleus sampling (1)")
     how.add_argument(
         "--max-tokens", type=_positive, default=2048, metavar="N", help="of one output (2048)"
     )
@@ -164,7 +165,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="episodes in lockstep, their model calls batched (1)",
     )
     run.add_argument(
-        "--request-timeout", type=float, default=120.0, metavar="S", help="seconds a request (120)"
+        "--request-timeout",
+        type=_number(0.001, 86_400.0),
+        default=120.0,
+        metavar="S",
+        help="seconds a request (120)",
     )
     run.add_argument(
         "--attempts", type=_positive, default=4, metavar="N", help="tries of a failing request (4)"
@@ -184,6 +189,8 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
         raise ConfigurationError("--resume needs the run's folder: --out RUN")
     if options.retry_failed and not options.resume:
         raise ConfigurationError("--retry-failed goes with --resume")
+    if options.resume and options.config is not None:
+        raise ConfigurationError("--resume takes the run's own configuration: leave out --config")
     stored = None
     base = options.out / "config.json" if options.resume else options.config
     if base is not None:
@@ -222,6 +229,8 @@ def run(argv: Sequence[str], console: Console) -> int:
             f"{folder.path} already holds a run. Continue it with --resume, or choose another "
             "folder with --out."
         )
+    if folder.path.exists() and not folder.path.is_dir():
+        raise ConfigurationError(f"{folder.path} is a file: --out names a folder")
     session = Run(config)
     try:
         done = _open(folder, session, options)
@@ -251,7 +260,9 @@ def _open(folder: ResultsFolder, session: Run, options: argparse.Namespace) -> l
     if not options.resume:
         folder.create(session.describe())
         return []
+    folder.lock()
     results = folder.repair()
+    session.check(folder, results)
     if options.retry_failed:
         results = [r for r in results if r.scored and not r.episode.errors]
         folder.rewrite(results)
@@ -308,6 +319,19 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
     return int(text)
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse_number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be in [{low}, {high}], got {text!r}")
+        return value
+
+    return parse_number
 
 
 def _natural(text: str) -> int:

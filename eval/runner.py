@@ -12,8 +12,12 @@ from typing import Any, cast
 import gymnasium as gym
 
 from agemem_envs import ENVS
+from agemem_envs.encoders import ENCODERS
 from agemem_envs.env import make_task
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.judges import make_judge
+from agemem_envs.stages import protocol_stages
+from agemem_envs.summarizers import make_summarizer
 from agemem_envs.tokens import TokenCounter
 from agemem_envs.tools import choose_tools
 from agents.backbones.base import Backbone, Sampling
@@ -67,6 +71,11 @@ class Run:
         needs_backbone = agent_class(config.agent).uses_backbone
         _check_backbone_options(config, needs_backbone)
         # The cheap checks first: bad names and data must not wait for models to load.
+        limits = {"timeout": config.request_timeout, "attempts": config.attempts}
+        self._judge = make_judge(config.judge, **limits)
+        self._summarizer = make_summarizer(config.summarizer, **limits)
+        _check_names(config)
+        self.sources: dict[str, str] = {}
         self.plan = [planned for env_id in config.envs for planned in self._plan_env(env_id)]
         self.backbone: Backbone | None = None
         if needs_backbone:
@@ -88,6 +97,7 @@ class Run:
         config = self.config
         with closing(make_task(ENVS[env_id]["task"], {"split": config.split})) as task:
             ids = task.task_ids(config.episodes, config.seed)
+            self.sources[env_id] = str(task.source)
         return [
             Planned(env_id, index, task_id, config.seed * SEED_STRIDE + index)
             for index, task_id in enumerate(ids)
@@ -98,8 +108,8 @@ class Run:
         arguments: dict[str, Any] = {
             "stages": config.stages,
             "tools": config.tools,
-            "judge": config.judge,
-            "summarizer": config.summarizer,
+            "judge": self._judge,
+            "summarizer": self._summarizer,
             "max_context_tokens": config.max_context_tokens,
             "rounds_per_message": config.rounds_per_message,
             "split": config.split,
@@ -125,9 +135,31 @@ class Run:
         return {
             "config": self.config.to_dict(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "episodes": len(self.plan),
+            "sources": self.sources,
             "provenance": provenance(),
         }
+
+    def check(self, folder: ResultsFolder, results: list[Result]) -> None:
+        """Make sure that a folder's episodes are ones of this run.
+
+        Raises:
+            ConfigurationError: The data is another than when the run was begun, or fewer
+                episodes are asked for than are there.
+        """
+        stored = folder.stored_sources()
+        if stored != self.sources:
+            raise ConfigurationError(
+                f"{folder.path} was run on {stored}, but the data found now is {self.sources}. "
+                "Set AGEMEM_DATA as it was, or start a new run with another --out."
+            )
+        tasks = {(planned.env_id, planned.index): planned.task_id for planned in self.plan}
+        for result in results:
+            if tasks.get(result.key) != result.episode.task_id:
+                raise ConfigurationError(
+                    f"{folder.path} holds episode {result.key}, task "
+                    f"{result.episode.task_id!r}, which is not part of this run: ask for at "
+                    "least as many --episodes as before"
+                )
 
     def play(self, folder: ResultsFolder, on_result: Callable[[Result], None]) -> None:
         """Play every episode that the folder lacks, writing each as it ends.
@@ -166,6 +198,16 @@ class Run:
     def close(self) -> None:
         """Release environments and the backbone. Calling it again has no effect."""
         self._stack.close()
+
+
+def _check_names(config: RunConfig) -> None:
+    """Refuse names that only the environments would look at, after the backbone is loaded."""
+    protocol_stages(config.stages)
+    tools = choose_tools(config.tools)
+    if config.encoder is not None and config.encoder not in ENCODERS:
+        raise UnknownNameError("encoder", config.encoder, ENCODERS)
+    if config.few_shot and "Add_memory" not in tools:
+        raise ConfigurationError("--few-shot shows the memory tools: it needs --tools all or ltm")
 
 
 def _check_backbone_options(config: RunConfig, needed: bool) -> None:

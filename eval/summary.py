@@ -45,7 +45,7 @@ def summarize(results: Sequence[Result]) -> list[Row]:
 
 
 def _identity(result: Result) -> Row:
-    """What a group has in common; an episode that never began joins by what is known."""
+    """What a group has in common."""
     episode = result.episode
     settings = episode.settings
     return {

@@ -93,6 +93,9 @@ class Task(ABC):
     default_task_rounds: int = 12
     default_task_actions: int = 1
 
+    source: DataSource
+    """Where this split's tasks come from."""
+
     @abstractmethod
     def task_ids(self, count: int | None, seed: int) -> list[str]:
         """``count`` distinct task ids in an order that depends on ``seed`` alone.

@@ -73,23 +73,18 @@ class HotpotQATask(QATask):
             choice = _find(split)
         if choice == "embedded":
             self._embedded = SyntheticQATask(split, noise, distractors)
-            self._source = self._embedded.source
+            self.source = self._embedded.source
         elif choice == "hub" or choice.startswith("hub:"):
-            self._rows, self._source = load_hub(choice.partition(":")[2] or HUB_ID, split)
+            self._rows, self.source = load_hub(choice.partition(":")[2] or HUB_ID, split)
         else:
-            self._rows, self._source = load_files(Path(choice), split)
+            self._rows, self.source = load_files(Path(choice), split)
         self._ids = sorted(self._rows)
-
-    @property
-    def source(self) -> DataSource:
-        """Where the questions come from."""
-        return self._source
 
     def task_ids(self, count: int | None, seed: int) -> list[str]:
         """``_id`` of ``count`` questions, in an order given by ``seed``."""
         if self._embedded:
             return self._embedded.task_ids(count, seed)
-        return choose_ids(self._ids, count, seed, str(self._source))
+        return choose_ids(self._ids, count, seed, str(self.source))
 
     def sample_id(self, generator: np.random.Generator) -> str:
         """The ``_id`` of any question."""
@@ -102,7 +97,7 @@ class HotpotQATask(QATask):
         if self._embedded:
             return self._embedded.record(task_id)
         if task_id not in self._rows:
-            raise UnknownNameError(f"task id of {self._source}", task_id, self._ids[:5])
+            raise UnknownNameError(f"task id of {self.source}", task_id, self._ids[:5])
         return QARecord.from_row(self._rows[task_id])
 
 
@@ -160,6 +155,11 @@ def _read_files(
         for row in parsed:
             if not isinstance(row, dict) or "_id" not in row:
                 raise DataFormatError(f"{file}: {str(row)[:80]!r} has no '_id'")
+            if str(row["_id"]) in rows:
+                raise DataFormatError(
+                    f"{file}: the question {row['_id']!r} is already in "
+                    f"{' or '.join(f.name for f in files)}. Pass one file: data=<file>."
+                )
             rows[str(row["_id"])] = row
     QARecord.from_row(next(iter(rows.values())))  # fail now, not in the middle of a run
     location = "+".join(file.name for file in files)

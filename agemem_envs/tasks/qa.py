@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agemem_envs.episode import DataSource, Episode
+from agemem_envs.episode import Episode
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.hotpot_metrics import (
     exact_match,
@@ -122,11 +122,6 @@ class QATask(Task):
         self._distractors = distractors
         self._record: QARecord | None = None
 
-    @property
-    @abstractmethod
-    def source(self) -> DataSource:
-        """Where the records come from."""
-
     @abstractmethod
     def record(self, task_id: str) -> QARecord:
         """The record with this id.
@@ -140,6 +135,11 @@ class QATask(Task):
         record = self._record = self.record(task_id)
         facts = record.facts()
         gold = [fact for fact in facts if fact.needed]
+        if not gold:
+            raise DataFormatError(
+                f"question {record.id!r}: none of its supporting paragraphs is in its context "
+                "(HotpotQA's fullwiki setting?). Use the distractor setting."
+            )
         others = [fact for fact in facts if not fact.needed]
         order = generator.permutation(len(others))
         others = [others[index] for index in order]

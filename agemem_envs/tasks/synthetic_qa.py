@@ -39,11 +39,7 @@ class SyntheticQATask(QATask):
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
         self._split = split
-
-    @property
-    def source(self) -> DataSource:
-        """The generator and its version."""
-        return DataSource(self.name, "embedded", self._split, VERSION, "synthetic_worlds")
+        self.source = DataSource(self.name, "embedded", split, VERSION, "synthetic_worlds")
 
     def task_ids(self, count: int | None, seed: int) -> list[str]:
         """Ids number ``seed * 1e6`` onwards."""

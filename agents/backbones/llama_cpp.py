@@ -8,13 +8,15 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agemem_envs.endpoint import ChatEndpoint
-from agemem_envs.errors import BackboneUnavailableError, MissingDependencyError
+from agemem_envs.errors import BackboneUnavailableError, EndpointError, MissingDependencyError
 from agemem_envs.tokens import TokenCounter
-from agents.backbones.base import Request
+from agents.backbones.base import Completion, Request, Sampling
 from agents.backbones.openai_server import OpenAIBackbone
 
 WINDOW = 12_288
@@ -26,12 +28,13 @@ class LlamaCppBackbone(OpenAIBackbone):
     """A GGUF model on llama.cpp, with its prompt cache.
 
     The first call of an episode bypasses the cache, so an episode's text depends on that
-    episode alone.
+    episode alone; so does every call of a batch, whose episodes would share the cache.
 
     Args:
         model: The GGUF file.
         name: As recorded in results.
         grammar: A GBNF grammar that constrains decoding, or None.
+        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
 
     Raises:
         MissingDependencyError: xllamacpp is not installed.
@@ -40,7 +43,9 @@ class LlamaCppBackbone(OpenAIBackbone):
 
     engine = "llama.cpp"
 
-    def __init__(self, model: Path, name: str, grammar: str | None = None) -> None:
+    def __init__(
+        self, model: Path, name: str, grammar: str | None = None, **endpoint_options: Any
+    ) -> None:
         if importlib.util.find_spec("xllamacpp") is None:
             raise MissingDependencyError(
                 "xllamacpp (llama.cpp) is not installed. Install it with: "
@@ -55,7 +60,7 @@ class LlamaCppBackbone(OpenAIBackbone):
             text=True,
         )
         self.url = self._read_url(model)
-        super().__init__(ChatEndpoint(name, f"{self.url}/v1"), grammar)
+        super().__init__(ChatEndpoint(name, f"{self.url}/v1", **endpoint_options), grammar)
 
     def _read_url(self, model: Path) -> str:
         assert self._process.stdout is not None
@@ -72,6 +77,13 @@ class LlamaCppBackbone(OpenAIBackbone):
 
     def _extra_body(self, request: Request) -> dict[str, Any]:
         return {**self._extra, "cache_prompt": not request.first}
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[Completion | EndpointError]:
+        """Complete the prompts one after another: the cores are busy with one."""
+        alone = len(requests) == 1
+        return [self._complete(replace(r, first=r.first or not alone), sampling) for r in requests]
 
     def token_counter(self) -> TokenCounter:
         """Counts with the model's tokenizer, on the server."""

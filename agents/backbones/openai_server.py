@@ -9,6 +9,7 @@ from typing import Any
 
 from agemem_envs.endpoint import ChatEndpoint
 from agemem_envs.errors import EndpointError
+from agemem_envs.protocol import Malformed, parse
 from agents.backbones.base import Backbone, Completion, Request, Sampling
 
 MAX_CONCURRENT = 64
@@ -65,6 +66,14 @@ class OpenAIBackbone(Backbone):
             )
         except EndpointError as error:
             return error
+        if self.constrained and reply.finish_reason == "stop":
+            turn = parse(reply.text)
+            if isinstance(turn, Malformed):
+                return EndpointError(
+                    f"{self.name} was asked for constrained decoding and did not obey "
+                    f"({turn.reason}): the server ignores the grammar. It must be vLLM 0.12 or "
+                    "later, or llama.cpp."
+                )
         return Completion(
             text=reply.text,
             prompt_tokens=reply.prompt_tokens,

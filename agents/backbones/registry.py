@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agemem_envs.endpoint import ChatEndpoint, is_endpoint
 from agemem_envs.errors import ConfigurationError, UnknownNameError
@@ -27,9 +28,14 @@ class Options:
     timeout: float = 120.0
     attempts: int = 4
 
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The options of an endpoint."""
+        return {"timeout": self.timeout, "attempts": self.attempts}
+
     def endpoint(self, model: str, url: str) -> ChatEndpoint:
         """The server's endpoint with these limits."""
-        return ChatEndpoint(model, url, timeout=self.timeout, attempts=self.attempts)
+        return ChatEndpoint(model, url, **self.limits)
 
 
 Builder = Callable[[str, Options], Backbone]
@@ -57,7 +63,7 @@ def _smollm2_llama_cpp(name: str, options: Options) -> Backbone:
     from agents.backbones import smollm2
     from agents.backbones.llama_cpp import LlamaCppBackbone
 
-    return LlamaCppBackbone(smollm2.gguf_path(), name, options.grammar)
+    return LlamaCppBackbone(smollm2.gguf_path(), name, options.grammar, **options.limits)
 
 
 def _smollm2_transformers(name: str, options: Options) -> Backbone:
@@ -104,6 +110,8 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
     if name in BACKBONES:
         return BACKBONES[name](name, options)
     if is_endpoint(name):
+        if options.base_url:
+            raise ConfigurationError(f"{name!r} names its server: it takes no --base-url")
         from agents.backbones.openai_server import OpenAIBackbone
 
         model, _, url = name.rpartition("@")

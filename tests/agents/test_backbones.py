@@ -45,7 +45,8 @@ def test_a_server_by_its_url() -> None:
 
 
 def test_a_named_model_on_a_server_is_asked_for_by_its_hub_id() -> None:
-    with OpenAIStub(lambda body: "x") as server:
+    text = "<think>x</think><answer>y</answer>"
+    with OpenAIStub(lambda body: text) as server:
         make_backbone("qwen3-4b", Options(base_url=server.url)).generate(
             [Request(CHAT, 0)], Sampling()
         )
@@ -55,6 +56,14 @@ def test_a_named_model_on_a_server_is_asked_for_by_its_hub_id() -> None:
     assert server.requests[1]["model"] == "Qwen/Qwen2.5-7B-Instruct"
     assert server.requests[1]["structured_outputs"] == {"grammar": GRAMMAR}
     assert constrained.constrained
+
+
+def test_a_server_that_ignores_the_grammar_is_found_out() -> None:
+    with OpenAIStub(lambda body: "free text") as server:
+        backbone = make_backbone(f"m@{server.url}", Options(grammar=GRAMMAR))
+        (reply,) = backbone.generate([Request(CHAT, 0)], Sampling())
+    assert isinstance(reply, EndpointError)
+    assert "ignores the grammar" in str(reply)
 
 
 def test_one_failing_request_does_not_spoil_the_batch() -> None:
@@ -78,6 +87,7 @@ def test_names_that_are_none() -> None:
         ("smollm2-135m", Options(base_url="http://x/v1")),
         ("smollm2-135m-transformers", Options(grammar="x")),
         ("qwen3-4b", Options(grammar="x")),
+        ("m@http://x/v1", Options(base_url="http://y/v1")),
     ):
         with pytest.raises(ConfigurationError, match=name):
             make_backbone(name, options)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import gymnasium as gym
 import pytest
 
-from agemem_envs.episode import StopReason
-from agemem_envs.errors import ConfigurationError, EndpointError
+from agemem_envs.endpoint import ChatEndpoint
+from agemem_envs.episode import StopReason, ToolCall
+from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
+from agemem_envs.protocol import Turn, render
+from agemem_envs.summarizers import LLMSummarizer
 from agents.agemem import EXAMPLES, AgeMemAgent
 from agents.backbones.base import Backbone, Completion, Request, Sampling
 from agents.backbones.scripted import ScriptedBackbone
 from agents.oracle import OracleAgent, OracleNoMemoryAgent, guess
 from agents.random_actions import RandomAgent
 from agents.rollout import Job, rollout
+from tests.openai_stub import OpenAIStub
 
 ID = "AgeMem-SyntheticQA-v0"
 
@@ -85,6 +89,34 @@ def test_a_failing_endpoint_ends_its_own_episode_unscored() -> None:
     assert failed.errors == ("EndpointError: down",)
     assert len(failed.steps) == 4
     assert all(results[job].stop_reason is StopReason.ANSWERED for job in (0, 2))
+
+
+def test_a_prompt_over_the_servers_window_is_the_agents_overflow() -> None:
+    class Narrow(Recording):
+        def generate(self, requests, sampling):
+            return [PromptTooLongError("8192")] * len(requests)
+
+    episode = next(iter(rollout(jobs(1), Narrow()))).episode
+    assert episode.stop_reason is StopReason.CONTEXT_OVERFLOW
+    assert episode.success is False
+    assert episode.reward is not None
+
+
+def test_a_dead_summarizer_leaves_the_episode_unscored() -> None:
+    with OpenAIStub(lambda body: (500, b"{}")) as server:
+        endpoint = ChatEndpoint("s", server.url, attempts=1)
+        played = jobs(1, Summarizing, summarizer=LLMSummarizer(endpoint))
+        episode = next(iter(rollout(played))).episode
+    assert episode.stop_reason is StopReason.ENDPOINT_ERROR
+    assert episode.success is None
+    assert "500" in episode.errors[0]
+
+
+class Summarizing(OracleNoMemoryAgent):
+    def decide(self, observation, info):
+        if info["round"] == 3:
+            return render(Turn("x", calls=(ToolCall("Summary_context", {"span": "all"}),)))
+        return super().decide(observation, info)
 
 
 def test_a_failing_simulator_is_recorded_and_the_others_go_on(monkeypatch) -> None:

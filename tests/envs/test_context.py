@@ -105,6 +105,12 @@ def test_chat_joins_neighbours_of_one_role(context: Context) -> None:
     assert chat[-1]["content"] == "result\n\nnext"
 
 
+def test_a_note_stands_where_the_first_user_message_was(context: Context) -> None:
+    context.remove(lambda message: message.id == 1)
+    assert [m["role"] for m in context.chat()][:3] == ["system", "user", "assistant"]
+    assert "removed" in context.chat()[1]["content"]
+
+
 def test_render_is_clipped_to_its_limit(context: Context) -> None:
     assert len(context.render(50)) == 50
     assert context.render(50).endswith("[... clipped]")

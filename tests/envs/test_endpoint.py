@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from agemem_envs.endpoint import ChatEndpoint, is_endpoint
-from agemem_envs.errors import ConfigurationError, EndpointError
+from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 from agemem_envs.summarizers import make_summarizer
 from tests.openai_stub import OpenAIStub
 
@@ -29,6 +29,8 @@ def endpoint(url: str, **options: object) -> ChatEndpoint:
         ((200, b'{"choices": []}'), 3),
         ((200, b'{"choices": [{"message": {"content": 3}}]}'), 3),
         ((200, b"null"), 3),
+        ((200, b'{"choices": "\xff\xfe"}'), 3),
+        ((200, b"[" * 100_000), 3),
         ((400, b'{"error": {"message": "prompt too long"}}'), 1),
         ((401, b"{}"), 1),
         ((404, b"{}"), 1),
@@ -38,6 +40,20 @@ def test_passing_faults_are_retried_and_others_are_not(fault, tries: int) -> Non
     with OpenAIStub(lambda body: fault) as server, pytest.raises(EndpointError, match="m at http"):
         endpoint(server.url).complete(CHAT)
     assert len(server.requests) == tries
+
+
+@pytest.mark.parametrize("count", ["NaN", '"12"', "-3", "true", "[]", "1.5"])
+def test_nonsense_token_counts_count_as_not_given(count: str) -> None:
+    body = '{"choices": [{"message": {"content": "fine"}}], "usage": {"prompt_tokens": COUNT}}'
+    with OpenAIStub(lambda _: (200, body.replace("COUNT", count).encode())) as server:
+        reply = endpoint(server.url).complete(CHAT)
+    assert (reply.text, reply.prompt_tokens) == ("fine", None)
+
+
+def test_a_prompt_over_the_window_is_told_apart() -> None:
+    fault = b'{"error": {"message": "This model\'s maximum context length is 8192 tokens"}}'
+    with OpenAIStub(lambda _: (400, fault)) as server, pytest.raises(PromptTooLongError):
+        endpoint(server.url).complete(CHAT)
 
 
 def test_a_fault_that_passes_is_not_seen() -> None:

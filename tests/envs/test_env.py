@@ -7,9 +7,11 @@ import math
 import gymnasium as gym
 import pytest
 
+from agemem_envs.encoders import make_encoder
 from agemem_envs.episode import MessageKind, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.judges import LexicalJudge, Verdict
+from agemem_envs.memory import MemoryStore
 from agemem_envs.stages import Stage, StagePlan
 
 ID = "AgeMem-SyntheticQA-v0"
@@ -156,6 +158,8 @@ def test_bad_arguments_are_named() -> None:
         ({"summarizer": "x"}, "extractive"),
         ({"token_counter": "x"}, "approximate"),
         ({"top_k": 0}, "top_k"),
+        ({"top_k": 11}, "top_k"),
+        ({"max_context_tokens": 200}, "system prompt"),
         ({"max_context_tokens": 0}, "max_context_tokens"),
         ({"filter_threshold": 2.0}, "filter_threshold"),
         ({"rounds_per_message": 0}, "rounds_per_message"),
@@ -165,6 +169,31 @@ def test_bad_arguments_are_named() -> None:
     ):
         with pytest.raises(ConfigurationError, match=match):
             gym.make(ID, **options)
+
+
+def test_a_memory_that_holds_something_is_not_emptied() -> None:
+    store = MemoryStore(make_encoder("hashing"))
+    store.add("precious")
+    with pytest.raises(ConfigurationError, match="1 items"):
+        gym.make(ID, memory=store)
+    assert len(store) == 1
+
+
+def test_a_qdrant_folder_in_use_is_an_error_with_the_remedy(tmp_path) -> None:
+    one = gym.make(ID, memory=f"qdrant:{tmp_path}")
+    with pytest.raises(ConfigurationError, match="server"):
+        gym.make(ID, memory=f"qdrant:{tmp_path}")
+    one.close()
+
+
+def test_an_overflow_that_the_caller_found_is_scored() -> None:
+    env = start()
+    episode = env.overflow()
+    assert episode.stop_reason is StopReason.CONTEXT_OVERFLOW
+    assert episode.reward.penalty == -0.5
+    assert episode.success is False
+    with pytest.raises(gym.error.ResetNeeded):
+        env.overflow()
 
 
 def test_max_rounds_counts_every_stage() -> None:

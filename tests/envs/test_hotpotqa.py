@@ -101,6 +101,20 @@ def test_bad_files_are_named(tmp_path: Path, text: str, complaint: str) -> None:
         HotpotQATask(data=file)
 
 
+def test_a_question_in_two_files_is_an_error(folder: Path) -> None:
+    (folder / "hotpot_dev_fullwiki_v1.json").write_text(json.dumps(ROWS[:1]))
+    with pytest.raises(DataFormatError, match="Pass one file"):
+        HotpotQATask(data=folder)
+
+
+def test_a_question_without_its_facts_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps([dict(ROWS[0], supporting_facts=[["Gone", 0]])]))
+    task = HotpotQATask(data=file)
+    with pytest.raises(DataFormatError, match="supporting paragraphs"):
+        task.reset("row0", np.random.default_rng(0))
+
+
 def test_missing_data_and_splits_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="AGEMEM_DATA"):
         HotpotQATask(data=tmp_path)
@@ -175,9 +189,9 @@ def test_an_unreachable_hub_is_an_error_with_the_remedy(tmp_path: Path) -> None:
 def test_real_questions(real_data: Path) -> None:
     task = HotpotQATask()
     ids = task.task_ids(None, 0)
-    assert len(ids) == 291
-    for task_id in ids:
+    assert len(ids) >= 200
+    for task_id in ids[:500]:
         spec = task.reset(task_id, np.random.default_rng(0))
         assert spec.gold_facts
-        assert spec.difficulty == "hard"
-    assert len(HotpotQATask("train").task_ids(None, 0)) == 316
+        assert spec.difficulty == "hard"  # as all of HotpotQA's dev set
+    assert not set(ids) & set(HotpotQATask("train").task_ids(None, 0))

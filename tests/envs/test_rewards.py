@@ -53,7 +53,7 @@ def added(content: str) -> ToolResult:
 
 def found(*contents: str) -> ToolResult:
     items = [{"memory_id": "m1", "content": content, "score": 0.5} for content in contents]
-    return ToolResult("Retrieve_memory", True, "found", {"query": "q", "items": items})
+    return ToolResult("Retrieve_memory", True, "\n".join(contents), {"query": "q", "items": items})
 
 
 def episode(*steps: Step, **changes: object) -> Episode:
@@ -72,8 +72,9 @@ def episode(*steps: Step, **changes: object) -> Episode:
         messages=(
             Message(0, MessageKind.SYSTEM, "system Ada Ruk", 10),
             Message(1, MessageKind.QUERY, "Which river ... Ada Ruk ...?", 10),
-            Message(2, MessageKind.ASSISTANT, "thinking of Ada Ruk", 10),
-            Message(3, MessageKind.TOOL_RESULT, "[m1] ada ruk was born in Velmor", 10),
+            Message(2, MessageKind.ASSISTANT, "thinking of Ada Ruk", 10, round=0),
+            Message(3, MessageKind.TOOL_RESULT, "[m1] ada ruk was born in Velmor", 10, round=0),
+            Message(4, MessageKind.FEEDBACK, "not understood: Ada Ruk", 10, round=0),
         ),
         steps=steps,
         stop_reason=StopReason.ANSWERED,
@@ -104,10 +105,15 @@ def test_preventive_counts_a_reduction_before_any_overflow() -> None:
 
 
 def test_preservation_looks_outside_the_question_and_the_models_own_words() -> None:
-    assert preservation(episode(step(0, Stage.REASONING, 10, (0, 1, 2)))) == 0.0
-    assert preservation(episode(step(0, Stage.REASONING, 10, (0, 1, 2, 3)))) == 1.0
+    good = ToolResult("Retrieve_memory", True, "[m1] ada ruk was born in Velmor")
+    refused = ToolResult("Delete_memory", False, "error: no memory has the id 'Ada Ruk'")
+    assert preservation(episode(step(0, Stage.REASONING, 10, (0, 1, 2, 4), good))) == 0.0
+    assert preservation(episode(step(0, Stage.REASONING, 10, (0, 1, 2, 3), good))) == 1.0
+    assert preservation(episode(step(0, Stage.REASONING, 10, (0, 1, 2, 3), refused))) == 0.0
     both = ("Ada Ruk", "1812")
-    assert preservation(episode(step(0, Stage.REASONING, 10, (3,)), key_items=both)) == 0.0
+    assert preservation(episode(step(0, Stage.REASONING, 10, (3,), good), key_items=both)) == 0.0
+    part = ("Ruk was bor",)  # not whole words
+    assert preservation(episode(step(0, Stage.REASONING, 10, (3,), good), key_items=part)) == 0.0
     assert preservation(episode(step(0, Stage.REASONING, 10, ()), key_items=())) == 1.0
 
 
@@ -125,6 +131,18 @@ def test_penalties() -> None:
     assert penalty(episode(), config) == 0.0
     assert penalty(episode(stop_reason=StopReason.ROUND_LIMIT), config) == -1.0
     assert penalty(episode(stop_reason=StopReason.CONTEXT_OVERFLOW), config) == -0.5
+    full = episode(step(0, Stage.REASONING, 1001, ()))  # answered, but over the budget of 1000
+    assert penalty(full, config) == -0.5
+
+
+def test_after_an_overflow_the_tokens_that_overflowed_count() -> None:
+    burst = episode(
+        step(0, Stage.REASONING, 400, ()),
+        stop_reason=StopReason.CONTEXT_OVERFLOW,
+        final_tokens=2_000,
+    )
+    assert compression(burst) == 0.0
+    assert compression(replace(burst, final_tokens=900)) == pytest.approx(0.1)
 
 
 def test_storage_counts_stage_1_and_relevance_stage_3() -> None:
@@ -143,6 +161,7 @@ def test_the_whole_reward_by_hand() -> None:
         step(1, Stage.DISTRACTION, 100, (), ToolResult("Filter_context", True, "ok")),
         step(2, Stage.REASONING, 100, (), found(GOLD[0], GOLD[1], "The sky is grey.")),
         step(3, Stage.REASONING, 400, (0, 1, 3)),
+        messages=(*episode().messages[:3], replace(episode().messages[3], round=2)),
         memories=(MemoryItem("m1", GOLD[0]), MemoryItem("m2", "The sky is grey.")),
     )
     judged = assess(record, LexicalJudge(), score=None)
@@ -194,6 +213,7 @@ def test_a_native_score_needs_no_judge() -> None:
         ("Were Scott Derrickson and Ed Wood of the same nationality?", ("Scott Derrickson", "Ed Wood")),
         ('Who wrote "the long night" in 1984?', ("the long night", "1984")),
         ("What is the name of the University of North Tarn?", ("University of North Tarn",)),
+        ("What was Tom Hanks's first film in the U.S. Navy's archive?", ("Tom Hanks", "U.S. Navy")),
         ("who was it?", ()),
     ],
 )  # fmt: skip

@@ -43,7 +43,7 @@ def hostile(result: Result) -> Result:
 def test_any_text_survives_a_line(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "run")
     folder.create({})
-    written = [*SOME, hostile(SOME[0])]
+    written = [*SOME, replace(hostile(SOME[0]), index=4)]
     for result in written:
         folder.append(result)
     folder.close()
@@ -82,6 +82,26 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
     folder.create({"a": 1})
     with pytest.raises(ConfigurationError, match="--resume"):
         folder.create({})
+
+
+def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
+    first, second = (ResultsFolder(tmp_path / "run") for _ in range(2))
+    first.create({})
+    with pytest.raises(ConfigurationError, match="another process"):
+        second.lock()
+    first.close()
+    second.lock()
+    second.close()
+
+
+def test_an_episode_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "run")
+    folder.create({})
+    for result in (SOME[0], SOME[0]):
+        folder.append(result)
+    folder.close()
+    with pytest.raises(DataFormatError, match="twice"):
+        folder.read()
 
 
 def test_means_and_intervals() -> None:

@@ -86,6 +86,12 @@ def test_scripted_backbone_drives_the_whole_program(tmp_path: Path) -> None:
         ([*ORACLE, "--resume"], "--out"),
         ([*ORACLE, "--retry-failed"], "--resume"),
         ([*ORACLE, "--config", "/no/such/config.json"], "does not exist"),
+        ([*ORACLE, "--config", "/"], "not a run"),
+        ([*ORACLE, "--stages", "fulll"], "Did you mean 'full'"),
+        ([*ORACLE, "--encoder", "hash"], "Did you mean 'hashing'"),
+        ([*ORACLE, "--max-context-tokens", "100"], "system prompt"),
+        (["--backbone", "scripted", "--few-shot", "--tools", "none", *ENV], "--few-shot"),
+        (["--backbone", "m@http://x/v1", "--base-url", "http://y/v1", *ENV], "takes no --base-url"),
     ],
 )
 def test_what_cannot_start_says_why_and_leaves_nothing(
@@ -96,6 +102,67 @@ def test_what_cannot_start_says_why_and_leaves_nothing(
     assert main([*arguments, *extra]) == EXIT_USAGE
     assert complaint in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "option", ["--temperature=nan", "--temperature=-1", "--top-p=5", "--request-timeout=0",
+               "--episodes=0", "--seed=-1", "--batch-size=x"],
+)  # fmt: skip
+def test_numbers_out_of_range_are_refused(option: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*ORACLE, option])
+    assert stop.value.code == EXIT_USAGE
+    assert "must be" in capsys.readouterr().err
+
+
+def test_out_must_not_be_a_file(tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert main([*ORACLE, "--out", str(tmp_path / "file")]) == EXIT_USAGE
+    assert "is a file" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_other_data_is_not_mixed_into_a_run(tmp_path: Path, capsys, monkeypatch) -> None:
+    from agemem_envs.tasks.synthetic_worlds import make_record
+
+    data = tmp_path / "data" / "hotpotqa"
+    data.mkdir(parents=True)
+    rows = [make_record(f"r{i}", f"test/{i}").to_row() for i in range(6)]
+    (data / "dev.json").write_text(json.dumps(rows))
+    monkeypatch.setenv("AGEMEM_DATA", str(tmp_path / "data"))
+    hotpot = ["--agent", "oracle", "--envs", "AgeMem-HotpotQA-v0", "--encoder", "hashing"]
+    out = tmp_path / "run"
+    assert main([*hotpot, "--episodes", "2", "--out", str(out)]) == EXIT_OK
+    before = (out / "episodes.jsonl").read_bytes()
+    monkeypatch.delenv("AGEMEM_DATA")
+    with pytest.warns(UserWarning, match="embedded"):
+        assert main(["--episodes", "4", "--out", str(out), "--resume"]) == EXIT_USAGE
+    assert "AGEMEM_DATA as it was" in capsys.readouterr().err
+    monkeypatch.setenv("AGEMEM_DATA", str(tmp_path / "data"))
+    assert main(["--episodes", "1", "--out", str(out), "--resume"]) == EXIT_USAGE
+    assert "at least as many" in capsys.readouterr().err
+    assert (out / "episodes.jsonl").read_bytes() == before
+    assert main(["--episodes", "4", "--out", str(out), "--resume"]) == EXIT_OK
+    assert {r.episode.source.kind for r in ResultsFolder(out).read()} == {"file"}
+
+
+def test_failed_episodes_can_be_repeated(tmp_path: Path) -> None:
+    broken = True
+
+    def rule(body):
+        if broken and body["seed"] % 10_007 == 2:  # the third call of every episode
+            return 500, b"{}"
+        return answer_by_rule(body)
+
+    out = tmp_path / "run"
+    with OpenAIStub(rule) as server:
+        arguments = ["--backbone", f"m@{server.url}", *ENV, "--episodes", "3", "--attempts", "1"]
+        assert main([*arguments, "--out", str(out)]) == EXIT_UNSCORED
+        assert main(["--out", str(out), "--resume"]) == EXIT_UNSCORED  # nothing is missing
+        broken = False
+        assert main(["--out", str(out), "--resume", "--retry-failed"]) == EXIT_OK
+        assert main([*arguments, "--out", str(tmp_path / "whole")]) == EXIT_OK
+    assert comparable(out) == comparable(tmp_path / "whole")
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path, capsys) -> None:
@@ -171,8 +238,6 @@ def test_a_failing_server_is_told_and_the_run_goes_on(tmp_path: Path, fault: str
     assert "--retry-failed" in done.stdout
     if fault != "refused":
         assert asked >= 6  # each episode: a good call, then two tries
-    with OpenAIStub(answer_by_rule) as server:
-        pass  # a new server would have another address, which is another run: retry offline
     again = run("--out", out, "--resume", "--attempts", 1, "--retry-failed")
     assert again.returncode == EXIT_UNSCORED
     assert [r.index for r in ResultsFolder(out).read()] == [0, 1]  # each still there once
