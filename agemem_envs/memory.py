@@ -102,13 +102,7 @@ class MemoryStore:
     ) -> MemoryItem:
         """Store a new item and return it with its id."""
         key = self._next_key
-        item = MemoryItem(
-            id=f"m{key}",
-            content=content,
-            metadata=dict(metadata or {}),
-            memory_type=memory_type,
-            created_at=self._clock(),
-        )
+        item = new_item(key, content, metadata, memory_type, self._clock())
         self._append(key, item, self.encoder.encode([content])[0])
         return item
 
@@ -133,13 +127,7 @@ class MemoryStore:
             MemoryNotFoundError: There is no such item.
         """
         key = self._key(memory_id)
-        old = self._items[key]
-        item = replace(
-            old,
-            content=content,
-            metadata=old.metadata if metadata is None else dict(metadata),
-            updated_at=self._clock(),
-        )
+        item = revised_item(self._items[key], content, metadata, self._clock())
         self._matrix[self._rows[key]] = self.encoder.encode([content])[0]
         self._items[key] = item
         return item
@@ -235,11 +223,35 @@ class MemoryStore:
         return store
 
     def _key(self, memory_id: str) -> int:
-        digits = memory_id.removeprefix("m")
-        key = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else -1
+        key = item_key(memory_id)
         if key not in self._items:
             raise MemoryNotFoundError(f"no memory has the id {memory_id[:40]!r}")
         return key
+
+
+def new_item(
+    key: int,
+    content: str,
+    metadata: Mapping[str, Any] | None,
+    memory_type: str | None,
+    now: float,
+) -> MemoryItem:
+    """The item number ``key`` of a store."""
+    return MemoryItem(f"m{key}", content, dict(metadata or {}), memory_type, created_at=now)
+
+
+def revised_item(
+    item: MemoryItem, content: str, metadata: Mapping[str, Any] | None, now: float
+) -> MemoryItem:
+    """An item with new content; its metadata stay unless new ones are given."""
+    kept = item.metadata if metadata is None else dict(metadata)
+    return replace(item, content=content, metadata=kept, updated_at=now)
+
+
+def item_key(memory_id: str) -> int:
+    """The number in an id such as "m7"; -1 for any text that is no id."""
+    digits = memory_id.removeprefix("m")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else -1
 
 
 def matches(item: MemoryItem, where: Mapping[str, Any]) -> bool:

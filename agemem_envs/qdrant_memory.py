@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from agemem_envs.encoders import Encoder
 from agemem_envs.episode import MemoryItem, decode, encode
 from agemem_envs.errors import ConfigurationError, require
-from agemem_envs.memory import Hit, MemoryNotFoundError, matches
+from agemem_envs.memory import (
+    Hit,
+    MemoryNotFoundError,
+    item_key,
+    matches,
+    new_item,
+    revised_item,
+)
 
 
 class QdrantStore:
@@ -98,10 +104,10 @@ class QdrantStore:
         return self._find(memory_id)[1]
 
     def _find(self, memory_id: str) -> tuple[int, MemoryItem]:
-        digits = memory_id.removeprefix("m")
-        if digits.isascii() and digits.isdigit() and len(digits) < 19:
-            for point in self._client.retrieve(self._collection, [int(digits)]):
-                return int(point.id), decode(MemoryItem, point.payload["item"])
+        key = item_key(memory_id)
+        if key >= 0:
+            for point in self._client.retrieve(self._collection, [key]):
+                return key, decode(MemoryItem, point.payload["item"])
         raise MemoryNotFoundError(f"no memory has the id {memory_id[:40]!r}")
 
     def _put(self, key: int, item: MemoryItem) -> MemoryItem:
@@ -119,14 +125,7 @@ class QdrantStore:
     ) -> MemoryItem:
         """Store a new item and return it with its id."""
         key, self._next_key = self._next_key, self._next_key + 1
-        item = MemoryItem(
-            id=f"m{key}",
-            content=content,
-            metadata=dict(metadata or {}),
-            memory_type=memory_type,
-            created_at=self._clock(),
-        )
-        return self._put(key, item)
+        return self._put(key, new_item(key, content, metadata, memory_type, self._clock()))
 
     def update(
         self, memory_id: str, content: str, metadata: Mapping[str, Any] | None = None
@@ -137,10 +136,7 @@ class QdrantStore:
             MemoryNotFoundError: There is no such item.
         """
         key, old = self._find(memory_id)
-        kept = old.metadata if metadata is None else dict(metadata)
-        return self._put(
-            key, replace(old, content=content, metadata=kept, updated_at=self._clock())
-        )
+        return self._put(key, revised_item(old, content, metadata, self._clock()))
 
     def delete(self, memory_id: str) -> MemoryItem:
         """Remove an item and return it.
