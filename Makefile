@@ -33,7 +33,7 @@ lint: $(VENV)/.test
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
 benchmark: $(VENV)/.test
-	$(BIN)/python -m pytest tests/benchmarks/bench_*.py --benchmark-only
+	$(BIN)/python -m pytest tests/benchmarks/bench_*.py --benchmark-only -q -s
 
 clean:
 	rm -rf $(VENV) build *.egg-info
