@@ -35,6 +35,8 @@ from agemem_envs.tools import MAX_TOP_K, Effects, Tool, choose_tools, execute, r
 
 MAX_SHOWN_MALFORMED = 1_000
 """Characters of a malformed output that stay in the context."""
+MAX_BUDGET = 10_000_000
+"""Largest ``max_context_tokens``: beyond any model's window."""
 MAX_RECORDED_ACTION = 4_096
 """Characters of a malformed output that stay in the record."""
 
@@ -146,6 +148,10 @@ class MemoryEnv(gym.Env[str, str]):
         **task_options: Any,
     ) -> None:
         _check_limits(max_context_tokens, top_k, filter_threshold, render_mode)
+        _refuse_none(
+            tools=tools, encoder=encoder, memory=memory, judge=judge, summarizer=summarizer,
+            token_counter=token_counter, reward=reward,
+        )  # fmt: skip
         self.task = make_task(task, task_options)
         self.plan = StagePlan(
             stages=protocol_stages(stages),
@@ -553,14 +559,22 @@ def _default(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
+def _refuse_none(**arguments: object) -> None:
+    for name, value in arguments.items():
+        if value is None:
+            raise ConfigurationError(f"{name} must not be None; leave it out for the default")
+
+
 def _check_limits(
     max_context_tokens: int, top_k: int, filter_threshold: float, render_mode: str | None
 ) -> None:
-    if max_context_tokens < 1:
-        raise ConfigurationError(f"max_context_tokens must be positive, got {max_context_tokens}")
-    if not 1 <= top_k <= MAX_TOP_K:
-        raise ConfigurationError(f"top_k must be between 1 and {MAX_TOP_K}, got {top_k}")
-    if not -1.0 <= filter_threshold <= 1.0:
+    for name, value, high in (
+        ("max_context_tokens", max_context_tokens, MAX_BUDGET),
+        ("top_k", top_k, MAX_TOP_K),
+    ):
+        if type(value) is not int or not 1 <= value <= high:
+            raise ConfigurationError(f"{name} must be an integer in [1, {high}], got {value!r}")
+    if type(filter_threshold) not in (int, float) or not -1.0 <= filter_threshold <= 1.0:
         raise ConfigurationError(f"filter_threshold must be in [-1, 1], got {filter_threshold}")
     if render_mode not in (None, "ansi"):
         raise ConfigurationError(f"render_mode must be 'ansi' or None, got {render_mode!r}")

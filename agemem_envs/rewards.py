@@ -6,8 +6,9 @@ AgeMem (arXiv 2601.01885), section on rewards; where it is open, the choice is s
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -69,7 +70,8 @@ def make_reward(spec: str | Mapping[str, float] | RewardConfig) -> RewardConfig:
     for name, value in spec.items():
         if name not in names:
             raise UnknownNameError("reward field", name, names)
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
             raise ConfigurationError(f"reward field {name} must be a number, got {value!r}")
     return RewardConfig(**spec)
 
@@ -105,13 +107,26 @@ def assess(episode: Episode, judge: Judge, score: float | None) -> Assessment:
     elif episode.prediction is None:
         task = Verdict(0.0)  # replaced by the no-answer reward
     else:
-        task = judge.answer(case, episode.prediction)
+        task = _ask(judge.answer, case, episode.prediction)
+    memories = [item.content for item in episode.memories]
     return Assessment(
         task=task,
-        storage=judge.storage(case, stored_in_stage_1(episode)),
-        relevance=judge.relevance(case, retrieved(episode)),
-        memory_quality=judge.memory_quality(case, [item.content for item in episode.memories]),
+        storage=_ask(judge.storage, case, stored_in_stage_1(episode)),
+        relevance=_ask(judge.relevance, case, retrieved(episode)),
+        memory_quality=_ask(judge.memory_quality, case, memories),
     )
+
+
+def _ask(method: Callable[[Case, Any], Verdict], case: Case, material: Any) -> Verdict:
+    """A judge's verdict; whatever goes wrong in a judge leaves the score open, never wrong."""
+    try:
+        verdict = method(case, material)
+    except Exception as error:  # a judge of anyone's making
+        return Verdict(None, f"judge: {type(error).__name__}: {str(error)[:200]}")
+    score = verdict.score
+    if score is not None and not 0.0 <= score <= 1.0:  # NaN is not either
+        return Verdict(None, f"judge: {score} is not a score in [0, 1]")
+    return verdict
 
 
 def breakdown(

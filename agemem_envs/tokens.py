@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from agemem_envs.errors import UnknownNameError, require
+from agemem_envs.errors import ConfigurationError, UnknownNameError, require
 
 MESSAGE_OVERHEAD = 4
 """Tokens that a chat template spends on a message's role and delimiters (ChatML: 4 to 5)."""
@@ -55,6 +55,7 @@ def make_token_counter(spec: str | TokenCounter) -> TokenCounter:
 
     Raises:
         UnknownNameError: The name is neither.
+        ConfigurationError: There is no such tokenizer here or on a hub within reach.
         MissingDependencyError: A tokenizer is asked for and transformers is not installed.
     """
     if not isinstance(spec, str):
@@ -64,5 +65,10 @@ def make_token_counter(spec: str | TokenCounter) -> TokenCounter:
     kind, _, path = spec.partition(":")
     if kind == "tokenizer" and path:
         transformers = require("transformers", extra="transformers")
-        return TokenizerCounter(transformers.AutoTokenizer.from_pretrained(path), path)
+        try:
+            return TokenizerCounter(transformers.AutoTokenizer.from_pretrained(path), path)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"the tokenizer {path!r} cannot be loaded: {str(error)[:200]}"
+            ) from error
     raise UnknownNameError("token counter", spec, ["approximate", "tokenizer:<hub id or path>"])

@@ -9,6 +9,20 @@ from typing import Any
 
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 
+RANGES: dict[str, tuple[float, float]] = {
+    "episodes": (1, 1_000_000),
+    "seed": (0, 999_999),
+    "temperature": (0.0, 10.0),
+    "top_p": (0.0, 1.0),
+    "max_tokens": (1, 1_000_000),
+    "max_context_tokens": (1, 10_000_000),
+    "rounds_per_message": (1, 1_000),
+    "batch_size": (1, 10_000),
+    "request_timeout": (0.001, 86_400.0),
+    "attempts": (1, 100),
+}
+"""Smallest and largest value of each number; the whole numbers take no fractions."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -38,6 +52,30 @@ class RunConfig:
     request_timeout: float
     attempts: int
 
+    def __post_init__(self) -> None:
+        """Check types and ranges: a configuration may come from a file.
+
+        Raises:
+            ConfigurationError: A field has an impossible value.
+        """
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            kinds = (int, float) if isinstance(low, float) else (int,)
+            if name == "episodes" and value is None:
+                continue  # the whole split
+            if type(value) not in kinds or not low <= value <= high:
+                raise ConfigurationError(f"{name} must be in [{low}, {high}], got {value!r}")
+        if not self.envs:
+            raise ConfigurationError("no environment is named: pass --envs")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            optional = value is None and "None" in str(field.type)
+            if "str" in str(field.type) and field.name != "envs" and not optional:
+                if not isinstance(value, str):
+                    raise ConfigurationError(f"{field.name} must be a text, got {value!r}")
+            elif field.type == "bool" and not isinstance(value, bool):
+                raise ConfigurationError(f"{field.name} must be true or false, got {value!r}")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for ``config.json``."""
         return asdict(self) | {"envs": list(self.envs)}
@@ -56,7 +94,10 @@ class RunConfig:
         missing = [name for name in known if name not in data]
         if missing:
             raise ConfigurationError(f"the configuration lacks {', '.join(missing)}")
-        return cls(**(data | {"envs": tuple(data["envs"])}))
+        envs = data["envs"]
+        if not isinstance(envs, list) or not all(isinstance(env, str) for env in envs):
+            raise ConfigurationError(f"envs must be a list of ids, got {envs!r}")
+        return cls(**(data | {"envs": tuple(envs)}))
 
     @classmethod
     def load(cls, path: Path) -> RunConfig:

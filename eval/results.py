@@ -29,7 +29,7 @@ class Result:
         engine: What ran it, or ``none``.
         constrained: Whether decoding was forced into the protocol.
         index: Which episode of its environment it is, from 0.
-        seconds: Wall time, from reset to reward.
+        seconds: Wall time from reset to reward, shared out over the episodes of a batch.
         episode: The whole record.
     """
 

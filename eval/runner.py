@@ -191,7 +191,7 @@ class Run:
                 engine=self.backbone.engine if self.backbone else "none",
                 constrained=config.constrained,
                 index=batch[played.job].index,
-                seconds=time.perf_counter() - start,
+                seconds=(time.perf_counter() - start) / len(batch),
                 episode=replace(played.episode, env_id=batch[played.job].env_id),
             )
 

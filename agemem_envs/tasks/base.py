@@ -83,7 +83,9 @@ class Task(ABC):
     """A benchmark, one task of it at a time.
 
     The docstring of a subclass is its data sheet: task, actions, observation, progress
-    and success, splits and counts, data source, licence, known departures.
+    and success, splits and counts, data source, licence, known departures. A class that is
+    registered takes a ``split`` and whatever other options it has as keyword arguments, all
+    with defaults.
     """
 
     name: str

@@ -128,9 +128,12 @@ def load_files(path: Path, split: str) -> tuple[Mapping[str, Row], DataSource]:
 
     Raises:
         DataNotFoundError: There is no such file.
-        DataFormatError: A file is not a JSON array of HotpotQA rows.
+        DataFormatError: A file is not a JSON array of HotpotQA rows, or is of another split.
     """
     files = sorted(path.glob(FILES[split])) if path.is_dir() else [path]
+    other = next(name for name in FILES if name != split)
+    if path.is_file() and path.match(FILES[other]) and not path.match(FILES[split]):
+        raise DataFormatError(f"{path.name} looks like the {other} split: pass split={other!r}")
     if not files or not all(file.is_file() for file in files):
         wanted = path / FILES[split] if path.is_dir() else path
         raise DataNotFoundError(f"no HotpotQA data at {wanted}. {REMEDY}")

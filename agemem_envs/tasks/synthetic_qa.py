@@ -47,6 +47,8 @@ class SyntheticQATask(QATask):
             raise ConfigurationError(
                 f"{self.name} has no end: ask for a number of tasks up to {IDS_PER_SEED}"
             )
+        if not 0 <= seed < IDS_PER_SEED:
+            raise ConfigurationError(f"seed must be in [0, {IDS_PER_SEED}), got {seed}")
         start = seed * IDS_PER_SEED
         return [f"synthetic-{self._split}-{start + index}" for index in range(count)]
 

@@ -135,9 +135,9 @@ def require_model(model: str, name: str) -> None:
             raise BackboneUnavailableError(f"{model} is a folder without a config.json")
         return
     hub = require("huggingface_hub", extra="transformers")
-    if isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
-        return
     try:
+        if isinstance(hub.try_to_load_from_cache(model, "config.json"), str):
+            return
         hub.HfApi().model_info(model, timeout=PROBE_TIMEOUT)
     except Exception as error:  # the hub's client raises many kinds: network, auth, not found
         raise unavailable(name, model, error) from error

@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from agemem_envs import ENVS, register_envs
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import Episode, MessageKind
+from agemem_envs.errors import ConfigurationError
 
 IDS = list(ENVS)
 OPTIONS: dict[str, dict[str, object]] = {"AgeMem-HotpotQA-v0": {"data": "embedded"}}
@@ -202,7 +203,11 @@ def test_the_last_info_tells_the_outcome(env_id: str, actions: list[str]) -> Non
 @pytest.mark.parametrize("env_id", IDS)
 def test_task_ids_are_distinct_and_nested(env_id: str) -> None:
     task = core(make(env_id)).task
-    many = task.task_ids(20, seed=1)
-    assert len(set(many)) == 20
-    assert task.task_ids(5, seed=1) == many[:5]
-    assert task.task_ids(20, seed=2) != many
+    try:
+        size = min(20, len(task.task_ids(None, seed=1)))
+    except ConfigurationError:  # a split without end
+        size = 20
+    many = task.task_ids(size, seed=1)
+    assert len(set(many)) == size
+    assert task.task_ids(size // 2, seed=1) == many[: size // 2]
+    assert size < 4 or task.task_ids(size, seed=2) != many

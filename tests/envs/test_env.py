@@ -150,6 +150,19 @@ def test_a_failing_judge_makes_the_reward_nan_never_zero(answer) -> None:
     assert info["success"] is False  # the benchmark's own, which needs no judge
 
 
+@pytest.mark.parametrize("verdict", [Verdict(5.0), Verdict(math.nan), Verdict(-0.1), None])
+def test_a_judge_that_talks_nonsense_leaves_the_score_open(answer, verdict) -> None:
+    class Odd(LexicalJudge):
+        def answer(self, case, prediction):
+            return verdict or 1 / 0
+
+    env = start(judge=Odd(), stages="task")
+    _, reward, _, _, info = env.step(answer("x"))
+    assert math.isnan(reward)
+    assert info["reward_breakdown"].task is None
+    assert len(info["episode"].errors) == 1
+
+
 def test_bad_arguments_are_named() -> None:
     for options, match in (
         ({"judge": "lexcal"}, "Did you mean 'lexical'"),
@@ -159,6 +172,11 @@ def test_bad_arguments_are_named() -> None:
         ({"token_counter": "x"}, "approximate"),
         ({"top_k": 0}, "top_k"),
         ({"top_k": 11}, "top_k"),
+        ({"top_k": 2.5}, "top_k"),
+        ({"max_context_tokens": "x"}, "max_context_tokens"),
+        ({"judge": None}, "judge"),
+        ({"tools": None}, "tools"),
+        ({"reward": {"task_weight": math.nan}}, "task_weight"),
         ({"max_context_tokens": 200}, "system prompt"),
         ({"max_context_tokens": 0}, "max_context_tokens"),
         ({"filter_threshold": 2.0}, "filter_threshold"),

@@ -50,11 +50,16 @@ def test_a_folder_serves_both_splits(folder: Path) -> None:
 
 
 def test_a_file_serves_whatever_it_holds(folder: Path) -> None:
-    task = HotpotQATask(data=str(folder / "hotpot_train_v1.1.json"))
+    task = HotpotQATask("train", data=str(folder / "hotpot_train_v1.1.json"))
     assert set(task.task_ids(None, 0)) == {"row4", "row5"}
     assert task.task_ids(2, 0)[:1] == task.task_ids(1, 0)
     with pytest.raises(ConfigurationError, match="3 tasks were asked for"):
         task.task_ids(3, 0)
+
+
+def test_a_file_of_another_split_is_refused(folder: Path) -> None:
+    with pytest.raises(DataFormatError, match="split='train'"):
+        HotpotQATask(data=folder / "hotpot_train_v1.1.json")
 
 
 def test_the_variable_is_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,9 @@ def test_scripted_backbone_drives_the_whole_program(tmp_path: Path) -> None:
         ([*ORACLE, "--retry-failed"], "--resume"),
         ([*ORACLE, "--config", "/no/such/config.json"], "does not exist"),
         ([*ORACLE, "--config", "/"], "not a run"),
+        (["--agent", "oracle", "--envs", ""], "no environment"),
+        (["--backbone", "/no/such/model", *ENV], "--base-url"),
+        ([*ORACLE, "--token-counter", "tokenizer:/no/such"], "cannot be loaded"),
         ([*ORACLE, "--stages", "fulll"], "Did you mean 'full'"),
         ([*ORACLE, "--encoder", "hash"], "Did you mean 'hashing'"),
         ([*ORACLE, "--max-context-tokens", "100"], "system prompt"),
@@ -106,13 +109,28 @@ def test_what_cannot_start_says_why_and_leaves_nothing(
 
 @pytest.mark.parametrize(
     "option", ["--temperature=nan", "--temperature=-1", "--top-p=5", "--request-timeout=0",
-               "--episodes=0", "--seed=-1", "--batch-size=x"],
+               "--episodes=0", "--seed=-1", "--seed=9999999999999", "--batch-size=0"],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(option: str, capsys) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([*ORACLE, option])
-    assert stop.value.code == EXIT_USAGE
-    assert "must be" in capsys.readouterr().err
+    assert main([*ORACLE, option]) == EXIT_USAGE
+    assert "must be in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"batch_size": 0}, {"max_context_tokens": None}, {"temperature": 99}, {"envs": "x"},
+     {"few_shot": "yes"}, {"judge": 3}, {"top_p": "1"}, {"surprise": 1}],
+)  # fmt: skip
+def test_a_config_file_is_checked_like_the_flags(tmp_path: Path, capsys, change) -> None:
+    first = tmp_path / "first"
+    main([*ORACLE, "--episodes", "1", "--out", str(first)])
+    stored = json.loads((first / "config.json").read_text())
+    stored["config"] |= change
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    out = tmp_path / "out"
+    assert main(["--config", str(tmp_path / "config.json"), "--out", str(out)]) == EXIT_USAGE
+    assert next(iter(change)).replace("_", "") in capsys.readouterr().err.replace("_", "")
+    assert not out.exists()
 
 
 def test_out_must_not_be_a_file(tmp_path: Path, capsys) -> None:
