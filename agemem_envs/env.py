@@ -6,11 +6,10 @@ A benchmark is a :class:`~agemem_envs.tasks.base.Task`; nothing here names one.
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -20,16 +19,16 @@ import numpy as np
 from agemem_envs import prompts, protocol
 from agemem_envs.context import Context
 from agemem_envs.encoders import Encoder, make_encoder
-from agemem_envs.episode import Episode, MessageKind, Step, StopReason, ToolCall
+from agemem_envs.episode import Episode, MessageKind, Step, StopReason
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.judges import Judge, make_judge
-from agemem_envs.memory import LongTermMemory, MemoryStore
-from agemem_envs.qdrant_memory import QdrantStore
+from agemem_envs.memory import LongTermMemory, make_memory
 from agemem_envs.rewards import RewardConfig, assess, breakdown, key_items, make_reward
-from agemem_envs.spaces import UnicodeText
+from agemem_envs.spaces import UnicodeText, sample_action
 from agemem_envs.stages import Stage, StagePlan, protocol_stages
+from agemem_envs.state import EpisodeState
 from agemem_envs.summarizers import Summarizer, make_summarizer
-from agemem_envs.tasks.base import Outcome, Task, TaskSpec
+from agemem_envs.tasks.base import Task, make_task
 from agemem_envs.tokens import TokenCounter, make_token_counter
 from agemem_envs.tools import MAX_TOP_K, Effects, Tool, choose_tools, execute, render_hits
 
@@ -41,43 +40,6 @@ MAX_RECORDED_ACTION = 4_096
 """Characters of a malformed output that stay in the record."""
 
 Transition: TypeAlias = tuple[str, float, bool, bool, dict[str, Any]]
-
-
-@dataclass(slots=True)
-class EpisodeState:
-    """Everything that changes within an episode.
-
-    Attributes:
-        spec: The task.
-        seed: As passed to ``reset``.
-        rng: The episode's own generator.
-        context: Short-term memory.
-        memory: Long-term memory.
-        stage: The current stage.
-        message_index: Which message of stage 1 or 2 is being handled.
-        rounds_here: Rounds spent on it, or on stage 3.
-        task_actions: Environment actions carried out in stage 3.
-        steps: The record so far.
-        outcome: The last outcome of the task, if it was acted on.
-        prediction: The last answer of stage 3.
-        stop_reason: Why the episode ended, or None.
-        episode: The complete record, once it ended.
-    """
-
-    spec: TaskSpec
-    seed: int | None
-    rng: np.random.Generator
-    context: Context
-    memory: LongTermMemory
-    stage: Stage
-    message_index: int = 0
-    rounds_here: int = 0
-    task_actions: int = 0
-    steps: list[Step] = field(default_factory=list)
-    outcome: Outcome | None = None
-    prediction: str | None = None
-    stop_reason: StopReason | None = None
-    episode: Episode | None = None
 
 
 class MemoryEnv(gym.Env[str, str]):
@@ -489,70 +451,6 @@ class MemoryEnv(gym.Env[str, str]):
             "max_task_rounds": self.plan.task_rounds,
             "max_task_actions": self.plan.task_actions,
         }
-
-
-def make_task(spec: str | Task, options: Mapping[str, Any]) -> Task:
-    """A task from ``"module:Class"`` and its options, or the given object itself.
-
-    Raises:
-        ConfigurationError: The class does not take an option, or an object was given
-            together with options.
-    """
-    if isinstance(spec, Task):
-        if options:
-            raise ConfigurationError(f"unknown arguments: {', '.join(options)}")
-        return spec
-    module, _, name = spec.partition(":")
-    try:
-        task: Task = getattr(importlib.import_module(module), name)(**options)
-    except TypeError as error:
-        raise ConfigurationError(f"{name}: {error}") from error
-    return task
-
-
-def make_memory(spec: str | LongTermMemory, encoder: Encoder) -> LongTermMemory:
-    """A memory from its name, or the given object itself.
-
-    Raises:
-        ConfigurationError: The name is not known.
-        MissingDependencyError: Qdrant is asked for and not installed.
-    """
-    if not isinstance(spec, str):
-        if len(spec):
-            raise ConfigurationError(
-                f"the given memory holds {len(spec)} items, which the first reset would delete: "
-                "pass an empty one"
-            )
-        return spec
-    kind, _, location = spec.partition(":")
-    if kind == "exact" and not location:
-        return MemoryStore(encoder)
-    if kind == "qdrant":
-        return QdrantStore(encoder, location or ":memory:")
-    raise ConfigurationError(
-        f"unknown memory {spec!r}; known: exact, qdrant, qdrant:<folder>, qdrant:<URL>"
-    )
-
-
-_SAMPLE_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "Add_memory": {"content": "The old river is near the town."},
-    "Update_memory": {"memory_id": "m1", "content": "The old river is near the red town."},
-    "Delete_memory": {"memory_id": "m1", "confirmation": True},
-    "Retrieve_memory": {"query": "Which river is near the town?"},
-    "Summary_context": {"span": "all"},
-    "Filter_context": {"criteria": "the song of the green river"},
-}
-
-
-def sample_action(generator: np.random.Generator, tools: Sequence[str]) -> str:
-    """A random well-formed action: a call of one of ``tools``, or an answer."""
-    choice = int(generator.integers(len(tools) + 1))
-    if choice == len(tools):
-        return protocol.render(protocol.Turn("I answer.", answer="the old river"))
-    name = tools[choice]
-    return protocol.render(
-        protocol.Turn("I use a tool.", calls=(ToolCall(name, dict(_SAMPLE_ARGUMENTS[name])),))
-    )
 
 
 def _default(value: int | None, default: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from agemem_envs.encoders import Encoder, Vectors
 from agemem_envs.episode import MemoryItem, decode, encode
-from agemem_envs.errors import AgeMemError, DataFormatError
+from agemem_envs.errors import AgeMemError, ConfigurationError, DataFormatError
 
 
 class MemoryNotFoundError(AgeMemError, KeyError):
@@ -259,4 +259,30 @@ def matches(item: MemoryItem, where: Mapping[str, Any]) -> bool:
     return all(
         (item.memory_type if key == "memory_type" else item.metadata.get(key)) == value
         for key, value in where.items()
+    )
+
+
+def make_memory(spec: str | LongTermMemory, encoder: Encoder) -> LongTermMemory:
+    """A memory from its name, or the given object itself.
+
+    Raises:
+        ConfigurationError: The name is not known.
+        MissingDependencyError: Qdrant is asked for and not installed.
+    """
+    if not isinstance(spec, str):
+        if len(spec):
+            raise ConfigurationError(
+                f"the given memory holds {len(spec)} items, which the first reset would delete: "
+                "pass an empty one"
+            )
+        return spec
+    kind, _, location = spec.partition(":")
+    if kind == "exact" and not location:
+        return MemoryStore(encoder)
+    if kind == "qdrant":
+        from agemem_envs.qdrant_memory import QdrantStore
+
+        return QdrantStore(encoder, location or ":memory:")
+    raise ConfigurationError(
+        f"unknown memory {spec!r}; known: exact, qdrant, qdrant:<folder>, qdrant:<URL>"
     )

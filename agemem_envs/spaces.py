@@ -15,6 +15,9 @@ from gymnasium.vector.utils import (
     write_to_shared_memory,
 )
 
+from agemem_envs.episode import ToolCall
+from agemem_envs.protocol import Turn, render
+
 _WORDS = ("the a in of near red green old tall river town song who wrote was born").split()
 
 
@@ -122,3 +125,22 @@ class _SharedTexts(Sequence[str]):
 def _row(space: UnicodeText, memory: Any, index: int) -> memoryview:
     size = 4 + 4 * space.max_length
     return memoryview(memory.get_obj()).cast("B")[index * size : (index + 1) * size]
+
+
+_SAMPLE_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "Add_memory": {"content": "The old river is near the town."},
+    "Update_memory": {"memory_id": "m1", "content": "The old river is near the red town."},
+    "Delete_memory": {"memory_id": "m1", "confirmation": True},
+    "Retrieve_memory": {"query": "Which river is near the town?"},
+    "Summary_context": {"span": "all"},
+    "Filter_context": {"criteria": "the song of the green river"},
+}
+
+
+def sample_action(generator: np.random.Generator, tools: Sequence[str]) -> str:
+    """A random well-formed action: a call of one of ``tools``, or an answer."""
+    choice = int(generator.integers(len(tools) + 1))
+    if choice == len(tools):
+        return render(Turn("I answer.", answer="the old river"))
+    name = tools[choice]
+    return render(Turn("I use a tool.", calls=(ToolCall(name, dict(_SAMPLE_ARGUMENTS[name])),)))

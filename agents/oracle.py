@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from agemem_envs.env import EpisodeState, MemoryEnv
+from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import MessageKind, ToolCall
 from agemem_envs.protocol import MAX_CALLS, Turn, render
 from agemem_envs.stages import Stage
+from agemem_envs.state import EpisodeState
 from agents.base import Agent
 
 _NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from agemem_envs.env import MemoryEnv, sample_action
+from agemem_envs.env import MemoryEnv
+from agemem_envs.spaces import sample_action
 from agents.base import Agent
 
 

@@ -13,11 +13,11 @@ import gymnasium as gym
 
 from agemem_envs import ENVS
 from agemem_envs.encoders import ENCODERS
-from agemem_envs.env import make_task
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.judges import make_judge
 from agemem_envs.stages import protocol_stages
 from agemem_envs.summarizers import make_summarizer
+from agemem_envs.tasks.base import make_task
 from agemem_envs.tokens import TokenCounter
 from agemem_envs.tools import choose_tools
 from agents.backbones.base import Backbone, Sampling

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -156,3 +158,22 @@ def choose_ids(known: Sequence[str], count: int | None, seed: int, where: str) -
         raise ConfigurationError(f"{count} tasks were asked for, {where} has {len(known)}")
     order = np.random.default_rng(seed).permutation(len(known))
     return [known[index] for index in order[:count]]
+
+
+def make_task(spec: str | Task, options: Mapping[str, Any]) -> Task:
+    """A task from ``"module:Class"`` and its options, or the given object itself.
+
+    Raises:
+        ConfigurationError: The class does not take an option, or an object was given
+            together with options.
+    """
+    if isinstance(spec, Task):
+        if options:
+            raise ConfigurationError(f"unknown arguments: {', '.join(options)}")
+        return spec
+    module, _, name = spec.partition(":")
+    try:
+        task: Task = getattr(importlib.import_module(module), name)(**options)
+    except TypeError as error:
+        raise ConfigurationError(f"{name}: {error}") from error
+    return task
