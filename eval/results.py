@@ -86,17 +86,27 @@ class ResultsFolder:
         """Whether a run was begun here."""
         return self.config_file.exists() or self.episodes_file.exists()
 
-    def create(self, config: dict[str, Any]) -> None:
-        """Begin a run.
+    def refuse_existing(self) -> None:
+        """Make sure that a new run may begin here.
 
         Raises:
-            ConfigurationError: There is one already.
+            ConfigurationError: There is a run already, or the path is a file.
         """
         if self.exists:
             raise ConfigurationError(
                 f"{self.path} already holds a run. Continue it with --resume, or choose another "
                 "folder with --out."
             )
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigurationError(f"{self.path} is a file: --out names a folder")
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Begin a run.
+
+        Raises:
+            ConfigurationError: There is one already.
+        """
+        self.refuse_existing()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -223,13 +223,8 @@ def run(argv: Sequence[str], console: Console) -> int:
     """Do what the command line says; the exit status."""
     config, options = parse(argv)
     folder = ResultsFolder(options.out or _default_folder(config))
-    if folder.exists and not options.resume:
-        raise ConfigurationError(
-            f"{folder.path} already holds a run. Continue it with --resume, or choose another "
-            "folder with --out."
-        )
-    if folder.path.exists() and not folder.path.is_dir():
-        raise ConfigurationError(f"{folder.path} is a file: --out names a folder")
+    if not options.resume:
+        folder.refuse_existing()  # before anything slow is loaded
     session = Run(config)
     try:
         done = _open(folder, session, options)
