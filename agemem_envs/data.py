@@ -12,14 +12,21 @@ The ``data`` argument of a task is one of
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from gymnasium import logger
 
-from agemem_envs.errors import DataNotFoundError
+from agemem_envs.errors import DataFormatError, DataNotFoundError
 
 ENVIRONMENT_VARIABLE = "AGEMEM_DATA"
+AGENTBOARD_REMEDY = (
+    f"Get hkust-nlp/agentboard from the Hugging Face hub and set ${ENVIRONMENT_VARIABLE} to a "
+    "folder whose subfolder agentboard holds its *_test.jsonl files (for PDDL, pddl/ with the "
+    "problem files too), or pass data=<that subfolder>."
+)
 
 
 def data_folder(benchmark: str) -> Path | None:
@@ -59,3 +66,46 @@ def content_hash(*paths: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:12]
+
+
+def agentboard_folder(data: str) -> Path | None:
+    """The folder of AgentBoard's task lists, if it is there.
+
+    Args:
+        data: ``auto`` for ``$AGEMEM_DATA/agentboard``, or the folder itself.
+
+    Raises:
+        DataNotFoundError: A folder was named that does not exist.
+    """
+    if data == "auto":
+        return data_folder("agentboard")
+    if not Path(data).is_dir():
+        raise DataNotFoundError(f"data={data!r} is not a folder. {AGENTBOARD_REMEDY}")
+    return Path(data)
+
+
+def agentboard_rows(folder: Path, benchmark: str) -> tuple[list[dict[str, Any]], str]:
+    """AgentBoard's task list of a benchmark, and its content hash.
+
+    Args:
+        folder: With ``<benchmark>_test.jsonl``.
+        benchmark: ``pddl``, ``scienceworld`` or ``babyai``.
+
+    Raises:
+        DataNotFoundError: There is no such file.
+        DataFormatError: A line is not a row of AgentBoard's schema.
+    """
+    file = folder / f"{benchmark}_test.jsonl"
+    if not file.is_file():
+        raise DataNotFoundError(f"there is no {file}. {AGENTBOARD_REMEDY}")
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            row["goal"], row["subgoals"], row["additional_info"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataFormatError(
+                f"{file.name}, line {number} is not a row of AgentBoard's schema: {error!r}"
+            ) from error
+        rows.append(row)
+    return rows, content_hash(file)

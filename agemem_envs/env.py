@@ -38,6 +38,8 @@ MAX_BUDGET = 10_000_000
 """Largest ``max_context_tokens``: beyond any model's window."""
 MAX_RECORDED_ACTION = 4_096
 """Characters of a malformed output that stay in the record."""
+MAX_LISTED_ACTIONS = 60
+"""Admissible actions that ``list_actions`` names; the text says how many more there are."""
 
 Transition: TypeAlias = tuple[str, float, bool, bool, dict[str, Any]]
 
@@ -78,6 +80,8 @@ class MemoryEnv(gym.Env[str, str]):
         rounds_per_message: Rounds that may be spent on a message of stages 1 and 2.
         max_task_rounds: Rounds of stage 3; by default the benchmark's.
         max_task_actions: World actions in stage 3; by default the benchmark's.
+        list_actions: Whether an interactive world's observations end with the admissible
+            actions, the first ``MAX_LISTED_ACTIONS`` of them in alphabetical order.
         render_mode: ``"ansi"`` or None.
         task_options: Passed to the task's class: ``split``, ``data``, ...
 
@@ -106,6 +110,7 @@ class MemoryEnv(gym.Env[str, str]):
         rounds_per_message: int = 3,
         max_task_rounds: int | None = None,
         max_task_actions: int | None = None,
+        list_actions: bool = False,
         render_mode: str | None = None,
         **task_options: Any,
     ) -> None:
@@ -130,13 +135,13 @@ class MemoryEnv(gym.Env[str, str]):
         self.max_context_tokens = max_context_tokens
         self.top_k = top_k
         self.filter_threshold = filter_threshold
+        self.list_actions = list_actions
         self.render_mode = render_mode
         self.state: EpisodeState | None = None
         self._memory = make_memory(memory, self.encoder)
         schemas = [tool.schema for tool in self.tools.values()]
         self._schemas_json = json.dumps(schemas)
-        talk = len(self.plan.stages) > 1
-        self._system_prompt = prompts.system_prompt(schemas, max_context_tokens, talk)
+        self._system_prompt = prompts.system_prompt(schemas, max_context_tokens, self._talks)
         self._stages_name = stages
         if self.token_counter.count(self._system_prompt) >= max_context_tokens:
             raise ConfigurationError(
@@ -173,7 +178,7 @@ class MemoryEnv(gym.Env[str, str]):
         # Two draws whether or not a task is chosen, so that the same seed tells it alike.
         rng = np.random.default_rng(int(self.np_random.integers(2**63)))
         drawn = self.task.sample_id(self.np_random) if task_id is None else str(task_id)
-        spec = self.task.reset(drawn, rng)
+        spec = self.task.reset(drawn, rng, talk=self._talks)
         self._memory.clear()
         self.state = EpisodeState(
             spec=spec,
@@ -262,8 +267,8 @@ class MemoryEnv(gym.Env[str, str]):
             state.prediction = answer
             state.task_actions += 1
             state.outcome = self.task.step(answer)
-            observation = state.outcome.observation if self.task.interactive else None
-            if observation is not None:
+            if self.task.interactive:
+                observation = self._with_actions(state.outcome.observation)
                 state.context.append(MessageKind.OBSERVATION, observation, step.index)
         return replace(step, thought=turn.thought, answer=answer, observation=observation)
 
@@ -299,13 +304,28 @@ class MemoryEnv(gym.Env[str, str]):
         if state.stage is Stage.REASONING:
             template = prompts.GOAL if self.task.interactive else prompts.QUESTION
             text = template.format(query=state.spec.query)
+            if state.spec.briefing and not self._talks:
+                text += "\n\n" + state.spec.briefing
             state.context.append(MessageKind.QUERY, text, round_)
+            if self.task.interactive:
+                opening = self._with_actions(state.spec.opening)
+                state.context.append(MessageKind.OBSERVATION, opening, round_)
             return
         told = self._told(state)[state.message_index]
         if state.stage is Stage.CONSTRUCTION:
             self._show_memories(state, told)
         form = prompts.INCOMING[int(state.rng.integers(len(prompts.INCOMING)))]
         state.context.append(MessageKind.INCOMING, form.format(text=told), round_)
+
+    def _with_actions(self, observation: str) -> str:
+        """A world's reply, with the admissible actions if they are to be listed."""
+        if not self.list_actions:
+            return observation
+        actions = sorted(self.task.admissible_actions())
+        shown = ", ".join(actions[:MAX_LISTED_ACTIONS])
+        if len(actions) > MAX_LISTED_ACTIONS:
+            shown += prompts.AND_MORE.format(count=len(actions) - MAX_LISTED_ACTIONS)
+        return f"{observation}\n{prompts.ADMISSIBLE.format(actions=shown)}"
 
     def _told(self, state: EpisodeState) -> tuple[str, ...]:
         """The messages of the current stage (1 or 2)."""
@@ -327,6 +347,11 @@ class MemoryEnv(gym.Env[str, str]):
         state.context.remove(lambda message: message.kind is MessageKind.MEMORIES)
         if text:
             state.context.append(MessageKind.MEMORIES, text, len(state.steps))
+
+    @property
+    def _talks(self) -> bool:
+        """Whether stages 1 and 2 are run."""
+        return len(self.plan.stages) > 1
 
     @property
     def _retrieves(self) -> bool:
@@ -379,6 +404,8 @@ class MemoryEnv(gym.Env[str, str]):
             "judge": assessment.task.score if answered else 0.0,
             "memory_quality": assessment.memory_quality.score,
         }
+        if self.task.interactive:
+            metrics["actions"] = float(state.task_actions)
         return replace(
             record,
             metrics=metrics,
@@ -450,6 +477,7 @@ class MemoryEnv(gym.Env[str, str]):
             "rounds_per_message": self.plan.rounds_per_message,
             "max_task_rounds": self.plan.task_rounds,
             "max_task_actions": self.plan.task_actions,
+            "list_actions": self.list_actions,
         }
 
 

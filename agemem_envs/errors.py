@@ -41,6 +41,10 @@ class DataFormatError(AgeMemError, ValueError):
     """Benchmark data is there but not in the documented schema."""
 
 
+class SimulatorError(AgeMemError):
+    """A benchmark's simulator cannot be started, died, hung or failed."""
+
+
 class EndpointError(AgeMemError):
     """A model server refused, failed or answered nonsense after all retries."""
 

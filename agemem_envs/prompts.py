@@ -50,6 +50,8 @@ INCOMING = (
 
 QUESTION = "Answer this question: {query}"
 GOAL = "Your task: {query}"
+ADMISSIBLE = "Actions you can take now: {actions}."
+AND_MORE = ", and {count} more"
 MEMORIES = "Memories that may relate to the next message:"
 GAP = "[Earlier messages were removed.]"
 SUMMARY = "Summary of earlier messages: {text}"

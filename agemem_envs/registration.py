@@ -8,6 +8,22 @@ import gymnasium as gym
 
 ENTRY_POINT = "agemem_envs.env:MemoryEnv"
 ENVS: dict[str, dict[str, Any]] = {
+    "AgeMem-ALFWorld-v0": {
+        "task": "agemem_envs.tasks.alfworld:ALFWorldTask",
+        "encoder": "minilm",
+    },
+    "AgeMem-ScienceWorld-v0": {
+        "task": "agemem_envs.tasks.scienceworld:ScienceWorldTask",
+        "encoder": "minilm",
+    },
+    "AgeMem-BabyAI-v0": {
+        "task": "agemem_envs.tasks.babyai:BabyAITask",
+        "encoder": "minilm",
+    },
+    "AgeMem-PDDL-v0": {
+        "task": "agemem_envs.tasks.pddl:PDDLTask",
+        "encoder": "minilm",
+    },
     "AgeMem-HotpotQA-v0": {
         "task": "agemem_envs.tasks.hotpotqa:HotpotQATask",
         "encoder": "minilm",
@@ -19,7 +35,13 @@ ENVS: dict[str, dict[str, Any]] = {
 }
 """Each id's default arguments of :class:`~agemem_envs.env.MemoryEnv`."""
 
-BENCHMARKS: tuple[str, ...] = ("AgeMem-HotpotQA-v0",)
+BENCHMARKS: tuple[str, ...] = (
+    "AgeMem-ALFWorld-v0",
+    "AgeMem-ScienceWorld-v0",
+    "AgeMem-PDDL-v0",
+    "AgeMem-BabyAI-v0",
+    "AgeMem-HotpotQA-v0",
+)
 """The paper's benchmarks, in the order of its main table."""
 
 

@@ -1,5 +1,8 @@
 """Scripted reference agents, which know the task: they measure what memory is worth.
 
+In question answering they give the reference answer or a fixed guess; in a world they play
+as the benchmark's expert does, or as a competent player who knows only what he has seen.
+
 The difference of their success is a benchmark's memory gap. It also proves that no needed
 fact leaks into stage 3: without memory, the oracle fails.
 """
@@ -11,6 +14,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import MessageKind, ToolCall
 from agemem_envs.protocol import MAX_CALLS, Turn, render
@@ -20,26 +25,50 @@ from agents.base import Agent
 
 _NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
 _OPTIONS = re.compile(r"([A-Z][^\s,]*(?: [A-Z][^\s,]*)*|\S+),? or \S")
+FULL = 0.8
+"""The share of the token budget from which on the context is summarised."""
 _TAG = re.compile(r"</?(?:think|tool_call|answer)>")
 
 
 class OracleNoMemoryAgent(Agent):
     """Knows the task's kind but stores nothing; answers by a fixed guess from what it sees.
 
-    The guess: the first of two options for "X or Y"; "yes" for a yes/no question; else the
-    capitalised name that is most frequent in the visible messages and not in the question.
+    In a world it plays what the benchmark's exploring player does, or where there is none a
+    random admissible action. In question answering its guess is the first of two options for
+    "X or Y"; "yes" for a yes/no question; else the capitalised name that is most frequent in
+    the visible messages and not in the question. It summarises a context that fills up.
     """
 
     def begin(self, env: MemoryEnv, seed: int) -> None:
         """Remember the environment, to read the task from it."""
         self._env = env
+        self._generator = np.random.default_rng(seed)
 
     def decide(self, observation: str, info: Mapping[str, Any]) -> str:
-        """Acknowledge in stages 1 and 2, guess in stage 3."""
-        state = self._state
-        if state.stage is not Stage.REASONING:
+        """Acknowledge in stages 1 and 2, guess or explore in stage 3."""
+        if self._state.stage is not Stage.REASONING:
             return _answer("Noted.")
-        return _answer(guess(state.spec.query, self._visible()))
+        return self._tidied(info) or _answer(self._uninformed())
+
+    def _tidied(self, info: Mapping[str, Any]) -> str | None:
+        """A summary of a context that is nearly full, as a long play in a world makes it."""
+        full = info["tokens_used"] > FULL * info["token_budget"]
+        last = self._state.steps[-1] if self._state.steps else None
+        if not full or "Summary_context" not in self._env.tools or (last and last.calls):
+            return None
+        call = ToolCall("Summary_context", {"span": "all"})
+        return render(Turn("My context is nearly full.", calls=(call,)))
+
+    def _uninformed(self) -> str:
+        """What it answers or does without knowledge."""
+        task = self._env.task
+        if not task.interactive:
+            return guess(self._state.spec.query, self._visible())
+        action = task.explorer_action()
+        if action is not None:
+            return action
+        actions = sorted(task.admissible_actions())
+        return actions[int(self._generator.integers(len(actions)))] if actions else "look"
 
     @property
     def _state(self) -> EpisodeState:
@@ -57,14 +86,16 @@ class OracleNoMemoryAgent(Agent):
 class OracleAgent(OracleNoMemoryAgent):
     """Stores the needed facts, clears the context of distractors, retrieves, and answers.
 
-    It gives the reference answer only if every needed fact is visible in its context; else
-    it falls back to the guess of :class:`OracleNoMemoryAgent`.
+    It gives the reference answer, or plays the benchmark's expert, only if every needed
+    fact was visible in its context when stage 3 began (or there is none to know, since only
+    stage 3 is run); else it falls back to :class:`OracleNoMemoryAgent`.
     """
 
     def begin(self, env: MemoryEnv, seed: int) -> None:
         """Start with nothing stored."""
         super().begin(env, seed)
         self._done: set[tuple[Stage, int]] = set()
+        self._informed: bool | None = None
 
     def decide(self, observation: str, info: Mapping[str, Any]) -> str:
         """The next step of the reference policy."""
@@ -77,11 +108,23 @@ class OracleAgent(OracleNoMemoryAgent):
                 return render(Turn("I manage my memory.", calls=calls))
         if state.stage is not Stage.REASONING:
             return _answer("Noted.")
-        visible = self._visible()
-        needed = state.spec.gold_facts
-        if needed and all(fact in visible for fact in needed):
+        tidied = self._tidied(info)
+        if tidied:
+            return tidied
+        if self._informed is None:  # decided once: later replies of a world may push facts out
+            self._informed = self._knows_what_it_needs()
+        if not self._informed:
+            return _answer(self._uninformed())
+        if not self._env.task.interactive:
             return _answer(state.spec.reference)
-        return _answer(guess(state.spec.query, visible))
+        action = self._env.task.expert_action()
+        return _answer(self._uninformed() if action is None else action)
+
+    def _knows_what_it_needs(self) -> bool:
+        if self._env.task.interactive and Stage.CONSTRUCTION not in self._env.plan.stages:
+            return True
+        visible, needed = self._visible(), self._state.spec.gold_facts
+        return bool(needed) and all(fact in visible for fact in needed)
 
     def _calls(self, state: EpisodeState) -> tuple[ToolCall, ...]:
         """The tool calls for what has just arrived, at most one round of them."""
@@ -91,6 +134,8 @@ class OracleAgent(OracleNoMemoryAgent):
         if state.stage is Stage.DISTRACTION:
             earlier = state.spec.distractors[: state.message_index][-1:]
             return tuple(ToolCall("Filter_context", {"criteria": text}) for text in earlier)
+        if Stage.CONSTRUCTION not in self._env.plan.stages:
+            return ()
         wanted = state.spec.gold_facts[:MAX_CALLS]
         return tuple(ToolCall("Retrieve_memory", {"query": f, "top_k": 1}) for f in wanted)
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from agemem_envs.env import MemoryEnv
+from agemem_envs.protocol import Turn, render
 from agemem_envs.spaces import sample_action
+from agemem_envs.stages import Stage
 from agents.base import Agent
 
 
@@ -17,9 +19,16 @@ class RandomAgent(Agent):
 
     def begin(self, env: MemoryEnv, seed: int) -> None:
         """Start the agent's own generator."""
+        self._env = env
         self._tools = tuple(env.tools)
         self._generator = np.random.default_rng(seed)
 
     def decide(self, observation: str, info: Mapping[str, Any]) -> str:
         """A random action."""
+        state, task = self._env.state, self._env.task
+        if state is not None and state.stage is Stage.REASONING and task.interactive:
+            actions = sorted(task.admissible_actions())
+            if actions and self._generator.random() < 0.5:
+                chosen = actions[int(self._generator.integers(len(actions)))]
+                return render(Turn("I act.", answer=chosen))
         return sample_action(self._generator, self._tools)

@@ -32,7 +32,7 @@ class RunConfig:
     backbone: str | None
     envs: tuple[str, ...]
     episodes: int | None
-    split: str
+    split: str | None
     seed: int
     stages: str
     tools: str

@@ -72,6 +72,7 @@ METRICS: dict[str, Metric] = {
     "prompt_tokens": lambda result: prompt_tokens(result.episode),
     "tool_calls": _count(None),
     **{f"{short_name(tool)}_calls": _count(tool) for tool in TOOLS},
+    "actions": _judged("actions"),
     "rounds": lambda result: float(len(result.episode.steps)),
     "seconds": lambda result: result.seconds,
     "malformed_rate": lambda result: malformed_rate(result.episode),

@@ -111,7 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--episodes", type=_count, default=10, metavar="N", help='per environment, or "all" (10)'
     )
-    where.add_argument("--split", default="validation", help="data split (validation)")
+    where.add_argument("--split", help="data split (each benchmark's own default)")
     where.add_argument("--seed", type=int, default=0, help="chooses tasks and chance (0)")
     where.add_argument("--stages", default="full", help=f"protocol: {', '.join(PROTOCOLS)} (full)")
     where.add_argument("--tools", default="all", help=f"tools: {', '.join(TOOL_SETS)} (all)")

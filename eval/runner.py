@@ -95,7 +95,7 @@ class Run:
 
     def _plan_env(self, env_id: str) -> list[Planned]:
         config = self.config
-        with closing(make_task(ENVS[env_id]["task"], {"split": config.split})) as task:
+        with closing(make_task(ENVS[env_id]["task"], _split(config))) as task:
             ids = task.task_ids(config.episodes, config.seed)
             self.sources[env_id] = str(task.source)
         return [
@@ -112,7 +112,7 @@ class Run:
             "summarizer": self._summarizer,
             "max_context_tokens": config.max_context_tokens,
             "rounds_per_message": config.rounds_per_message,
-            "split": config.split,
+            **_split(config),
         }
         if config.encoder is not None:
             arguments["encoder"] = config.encoder
@@ -198,6 +198,11 @@ class Run:
     def close(self) -> None:
         """Release environments and the backbone. Calling it again has no effect."""
         self._stack.close()
+
+
+def _split(config: RunConfig) -> dict[str, str]:
+    """The task option ``split``, if one is chosen."""
+    return {} if config.split is None else {"split": config.split}
 
 
 def _check_names(config: RunConfig) -> None:

@@ -26,6 +26,7 @@ _SHOWN = (
     ("reward", "reward"),
     ("prompt_tokens", "prompt tokens per call"),
     ("tool_calls", "tool calls"),
+    ("actions", "world actions"),
     ("rounds", "rounds"),
     ("seconds", "seconds per episode"),
     ("malformed_rate", "malformed outputs"),

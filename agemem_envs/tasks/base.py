@@ -45,6 +45,9 @@ class TaskSpec:
         source: Where the task came from.
         category: The benchmark's task type.
         difficulty: The benchmark's level, or empty.
+        opening: What an interactive world shows first, told after the query; or empty.
+        briefing: The rules that the benchmark itself tells a player. They are told with
+            the query when stage 1 is not run; else they are part of the knowledge.
     """
 
     id: str
@@ -55,6 +58,8 @@ class TaskSpec:
     source: DataSource
     category: str = ""
     difficulty: str = ""
+    opening: str = ""
+    briefing: str = ""
 
     @property
     def gold_facts(self) -> tuple[str, ...]:
@@ -117,15 +122,20 @@ class Task(ABC):
         """A task id drawn uniformly from the split."""
 
     @abstractmethod
-    def reset(self, task_id: str, generator: np.random.Generator) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, talk: bool = True
+    ) -> TaskSpec:
         """Begin a task.
 
         Args:
             task_id: One of the split's ids.
             generator: The episode's own; the only source of chance.
+            talk: Whether stages 1 and 2 will be told. If not, knowledge and distractors may
+                be left empty, where making them takes long.
 
         Raises:
             UnknownNameError: The split has no such task.
+            SimulatorError: The simulator cannot be started, or fails.
         """
 
     @abstractmethod
@@ -137,7 +147,15 @@ class Task(ABC):
         return ()
 
     def expert_action(self) -> str | None:
-        """The next action of an expert, or None if the benchmark has none."""
+        """The next action of an expert who knows the world; None if it knows none."""
+        return None
+
+    def explorer_action(self) -> str | None:
+        """The next action of a competent player who knows only what was observed so far.
+
+        None if the benchmark has no such player. In one episode either this or
+        :meth:`expert_action` is asked, once before each step.
+        """
         return None
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
