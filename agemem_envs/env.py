@@ -78,7 +78,8 @@ class MemoryEnv(gym.Env[str, str]):
         top_k: Memories shown by retrieval (the paper: 3 to 5).
         filter_threshold: theta of Filter_context.
         rounds_per_message: Rounds that may be spent on a message of stages 1 and 2.
-        max_task_rounds: Rounds of stage 3; by default the benchmark's.
+        max_task_rounds: Rounds of stage 3; by default the benchmark's, or enough for
+            ``max_task_actions``.
         max_task_actions: World actions in stage 3; by default the benchmark's.
         list_actions: Whether an interactive world's observations end with the admissible
             actions, the first ``MAX_LISTED_ACTIONS`` of them in alphabetical order.
@@ -123,7 +124,7 @@ class MemoryEnv(gym.Env[str, str]):
         self.plan = StagePlan(
             stages=protocol_stages(stages),
             rounds_per_message=rounds_per_message,
-            task_rounds=_default(max_task_rounds, self.task.default_task_rounds),
+            task_rounds=_task_rounds(self.task, max_task_rounds, max_task_actions),
             task_actions=_default(max_task_actions, self.task.default_task_actions),
         )
         self.tools: dict[str, Tool] = choose_tools(tools)
@@ -479,6 +480,13 @@ class MemoryEnv(gym.Env[str, str]):
             "max_task_actions": self.plan.task_actions,
             "list_actions": self.list_actions,
         }
+
+
+def _task_rounds(task: Task, rounds: int | None, actions: int | None) -> int:
+    """The rounds of stage 3: if only actions are given, as many more as the benchmark leaves."""
+    if rounds is not None or actions is None:
+        return _default(rounds, task.default_task_rounds)
+    return actions + task.default_task_rounds - task.default_task_actions
 
 
 def _default(value: int | None, default: int) -> int:

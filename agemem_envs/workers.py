@@ -1,0 +1,338 @@
+"""Simulators in processes of their own: pooled, recycled, and never left behind.
+
+A simulator that leaks, hangs, is not thread-safe or starts a virtual machine runs in a
+child process, which hosts one object and carries out calls of its methods. A worker
+
+- is given back to a pool when its environment closes, and serves the next environment that
+  wants the same simulator;
+- is replaced between episodes once it has played ``max_episodes`` or holds ``max_megabytes``,
+  which bounds what leaks upstream;
+- is killed with all it started when a call takes too long;
+- ends by itself, with all it started, when its parent is gone, however it died.
+
+``python -m agemem_envs.workers`` is the child's side. POSIX only, as are the simulators.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from typing import IO, Any, cast
+
+from agemem_envs.errors import SimulatorError, require
+
+MAX_IDLE = 2
+"""Idle workers of one kind that the pool keeps."""
+START_TIMEOUT = 120.0
+"""Seconds that a simulator may take to start (a Java one takes 5 to 8 on a busy machine)."""
+_CLOSE_SECONDS = 3.0
+_POLL_SECONDS = 1.0
+_ERROR_CHARS = 500
+
+
+class Simulator:
+    """A simulator in a child process, from the side of who uses it.
+
+    Args:
+        factory: ``"module:callable"``; what it returns is hosted by the child.
+        options: Keyword arguments of the factory; plain picklable data.
+        environment: Environment variables of the child, beside the parent's own.
+        timeout: Seconds that a call may take.
+        max_episodes: Episodes after which the process is replaced.
+        max_megabytes: Resident memory of the child and all it started, above which it is
+            replaced between episodes.
+    """
+
+    def __init__(
+        self,
+        factory: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 120.0,
+        max_episodes: int = 200,
+        max_megabytes: float = 1024.0,
+    ) -> None:
+        self._key = _Key(factory, dict(options or {}), dict(environment or {}))
+        self._timeout = timeout
+        self._max_episodes = max_episodes
+        self._max_megabytes = max_megabytes
+        self._worker: _Worker | None = None
+
+    def begin(self) -> None:
+        """Begin an episode: start, take over or replace the process, as needed.
+
+        Raises:
+            SimulatorError: The simulator cannot be started.
+        """
+        worker = self._worker
+        self._worker = None
+        if worker is not None and (not worker.usable or self._is_spent(worker)):
+            worker.stop()
+            worker = None
+        if worker is None:
+            worker = _POOL.take(self._key)
+        worker.episodes += 1
+        self._worker = worker
+
+    def _is_spent(self, worker: _Worker) -> bool:
+        return worker.episodes >= self._max_episodes or worker.megabytes() > self._max_megabytes
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the hosted object, and return what it returns.
+
+        Raises:
+            SimulatorError: It raised; or the process died, or took too long and was killed:
+                then :meth:`begin` starts another.
+        """
+        if self._worker is None:
+            raise SimulatorError(f"{self._key.factory}: no episode was begun")
+        return self._worker.call(method, arguments, self._timeout)
+
+    def megabytes(self) -> float:
+        """Resident memory of the process and all it started; 0 if there is none."""
+        return self._worker.megabytes() if self._worker is not None else 0.0
+
+    def close(self) -> None:
+        """Give the process back to the pool. Calling it again has no effect."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        if not worker.usable or self._is_spent(worker):
+            worker.stop()
+        else:
+            _POOL.give_back(worker)
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What makes two workers interchangeable."""
+
+    factory: str
+    options: dict[str, Any]
+    environment: dict[str, str]
+
+
+class _Worker:
+    """One child process."""
+
+    def __init__(self, key: _Key) -> None:
+        self.key = key
+        self.owner = os.getpid()
+        self.episodes = 0
+        self.broken = False
+        self._connection, theirs = Pipe()
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
+        descriptor = theirs.fileno()
+        self._process = subprocess.Popen(
+            # -P: a file in the current folder must not hide a library.
+            [sys.executable, "-P", "-m", "agemem_envs.workers", str(descriptor), str(self.owner)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
+            pass_fds=[descriptor],
+            start_new_session=True,  # Ctrl-C is for the parent, which then closes in order
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                "PYTHONHASHSEED": "0",  # sets in simulators shall not make episodes differ
+                **key.environment,
+            },
+        )
+        theirs.close()
+        try:
+            self._exchange((key.factory, key.options), START_TIMEOUT)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can serve another episode of this process (not of one that forked)."""
+        return not self.broken and self.owner == os.getpid()
+
+    def call(self, method: str, arguments: tuple[Any, ...], timeout: float) -> Any:
+        if not self.usable:
+            raise SimulatorError(f"{self.key.factory}: its process is gone; reset first")
+        return self._exchange((method, arguments), timeout)
+
+    def _exchange(self, message: object, timeout: float) -> Any:
+        try:
+            self._connection.send(message)
+            if not self._connection.poll(timeout):
+                self.stop()
+                raise SimulatorError(f"{self.key.factory}: no reply within {timeout:g} s; killed")
+            ok, value = self._connection.recv()
+        except (EOFError, OSError) as error:
+            said = self._last_words()
+            self.stop()
+            raise SimulatorError(f"{self.key.factory}: its process died. {said}") from error
+        except BaseException:  # Ctrl-C in the middle: its reply would answer the next call
+            self.stop()
+            raise
+        if not ok:
+            raise SimulatorError(f"{self.key.factory}: {value}")
+        return value
+
+    def _last_words(self) -> str:
+        with suppress(OSError):
+            self._process.wait(timeout=_CLOSE_SECONDS)
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")[-_ERROR_CHARS:].strip()
+
+    def megabytes(self) -> float:
+        psutil = require("psutil", extra="alfworld")
+        total = 0
+        with suppress(psutil.NoSuchProcess):
+            child = psutil.Process(self._process.pid)
+            for process in (child, *child.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    total += process.memory_info().rss
+        return total / 2**20
+
+    def hang_up(self) -> None:
+        """Tell the child to close its simulator and end."""
+        self.broken = True
+        self._connection.close()
+
+    def stop(self) -> None:
+        """End the process and all it started; one inherited by a fork is the parent's."""
+        self.hang_up()
+        if self.owner != os.getpid():
+            self._process.returncode = 0  # not ours to wait for
+            return
+        try:
+            self._process.wait(timeout=_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._stderr.close()
+            _POOL.forget(self)
+
+
+class _Pool:
+    """All workers of this process, and which of them are idle."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: set[_Worker] = set()
+        self._idle: list[_Worker] = []
+
+    def take(self, key: _Key) -> _Worker:
+        with self._lock:
+            found = next((worker for worker in self._idle if worker.key == key), None)
+            if found is not None:
+                self._idle.remove(found)
+                return found
+        worker = _Worker(key)
+        with self._lock:
+            self._live.add(worker)
+        return worker
+
+    def give_back(self, worker: _Worker) -> None:
+        with self._lock:
+            if sum(idle.key == worker.key for idle in self._idle) < MAX_IDLE:
+                self._idle.append(worker)
+                return
+        worker.stop()
+
+    def forget(self, worker: _Worker) -> None:
+        with self._lock:
+            self._live.discard(worker)
+            if worker in self._idle:
+                self._idle.remove(worker)
+
+    def close(self) -> None:
+        """Stop every worker: all are told first, then waited for."""
+        with self._lock:
+            live = [worker for worker in self._live if worker.owner == os.getpid()]
+        for worker in live:
+            worker.hang_up()
+        for worker in live:
+            worker.stop()
+
+    def after_fork(self) -> None:
+        """In a forked child: the workers are the parent's."""
+        inherited = list(self._live)
+        self.__init__()  # type: ignore[misc]
+        for worker in inherited:
+            worker.stop()
+
+
+_POOL = _Pool()
+atexit.register(_POOL.close)
+os.register_at_fork(after_in_child=_POOL.after_fork)
+
+
+# -- the child's side ------------------------------------------------------------------
+
+
+def _serve(descriptor: int, parent: int) -> None:
+    folder = tempfile.mkdtemp(prefix="agemem-worker-")
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    threading.Thread(target=_outlive_nobody, args=(parent, folder), daemon=True).start()
+    connection = Connection(descriptor)
+    hosted: Any = None
+    try:
+        factory, options = connection.recv()
+        hosted = _answer(connection, lambda: _make(factory, options), reply=False)
+        while hosted is not None:
+            method, arguments = connection.recv()
+            _answer(connection, lambda m=method, a=arguments: getattr(hosted, m)(*a))
+    except (EOFError, OSError):
+        pass  # the parent hung up, or is gone
+    finally:
+        if hasattr(hosted, "close"):
+            with suppress(Exception):
+                hosted.close()
+        _end(folder)
+
+
+def _make(factory: str, options: dict[str, Any]) -> Any:
+    module, _, name = factory.partition(":")
+    return getattr(importlib.import_module(module), name)(**options)
+
+
+def _answer(connection: Connection[Any, Any], work: Any, reply: bool = True) -> Any:
+    """Do the work and send its result, or its error, which is the caller's to judge."""
+    try:
+        value = work()
+    except Exception as error:
+        connection.send((False, f"{type(error).__name__}: {str(error)[:_ERROR_CHARS]}"))
+        return None
+    connection.send((True, value if reply else None))
+    return value
+
+
+def _outlive_nobody(parent: int, folder: str) -> None:
+    """End this process group once the parent is gone, even in the middle of a call."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    _end(folder)
+
+
+def _end(folder: str) -> None:
+    """End this process and all that the simulator started."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    # Imported by its name, so that what is pickled belongs to the module and not to __main__.
+    serve = cast(Any, importlib.import_module("agemem_envs.workers"))._serve
+    serve(int(sys.argv[1]), int(sys.argv[2]))

