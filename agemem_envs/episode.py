@@ -22,7 +22,13 @@ Role = Literal["system", "user", "assistant"]
 
 
 class MessageKind(StrEnum):
-    """What a message is to the environment; its chat role follows from it."""
+    """What a message is to the environment; its chat role follows from it.
+
+    Attributes:
+        role: The chat role under which a model sees this kind of message.
+    """
+
+    role: Role
 
     SYSTEM = "system"
     INCOMING = "incoming"
@@ -39,12 +45,13 @@ class MessageKind(StrEnum):
     """The environment's reply to a malformed action."""
     ASSISTANT = "assistant"
 
-    @property
-    def role(self) -> Role:
-        """The chat role under which a model sees this kind of message."""
-        if self is MessageKind.SYSTEM:
-            return "system"
-        return "assistant" if self is MessageKind.ASSISTANT else "user"
+    def __init__(self, value: str) -> None:
+        # An attribute, not a property: it is read for every message at every step.
+        self.role = "user"
+        if value == "system":
+            self.role = "system"
+        elif value == "assistant":
+            self.role = "assistant"
 
 
 class StopReason(StrEnum):

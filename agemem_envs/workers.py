@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
@@ -40,6 +40,15 @@ START_TIMEOUT = 120.0
 _CLOSE_SECONDS = 3.0
 _POLL_SECONDS = 1.0
 _ERROR_CHARS = 500
+
+
+def end_with_parent() -> None:
+    """Let this process end within a second or so once its parent is gone.
+
+    For processes that play episodes in parallel, say as the initializer of a process pool:
+    a parent that was killed cannot end them, and they would wait for work for ever.
+    """
+    threading.Thread(target=_watch, args=(os.getppid(), lambda: os._exit(1)), daemon=True).start()
 
 
 class Simulator:
@@ -285,7 +294,7 @@ os.register_at_fork(after_in_child=_POOL.after_fork)
 def _serve(descriptor: int, parent: int) -> None:
     folder = tempfile.mkdtemp(prefix="agemem-worker-")
     tempfile.tempdir = os.environ["TMPDIR"] = folder
-    threading.Thread(target=_outlive_nobody, args=(parent, folder), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, lambda: _end(folder)), daemon=True).start()
     connection = Connection(descriptor)
     hosted: Any = None
     try:
@@ -319,11 +328,11 @@ def _answer(connection: Connection[Any, Any], work: Any, reply: bool = True) -> 
     return value
 
 
-def _outlive_nobody(parent: int, folder: str) -> None:
-    """End this process group once the parent is gone, even in the middle of a call."""
+def _watch(parent: int, end: Callable[[], None]) -> None:
+    """End once the parent is gone, even in the middle of a call."""
     while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
-    _end(folder)
+    end()
 
 
 def _end(folder: str) -> None:

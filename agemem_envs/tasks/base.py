@@ -122,9 +122,7 @@ class Task(ABC):
         """A task id drawn uniformly from the split."""
 
     @abstractmethod
-    def reset(
-        self, task_id: str, generator: np.random.Generator, *, talk: bool = True
-    ) -> TaskSpec:
+    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
         """Begin a task.
 
         Args:

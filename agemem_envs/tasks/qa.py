@@ -130,9 +130,7 @@ class QATask(Task):
             UnknownNameError: There is none.
         """
 
-    def reset(
-        self, task_id: str, generator: np.random.Generator, *, talk: bool = True
-    ) -> TaskSpec:
+    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
         """Choose and order the paragraphs of both stages."""
         record = self._record = self.record(task_id)
         facts = record.facts()

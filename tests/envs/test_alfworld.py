@@ -43,9 +43,7 @@ def play(task: ALFWorldTask, policy: str, limit: int = 150) -> tuple[bool, int]:
 
 
 @pytest.mark.parametrize("task_type", TASK_TYPES)
-def test_the_expert_wins_a_generated_game_of_each_type(
-    task: ALFWorldTask, task_type: str
-) -> None:
+def test_the_expert_wins_a_generated_game_of_each_type(task: ALFWorldTask, task_type: str) -> None:
     spec = task.reset(f"{task_type}/valid_unseen/3", rng())
     assert spec.category == task_type
     assert play(task, "expert_action", limit=15)[0]
