@@ -25,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,11 +75,11 @@ class Simulator:
         max_episodes: int = 200,
         max_megabytes: float = 1024.0,
     ) -> None:
-        self._key = _Key(factory, dict(options or {}), dict(environment or {}))
+        key = _Key(factory, dict(options or {}), dict(environment or {}))
         self._timeout = timeout
-        self._max_episodes = max_episodes
-        self._max_megabytes = max_megabytes
-        self._worker: _Worker | None = None
+        self._lease = _Lease(key, max_episodes, max_megabytes)
+        # An environment that nobody closed gives its process back when it is collected.
+        weakref.finalize(self, self._lease.end).atexit = False
 
     def begin(self) -> None:
         """Begin an episode: start, take over or replace the process, as needed.
@@ -86,18 +87,7 @@ class Simulator:
         Raises:
             SimulatorError: The simulator cannot be started.
         """
-        worker = self._worker
-        self._worker = None
-        if worker is not None and (not worker.usable or self._is_spent(worker)):
-            worker.stop()
-            worker = None
-        if worker is None:
-            worker = _POOL.take(self._key)
-        worker.episodes += 1
-        self._worker = worker
-
-    def _is_spent(self, worker: _Worker) -> bool:
-        return worker.episodes >= self._max_episodes or worker.megabytes() > self._max_megabytes
+        self._lease.renew()
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the hosted object, and return what it returns.
@@ -106,23 +96,18 @@ class Simulator:
             SimulatorError: It raised; or the process died, or took too long and was killed:
                 then :meth:`begin` starts another.
         """
-        if self._worker is None:
-            raise SimulatorError(f"{self._key.factory}: no episode was begun")
-        return self._worker.call(method, arguments, self._timeout)
+        worker = self._lease.worker
+        if worker is None:
+            raise SimulatorError(f"{self._lease.key.factory}: no episode was begun")
+        return worker.call(method, arguments, self._timeout)
 
     def megabytes(self) -> float:
         """Resident memory of the process and all it started; 0 if there is none."""
-        return self._worker.megabytes() if self._worker is not None else 0.0
+        return self._lease.worker.megabytes() if self._lease.worker is not None else 0.0
 
     def close(self) -> None:
         """Give the process back to the pool. Calling it again has no effect."""
-        worker, self._worker = self._worker, None
-        if worker is None:
-            return
-        if not worker.usable or self._is_spent(worker):
-            worker.stop()
-        else:
-            _POOL.give_back(worker)
+        self._lease.end()
 
 
 @dataclass(frozen=True)
@@ -132,6 +117,44 @@ class _Key:
     factory: str
     options: dict[str, Any]
     environment: dict[str, str]
+
+
+@dataclass
+class _Lease:
+    """The worker that a simulator has, if it has one, and when it is to be replaced."""
+
+    key: _Key
+    max_episodes: int
+    max_megabytes: float
+    worker: _Worker | None = None
+
+    def renew(self) -> None:
+        """Have a worker that can play one more episode."""
+        worker, self.worker = self.worker, None
+        if worker is not None and not self._is_good(worker):
+            worker.stop()
+            worker = None
+        if worker is None:
+            worker = _POOL.take(self.key)
+        worker.episodes += 1
+        self.worker = worker
+
+    def end(self) -> None:
+        """Give the worker back, or stop it if it has done its part."""
+        worker, self.worker = self.worker, None
+        if worker is None:
+            return
+        if self._is_good(worker):
+            _POOL.give_back(worker)
+        else:
+            worker.stop()
+
+    def _is_good(self, worker: _Worker) -> bool:
+        return (
+            worker.usable
+            and worker.episodes < self.max_episodes
+            and worker.megabytes() <= self.max_megabytes
+        )
 
 
 class _Worker:
@@ -169,11 +192,12 @@ class _Worker:
 
     @property
     def usable(self) -> bool:
-        """Whether it can serve another episode of this process (not of one that forked)."""
-        return not self.broken and self.owner == os.getpid()
+        """Whether it lives and can serve this process (not one that forked from it)."""
+        ours = not self.broken and self.owner == os.getpid()
+        return ours and self._process.poll() is None
 
     def call(self, method: str, arguments: tuple[Any, ...], timeout: float) -> Any:
-        if not self.usable:
+        if self.broken or self.owner != os.getpid():
             raise SimulatorError(f"{self.key.factory}: its process is gone; reset first")
         return self._exchange((method, arguments), timeout)
 
@@ -238,16 +262,20 @@ class _Pool:
     """All workers of this process, and which of them are idle."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: the collector may end a lease while its thread holds the lock.
+        self._lock = threading.RLock()
         self._live: set[_Worker] = set()
         self._idle: list[_Worker] = []
 
     def take(self, key: _Key) -> _Worker:
         with self._lock:
-            found = next((worker for worker in self._idle if worker.key == key), None)
-            if found is not None:
+            while (
+                found := next((idle for idle in self._idle if idle.key == key), None)
+            ) is not None:
                 self._idle.remove(found)
-                return found
+                if found.usable:
+                    return found
+                found.stop()
         worker = _Worker(key)
         with self._lock:
             self._live.add(worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -129,6 +130,30 @@ def test_the_pool_hands_a_process_on(start) -> None:
     assert third.call("pid") != pid
     with pytest.raises(SimulatorError, match="no episode was begun"):
         first.call("pid")
+
+
+def test_an_idle_process_that_died_is_not_handed_on(start) -> None:
+    first = start()
+    pid = first.call("pid")
+    first.close()
+    os.kill(pid, signal.SIGKILL)
+    assert is_gone(pid)
+    assert start().call("add", 1) == 1
+
+
+def test_a_simulator_that_nobody_closed_gives_its_process_back(
+    request: pytest.FixtureRequest,
+) -> None:
+    environment = {"TEST": request.node.name}
+    first = Simulator(HOST, environment=environment)
+    first.begin()
+    pid = first.call("pid")
+    del first
+    gc.collect()
+    second = Simulator(HOST, environment=environment)
+    second.begin()
+    assert second.call("pid") == pid
+    second.close()
 
 
 def test_other_options_are_another_process(start) -> None:
