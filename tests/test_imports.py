@@ -42,10 +42,13 @@ def test_packages_import_downwards_only() -> None:
 
 def test_importing_the_package_needs_gymnasium_and_numpy_only() -> None:
     script = (
-        "import sys, agemem_envs, gymnasium\n"
+        "import importlib, pkgutil, sys, agemem_envs, agemem_envs.tasks, gymnasium\n"
+        "for module in pkgutil.iter_modules(agemem_envs.tasks.__path__):\n"
+        "    importlib.import_module(f'agemem_envs.tasks.{module.name}')\n"
         "env = gymnasium.make('AgeMem-SyntheticQA-v0'); env.reset(seed=0)\n"
         "heavy = {'torch', 'transformers', 'datasets', 'openai', 'sentence_transformers',"
-        " 'qdrant_client', 'scipy', 'rich', 'tenacity', 'xllamacpp'}\n"
+        " 'qdrant_client', 'scipy', 'rich', 'tenacity', 'xllamacpp', 'alfworld', 'textworld',"
+        " 'scienceworld', 'minigrid', 'pddlgym', 'gym', 'psutil'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
