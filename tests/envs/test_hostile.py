@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import gymnasium as gym
 import numpy as np
@@ -11,8 +12,12 @@ import pytest
 from agemem_envs import ENVS
 from agemem_envs.protocol import MAX_ACTION_CHARS
 from agemem_envs.tools import MAX_CONTENT_CHARS, MAX_ITEMS, TOOLS
+from tests.envs.options import OPTIONS
 
-ACTIONS = 20_000
+ACTIONS = 5_000
+"""For each id whose task is in this process; the others take 10 to 30 ms a step."""
+SLOW_ACTIONS = 300
+SLOW = {"AgeMem-ALFWorld-v0", "AgeMem-ScienceWorld-v0"}
 SNIPPETS = (
     "<think>", "</think>", "<tool_call>", "</tool_call>", "<answer>", "</answer>", "[", "]",
     "{", "}", '"name"', '"arguments"', ": ", ", ", '"', "\\", "\\ud800", "\x00", "NaN",
@@ -51,13 +56,28 @@ def hostile(generator: np.random.Generator) -> object:
     return f"<think>x</think><tool_call>{body}</tool_call>"
 
 
-def attack(env_id: str, count: int, **options: object) -> None:
+def hostile_answer(generator: np.random.Generator) -> str:
+    """A well-formed answer of random bad text: an action that reaches the simulator."""
+    size = int(generator.integers(1, 12))
+    words = ["go to", "look", "take", "focus on", "pick up", "1", "(", ")", "move", "!p", *SNIPPETS]
+    text = "".join(words[int(i)] for i in generator.integers(len(words), size=size))
+    for tag in ("think", "tool_call", "answer"):
+        text = text.replace(f"<{tag}>", "<").replace(f"</{tag}>", ">")
+    return f"<think></think><answer>{text}</answer>"
+
+
+def attack(
+    env_id: str,
+    count: int,
+    make: Callable[[np.random.Generator], object] = hostile,
+    **options: object,
+) -> None:
     env = gym.make(env_id, disable_env_checker=True, **options)
     core = env.unwrapped
     generator = np.random.default_rng(0)
     env.reset(seed=0)
     for _ in range(count):
-        observation, _, terminated, truncated, info = core.step(hostile(generator))
+        observation, _, terminated, truncated, info = core.step(make(generator))
         assert observation in env.observation_space
         assert len(core.state.memory) <= MAX_ITEMS
         assert all(len(item.content) <= MAX_CONTENT_CHARS for item in core.state.memory)
@@ -71,8 +91,15 @@ def attack(env_id: str, count: int, **options: object) -> None:
 
 @pytest.mark.parametrize("env_id", list(ENVS))
 def test_hostile_actions_never_raise(env_id: str) -> None:
-    data = {"data": "embedded"} if "Hotpot" in env_id else {}
-    attack(env_id, ACTIONS // len(ENVS), encoder="hashing", **data)
+    count = SLOW_ACTIONS if env_id in SLOW else ACTIONS
+    attack(env_id, count, encoder="hashing", **OPTIONS.get(env_id, {}))
+
+
+@pytest.mark.parametrize("env_id", list(ENVS))
+def test_hostile_answers_never_raise(env_id: str) -> None:
+    count = SLOW_ACTIONS if env_id in SLOW else ACTIONS // 5
+    options = {"encoder": "hashing", "stages": "task", **OPTIONS.get(env_id, {})}
+    attack(env_id, count, hostile_answer, **options)
 
 
 @pytest.mark.slow
