@@ -19,7 +19,7 @@ from typing import Any
 
 from gymnasium import logger
 
-from agemem_envs.errors import DataFormatError, DataNotFoundError
+from agemem_envs.errors import ConfigurationError, DataFormatError, DataNotFoundError
 
 ENVIRONMENT_VARIABLE = "AGEMEM_DATA"
 AGENTBOARD_REMEDY = (
@@ -68,20 +68,35 @@ def content_hash(*paths: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def agentboard_folder(data: str) -> Path | None:
-    """The folder of AgentBoard's task lists, if it is there.
+def agentboard_folder(benchmark: str, split: str, data: str) -> Path | None:
+    """The folder of AgentBoard's task list of a benchmark, if that is what is meant.
 
     Args:
+        benchmark: ``pddl``, ``scienceworld`` or ``babyai``.
+        split: ``agentboard``; ``auto``, which means it where it is there; or another.
         data: ``auto`` for ``$AGEMEM_DATA/agentboard``, or the folder itself.
 
+    Returns:
+        None for ``auto`` where there is no list, and for every other split.
+
     Raises:
-        DataNotFoundError: A folder was named that does not exist.
+        DataNotFoundError: The list was asked for, and is not there.
+        ConfigurationError: A folder was named for a split that is not in it.
     """
-    if data == "auto":
-        return data_folder("agentboard")
-    if not Path(data).is_dir():
-        raise DataNotFoundError(f"data={data!r} is not a folder. {AGENTBOARD_REMEDY}")
-    return Path(data)
+    if split not in ("auto", "agentboard"):
+        if data != "auto":
+            raise ConfigurationError(
+                f"split={split!r} is not read from a folder: leave out data={data!r}, which is "
+                "for AgentBoard's list"
+            )
+        return None
+    folder = data_folder("agentboard") if data == "auto" else Path(data)
+    if folder is not None and (folder / f"{benchmark}_test.jsonl").is_file():
+        return folder
+    if split == "auto" and data == "auto":
+        return None
+    where = folder or f"${ENVIRONMENT_VARIABLE}/agentboard"
+    raise DataNotFoundError(f"there is no {benchmark}_test.jsonl in {where}. {AGENTBOARD_REMEDY}")
 
 
 def agentboard_rows(folder: Path, benchmark: str) -> tuple[list[dict[str, Any]], str]:

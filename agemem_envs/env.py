@@ -6,6 +6,7 @@ A benchmark is a :class:`~agemem_envs.tasks.base.Task`; nothing here names one.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ class MemoryEnv(gym.Env[str, str]):
             ``max_task_actions``.
         max_task_actions: World actions in stage 3; by default the benchmark's.
         list_actions: Whether an interactive world's observations end with the admissible
-            actions, the first ``MAX_LISTED_ACTIONS`` of them in alphabetical order.
+            actions, at most ``MAX_LISTED_ACTIONS``, some of each verb.
         render_mode: ``"ansi"`` or None.
         task_options: Passed to the task's class: ``split``, ``data``, ...
 
@@ -194,10 +195,11 @@ class MemoryEnv(gym.Env[str, str]):
         return self._observe(self.state)
 
     def step(self, action: str) -> Transition:
-        """Carry out one model output. Whatever the output is, it does not raise.
+        """Carry out one model output. No text makes it raise.
 
         Raises:
             gymnasium.error.ResetNeeded: No episode is under way.
+            SimulatorError: The world's simulator died, hung or failed.
             EndpointError: The server of an LLM summarizer failed for good.
         """
         state = self.state
@@ -323,7 +325,7 @@ class MemoryEnv(gym.Env[str, str]):
         if not self.list_actions:
             return observation
         actions = sorted(self.task.admissible_actions())
-        shown = ", ".join(actions[:MAX_LISTED_ACTIONS])
+        shown = ", ".join(_of_each_kind(actions, MAX_LISTED_ACTIONS))
         if len(actions) > MAX_LISTED_ACTIONS:
             shown += prompts.AND_MORE.format(count=len(actions) - MAX_LISTED_ACTIONS)
         return f"{observation}\n{prompts.ADMISSIBLE.format(actions=shown)}"
@@ -482,9 +484,19 @@ class MemoryEnv(gym.Env[str, str]):
         }
 
 
+def _of_each_kind(actions: Sequence[str], count: int) -> list[str]:
+    """``count`` sorted actions, of each first word in turn."""
+    kinds: dict[str, list[str]] = {}
+    for action in actions:
+        kinds.setdefault(action.partition(" ")[0], []).append(action)
+    turns = itertools.zip_longest(*kinds.values())
+    chosen = [action for turn in turns for action in turn if action is not None]
+    return sorted(chosen[:count])
+
+
 def _task_rounds(task: Task, rounds: int | None, actions: int | None) -> int:
     """The rounds of stage 3: if only actions are given, as many more as the benchmark leaves."""
-    if rounds is not None or actions is None:
+    if rounds is not None or actions is None or not task.interactive:
         return _default(rounds, task.default_task_rounds)
     return actions + task.default_task_rounds - task.default_task_actions
 

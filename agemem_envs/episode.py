@@ -179,7 +179,7 @@ class DataSource:
     Attributes:
         name: The data set, e.g. ``hotpotqa``.
         kind: ``embedded``, ``file`` or ``hub``.
-        split: ``train``, ``validation`` or ``test``.
+        split: ``train``, ``validation``, ``test``, or the benchmark's own name of a split.
         version: A content hash, a hub revision or a generator version.
         location: The file's name or the hub id; no path of this machine.
     """
@@ -239,7 +239,7 @@ class Episode:
         prediction: The final answer, or None.
         success: The benchmark's own success; None if the episode was not scored.
         progress: The benchmark's own progress in [0, 1]; None if not scored.
-        metrics: Further scores, each in [0, 1]; a missing judge score is None.
+        metrics: Further scores in [0, 1], and counts; a missing judge score is None.
         reward: The reward breakdown; None if the episode was not scored.
         errors: What failed around the model: judge, endpoint, environment.
     """

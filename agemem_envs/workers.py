@@ -8,7 +8,7 @@ child process, which hosts one object and carries out calls of its methods. A wo
 - is replaced between episodes once it has played ``max_episodes`` or holds ``max_megabytes``,
   which bounds what leaks upstream;
 - is killed with all it started when a call takes too long;
-- ends by itself, with all it started, when its parent is gone, however it died.
+- ends by itself, with its process group, when its parent is gone, however it died.
 
 ``python -m agemem_envs.workers`` is the child's side. POSIX only, as are the simulators.
 """
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -75,11 +76,20 @@ class Simulator:
         max_episodes: int = 200,
         max_megabytes: float = 1024.0,
     ) -> None:
+        require("psutil", extra="alfworld")  # now, not in the middle of an episode
         key = _Key(factory, dict(options or {}), dict(environment or {}))
         self._timeout = timeout
         self._lease = _Lease(key, max_episodes, max_megabytes)
         # An environment that nobody closed gives its process back when it is collected.
         weakref.finalize(self, self._lease.end).atexit = False
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a simulator cannot be copied or pickled: make another environment")
+
+    __copy__ = __reduce__
+
+    def __deepcopy__(self, memo: object) -> Any:
+        return self.__reduce__()
 
     def begin(self) -> None:
         """Begin an episode: start, take over or replace the process, as needed.
@@ -93,8 +103,8 @@ class Simulator:
         """Call a method of the hosted object, and return what it returns.
 
         Raises:
-            SimulatorError: It raised; or the process died, or took too long and was killed:
-                then :meth:`begin` starts another.
+            SimulatorError: It raised, or the process died, or took too long and was killed.
+                :meth:`begin` then starts another: what it hosts may be spoiled.
         """
         worker = self._lease.worker
         if worker is None:
@@ -152,6 +162,7 @@ class _Lease:
     def _is_good(self, worker: _Worker) -> bool:
         return (
             worker.usable
+            and not worker.suspect
             and worker.episodes < self.max_episodes
             and worker.megabytes() <= self.max_megabytes
         )
@@ -165,12 +176,18 @@ class _Worker:
         self.owner = os.getpid()
         self.episodes = 0
         self.broken = False
+        self.suspect = False
+        self._stopped = False
         self._connection, theirs = Pipe()
+        self._folder = tempfile.mkdtemp(prefix="agemem-worker-")
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         descriptor = theirs.fileno()
         self._process = subprocess.Popen(
             # -P: a file in the current folder must not hide a library.
-            [sys.executable, "-P", "-m", "agemem_envs.workers", str(descriptor), str(self.owner)],
+            [
+                *(sys.executable, "-P", "-m", "agemem_envs.workers"),
+                *(str(descriptor), str(self.owner), self._folder),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
@@ -180,6 +197,7 @@ class _Worker:
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
                 "PYTHONHASHSEED": "0",  # sets in simulators shall not make episodes differ
+                "TMPDIR": self._folder,
                 **key.environment,
             },
         )
@@ -194,7 +212,14 @@ class _Worker:
     def usable(self) -> bool:
         """Whether it lives and can serve this process (not one that forked from it)."""
         ours = not self.broken and self.owner == os.getpid()
-        return ours and self._process.poll() is None
+        return ours and not self._has_ended()
+
+    def answers(self) -> bool:
+        """Whether it is there, by asking: a process that is just dying still looks alive."""
+        try:
+            return self.usable and self._exchange(None, _CLOSE_SECONDS) is None
+        except SimulatorError:
+            return False
 
     def call(self, method: str, arguments: tuple[Any, ...], timeout: float) -> Any:
         if self.broken or self.owner != os.getpid():
@@ -202,12 +227,12 @@ class _Worker:
         return self._exchange((method, arguments), timeout)
 
     def _exchange(self, message: object, timeout: float) -> Any:
+        ok, value, late = False, None, False
         try:
             self._connection.send(message)
-            if not self._connection.poll(timeout):
-                self.stop()
-                raise SimulatorError(f"{self.key.factory}: no reply within {timeout:g} s; killed")
-            ok, value = self._connection.recv()
+            late = not self._connection.poll(timeout)
+            if not late:
+                ok, value = self._connection.recv()
         except (EOFError, OSError) as error:
             said = self._last_words()
             self.stop()
@@ -215,13 +240,18 @@ class _Worker:
         except BaseException:  # Ctrl-C in the middle: its reply would answer the next call
             self.stop()
             raise
+        if late:
+            self.stop()
+            raise SimulatorError(f"{self.key.factory}: no reply within {timeout:g} s; killed")
         if not ok:
+            self.suspect = True
             raise SimulatorError(f"{self.key.factory}: {value}")
         return value
 
     def _last_words(self) -> str:
-        with suppress(OSError):
-            self._process.wait(timeout=_CLOSE_SECONDS)
+        end = time.monotonic() + _CLOSE_SECONDS
+        while not self._has_ended() and time.monotonic() < end:
+            time.sleep(0.005)
         self._stderr.seek(0)
         return self._stderr.read().decode(errors="replace")[-_ERROR_CHARS:].strip()
 
@@ -238,24 +268,40 @@ class _Worker:
     def hang_up(self) -> None:
         """Tell the child to close its simulator and end."""
         self.broken = True
-        self._connection.close()
+        with suppress(OSError):
+            self._connection.close()
 
     def stop(self) -> None:
-        """End the process and all it started; one inherited by a fork is the parent's."""
+        """End the process and its group; one inherited by a fork is the parent's.
+
+        Calling it again has no effect.
+        """
         self.hang_up()
+        if self._stopped:
+            return
+        self._stopped = True
         if self.owner != os.getpid():
             self._process.returncode = 0  # not ours to wait for
             return
         try:
-            self._process.wait(timeout=_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
+            end = time.monotonic() + _CLOSE_SECONDS
+            while not self._has_ended() and time.monotonic() < end:
+                time.sleep(0.005)
         finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            if self._process.returncode is None:  # not waited for: the id is still its own
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
             self._stderr.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
             _POOL.forget(self)
+
+    def _has_ended(self) -> bool:
+        """Whether the process has ended, without letting the system reuse its id."""
+        if self._process.returncode is not None or not hasattr(os, "waitid"):
+            return self._process.poll() is not None
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, how) is not None
 
 
 class _Pool:
@@ -268,18 +314,21 @@ class _Pool:
         self._idle: list[_Worker] = []
 
     def take(self, key: _Key) -> _Worker:
-        with self._lock:
-            while (
-                found := next((idle for idle in self._idle if idle.key == key), None)
-            ) is not None:
-                self._idle.remove(found)
-                if found.usable:
-                    return found
-                found.stop()
+        while (found := self._pop(key)) is not None:
+            if found.answers():
+                return found
+            found.stop()
         worker = _Worker(key)
         with self._lock:
             self._live.add(worker)
         return worker
+
+    def _pop(self, key: _Key) -> _Worker | None:
+        with self._lock:
+            found = next((idle for idle in self._idle if idle.key == key), None)
+            if found is not None:
+                self._idle.remove(found)
+            return found
 
     def give_back(self, worker: _Worker) -> None:
         with self._lock:
@@ -319,9 +368,7 @@ os.register_at_fork(after_in_child=_POOL.after_fork)
 # -- the child's side ------------------------------------------------------------------
 
 
-def _serve(descriptor: int, parent: int) -> None:
-    folder = tempfile.mkdtemp(prefix="agemem-worker-")
-    tempfile.tempdir = os.environ["TMPDIR"] = folder
+def _serve(descriptor: int, parent: int, folder: str) -> None:
     threading.Thread(target=_watch, args=(parent, lambda: _end(folder)), daemon=True).start()
     connection = Connection(descriptor)
     hosted: Any = None
@@ -329,10 +376,17 @@ def _serve(descriptor: int, parent: int) -> None:
         factory, options = connection.recv()
         hosted = _answer(connection, lambda: _make(factory, options), reply=False)
         while hosted is not None:
-            method, arguments = connection.recv()
+            message = connection.recv()
+            if message is None:
+                connection.send((True, None))
+                continue
+            method, arguments = message
             _answer(connection, lambda m=method, a=arguments: getattr(hosted, m)(*a))
     except (EOFError, OSError):
         pass  # the parent hung up, or is gone
+    except BaseException:  # the last words, before the group is ended
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         if hasattr(hosted, "close"):
             with suppress(Exception):
@@ -349,11 +403,20 @@ def _answer(connection: Connection[Any, Any], work: Any, reply: bool = True) -> 
     """Do the work and send its result, or its error, which is the caller's to judge."""
     try:
         value = work()
-    except Exception as error:
-        connection.send((False, f"{type(error).__name__}: {str(error)[:_ERROR_CHARS]}"))
+        connection.send((True, value if reply else None))  # nothing is sent if it has no pickle
+    except (EOFError, OSError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # libraries leave by sys.exit
+        connection.send((False, _describe(error)))
         return None
-    connection.send((True, value if reply else None))
     return value
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {str(error)[:_ERROR_CHARS]}"
+    except Exception:  # an error whose own text fails
+        return type(error).__name__
 
 
 def _watch(parent: int, end: Callable[[], None]) -> None:
@@ -372,4 +435,4 @@ def _end(folder: str) -> None:
 if __name__ == "__main__":
     # Imported by its name, so that what is pickled belongs to the module and not to __main__.
     serve = cast(Any, importlib.import_module("agemem_envs.workers"))._serve
-    serve(int(sys.argv[1]), int(sys.argv[2]))
+    serve(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

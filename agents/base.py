@@ -22,6 +22,8 @@ class Agent(ABC):
 
     uses_backbone: ClassVar[bool] = False
     """Whether decisions are prompts for a language model."""
+    tools: ClassVar[str | None] = None
+    """The environment's tools that it is made for; None if any will do."""
 
     def begin(self, env: MemoryEnv, seed: int) -> None:
         """A new episode begins; ``env`` was just reset.
@@ -29,6 +31,13 @@ class Agent(ABC):
         Scripted references read the task from ``env``; an agent that is evaluated must
         look at nothing but what :meth:`decide` is given.
         """
+
+    def metrics(self) -> dict[str, float | None]:
+        """What is to be recorded of the episode that ended, beside what it shows itself."""
+        return {}
+
+    def close(self) -> None:
+        """Release what the agent holds. Calling it again has no effect."""
 
     @abstractmethod
     def decide(self, observation: str, info: Mapping[str, Any]) -> Decision:

@@ -12,7 +12,7 @@ from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 from agents.backbones.base import Backbone, Completion, Request, Sampling
-from agents.base import Agent
+from agents.base import Agent, Decision
 
 _SEED_STRIDE = 10_007
 """Separates the sampling seeds of an episode's rounds from its neighbours'."""
@@ -117,7 +117,7 @@ def _round(
     live: Sequence[_Live], backbone: Backbone | None, sampling: Sampling
 ) -> Iterator[Rollout | None]:
     """One round of every live episode: None, or the rollout of one that ended."""
-    decisions = [one.job.agent.decide(one.observation, one.info) for one in live]
+    decisions = [_decide(one) for one in live]
     requests = {
         one.index: Request(
             messages=decision,
@@ -125,7 +125,7 @@ def _round(
             first=not any(one.prompts),
         )
         for one, decision in zip(live, decisions, strict=True)
-        if not isinstance(decision, str)
+        if not isinstance(decision, str | Exception)
     }
     if requests and backbone is None:
         raise ConfigurationError("the agent needs a backbone, and none was given")
@@ -134,6 +134,9 @@ def _round(
         completions = backbone.generate(list(requests.values()), sampling)
         replies = dict(zip(requests, completions, strict=True))
     for one, decision in zip(live, decisions, strict=True):
+        if isinstance(decision, Exception):
+            yield _fail(one, StopReason.ENVIRONMENT_ERROR, decision)
+            continue
         reply = replies.get(one.index)
         if isinstance(reply, PromptTooLongError):
             yield _finish(one, one.env.overflow())
@@ -144,6 +147,16 @@ def _round(
         one.prompts.append(requests.get(one.index))
         one.completions.append(reply)
         yield _act(one, reply.text if reply is not None else cast(str, decision))
+
+
+def _decide(one: _Live) -> Decision | Exception:
+    """The agent's decision, or what kept it from one: the references ask the simulator."""
+    try:
+        return one.job.agent.decide(one.observation, one.info)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # simulators raise anything
+        return error
 
 
 def _act(one: _Live, action: str) -> Rollout | None:
@@ -174,9 +187,9 @@ def _finish(one: _Live, episode: Episode) -> Rollout:
         else step
         for step, completion in zip(episode.steps, one.completions, strict=False)
     )
-    return Rollout(
-        one.index, replace(episode, steps=steps), tuple(one.prompts), tuple(one.completions)
-    )
+    metrics = {**episode.metrics, **one.job.agent.metrics()}
+    complete = replace(episode, steps=steps, metrics=metrics)
+    return Rollout(one.index, complete, tuple(one.prompts), tuple(one.completions))
 
 
 def _stillborn(env: MemoryEnv, job: Job, error: Exception) -> Episode:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 from agemem_envs.episode import Episode
 from agemem_envs.tools import TOOLS
+from baselines.base import Usage
 from eval.results import Result
 
 Metric = Callable[[Result], float | None]
 
 
-def _judged(name: str) -> Metric:
+def _recorded(name: str) -> Metric:
     return lambda result: result.episode.metrics.get(name)
 
 
@@ -64,17 +66,19 @@ def _count(tool: str | None) -> Metric:
 METRICS: dict[str, Metric] = {
     "success": _success,
     "progress": lambda result: result.episode.progress,
-    "judge": _judged("judge"),
-    "em": _judged("em"),
-    "f1": _judged("f1"),
-    "memory_quality": _judged("memory_quality"),
+    "judge": _recorded("judge"),
+    "em": _recorded("em"),
+    "f1": _recorded("f1"),
+    "memory_quality": _recorded("memory_quality"),
     "reward": _reward,
     "prompt_tokens": lambda result: prompt_tokens(result.episode),
     "tool_calls": _count(None),
     **{f"{short_name(tool)}_calls": _count(tool) for tool in TOOLS},
-    "actions": _judged("actions"),
+    "actions": _recorded("actions"),
+    "agentboard_progress": _recorded("agentboard_progress"),
     "rounds": lambda result: float(len(result.episode.steps)),
     "seconds": lambda result: result.seconds,
     "malformed_rate": lambda result: malformed_rate(result.episode),
+    **{f"memory_{field.name}": _recorded(f"memory_{field.name}") for field in fields(Usage)},
 }
 """Every metric that a summary averages, in the order of its columns."""

@@ -7,6 +7,9 @@ from typing import Any
 
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agents.base import Agent
+from baselines.base import MemoryAgent
+from baselines.gateway import Gateway
+from baselines.registry import SYSTEMS, make_system
 
 AGENTS: dict[str, str] = {
     "agemem": "agents.agemem:AgeMemAgent",
@@ -22,21 +25,31 @@ def agent_class(name: str) -> type[Agent]:
     Raises:
         UnknownNameError: No agent has this name.
     """
+    if name in SYSTEMS:
+        return MemoryAgent
     if name not in AGENTS:
-        raise UnknownNameError("agent", name, AGENTS)
+        raise UnknownNameError("agent", name, [*AGENTS, *SYSTEMS])
     module, _, attribute = AGENTS[name].partition(":")
     found: type[Agent] = getattr(importlib.import_module(module), attribute)
     return found
 
 
-def make_agent(name: str, **options: Any) -> Agent:
+def make_agent(name: str, gateway: Gateway | None = None, **options: Any) -> Agent:
     """An agent for one environment.
+
+    Args:
+        name: A name of :data:`AGENTS`, or of a memory system, which :class:`MemoryAgent` wraps.
+        gateway: To the language model of a memory system that calls one.
+        options: Of the agent's class.
 
     Raises:
         UnknownNameError: No agent has this name.
         ConfigurationError: The agent does not take an option.
+        MissingDependencyError: A memory system's library is not installed.
     """
     try:
+        if name in SYSTEMS:
+            return MemoryAgent(make_system(name, gateway), **options)
         return agent_class(name)(**options)
     except TypeError as error:
         raise ConfigurationError(f"agent {name!r}: {error}") from error

@@ -22,9 +22,14 @@ from agemem_envs.tokens import TokenCounter
 from agemem_envs.tools import choose_tools
 from agents.backbones.base import Backbone, Sampling
 from agents.backbones.grammar import protocol_grammar
+from agents.backbones.openai_server import OpenAIBackbone
 from agents.backbones.registry import Options, make_backbone
+from agents.backbones.scripted import ScriptedBackbone
 from agents.base import Agent
 from agents.rollout import Job, rollout
+from baselines import scripted
+from baselines.gateway import Gateway, forward_to
+from baselines.registry import SYSTEMS, system_class
 from eval.config import RunConfig
 from eval.provenance import provenance
 from eval.registry import agent_class, make_agent
@@ -81,6 +86,7 @@ class Run:
         if needs_backbone:
             self.backbone = make_backbone(cast(str, config.backbone), self._options())
             self._stack.callback(self.backbone.close)
+        self._gateway = self._make_gateway()
         self._slots = {
             env_id: [self._make_slot(env_id) for _ in range(config.batch_size)]
             for env_id in config.envs
@@ -90,8 +96,27 @@ class Run:
         config = self.config
         grammar = None
         if config.constrained:
-            grammar = protocol_grammar(choose_tools(config.tools).values())
+            grammar = protocol_grammar(choose_tools(self._tools).values())
         return Options(config.base_url, grammar, config.request_timeout, config.attempts)
+
+    def _make_gateway(self) -> Gateway | None:
+        """To the backbone's server, for a memory system that calls the model itself."""
+        name = self.config.agent
+        if name not in SYSTEMS or not system_class(name).uses_llm:
+            return None
+        if isinstance(self.backbone, ScriptedBackbone):
+            gateway = Gateway(scripted.complete)
+        elif isinstance(self.backbone, OpenAIBackbone):
+            endpoint = self.backbone.endpoint
+            limits = {"timeout": self.config.request_timeout, "attempts": self.config.attempts}
+            gateway = Gateway(forward_to(endpoint.base_url, endpoint.model, **limits))
+        else:
+            raise ConfigurationError(
+                f"{name} calls the model through a server of its own: pass --backbone MODEL@URL, "
+                "--base-url, smollm2-135m@local, or scripted"
+            )
+        self._stack.callback(gateway.close)
+        return gateway
 
     def _plan_env(self, env_id: str) -> list[Planned]:
         config = self.config
@@ -107,7 +132,7 @@ class Run:
         config = self.config
         arguments: dict[str, Any] = {
             "stages": config.stages,
-            "tools": config.tools,
+            "tools": self._tools,
             "judge": self._judge,
             "summarizer": self._summarizer,
             "max_context_tokens": config.max_context_tokens,
@@ -131,7 +156,14 @@ class Run:
 
     def _make_slot(self, env_id: str) -> tuple[gym.Env[str, str], Agent]:
         options = {"few_shot": True} if self.config.few_shot else {}
-        return self._make_env(env_id), make_agent(self.config.agent, **options)
+        agent = make_agent(self.config.agent, self._gateway, **options)
+        self._stack.callback(agent.close)
+        return self._make_env(env_id), agent
+
+    @property
+    def _tools(self) -> str:
+        """The agent's own set of tools, if it is made for one."""
+        return agent_class(self.config.agent).tools or self.config.tools
 
     def describe(self) -> dict[str, Any]:
         """The content of ``config.json``."""
@@ -211,7 +243,7 @@ def _split(config: RunConfig) -> dict[str, str]:
 def _check_names(config: RunConfig) -> None:
     """Refuse names that only the environments would look at, after the backbone is loaded."""
     protocol_stages(config.stages)
-    tools = choose_tools(config.tools)
+    tools = choose_tools(agent_class(config.agent).tools or config.tools)
     if config.encoder is not None and config.encoder not in ENCODERS:
         raise UnknownNameError("encoder", config.encoder, ENCODERS)
     if config.few_shot and "Add_memory" not in tools:

@@ -27,10 +27,26 @@ _SHOWN = (
     ("prompt_tokens", "prompt tokens per call"),
     ("tool_calls", "tool calls"),
     ("actions", "world actions"),
+    ("agentboard_progress", "AgentBoard's progress"),
     ("rounds", "rounds"),
     ("seconds", "seconds per episode"),
     ("malformed_rate", "malformed outputs"),
+    ("memory_llm_calls", "memory system: LLM calls"),
+    ("memory_prompt_tokens", "memory system: prompt tokens"),
+    ("memory_completion_tokens", "memory system: completion tokens"),
+    ("memory_seconds", "memory system: seconds"),
+    ("memory_llm_errors", "memory system: failed calls"),
+    ("memory_parse_failures", "memory system: unusable replies"),
+    ("memory_failures", "memory system: exceptions"),
+    ("memory_dropped_writes", "memory system: messages lost"),
 )
+
+
+_OPTIONAL = {"em", "f1", "actions", "agentboard_progress"} | {
+    name for name, _ in _SHOWN if name.startswith("memory_")
+}
+_OPTIONAL -= {"memory_quality"}
+"""What not every benchmark or agent has: no line where none of the rows does."""
 
 
 def summarize(results: Sequence[Result]) -> list[Row]:
@@ -121,6 +137,8 @@ def table(rows: Sequence[Row]) -> Table:
     shown.add_row("constrained", *("yes" if row["constrained"] else "no" for row in rows))
     shown.add_row("episodes (scored)", *(f"{r['episodes']} ({r['scored']})" for r in rows))
     for name, label in _SHOWN:
+        if name in _OPTIONAL and all(row[name] is None for row in rows):
+            continue
         shown.add_row(label, *(_cell(row, name) for row in rows))
     for label, key in (
         ("endpoint errors", "endpoint_errors"),

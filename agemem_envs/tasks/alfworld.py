@@ -60,7 +60,7 @@ METHODS = {
     ),
     "look_at_obj_in_light": (
         "In the house where you will work, a thing is looked at in light like this: take it, carry "
-        "it to where the desklamp 1 stands, {lamp}, and say there: use desklamp 1."
+        "it to the {lamp}{stand}, and say there: use {lamp}."
     ),
     "pick_clean_then_place_in_recep": (
         "In the house where you will work, things are cleaned at the {appliance}: carry the thing "
@@ -294,12 +294,15 @@ class ALFWorldTask(Task):
         needed = list(dict.fromkeys(thing for thing in taken if thing in places)) or of_kind
         closed = set(reply["openable"])
         told = [_place_fact(thing, places[thing], closed) for thing in needed[:wanted]]
+        lamp_kind = reply["toggle"]
+        lamp = next((thing for thing in places if _kind(thing) == lamp_kind), f"{lamp_kind} 1")
         method = METHODS[task_type].format(
             put=self._put.format("<thing>", "<goal>"),
             appliance=APPLIANCES.get(task_type, ""),
-            lamp=_located(places.get("desklamp 1", ""), closed),
+            lamp=lamp,
+            stand=f", which is {_located(places[lamp], closed)}" if lamp in places else "",
         )
-        others = [thing for thing in places if _kind(thing) not in (target, "desklamp")]
+        others = [thing for thing in places if _kind(thing) not in (target, lamp_kind)]
         chosen = generator.permutation(len(others))[:NOISE]
         noise = [_place_fact(others[i], places[others[i]], closed) for i in sorted(chosen)]
         return [*(Fact(text, text) for text in (*told, method)), *map(Fact, noise)]

@@ -18,6 +18,8 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from agemem_envs.errors import DataFormatError
+
 MEMOISED_TEXTS = 8192
 MEMOISED_GAMES = 8
 """A translated game takes some 5 MB; a group of rollouts plays the same one."""
@@ -59,7 +61,10 @@ class AlfworldSimulator:
     def start_file(self, path: str, task_type: str, params: Reply) -> Reply:
         """Begin the game of a ``game.tw-pddl`` file."""
         with open(path, encoding="utf-8") as file:
-            return self._start(json.load(file), task_type, params)
+            try:
+                return self._start(json.load(file), task_type, params)
+            except Exception as error:  # TextWorld asserts, and raises whatever Python raises
+                raise DataFormatError(f"{path} cannot be played: {error!r}") from error
 
     def start_generated(self, task_type: str, split: str, number: int) -> Reply:
         """Begin a game of :mod:`agemem_envs.tasks.alfworld_games`."""
@@ -88,6 +93,7 @@ class AlfworldSimulator:
             "walkthrough": self._walkthrough,
             "contents": self._contents(),
             "target": str(params.get("object_target", "")).lower(),
+            "toggle": str(params.get("toggle_target", "")).lower(),
             "puts": any(
                 form.startswith("put {o} in/on") for form in self._state["command_templates"]
             ),

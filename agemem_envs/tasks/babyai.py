@@ -9,12 +9,11 @@ from importlib import metadata
 
 import numpy as np
 
-from agemem_envs.data import AGENTBOARD_REMEDY, agentboard_folder, agentboard_rows
+from agemem_envs.data import agentboard_folder, agentboard_rows
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import (
     ConfigurationError,
     DataFormatError,
-    DataNotFoundError,
     UnknownNameError,
 )
 from agemem_envs.tasks.babyai_actions import FORMS, Refusal, admissible, plan
@@ -111,9 +110,7 @@ class BabyAITask(Task):
         self._seeds = range(0)
         self._world: World | None = None
         self._players: dict[bool, Player] = {}
-        folder = agentboard_folder(os.fspath(data)) if split in ("auto", AGENTBOARD) else None
-        if split == AGENTBOARD and folder is None:
-            raise DataNotFoundError(f"AgentBoard's task list was not found. {AGENTBOARD_REMEDY}")
+        folder = agentboard_folder(self.name, split, os.fspath(data))
         if folder is not None:
             rows, version = agentboard_rows(folder, self.name)
             self._listed = {entry.id: entry for entry in _entries(rows, levels)}

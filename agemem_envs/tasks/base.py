@@ -151,8 +151,9 @@ class Task(ABC):
     def explorer_action(self) -> str | None:
         """The next action of a competent player who knows only what was observed so far.
 
-        None if the benchmark has no such player. In one episode either this or
-        :meth:`expert_action` is asked, once before each step.
+        None if the benchmark has no such player. Where it has, it is asked before every step
+        of an episode, from the first on: a player that comes in late knows less than was
+        shown.
         """
         return None
 

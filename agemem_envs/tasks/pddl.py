@@ -181,6 +181,7 @@ class PDDLTask(Task):
         self._progress = 0.0
         self._plan: list[Atom] | None = None
         self._planner_begun = False
+        self._is_hopeless = False
         problem = world.problem
         return TaskSpec(
             id=task_id,
@@ -227,8 +228,10 @@ class PDDLTask(Task):
 
     def expert_action(self) -> str | None:
         """The next action of Fast Downward's plan from the present state."""
-        if self._plan is None:
+        if self._plan is None and not self._is_hopeless:
             self._plan = self._make_plan()
+            # One search in vain is enough: another would take as long, at every step.
+            self._is_hopeless = not self._plan
         return self._language.action(self._plan[0]) if self._plan else None
 
     def _make_plan(self) -> list[Atom]:
@@ -236,7 +239,9 @@ class PDDLTask(Task):
             self._planner.begin()
             self._planner_begun = True
         problem = self._world.problem.pddl()
+        self._planner_begun = False  # unless the call succeeds
         lines = self._planner.call("solve", self._entry.domain, problem, PLANNING_SECONDS)
+        self._planner_begun = True
         return [tuple(line.strip("()").split()) for line in lines or []]
 
     def close(self) -> None:
@@ -295,11 +300,9 @@ def choose_source(split: str, data: str) -> tuple[str, Path | None]:
         )
     if generated or data == "embedded":
         return (split if generated else "test"), None
-    folder = agentboard_folder(data)
-    if folder is not None and (data != "auto" or (folder / "pddl_test.jsonl").is_file()):
+    folder = agentboard_folder("pddl", split, data)
+    if folder is not None:
         return "agentboard", folder
-    if split == "agentboard":
-        raise DataNotFoundError(f"there is no AgentBoard data for PDDL. {AGENTBOARD_REMEDY}")
     warn_embedded("PDDL", AGENTBOARD_REMEDY)
     return "test", None
 

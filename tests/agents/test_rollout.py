@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import gymnasium as gym
 import pytest
 
 from agemem_envs.endpoint import ChatEndpoint
 from agemem_envs.episode import StopReason, ToolCall
-from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
+from agemem_envs.errors import (
+    ConfigurationError,
+    EndpointError,
+    PromptTooLongError,
+    SimulatorError,
+)
 from agemem_envs.protocol import Turn, render
 from agemem_envs.summarizers import LLMSummarizer
 from agents.agemem import EXAMPLES, AgeMemAgent
@@ -185,3 +194,19 @@ def test_few_shot_examples_follow_the_system_prompt() -> None:
 
 def test_sampling_defaults_to_greedy() -> None:
     assert Sampling().temperature == 0.0
+
+
+class Stumbling(OracleAgent):
+    """An agent whose simulator fails it."""
+
+    def decide(self, observation: str, info: Mapping[str, Any]) -> str:
+        raise SimulatorError("its process died")
+
+
+def test_an_agent_that_raises_spoils_its_own_episode_only() -> None:
+    one, other = jobs(2, OracleAgent)
+    played = list(rollout([replace(one, agent=Stumbling()), other]))
+    by_job = {rollout_.job: rollout_.episode for rollout_ in played}
+    assert by_job[0].stop_reason is StopReason.ENVIRONMENT_ERROR
+    assert "its process died" in by_job[0].errors[0]
+    assert by_job[1].success is True

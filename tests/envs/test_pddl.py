@@ -361,7 +361,7 @@ def test_split_and_data_are_checked() -> None:
             PDDLTask(split=split, data=data)
     with pytest.raises(DataNotFoundError, match="AGEMEM_DATA"):
         PDDLTask(split="agentboard")
-    with pytest.raises(DataNotFoundError, match="not a folder"):
+    with pytest.raises(DataNotFoundError, match=r"no pddl_test\.jsonl"):
         PDDLTask(data="/nowhere/at/all")
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from agemem_envs.errors import DataNotFoundError, MissingDependencyError, UnknownNameError
+from agemem_envs.env import MemoryEnv
+from agemem_envs.errors import (
+    ConfigurationError,
+    DataNotFoundError,
+    MissingDependencyError,
+    SimulatorError,
+    UnknownNameError,
+)
 from agemem_envs.tasks.scienceworld import VARIATIONS, ScienceWorldTask
 from agemem_envs.workers import Simulator
 
@@ -90,13 +99,70 @@ def test_the_facts_are_of_this_world(task: ScienceWorldTask) -> None:
     spec = task.reset("boil/0", rng())
     assert any("thermometer is in" in fact for fact in spec.gold_facts)
     assert any("pick up thermometer" in fact for fact in spec.gold_facts)
-    assert 2 <= len(spec.gold_facts) <= 6
+    assert 2 <= len(spec.gold_facts) <= 7
     assert len({fact.text for fact in spec.knowledge}) == len(spec.knowledge)
     assert spec.distractors
     assert "hallway" in spec.opening
     assert "Your task is to boil" in spec.query
     again = task.reset("boil/0", rng())
     assert again == spec
+
+
+def told_steps(facts: tuple[str, ...]) -> list[str]:
+    """The method facts as actions, in their order."""
+
+    def place(fact: str) -> int:
+        part = re.search(r"\(part (\d+)\)", fact)
+        return 99 if "ends like this" in fact else int(part[1]) if part else 0
+
+    steps: list[str] = []
+    for fact in sorted((f for f in facts if f.startswith("The experiment")), key=place):
+        for step in fact.partition(" like this")[2].partition(": ")[2].rstrip(".").split("; "):
+            repeated = re.fullmatch(r"(.*) \((\d+) times\)", step)
+            steps += [repeated[1]] * int(repeated[2]) if repeated else [step]
+    return steps
+
+
+@pytest.mark.parametrize(
+    "task_id",
+    ["chemistry-mix-paint-tertiary-color/0", "melt/0", "find-living-thing/0", "grow-plant/0"],
+)
+def test_who_does_what_was_told_succeeds(task: ScienceWorldTask, task_id: str) -> None:
+    steps = told_steps(task.reset(task_id, rng()).gold_facts)
+    for step in steps:
+        outcome = task.step(step)
+        if outcome.done:
+            break
+    assert outcome.success
+
+
+def test_places_are_where_the_things_are(task: ScienceWorldTask) -> None:
+    spec = task.reset("melt/0", rng())
+    located = [fact.text for fact in spec.knowledge if fact.text.startswith("In the building")]
+    assert len(located) > 4
+    assert not any("inventory" in text or "agent" in text for text in located)
+    for fact in spec.knowledge:
+        told = re.search(
+            r"the ([^,]+) is (?:(?:in|on) the .+ )?(?:in the (.+)|outside)\.$", fact.text
+        )
+        if told is None:
+            continue
+        thing, room = told[1], told[2] or "outside"
+        assert (thing, room) in {
+            (name, where) for name, _, where in task._simulator.call("_places")
+        }, fact.text
+
+
+def test_a_dead_java_spoils_one_episode_only(task: ScienceWorldTask) -> None:
+    task.reset(SHORT, rng(), talk=False)
+    worker = task._simulator._lease.worker
+    assert worker is not None
+    for process in psutil.Process(worker._process.pid).children(recursive=True):
+        process.kill()
+    with pytest.raises(SimulatorError):
+        task.step("look around")
+    task.reset(SHORT, rng(), talk=False)
+    assert task.step("look around").observation.startswith("This room")
 
 
 def test_any_text_is_taken(task: ScienceWorldTask) -> None:
@@ -127,6 +193,12 @@ def test_splits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ScienceWorldTask("agentbord")
     with pytest.raises(UnknownNameError, match="task id"):
         ScienceWorldTask("train").reset("boil/29", rng())
+    with pytest.raises(ConfigurationError, match="leave out"):
+        ScienceWorldTask("test", data=tmp_path)
+    with pytest.raises(DataNotFoundError, match="scienceworld_test"):
+        ScienceWorldTask(data=tmp_path)
+    assert ScienceWorldTask(tasks=["boil"]).source != ScienceWorldTask().source
+    assert ScienceWorldTask(simplifications="").source != ScienceWorldTask().source
 
 
 def test_no_java_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,16 +229,18 @@ def test_the_table_of_variations_is_the_simulators(task: ScienceWorldTask) -> No
 
 
 @pytest.mark.slow
-def test_agentboards_list(real_data: Path) -> None:
-    task = ScienceWorldTask()
-    ids = task.task_ids(None, 0)
-    assert len(set(ids)) == 90
-    assert task.source.split == "agentboard"
-    spec = task.reset("lifespan-longest-lived/5", rng(), talk=False)
-    assert "Focus on the animal" in spec.briefing
-    assert spec.difficulty
-    while (action := task.expert_action()) is not None:
-        outcome = task.step(action)
-    assert outcome.success
-    assert len(task._matched) == len(task._wanted) == 2
-    task.close()
+def test_agentboards_list(real_data: Path, answer) -> None:
+    env = MemoryEnv(ScienceWorldTask(), stages="task")
+    assert len(set(env.task.task_ids(None, 0))) == 90
+    assert env.task.source.split == "agentboard"
+    env.reset(seed=0, options={"task_id": "lifespan-longest-lived/5"})
+    assert env.state is not None
+    assert "Focus on the animal" in env.state.spec.briefing
+    assert env.state.spec.difficulty
+    _, _, _, _, info = env.step(answer("look around"))
+    for action in ("go to hallway", "go to kitchen", "go to outside"):
+        env.step(answer(action))
+    _, _, _, _, info = env.step(answer("focus on agent"))  # wrong: it ends the task
+    assert info["success"] is False
+    assert info["episode"].metrics["agentboard_progress"] == 0.5  # the way, not the animal
+    env.close()

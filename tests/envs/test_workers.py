@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +43,19 @@ class Host:
     def fail(self) -> None:
         raise ValueError("no such level")
 
+    def fail_badly(self) -> None:
+        class BadError(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError
+
+        raise BadError
+
+    def leave(self) -> None:
+        sys.exit("the planner says no")
+
+    def lock(self) -> object:
+        return threading.Lock()
+
     def die(self) -> None:
         os._exit(3)
 
@@ -50,6 +67,9 @@ class Host:
 
     def start_child(self) -> int:
         return subprocess.Popen(["sleep", "600"]).pid
+
+    def folder(self) -> str:
+        return tempfile.gettempdir()
 
     def environment(self, name: str) -> str | None:
         return os.environ.get(name)
@@ -89,10 +109,34 @@ def test_calls_reach_the_hosted_object(start) -> None:
     assert simulator.megabytes() > 1
 
 
-def test_an_error_is_reported_and_the_process_lives_on(start) -> None:
+def test_an_error_is_reported_and_the_next_episode_has_another_process(start) -> None:
     simulator = start()
+    pid = simulator.call("pid")
     with pytest.raises(SimulatorError, match="ValueError: no such level"):
         simulator.call("fail")
+    assert simulator.call("add", 1) == 1
+    simulator.begin()  # what raised may be spoiled
+    assert simulator.call("pid") != pid
+
+
+def test_whatever_a_simulator_does_its_error_is_told(start) -> None:
+    simulator = start()
+    for method, told in (
+        ("leave", "SystemExit: the planner says no"),
+        ("lock", "cannot pickle"),
+        ("fail_badly", "BadError"),
+        ("no_such_method", "AttributeError"),
+    ):
+        with pytest.raises(SimulatorError, match=told):
+            simulator.call(method)
+    assert simulator.call("add", 1) == 1
+
+
+def test_a_simulator_cannot_be_copied_and_is_not_hurt_by_the_attempt(start) -> None:
+    simulator = start()
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="make another environment"):
+            attempt(simulator)
     assert simulator.call("add", 1) == 1
 
 
@@ -109,10 +153,12 @@ def test_a_dead_process_is_reported_and_replaced(start) -> None:
 def test_a_hanging_call_is_killed_with_all_it_started(start) -> None:
     simulator = start(timeout=1.0)
     pid, child = simulator.call("pid"), simulator.call("start_child")
+    folder = simulator.call("folder")
     with pytest.raises(SimulatorError, match="within 1 s"):
         simulator.call("sleep", 60)
     assert is_gone(pid)
     assert is_gone(child)
+    assert not Path(folder).exists()
 
 
 def test_a_factory_that_fails_says_why(start) -> None:

@@ -1,0 +1,1 @@
+"""Memory systems to compare with: one a file, all behind :mod:`baselines.base`."""

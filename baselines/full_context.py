@@ -1,0 +1,33 @@
+"""Full context: every message is shown again. What fits is the only limit."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from baselines.base import TOP_K, MemorySystem
+
+
+class FullContext(MemorySystem):
+    """Keeps every message and recalls all of them, in order, whatever the query.
+
+    An upper bound for what a memory could recall, at the price of the longest prompts. The
+    prompt may outgrow the model's window; the episode then ends as overflowed.
+    """
+
+    name: ClassVar[str] = "full-context"
+
+    def reset(self) -> None:
+        """Forget all messages."""
+        self._texts: list[str] = []
+
+    def observe(self, text: str) -> None:
+        """Keep the message."""
+        self._texts.append(text)
+
+    def recall(self, query: str, top_k: int = TOP_K) -> list[str]:
+        """Every message, oldest first."""
+        return list(self._texts)
+
+    def memories(self) -> list[str]:
+        """Every message."""
+        return list(self._texts)

@@ -1,0 +1,49 @@
+"""Names of memory systems: one row each. The class is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+from baselines.base import MemorySystem
+from baselines.gateway import Gateway
+
+SYSTEMS: dict[str, str] = {
+    "no-memory": "baselines.no_memory:NoMemory",
+    "full-context": "baselines.full_context:FullContext",
+    "running-summary": "baselines.running_summary:RunningSummary",
+    "rag": "baselines.rag:RAG",
+}
+
+
+def system_class(name: str) -> type[MemorySystem]:
+    """The class behind a name.
+
+    Raises:
+        UnknownNameError: No system has this name.
+    """
+    if name not in SYSTEMS:
+        raise UnknownNameError("memory system", name, SYSTEMS)
+    module, _, attribute = SYSTEMS[name].partition(":")
+    found: type[MemorySystem] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def make_system(name: str, gateway: Gateway | None = None) -> MemorySystem:
+    """A memory system for one agent.
+
+    Args:
+        name: A name of :data:`SYSTEMS`.
+        gateway: For a system that calls a language model.
+
+    Raises:
+        UnknownNameError: No system has this name.
+        ConfigurationError: The system needs a gateway, and none was given.
+        MissingDependencyError: Its library is not installed.
+    """
+    found = system_class(name)
+    if not found.uses_llm:
+        return found()
+    if gateway is None:
+        raise ConfigurationError(f"{name} calls a language model: it needs a gateway to one")
+    return found(gateway)  # type: ignore[call-arg]

@@ -1,0 +1,93 @@
+"""Running summary: one text, rewritten by the model whenever enough new was said."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from agemem_envs.endpoint import ChatEndpoint
+from agemem_envs.errors import EndpointError
+from agemem_envs.tokens import ApproximateCounter
+from baselines.base import TOP_K, MemorySystem
+from baselines.gateway import Gateway
+
+BUFFER_TOKENS = 200
+"""New text, by the approximate counter, after which the summary is rewritten."""
+MAX_TOKENS = 512
+PROMPT = """\
+Here is a summary of a conversation so far, and what was said since. Write one new summary that \
+keeps every name, number, place and relation of both, and nothing else. Answer with the summary \
+alone.
+
+Summary so far:
+{summary}
+
+Said since:
+{news}"""
+
+_OPENING = PROMPT.partition("{")[0]
+
+
+def answer(body: dict[str, Any]) -> dict[str, Any] | None:
+    """What the scripted model says to :data:`PROMPT`: both parts, whole."""
+    prompt = str(body["messages"][-1]["content"])
+    if not prompt.startswith(_OPENING):
+        return None
+    summary, _, news = prompt.removeprefix(_OPENING).partition("\n\nSaid since:\n")
+    return {"content": "\n".join(part for part in (summary, news) if part != "(none)")}
+
+
+class RunningSummary(MemorySystem):
+    """Recalls one summary, and what was said since it was last rewritten.
+
+    A failed rewriting leaves the old summary and tries again with the next message, when the
+    text since has grown; nothing is lost until the prompt outgrows the model's window.
+
+    Args:
+        gateway: To the model that writes the summary.
+        buffer_tokens: New text after which it does.
+    """
+
+    name: ClassVar[str] = "running-summary"
+    uses_llm: ClassVar[bool] = True
+
+    def __init__(self, gateway: Gateway, buffer_tokens: int = BUFFER_TOKENS) -> None:
+        super().__init__()
+        self._endpoint = ChatEndpoint("model", gateway.url(self), attempts=1)
+        self._limit = buffer_tokens
+        self._counter = ApproximateCounter()
+
+    def reset(self) -> None:
+        """Forget the summary and what was said."""
+        self._summary = ""
+        self._news: list[str] = []
+
+    def observe(self, text: str) -> None:
+        """Keep the message; rewrite the summary if enough was said."""
+        self._news.append(text)
+        if sum(map(self._counter.count, self._news)) >= self._limit:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        prompt = PROMPT.format(summary=self._summary or "(none)", news="\n".join(self._news))
+        try:
+            reply = self._endpoint.complete(
+                [{"role": "user", "content": prompt}], temperature=0.0, max_tokens=MAX_TOKENS
+            )
+        except EndpointError:
+            return  # the gateway has counted it
+        if reply.text.strip():
+            self._summary, self._news = reply.text.strip(), []
+        else:
+            self.usage.parse_failures += 1
+
+    def recall(self, query: str, top_k: int = TOP_K) -> list[str]:
+        """The summary, and what was said since."""
+        return self.memories()
+
+    def memories(self) -> list[str]:
+        """The same."""
+        return [text for text in (self._summary, *self._news) if text]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._endpoint.close()

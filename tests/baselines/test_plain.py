@@ -1,0 +1,174 @@
+"""The memory systems without a library, through the agent that wraps any of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from agemem_envs import prompts
+from agemem_envs.env import MemoryEnv
+from agemem_envs.errors import ConfigurationError, EndpointError, UnknownNameError
+from agents.backbones.scripted import ScriptedBackbone
+from agents.rollout import Job, rollout
+from baselines.base import MemoryAgent, MemorySystem
+from baselines.gateway import Gateway
+from baselines.registry import SYSTEMS, make_system, system_class
+from baselines.scripted import complete
+
+PLAIN = ("no-memory", "full-context", "rag", "running-summary")
+TASK = "synthetic-validation-5"
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    made = Gateway(complete)
+    yield made
+    made.close()
+
+
+def make_env(**options: Any) -> MemoryEnv:
+    env = gym.make("AgeMem-SyntheticQA-v0", tools="none", **options).unwrapped
+    assert isinstance(env, MemoryEnv)
+    return env
+
+
+def is_told(fact: str, text: str) -> bool:
+    """Whether every sentence of a gold fact, whose paragraph has more, is in a text."""
+    return all(part in text for part in re.split(r"(?<=\.) ", fact.partition(": ")[2]))
+
+
+def play(system: MemorySystem, task_id: str = TASK) -> tuple[list[list[dict[str, str]]], Any]:
+    """The prompts of the backbone, and the episode."""
+    seen: list[list[dict[str, str]]] = []
+
+    def rule(messages: list[dict[str, str]]) -> str:
+        seen.append(messages)
+        return "<think>.</think><answer>unknown</answer>"
+
+    (played,) = rollout([Job(make_env(), MemoryAgent(system), 1, task_id)], ScriptedBackbone(rule))
+    return seen, played.episode
+
+
+@pytest.mark.parametrize("name", [n for n in SYSTEMS if n in PLAIN])
+def test_the_backbone_is_asked_in_stage_3_alone(name: str, gateway: Gateway) -> None:
+    prompts_seen, episode = play(make_system(name, gateway))
+    assert len(prompts_seen) == 1
+    assert all(step.answer == "Noted." for step in episode.steps[:-1])
+    assert episode.query in prompts_seen[0][-1]["content"]
+    assert episode.metrics["memory_dropped_writes"] == 0
+
+
+def test_what_is_recalled_stands_before_the_question(gateway: Gateway) -> None:
+    head = prompts.RECALLED.partition("{")[0]
+    for name, shown in (("full-context", 1.0), ("running-summary", 1.0), ("no-memory", 0.0)):
+        ((chat,), episode) = play(make_system(name, gateway))
+        told = chat[-1]["content"]
+        facts = episode.gold_facts
+        assert sum(is_told(fact, told) for fact in facts) / len(facts) == shown, name
+        assert told.startswith(head) == bool(shown)
+
+
+def test_rag_recalls_what_is_similar_and_nothing_more() -> None:
+    system = make_system("rag")
+    system.reset()
+    texts = [f"The {colour} house stands in {town}." for colour, town in
+             (("red", "Tarn"), ("blue", "Orly"), ("green", "Bath"), ("grey", "Ulm"))]  # fmt: skip
+    for text in texts:
+        system.observe(text)
+    assert system.recall("Where is the blue house?", 1) == [texts[1]]
+    assert len(system.recall("house", 3)) == 3
+    assert system.memories() == texts
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_two_systems_share_nothing_and_reset_forgets(name: str, gateway: Gateway) -> None:
+    one, other = make_system(name, gateway), make_system(name, gateway)
+    one.reset(), other.reset()
+    one.observe("The canary sings at noon.")
+    other.observe("The dog barks at night.")
+    assert "canary" not in " ".join([*other.recall("canary"), *other.memories()])
+    one.reset()
+    assert one.recall("canary") == one.memories() == []
+
+
+def test_memory_quality_judges_what_the_system_stored(gateway: Gateway) -> None:
+    _, episode = play(make_system("full-context", gateway))
+    assert len(episode.memories) == len(episode.steps) - 1
+    assert episode.metrics["memory_quality"] > 0
+    _, empty = play(make_system("no-memory", gateway))
+    assert empty.memories == ()
+    assert empty.metrics["memory_quality"] == 0
+
+
+def test_the_summary_is_rewritten_and_its_calls_are_counted(gateway: Gateway) -> None:
+    system = make_system("running-summary", gateway)
+    _, episode = play(system)
+    metrics = episode.metrics
+    assert metrics["memory_llm_calls"] >= 1
+    assert metrics["memory_prompt_tokens"] > metrics["memory_completion_tokens"] > 0
+    assert metrics["memory_llm_errors"] == metrics["memory_parse_failures"] == 0
+
+
+def test_a_failing_model_loses_nothing_but_the_rewriting() -> None:
+    def fail(body: dict[str, Any]) -> dict[str, Any]:
+        raise EndpointError("down")
+
+    gateway = Gateway(fail)
+    ((chat,), episode) = play(make_system("running-summary", gateway))
+    gateway.close()
+    assert episode.metrics["memory_llm_errors"] > 0
+    assert all(is_told(fact, chat[-1]["content"]) for fact in episode.gold_facts)
+
+
+class Broken(MemorySystem):
+    """Raises whenever it can."""
+
+    name = "broken"
+
+    def __init__(self, forget: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+
+    def reset(self) -> None:
+        pass
+
+    def observe(self, text: str) -> None:
+        raise KeyError(text)
+
+    def recall(self, query: str, top_k: int = 5) -> list[str]:
+        raise RuntimeError("no")
+
+    def memories(self) -> list[str]:
+        return []
+
+
+def test_a_system_that_raises_is_counted_and_never_ends_the_run() -> None:
+    prompts_seen, episode = play(Broken())
+    stored = len(episode.steps) - 1
+    assert len(prompts_seen) == 1
+    assert episode.metrics["memory_failures"] == stored + 1
+    assert episode.metrics["memory_dropped_writes"] == stored
+    assert not episode.errors
+
+
+def test_observations_of_a_world_are_stored_too(gateway: Gateway) -> None:
+    pytest.importorskip("minigrid")
+    env = gym.make("AgeMem-BabyAI-v0", tools="none", encoder="hashing").unwrapped
+    assert isinstance(env, MemoryEnv)
+    system = make_system("full-context")
+    backbone = ScriptedBackbone(lambda messages: "<think>.</think><answer>turn left</answer>")
+    (played,) = rollout([Job(env, MemoryAgent(system), 1)], backbone)
+    stored = system.memories()
+    assert sum("You turned left." in text for text in stored) >= 5
+    assert not any(text.startswith("Your task") for text in stored)
+    assert played.episode.stop_reason is not None
+
+
+def test_names_and_gateways_are_checked() -> None:
+    with pytest.raises(UnknownNameError, match="full-context"):
+        system_class("full-contxt")
+    with pytest.raises(ConfigurationError, match="gateway"):
+        make_system("running-summary")
