@@ -42,8 +42,7 @@ class Gateway:
             def answer(self, system: int, body: Body) -> tuple[int, Body]:
                 return gateway._answer(system, body)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def url(self, system: MemorySystem) -> str:
@@ -106,6 +105,12 @@ def _is_object(text: Any) -> bool:
 
 def _error(message: str) -> Body:
     return {"error": {"message": message, "type": "gateway_error"}}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+    """Connections that may wait: libraries call from many threads at once."""
 
 
 class _Handler(BaseHTTPRequestHandler):
