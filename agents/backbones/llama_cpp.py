@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
-import tempfile
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from agemem_envs.endpoint import ChatEndpoint
-from agemem_envs.errors import BackboneUnavailableError, EndpointError, MissingDependencyError
+from agemem_envs.errors import EndpointError
 from agemem_envs.tokens import TokenCounter
 from agents.backbones.base import Completion, Request, Sampling
+from agents.backbones.llama_process import LlamaProcess
 from agents.backbones.openai_server import OpenAIBackbone
 
 WINDOW = 12_288
 """Tokens of prompt and completion: the paper's 8,192 + 2,048, and room for examples."""
-SERVER = Path(__file__).with_name("llama_server.py")
 
 
 class LlamaCppBackbone(OpenAIBackbone):
@@ -46,31 +42,9 @@ class LlamaCppBackbone(OpenAIBackbone):
     def __init__(
         self, model: Path, name: str, grammar: str | None = None, **endpoint_options: Any
     ) -> None:
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise MissingDependencyError(
-                "xllamacpp (llama.cpp) is not installed. Install it with: "
-                'pip install "agemem-envs[eval]"'
-            )
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(SERVER), str(model), str(WINDOW)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
-        self.url = self._read_url(model)
-        super().__init__(ChatEndpoint(name, f"{self.url}/v1", **endpoint_options), grammar)
-
-    def _read_url(self, model: Path) -> str:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith('{"url"'):
-                return str(json.loads(line)["url"])
-        self._process.wait()
-        self._log.seek(0)
-        last_words = self._log.read().decode("utf-8", "replace")[-500:]
-        raise BackboneUnavailableError(f"llama.cpp could not load {model}: {last_words}")
+        self._server = LlamaProcess(model, WINDOW)
+        self._process = self._server.process
+        super().__init__(ChatEndpoint(name, f"{self._server.url}/v1", **endpoint_options), grammar)
 
     def _constraint(self, grammar: str) -> dict[str, Any]:
         return {"grammar": grammar}
@@ -87,22 +61,12 @@ class LlamaCppBackbone(OpenAIBackbone):
 
     def token_counter(self) -> TokenCounter:
         """Counts with the model's tokenizer, on the server."""
-        return LlamaCppCounter(self.url, self.name)
+        return LlamaCppCounter(self._server.url, self.name)
 
     def close(self) -> None:
         """Stop the server. Calling it again has no effect."""
-        if self._process.poll() is None:
-            super().close()
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            self._process.stdin.close()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process.stdout.close()
-            self._log.close()
+        super().close()
+        self._server.close()
 
 
 class LlamaCppCounter:

@@ -1,8 +1,8 @@
-"""A llama.cpp server in a process of its own: ``python -P llama_server.py MODEL.gguf WINDOW``.
+"""A llama.cpp server in a process of its own: ``python -P llama_server.py MODEL WINDOW SLOTS``.
 
-Prints one JSON line with its URL when it is ready, serves until its standard input closes
-(so it cannot outlive its parent, however that dies), then stops. A process of its own
-because llama.cpp and other native libraries clash when loaded into one process.
+Prints one JSON line with its URL when it is ready and serves until its standard input closes,
+so it cannot outlive its parent, however that dies. A process of its own because llama.cpp
+and other native libraries clash when loaded into one process.
 """
 
 import json
@@ -12,12 +12,14 @@ import sys
 import xllamacpp
 
 
-def main(model: str, window: int) -> None:
-    """Serve ``model`` with a context window of ``window`` tokens on a free local port."""
+def main(model: str, window: int, slots: int) -> None:
+    """Serve ``model`` on a free local port, ``slots`` requests of ``window`` tokens at once."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = model
-    parameters.n_ctx = window
-    parameters.n_parallel = 1
+    parameters.n_ctx = window * slots
+    parameters.n_parallel = slots
+    parameters.kv_unified = False  # each slot has a window of its own
+    parameters.use_jinja = True
     parameters.port = 0
     parameters.verbosity = 0
     parameters.cache_ram_mib = 0  # no restoring of other prompts' states: reproducible
@@ -27,8 +29,8 @@ def main(model: str, window: int) -> None:
     server = xllamacpp.Server(parameters)
     print(json.dumps({"url": server.listening_address}), flush=True)
     sys.stdin.read()
-    del server
+    os._exit(0)  # there is nothing to save, and a running completion would hold up the rest
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

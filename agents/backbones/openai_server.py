@@ -25,6 +25,7 @@ class OpenAIBackbone(Backbone):
             ``structured_outputs`` (vLLM 0.12 and later).
 
     Attributes:
+        url: The server's base URL, up to and with ``/v1``.
         max_concurrent: Requests in flight at once.
     """
 
@@ -33,6 +34,7 @@ class OpenAIBackbone(Backbone):
 
     def __init__(self, endpoint: ChatEndpoint, grammar: str | None = None) -> None:
         self.name = endpoint.model
+        self.url = endpoint.base_url
         self.constrained = grammar is not None
         self.endpoint = endpoint
         self._extra: dict[str, Any] = self._constraint(grammar) if grammar else {}

@@ -66,6 +66,14 @@ def _smollm2_llama_cpp(name: str, options: Options) -> Backbone:
     return LlamaCppBackbone(smollm2.gguf_path(), name, options.grammar, **options.limits)
 
 
+def _smollm2_local(name: str, options: Options) -> Backbone:
+    _no_server(name, options)
+    from agents.backbones import smollm2
+    from agents.serving.local import LocalBackbone
+
+    return LocalBackbone(smollm2.gguf_path(), name, options.grammar, **options.limits)
+
+
 def _smollm2_transformers(name: str, options: Options) -> Backbone:
     _no_server(name, options)
     _no_grammar(name, options)
@@ -87,6 +95,7 @@ BACKBONES: dict[str, Builder] = {
     "qwen3-4b": _hub("Qwen/Qwen3-4B-Instruct-2507"),
     "qwen2.5-7b": _hub("Qwen/Qwen2.5-7B-Instruct"),
     "smollm2-135m": _smollm2_llama_cpp,
+    "smollm2-135m@local": _smollm2_local,
     "smollm2-135m-transformers": _smollm2_transformers,
     "scripted": _scripted,
 }

@@ -1,0 +1,150 @@
+"""Serve a local model to OpenAI clients, with JSON and tool calls that always parse.
+
+    python -m agents.serve --backbone smollm2-135m --port 8000
+
+llama.cpp's own server runs in a process of its own; before it stands a thin layer for what it
+does not do by itself (see agents/serving/translation.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from agemem_envs.errors import (
+    AgeMemError,
+    BackboneUnavailableError,
+    ConfigurationError,
+    UnknownNameError,
+)
+from agents.backbones import smollm2
+from agents.serving.local import SLOTS, LocalServer
+
+EXIT_OK, EXIT_DIED, EXIT_USAGE = 0, 1, 2
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+MODELS: dict[str, Callable[[], Path]] = {"smollm2-135m": smollm2.gguf_path}
+
+EPILOG = """\
+what is served:
+  POST /v1/chat/completions   messages, sampling, response_format (json_object, json_schema),
+                              tools with tool_choice auto, none, required or a function
+  GET  /v1/models, /health
+
+  Strings and lists that a schema leaves unbounded are bounded (400 characters, 8 items), so
+  that a small model comes to an end; the schema's own maxLength and maxItems are kept. A
+  reply is one tool call at most. There is no streaming.
+
+examples:
+  python -m agents.serve --backbone smollm2-135m --port 8000
+  python -m agents.serve --backbone /path/to/model.gguf --port 0
+  python eval/run.py --backbone smollm2-135m@http://127.0.0.1:8000/v1 \\
+      --envs AgeMem-SyntheticQA-v0 --episodes 1 --max-tokens 256
+
+exit status:
+  0  stopped by Ctrl-C or SIGTERM
+  1  llama.cpp's process died
+  2  it could not start
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m agents.serve",
+        description="Serve a local model to OpenAI clients.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    names = ", ".join(MODELS)
+    parser.add_argument(
+        "--backbone",
+        default="smollm2-135m",
+        metavar="NAME",
+        help=f"{names}, or a GGUF file (smollm2-135m)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="0 picks a free one (8000)")
+    parser.add_argument(
+        "--slots",
+        type=int,
+        default=SLOTS,
+        metavar="N",
+        help=f"requests decoded at once; others wait ({SLOTS})",
+    )
+    return parser
+
+
+def gguf(name: str) -> tuple[Path, str]:
+    """The GGUF file that ``name`` means, and what to call the model.
+
+    Raises:
+        UnknownNameError: It is neither a name of :data:`MODELS` nor a GGUF file.
+        ConfigurationError: There is no such file.
+        MissingDependencyError: The weights are not installed.
+    """
+    if name in MODELS:
+        return MODELS[name](), name
+    path = Path(name).expanduser()
+    if path.suffix != ".gguf":
+        raise UnknownNameError("backbone to serve", name, [*MODELS, "path/to/model.gguf"])
+    if not path.is_file():
+        raise ConfigurationError(f"there is no file {name!r}")
+    return path, path.stem
+
+
+def serve(argv: Sequence[str]) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        BackboneUnavailableError: llama.cpp's process died while serving.
+        AgeMemError: It could not start.
+    """
+    options = build_parser().parse_args(argv)
+    if options.slots < 1:
+        raise ConfigurationError(f"--slots is {options.slots}, but must be at least 1")
+    model, name = gguf(options.backbone)
+    for stop in _STOPS:  # SIGINT too: a shell starts its "&" jobs with it ignored
+        signal.signal(stop, _interrupt)
+    address = {"host": options.host, "port": options.port}
+    with LocalServer(model, name, slots=options.slots, **address) as server:
+        print(f"Serving {name} at {server.url}", flush=True)  # noqa: T201
+        print(  # noqa: T201
+            f'Use it with openai.OpenAI(base_url="{server.url}", api_key="none"), or '
+            f"--backbone {name}@{server.url}. Stop it with Ctrl-C.",
+            flush=True,
+        )
+        server.llama.process.wait()
+        died = server.llama.last_words()
+    raise _DiedError(f"llama.cpp's process ended by itself: {died or 'no last words'}")
+
+
+class _DiedError(BackboneUnavailableError):
+    """It had started."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Errors that the user can mend are one message and status 2."""
+    arguments: Any = sys.argv[1:] if argv is None else argv
+    try:
+        serve(arguments)
+    except KeyboardInterrupt:
+        return EXIT_OK
+    except AgeMemError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_DIED if isinstance(error, _DiedError) else EXIT_USAGE
+    return EXIT_OK
+
+
+def _interrupt(*_: object) -> None:
+    for stop in _STOPS:  # a second one must not break the closing
+        signal.signal(stop, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
