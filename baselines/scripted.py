@@ -17,7 +17,7 @@ from baselines.gateway import Body
 
 Message = dict[str, Any]
 Rule = Callable[[Body], Message | None]
-RULES = ("baselines.running_summary",)
+RULES = ("baselines.running_summary", "baselines.scripted_mem0")
 """Modules whose ``answer`` knows the prompts of one system."""
 
 

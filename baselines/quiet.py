@@ -1,0 +1,35 @@
+"""What keeps the memory systems' libraries from calling home, downloading and chattering.
+
+To be called before the first import of a library: most read their variables only then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+FORCED = {
+    "ANONYMIZED_TELEMETRY": "False",  # Chroma
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "LANGCHAIN_TRACING_V2": "false",
+    "LANGSMITH_TRACING": "false",
+    "LANGSMITH_TRACING_V2": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # it would fetch its price list
+    "LITELLM_TELEMETRY": "False",
+    "MEM0_TELEMETRY": "False",
+}
+"""Set over what the user has: nothing leaves the machine but calls to the given model."""
+DEFAULTS = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""Set where the user has not: no system needs the hub, since all share one local encoder."""
+LOGGERS = ("mem0", "agentic_memory", "chromadb", "LiteLLM", "langmem", "trustcall")
+"""Their errors are counted in the results; as log lines they would break the progress bar."""
+
+
+def silence() -> None:
+    """Turn off telemetry, downloads and log lines. Calling it again has no effect."""
+    os.environ.update(FORCED)
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

