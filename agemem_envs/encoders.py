@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agemem_envs.errors import MissingDependencyError, UnknownNameError, require
+from agemem_envs.text import sendable
 
 Vectors = npt.NDArray[np.float32]
 
@@ -73,7 +74,7 @@ class MiniLMEncoder:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit rows of shape ``(len(texts), 384)``, float32."""
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        clean = [sendable(text) for text in texts]
         vectors = self._model.encode(
             clean, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
         )

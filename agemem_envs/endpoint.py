@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError, require
+from agemem_envs.text import sendable
 
 ChatMessage = Mapping[str, str]
 
@@ -111,10 +112,7 @@ class ChatEndpoint:
             EndpointError: The call failed for good.
         """
         # Lone surrogates of hostile text cannot be sent as UTF-8.
-        clean = [
-            {k: v.encode("utf-8", "replace").decode("utf-8") for k, v in message.items()}
-            for message in messages
-        ]
+        clean = [{k: sendable(v) for k, v in message.items()} for message in messages]
         try:
             reply: ChatReply = self._retry(self._once, clean, parameters)
         except self._errors as error:

@@ -13,6 +13,7 @@ import numpy as np
 from agemem_envs.encoders import Encoder, Vectors
 from agemem_envs.episode import MemoryItem, decode, encode
 from agemem_envs.errors import AgeMemError, ConfigurationError, DataFormatError
+from agemem_envs.text import natural_number
 
 
 class MemoryNotFoundError(AgeMemError, KeyError):
@@ -250,8 +251,8 @@ def revised_item(
 
 def item_key(memory_id: str) -> int:
     """The number in an id such as "m7"; -1 for any text that is no id."""
-    digits = memory_id.removeprefix("m")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else -1
+    key = natural_number(memory_id.removeprefix("m"))
+    return -1 if key is None else key
 
 
 def matches(item: MemoryItem, where: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from agemem_envs.errors import ConfigurationError, UnknownNameError, require
+from agemem_envs.text import sendable
 
 MESSAGE_OVERHEAD = 4
 """Tokens that a chat template spends on a message's role and delimiters (ChatML: 4 to 5)."""
@@ -43,7 +44,7 @@ class TokenizerCounter:
 
     def count(self, text: str) -> int:
         """Number of tokens of ``text``; lone surrogates count as replacement characters."""
-        clean = text.encode("utf-8", "replace").decode("utf-8")
+        clean = sendable(text)
         return len(self._tokenizer.encode(clean, add_special_tokens=False))
 
 

@@ -249,9 +249,7 @@ class _Worker:
         return value
 
     def _last_words(self) -> str:
-        end = time.monotonic() + _CLOSE_SECONDS
-        while not self._has_ended() and time.monotonic() < end:
-            time.sleep(0.005)
+        self._wait_for_end()
         self._stderr.seek(0)
         return self._stderr.read().decode(errors="replace")[-_ERROR_CHARS:].strip()
 
@@ -284,9 +282,7 @@ class _Worker:
             self._process.returncode = 0  # not ours to wait for
             return
         try:
-            end = time.monotonic() + _CLOSE_SECONDS
-            while not self._has_ended() and time.monotonic() < end:
-                time.sleep(0.005)
+            self._wait_for_end()
         finally:
             if self._process.returncode is None:  # not waited for: the id is still its own
                 with suppress(ProcessLookupError, PermissionError):
@@ -295,6 +291,11 @@ class _Worker:
             self._stderr.close()
             shutil.rmtree(self._folder, ignore_errors=True)
             _POOL.forget(self)
+
+    def _wait_for_end(self) -> None:
+        end = time.monotonic() + _CLOSE_SECONDS
+        while not self._has_ended() and time.monotonic() < end:
+            time.sleep(0.005)
 
     def _has_ended(self) -> bool:
         """Whether the process has ended, without letting the system reuse its id."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,22 @@ def call(name: str, **arguments: object) -> str:
 def answer(text: str) -> str:
     """The text of an answer."""
     return render(Turn("I answer.", answer=text))
+
+
+def outputs_of_processes(program: str, hash_seeds: Iterable[int], *arguments: str) -> set[str]:
+    """What a program prints in processes that order their sets differently, all at once."""
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            env={**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in hash_seeds
+    ]
+    outputs = {run.communicate(timeout=300)[0] for run in runs}
+    assert all(run.returncode == 0 for run in runs)
+    return outputs
 
 
 @pytest.fixture(name="call")

@@ -16,14 +16,22 @@ import numpy as np
 from agemem_envs.data import ENVIRONMENT_VARIABLE, data_folder, warn_embedded
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import (
-    ConfigurationError,
     DataFormatError,
     DataNotFoundError,
     UnknownNameError,
     require_installed,
 )
-from agemem_envs.tasks.alfworld_games import SPLITS, TASK_TYPES, VERSION
-from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec, choose_ids
+from agemem_envs.tasks.alfworld_games import APPLIANCE, SPLITS, TASK_TYPES, VERSION
+from agemem_envs.tasks.base import (
+    MAX_NUMBER,
+    Fact,
+    Outcome,
+    Task,
+    TaskSpec,
+    choose_ids,
+    generated_numbers,
+)
+from agemem_envs.text import natural_number, sendable
 from agemem_envs.workers import Simulator
 
 ALIASES = {"validation": "valid_seen", "test": "valid_unseen"}
@@ -34,7 +42,6 @@ REMEDY = (
     f"${ENVIRONMENT_VARIABLE}, to the folder above one named alfworld) to a folder with "
     f"{FOLDER}/valid_unseen and so on, or pass data=<that folder>."
 )
-IDS_PER_SEED = 1_000_000
 NOISE = 4
 DISTRACTORS = 5
 CALL_TIMEOUT = 300.0
@@ -78,11 +85,6 @@ METHODS = {
     ),
 }
 """How a task of each type is done."""
-APPLIANCES = {
-    "pick_clean_then_place_in_recep": "sinkbasin 1",
-    "pick_heat_then_place_in_recep": "microwave 1",
-    "pick_cool_then_place_in_recep": "fridge 1",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,6 @@ class ALFWorldTask(Task):
             max_megabytes=800,
         )
         self._admissible: Sequence[str] = ()
-        self._won = False
 
     # -- which tasks there are ---------------------------------------------------------
 
@@ -174,17 +175,11 @@ class ALFWorldTask(Task):
         """Games of the split; generated ones cover the six types in turn."""
         if self._folder is not None:
             return choose_ids(self._ids, count, seed, str(self.source))
-        if count is None or count > IDS_PER_SEED:
-            raise ConfigurationError(
-                f"generated games have no end: ask for a number of them up to {IDS_PER_SEED}"
-            )
-        if not 0 <= seed < IDS_PER_SEED:
-            raise ConfigurationError(f"seed must be in [0, {IDS_PER_SEED}), got {seed}")
-        start = seed * IDS_PER_SEED
+        numbers = generated_numbers(count, seed, str(self.source))
         kinds = len(TASK_TYPES)
         return [
-            self._generated_id(TASK_TYPES[index % kinds], start + index // kinds)
-            for index in range(count)
+            self._generated_id(TASK_TYPES[index % kinds], numbers[index // kinds])
+            for index in range(len(numbers))
         ]
 
     def sample_id(self, generator: np.random.Generator) -> str:
@@ -192,7 +187,7 @@ class ALFWorldTask(Task):
         if self._folder is not None:
             return self._ids[int(generator.integers(len(self._ids)))]
         kind = TASK_TYPES[int(generator.integers(len(TASK_TYPES)))]
-        return self._generated_id(kind, int(generator.integers(IDS_PER_SEED**2)))
+        return self._generated_id(kind, int(generator.integers(MAX_NUMBER)))
 
     def _generated_id(self, task_type: str, number: int) -> str:
         return f"{task_type}/{self._split}/{number}"
@@ -204,12 +199,12 @@ class ALFWorldTask(Task):
             task_type, target = task_id.split("/")[0].split("-")[:2]
             return Game(task_type, target.lower(), path=self._folder / task_id / GAME)
         task_type, _, rest = task_id.partition("/")
-        split, _, number = rest.partition("/")
-        valid = number.isascii() and number.isdigit() and len(number) < 19
-        if task_type not in TASK_TYPES or split != self._split or not valid:
+        split, _, digits = rest.partition("/")
+        number = natural_number(digits)
+        if task_type not in TASK_TYPES or split != self._split or number is None:
             example = self._generated_id(TASK_TYPES[0], 0)
             raise UnknownNameError("task id", task_id, [example])
-        return Game(task_type, number=int(number))
+        return Game(task_type, number=number)
 
     # -- playing one -------------------------------------------------------------------
 
@@ -219,7 +214,7 @@ class ALFWorldTask(Task):
         self._simulator.begin()
         reply = self._start(game)
         room, _, goal = reply["observation"].partition("Your task is to: ")
-        self._admissible, self._won = reply["admissible"], reply["won"]
+        self._admissible = reply["admissible"]
         self._put = "put {} in/on {}" if reply["puts"] else "move {} to {}"
         facts: list[Fact] = []
         distractors: tuple[str, ...] = ()
@@ -250,9 +245,8 @@ class ALFWorldTask(Task):
     def step(self, action: str) -> Outcome:
         """Carry out a command."""
         reply = self._simulator.call("step", self._command(action))
-        self._admissible, self._won = reply["admissible"], reply["won"]
-        won = float(self._won)
-        return Outcome(reply["observation"], won, self._won, done=self._won, score=won)
+        self._admissible, won = reply["admissible"], reply["won"]
+        return Outcome(reply["observation"], float(won), won, done=won, score=float(won))
 
     def _command(self, action: str) -> str:
         """The action as the simulator spells it; what it does not know is passed as it is."""
@@ -260,7 +254,7 @@ class ALFWorldTask(Task):
         put = _PUT.fullmatch(plain)
         if plain not in self._admissible and put is not None:
             plain = self._put.format(*put.groups())
-        return plain.encode("utf-8", "replace").decode("utf-8")
+        return sendable(plain)
 
     def admissible_actions(self) -> Sequence[str]:
         """ALFWorld's admissible commands."""
@@ -298,7 +292,7 @@ class ALFWorldTask(Task):
         lamp = next((thing for thing in places if _kind(thing) == lamp_kind), f"{lamp_kind} 1")
         method = METHODS[task_type].format(
             put=self._put.format("<thing>", "<goal>"),
-            appliance=APPLIANCES.get(task_type, ""),
+            appliance=f"{APPLIANCE.get(task_type, '').lower()} 1",
             lamp=lamp,
             stand=f", which is {_located(places[lamp], closed)}" if lamp in places else "",
         )

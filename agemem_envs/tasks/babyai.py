@@ -22,7 +22,8 @@ from agemem_envs.tasks.babyai_knowledge import tell
 from agemem_envs.tasks.babyai_levels import FLAWED, RENAMED, level_ids, level_name, make_game
 from agemem_envs.tasks.babyai_text import render_view
 from agemem_envs.tasks.babyai_world import World
-from agemem_envs.tasks.base import Outcome, Task, TaskSpec, choose_ids
+from agemem_envs.tasks.base import Outcome, Task, TaskSpec, choose_ids, finite_count
+from agemem_envs.text import natural_number
 
 SEEDS: Mapping[str, range] = {
     "train": range(1_000_000_000, 2_000_000_000),
@@ -33,7 +34,6 @@ SEEDS: Mapping[str, range] = {
 AGENTBOARD = "agentboard"
 AGENTBOARD_SEEDS = range(1234, 1238)
 """The seeds of a level's rows in AgentBoard's list, in their order."""
-MAX_TASKS = 1_000_000
 QUERY = "{mission}. Actions: {forms}. Name an object as you see it, with its number."
 OVER = "The game is over."
 DONE = " Your mission is done."
@@ -125,15 +125,12 @@ class BabyAITask(Task):
         """AgentBoard's tasks in a seeded order, or as many drawn ones as are asked for."""
         if self._listed:
             return choose_ids(list(self._listed), count, seed, str(self.source))
-        if count is None or count > MAX_TASKS:
-            raise ConfigurationError(
-                f"{self.name} has no end: ask for a number of tasks up to {MAX_TASKS}"
-            )
+        size = finite_count(count, self.name)
         if seed < 0:
             raise ConfigurationError(f"seed must not be negative, got {seed}")
         generator = np.random.default_rng(seed)
         chosen: dict[str, None] = {}
-        while len(chosen) < count:
+        while len(chosen) < size:
             chosen[self.sample_id(generator)] = None
         return list(chosen)
 
@@ -227,11 +224,11 @@ class BabyAITask(Task):
                 raise UnknownNameError(f"task id of {self.source}", task_id, self._listed)
             return self._listed[task_id]
         level, _, digits = task_id.rpartition(":")
-        valid = digits.isascii() and digits.isdigit() and len(digits) < 19
-        if level not in self._levels or not valid or int(digits) not in self._seeds:
+        seed = natural_number(digits)
+        if level not in self._levels or seed is None or seed not in self._seeds:
             where = f"{self._seeds.start} <= seed < {self._seeds.stop}"
             raise UnknownNameError("task id", task_id, [f"<level>:<seed>, {where}"])
-        return _Entry(level, int(digits))
+        return _Entry(level, seed)
 
 
 def _entries(rows: Sequence[Mapping[str, object]], levels: Sequence[str]) -> list[_Entry]:

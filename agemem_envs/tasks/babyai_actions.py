@@ -21,6 +21,7 @@ from agemem_envs.tasks.babyai_world import (
     name_of,
     passable,
 )
+from agemem_envs.text import sendable
 
 FORMS = (
     "go to <object> <number>",
@@ -147,7 +148,7 @@ def admissible(world: World) -> Iterator[tuple[str, Plan]]:
 def _printable(text: str) -> str:
     short = " ".join(text.split())
     short = short[:MAX_ECHO] + ("..." if len(short) > MAX_ECHO else "")
-    return short.encode("utf-8", "replace").decode("utf-8")
+    return sendable(short)
 
 
 def _find(world: World, name: str, number: int) -> Sight | None:

@@ -24,15 +24,22 @@ from agemem_envs.errors import (
     DataNotFoundError,
     UnknownNameError,
 )
-from agemem_envs.tasks.base import Outcome, Task, TaskSpec, choose_ids
+from agemem_envs.tasks.base import (
+    MAX_NUMBER,
+    Outcome,
+    Task,
+    TaskSpec,
+    choose_ids,
+    generated_numbers,
+)
 from agemem_envs.tasks.pddl_knowledge import make_distractors, make_knowledge
 from agemem_envs.tasks.pddl_language import LANGUAGES, Language, Unclear, inside
 from agemem_envs.tasks.pddl_lore import LORE
 from agemem_envs.tasks.pddl_problems import DOMAINS, SPLITS, VERSION, make_problem
 from agemem_envs.tasks.pddl_world import Atom, World, load_pddlgym
+from agemem_envs.text import natural_number
 from agemem_envs.workers import Simulator
 
-IDS_PER_SEED = 1_000_000
 MAX_ACTION_CHARS = 500
 """A longer text is no action; AgentBoard's longest has about 100 characters."""
 PLANNING_SECONDS = 60.0
@@ -132,16 +139,10 @@ class PDDLTask(Task):
         """AgentBoard's in an order given by ``seed``; or generated, the domains in turn."""
         if self._listed:
             return choose_ids(list(self._listed), count, seed, str(self.source))
-        if count is None or count > IDS_PER_SEED:
-            raise ConfigurationError(
-                f"{self.source} has no end: ask for a number of tasks up to {IDS_PER_SEED}"
-            )
-        if not 0 <= seed < IDS_PER_SEED:
-            raise ConfigurationError(f"seed must be in [0, {IDS_PER_SEED}), got {seed}")
-        start = seed * IDS_PER_SEED
+        numbers, kinds = generated_numbers(count, seed, str(self.source)), len(DOMAINS)
         return [
-            f"pddl-{self._split}-{DOMAINS[index % len(DOMAINS)]}-{start + index // len(DOMAINS)}"
-            for index in range(count)
+            f"pddl-{self._split}-{DOMAINS[index % kinds]}-{numbers[index // kinds]}"
+            for index in range(len(numbers))
         ]
 
     def sample_id(self, generator: np.random.Generator) -> str:
@@ -150,7 +151,7 @@ class PDDLTask(Task):
             ids = list(self._listed)
             return ids[int(generator.integers(len(ids)))]
         domain = DOMAINS[int(generator.integers(len(DOMAINS)))]
-        return f"pddl-{self._split}-{domain}-{generator.integers(IDS_PER_SEED**2)}"
+        return f"pddl-{self._split}-{domain}-{generator.integers(MAX_NUMBER)}"
 
     def entry(self, task_id: str) -> Entry:
         """The problem with this id, and its domain.
@@ -162,13 +163,14 @@ class PDDLTask(Task):
             if task_id not in self._listed:
                 raise UnknownNameError(f"task id of {self.source}", task_id, self._listed)
             return self._listed[task_id]
-        prefix, _, number = task_id.rpartition("-")
+        prefix, _, digits = task_id.rpartition("-")
+        number = natural_number(digits)
         domain = prefix.removeprefix(f"pddl-{self._split}-")
         known = domain in DOMAINS and prefix == f"pddl-{self._split}-{domain}"
-        if not (known and number.isascii() and number.isdigit() and len(number) < 19):
+        if not known or number is None:
             forms = [f"pddl-{self._split}-{domain}-<number>" for domain in DOMAINS]
             raise UnknownNameError("task id", task_id, forms)
-        problem = make_problem(domain, self._split, int(number))
+        problem = make_problem(domain, self._split, number)
         return Entry(domain, domain_text(domain), problem.pddl())
 
     # -- playing -----------------------------------------------------------------------

@@ -204,7 +204,7 @@ class ScienceWorldTask(Task):
         self._gold = reply["gold"] if talk else None
         self._played: list[str] = []
         self._admissible = None
-        self._best, self._done = 0.0, False
+        self._best = 0.0
         row = self._rows.get(task_id)
         self._wanted = [] if row is None else [re.compile(text) for text in row["subgoals"]]
         self._matched: set[int] = set()
@@ -234,9 +234,8 @@ class ScienceWorldTask(Task):
         observation, score, completed = self._simulator.call("step", plain)
         self._match(observation)
         self._best = max(self._best, min(1.0, score))
-        self._done = completed or score < 0
-        success = score >= 1.0
-        return Outcome(observation, self._best, success, done=self._done, score=self._best)
+        done, success = completed or score < 0, score >= 1.0
+        return Outcome(observation, self._best, success, done=done, score=self._best)
 
     def _match(self, observation: str) -> None:
         found = (i for i, wanted in enumerate(self._wanted) if wanted.search(observation))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from agemem_envs.episode import DataSource
-from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.errors import UnknownNameError
+from agemem_envs.tasks.base import MAX_NUMBER, generated_numbers
 from agemem_envs.tasks.qa import QARecord, QATask
 from agemem_envs.tasks.synthetic_worlds import VERSION, make_record
+from agemem_envs.text import natural_number
 
 SPLITS = ("train", "validation", "test")
-IDS_PER_SEED = 1_000_000
 
 
 class SyntheticQATask(QATask):
@@ -43,23 +44,17 @@ class SyntheticQATask(QATask):
 
     def task_ids(self, count: int | None, seed: int) -> list[str]:
         """Ids number ``seed * 1e6`` onwards."""
-        if count is None or count > IDS_PER_SEED:
-            raise ConfigurationError(
-                f"{self.name} has no end: ask for a number of tasks up to {IDS_PER_SEED}"
-            )
-        if not 0 <= seed < IDS_PER_SEED:
-            raise ConfigurationError(f"seed must be in [0, {IDS_PER_SEED}), got {seed}")
-        start = seed * IDS_PER_SEED
-        return [f"synthetic-{self._split}-{start + index}" for index in range(count)]
+        numbers = generated_numbers(count, seed, self.name)
+        return [f"synthetic-{self._split}-{number}" for number in numbers]
 
     def sample_id(self, generator: np.random.Generator) -> str:
         """Any id of the split."""
-        return f"synthetic-{self._split}-{generator.integers(IDS_PER_SEED**2)}"
+        return f"synthetic-{self._split}-{generator.integers(MAX_NUMBER)}"
 
     def record(self, task_id: str) -> QARecord:
         """Generate the record with this id."""
-        prefix, _, number = task_id.rpartition("-")
-        valid = number.isascii() and number.isdigit() and len(number) < 19
-        if prefix != f"synthetic-{self._split}" or not valid:
+        prefix, _, digits = task_id.rpartition("-")
+        number = natural_number(digits)
+        if prefix != f"synthetic-{self._split}" or number is None:
             raise UnknownNameError("task id", task_id, [f"synthetic-{self._split}-<number>"])
-        return make_record(task_id, f"{self._split}/{int(number)}")
+        return make_record(task_id, f"{self._split}/{number}")

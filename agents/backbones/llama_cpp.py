@@ -11,17 +11,59 @@ from typing import Any
 
 from agemem_envs.endpoint import ChatEndpoint
 from agemem_envs.errors import EndpointError
+from agemem_envs.text import sendable
 from agemem_envs.tokens import TokenCounter
 from agents.backbones.base import Completion, Request, Sampling
 from agents.backbones.llama_process import LlamaProcess
 from agents.backbones.openai_server import OpenAIBackbone
 
 WINDOW = 12_288
-"""Tokens of prompt and completion: the paper's 8,192 + 2,048, and room for examples."""
+"""Tokens of prompt and completion: the paper's 8,192 + 2,048, and room for examples. llama.cpp
+lowers it to the length that a model was trained with, 8,192 for SmolLM2."""
 
 
-class LlamaCppBackbone(OpenAIBackbone):
-    """A GGUF model on llama.cpp, with its prompt cache.
+class LlamaBackbone(OpenAIBackbone):
+    """A model on llama.cpp, with its prompt cache: what both ways to run it share.
+
+    Args:
+        llama: The process, stopped by :meth:`close`.
+        name: As recorded in results.
+        url: Where completions are asked for, up to and with ``/v1``.
+        grammar: A GBNF grammar that constrains decoding, or None.
+        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
+    """
+
+    engine = "llama.cpp"
+
+    def __init__(
+        self, llama: LlamaProcess, name: str, url: str, grammar: str | None, **endpoint_options: Any
+    ) -> None:
+        self._llama = llama
+        try:
+            endpoint = ChatEndpoint(name, url, **endpoint_options)
+        except BaseException:
+            llama.close()
+            raise
+        super().__init__(endpoint, grammar)
+
+    def _constraint(self, grammar: str) -> dict[str, Any]:
+        return {"grammar": grammar}
+
+    def _extra_body(self, request: Request) -> dict[str, Any]:
+        return {**self._extra, "cache_prompt": not request.first}
+
+    def token_counter(self) -> TokenCounter:
+        """Counts with the model's tokenizer, on the server."""
+        return LlamaCppCounter(self._llama.url, self.name)
+
+    def close(self) -> None:
+        """Stop the server. Calling it again has no effect."""
+        super().close()
+        self._llama.close()
+
+
+class LlamaCppBackbone(LlamaBackbone):
+    """A GGUF model on a llama.cpp server that only this backbone calls.
 
     The first call of an episode bypasses the cache, so an episode's text depends on that
     episode alone; so does every call of a batch, whose episodes would share the cache.
@@ -37,20 +79,11 @@ class LlamaCppBackbone(OpenAIBackbone):
         BackboneUnavailableError: The server did not start; the message has its last words.
     """
 
-    engine = "llama.cpp"
-
     def __init__(
         self, model: Path, name: str, grammar: str | None = None, **endpoint_options: Any
     ) -> None:
-        self._server = LlamaProcess(model, WINDOW)
-        self._process = self._server.process
-        super().__init__(ChatEndpoint(name, f"{self._server.url}/v1", **endpoint_options), grammar)
-
-    def _constraint(self, grammar: str) -> dict[str, Any]:
-        return {"grammar": grammar}
-
-    def _extra_body(self, request: Request) -> dict[str, Any]:
-        return {**self._extra, "cache_prompt": not request.first}
+        llama = LlamaProcess(model, WINDOW)
+        super().__init__(llama, name, f"{llama.url}/v1", grammar, **endpoint_options)
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling
@@ -58,15 +91,6 @@ class LlamaCppBackbone(OpenAIBackbone):
         """Complete the prompts one after another: the cores are busy with one."""
         alone = len(requests) == 1
         return [self._complete(replace(r, first=r.first or not alone), sampling) for r in requests]
-
-    def token_counter(self) -> TokenCounter:
-        """Counts with the model's tokenizer, on the server."""
-        return LlamaCppCounter(self._server.url, self.name)
-
-    def close(self) -> None:
-        """Stop the server. Calling it again has no effect."""
-        super().close()
-        self._server.close()
 
 
 class LlamaCppCounter:
@@ -78,7 +102,7 @@ class LlamaCppCounter:
 
     def count(self, text: str) -> int:
         """Number of tokens of ``text``."""
-        clean = text.encode("utf-8", "replace").decode("utf-8")
+        clean = sendable(text)
         request = urllib.request.Request(
             self._url,
             json.dumps({"content": clean, "add_special": False}).encode(),

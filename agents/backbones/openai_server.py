@@ -25,7 +25,6 @@ class OpenAIBackbone(Backbone):
             ``structured_outputs`` (vLLM 0.12 and later).
 
     Attributes:
-        url: The server's base URL, up to and with ``/v1``.
         max_concurrent: Requests in flight at once.
     """
 
@@ -34,10 +33,14 @@ class OpenAIBackbone(Backbone):
 
     def __init__(self, endpoint: ChatEndpoint, grammar: str | None = None) -> None:
         self.name = endpoint.model
-        self.url = endpoint.base_url
         self.constrained = grammar is not None
         self.endpoint = endpoint
         self._extra: dict[str, Any] = self._constraint(grammar) if grammar else {}
+
+    @property
+    def url(self) -> str:
+        """The server's base URL, up to and with ``/v1``."""
+        return self.endpoint.base_url
 
     def _constraint(self, grammar: str) -> dict[str, Any]:
         return {"structured_outputs": {"grammar": grammar}}

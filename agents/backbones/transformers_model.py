@@ -13,6 +13,7 @@ from agemem_envs.errors import (
     EndpointError,
     require,
 )
+from agemem_envs.text import sendable
 from agemem_envs.tokens import TokenCounter, TokenizerCounter
 from agents.backbones.base import Backbone, Completion, Request, Sampling
 
@@ -71,10 +72,7 @@ class TransformersBackbone(Backbone):
         start = time.perf_counter()
         texts = [
             self._tokenizer.apply_chat_template(
-                [
-                    {k: v.encode("utf-8", "replace").decode("utf-8") for k, v in m.items()}
-                    for m in request.messages
-                ],
+                [{k: sendable(v) for k, v in m.items()} for m in request.messages],
                 tokenize=False,
                 add_generation_prompt=True,
             )

@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agemem_envs.endpoint import ChatEndpoint
-from agemem_envs.tokens import TokenCounter
-from agents.backbones.base import Request
-from agents.backbones.llama_cpp import WINDOW, LlamaCppCounter
+from agents.backbones.llama_cpp import WINDOW, LlamaBackbone
 from agents.backbones.llama_process import LlamaProcess
-from agents.backbones.openai_server import OpenAIBackbone
 from agents.serving.front import Front
 
 SLOTS = 2
@@ -71,7 +67,7 @@ class LocalServer:
         self.llama.close()
 
 
-class LocalBackbone(OpenAIBackbone):
+class LocalBackbone(LlamaBackbone):
     """A model on a :class:`LocalServer` of its own, which others may call too, at ``url``.
 
     Args:
@@ -85,7 +81,6 @@ class LocalBackbone(OpenAIBackbone):
         BackboneUnavailableError: llama.cpp cannot load the model.
     """
 
-    engine = "llama.cpp"
     max_concurrent = SLOTS
 
     def __init__(
@@ -93,23 +88,14 @@ class LocalBackbone(OpenAIBackbone):
     ) -> None:
         self._server = LocalServer(model, name)
         try:
-            endpoint = ChatEndpoint(name, self._server.url, **endpoint_options)
+            super().__init__(
+                self._server.llama, name, self._server.url, grammar, **endpoint_options
+            )
         except BaseException:
             self._server.close()
             raise
-        super().__init__(endpoint, grammar)
-
-    def _constraint(self, grammar: str) -> dict[str, Any]:
-        return {"grammar": grammar}
-
-    def _extra_body(self, request: Request) -> dict[str, Any]:
-        return {**self._extra, "cache_prompt": not request.first}
-
-    def token_counter(self) -> TokenCounter:
-        """Counts with the model's tokenizer, on the server."""
-        return LlamaCppCounter(self._server.llama.url, self.name)
 
     def close(self) -> None:
         """Stop the server. Calling it again has no effect."""
-        super().close()
         self._server.close()
+        super().close()

@@ -156,7 +156,7 @@ def test_the_llama_server_dies_with_its_parent() -> None:
         "import os, signal\n"
         "from agents.backbones.registry import make_backbone\n"
         "backbone = make_backbone('smollm2-135m')\n"
-        "print(backbone._process.pid, flush=True)\n"
+        "print(backbone._llama.process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     run = subprocess.run(

@@ -17,21 +17,22 @@ from typing import Any
 
 import numpy as np
 
-from agemem_envs import ENVS
 from agemem_envs.env import MemoryEnv
 from agemem_envs.protocol import Turn, render
 from agemem_envs.tasks.pddl_language import LANGUAGES
 from agemem_envs.tasks.scienceworld import SIMPLIFICATIONS
 from agemem_envs.workers import Simulator
+from tests.benchmarks.measure_worlds import make
 
 EPISODES = 10
 ACTIONS = 30
 """Of an episode."""
 
 
-def make(world: str, **options: Any) -> MemoryEnv:
-    arguments = {**ENVS[f"AgeMem-{world}-v0"], "encoder": "hashing", "stages": "task", **options}
-    return MemoryEnv(**arguments, max_task_actions=1000, max_context_tokens=1_000_000)
+def make_long(world: str, **options: Any) -> MemoryEnv:
+    """Stage 3 alone, long enough for everything that is played here."""
+    limits = {"max_task_actions": 1000, "max_context_tokens": 1_000_000}
+    return make(world, stages="task", **limits, **options)
 
 
 def answer(action: str) -> str:
@@ -82,7 +83,7 @@ def test_babyai_step(benchmark) -> None:
     from agemem_envs.tasks.babyai_text import describe
 
     moves = {"turn left": 0, "turn right": 1, "move forward": 2}
-    env = make("BabyAI", split="test")
+    env = make_long("BabyAI", split="test")
     for level in ("BabyAI-GoToLocal-v0", "BabyAI-BossLevel-v0"):
         seed = 3_000_000_001
         mission = make_game(level, seed).mission  # registers the levels
@@ -107,7 +108,7 @@ def test_babyai_step(benchmark) -> None:
 def test_pddl_step(benchmark) -> None:
     from agemem_envs.tasks.pddl_world import World
 
-    env = make("PDDL", data="embedded", split="test")
+    env = make_long("PDDL", data="embedded", split="test")
     task: Any = env.task
     for domain, language in LANGUAGES.items():
         pairs = []
@@ -151,7 +152,7 @@ def test_scienceworld_step(benchmark) -> None:
     from scienceworld import ScienceWorldEnv
 
     bare = ScienceWorldEnv(envStepLimit=10**6)
-    env = make("ScienceWorld", split="all")
+    env = make_long("ScienceWorld", split="all")
     pairs = []
     for task in ("boil", "chemistry-mix", "find-animal", "use-thermometer", "freeze"):
         env.reset(seed=0, options={"task_id": f"{task}/0"})

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -32,6 +29,7 @@ from agemem_envs.tasks.babyai_mission import next_part, parts
 from agemem_envs.tasks.babyai_search import Deed, Errand, shortest
 from agemem_envs.tasks.babyai_text import describe
 from agemem_envs.tasks.babyai_world import HEADINGS, Primitive, World, field_of_view, position
+from tests.conftest import outputs_of_processes
 
 SAMPLE = [f"{level}:{3_000_000_000 + number}" for number, level in enumerate(level_ids())]
 """One task of each level."""
@@ -556,15 +554,6 @@ for task_id in task.task_ids(6, 4):
 
 
 def test_one_seed_is_one_game_in_any_process() -> None:
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for hash_seed in ("0", "1", "77")
-    }
+    outputs = outputs_of_processes(SCRIPT, (0, 1, 77))
     assert len(outputs) == 1
     assert len(outputs.pop()) > 1000

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from agemem_envs import ENVS
+from tests.conftest import outputs_of_processes
 from tests.envs.options import OPTIONS
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import hashlib, sys, gymnasium as gym
 from agents.random_actions import RandomAgent
@@ -33,16 +28,7 @@ PROCESSES = {"AgeMem-ALFWorld-v0": 3, "AgeMem-ScienceWorld-v0": 3}
 
 @pytest.mark.parametrize("env_id", ENVS)
 def test_every_process_gives_one_transcript(env_id: str) -> None:
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, env_id, repr(OPTIONS.get(env_id, {}))],
-            env={**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for seed in range(PROCESSES.get(env_id, 8))
-    ]
-    outputs = {run.communicate(timeout=300)[0] for run in runs}
-    assert all(run.returncode == 0 for run in runs)
+    seeds = range(PROCESSES.get(env_id, 8))
+    outputs = outputs_of_processes(SCRIPT, seeds, env_id, repr(OPTIONS.get(env_id, {})))
     assert len(outputs) == 1
     assert len(outputs.pop().split()) == 2

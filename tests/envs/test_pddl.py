@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -20,9 +18,8 @@ from agemem_envs.errors import (
     SimulatorError,
     UnknownNameError,
 )
-from agemem_envs.tasks.base import TaskSpec
+from agemem_envs.tasks.base import IDS_PER_SEED, TaskSpec
 from agemem_envs.tasks.pddl import (
-    IDS_PER_SEED,
     MAX_ACTION_CHARS,
     PDDLTask,
     domain_text,
@@ -34,6 +31,7 @@ from agemem_envs.tasks.pddl_lore import LORE
 from agemem_envs.tasks.pddl_problems import DOMAINS, SPLITS, make_problem, split_of
 from agemem_envs.tasks.pddl_world import World
 from agemem_envs.tasks.planners import Planner
+from tests.conftest import outputs_of_processes
 
 pytest.importorskip("pddlgym", exc_type=ImportError)
 
@@ -417,14 +415,5 @@ def test_one_seed_is_one_episode_in_every_process() -> None:
         "    print(task.expert_action())\n"
         "task.close()\n"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "1", "2")
-    }
+    outputs = outputs_of_processes(program, (0, 1, 2))
     assert len(outputs) == 1
