@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -178,17 +179,14 @@ def with_recalled(messages: Sequence[Mapping[str, str]], recalled: Sequence[str]
     return chat
 
 
-class _timed:  # noqa: N801 - reads as a statement
-    """Adds the time of a block to a usage, also of one that raises."""
-
-    def __init__(self, usage: Usage) -> None:
-        self._usage = usage
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._usage.seconds += time.perf_counter() - self._start
+@contextmanager
+def _timed(usage: Usage) -> Iterator[None]:
+    """Add the time of a block to a usage, also of one that raises."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        usage.seconds += time.perf_counter() - start
 
 
 class SystemMemory:

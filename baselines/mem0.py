@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from agemem_envs.encoders import CachedEncoder, make_encoder
 from agemem_envs.errors import require
+from agemem_envs.text import sendable
 from baselines.base import TOP_K, MemorySystem
 from baselines.gateway import Gateway
 from baselines.quiet import silence
@@ -117,7 +118,7 @@ class Mem0System(MemorySystem):
     def observe(self, text: str) -> None:
         """Let the library make memories of the message."""
         with self._counted():
-            done = self._memory.add([{"role": "user", "content": _clean(text)}], user_id=USER)
+            done = self._memory.add([{"role": "user", "content": sendable(text)}], user_id=USER)
             self._count_undone(done)
 
     def _count_undone(self, done: Mapping[str, Any]) -> None:
@@ -131,7 +132,7 @@ class Mem0System(MemorySystem):
 
     def _search(self, query: str, top_k: int) -> dict[str, Any]:
         with self._counted():
-            found: dict[str, Any] = self._memory.search(_clean(query), user_id=USER, limit=top_k)
+            found: dict[str, Any] = self._memory.search(sendable(query), user_id=USER, limit=top_k)
         return found
 
     @contextlib.contextmanager
@@ -247,11 +248,6 @@ class _SharedEmbeddings:
         """A unit vector."""
         vector: list[float] = self.encoder.encode([text])[0].tolist()
         return vector
-
-
-def _clean(text: str) -> str:
-    """The text without lone surrogates, which no request can carry."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @functools.cache

@@ -30,6 +30,7 @@ from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
 from agemem_envs.stages import PROTOCOLS
 from agemem_envs.tools import TOOL_SETS
 from agents.backbones.registry import BACKBONES
+from baselines.registry import SYSTEMS
 from eval.config import RunConfig
 from eval.registry import AGENTS
 from eval.results import Result, ResultsFolder
@@ -43,7 +44,8 @@ MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts", "base_url
 
 EPILOG = f"""\
 names:
-  agents      {", ".join(AGENTS)}
+  agents      {", ".join(AGENTS)};
+              with a memory system in place of the tools: {", ".join(SYSTEMS)}
   backbones   {", ".join(BACKBONES)};
               MODEL@http://host:port/v1 for any OpenAI-compatible server,
               a folder or hub id (with a slash) for any transformers model
@@ -72,7 +74,9 @@ files of a run:
   summary.csv      one row for each environment and data source
 
 environment variables:
-  AGEMEM_DATA      folder of benchmark data: hotpotqa/*dev*.json, hotpotqa/*train*.json
+  AGEMEM_DATA      folder of benchmark data: hotpotqa/*dev*.json, hotpotqa/*train*.json,
+                   alfworld/json_2.1.1/, agentboard/*_test.jsonl
+  ALFWORLD_DATA    folder of ALFWorld's games, as alfworld-download leaves them
   OPENAI_API_KEY   sent to servers of --base-url, --judge and --summarizer
 
 exit status:

@@ -96,7 +96,7 @@ class Run:
         config = self.config
         grammar = None
         if config.constrained:
-            grammar = protocol_grammar(choose_tools(self._tools).values())
+            grammar = protocol_grammar(choose_tools(_tools(config)).values())
         return Options(config.base_url, grammar, config.request_timeout, config.attempts)
 
     def _make_gateway(self) -> Gateway | None:
@@ -132,7 +132,7 @@ class Run:
         config = self.config
         arguments: dict[str, Any] = {
             "stages": config.stages,
-            "tools": self._tools,
+            "tools": _tools(config),
             "judge": self._judge,
             "summarizer": self._summarizer,
             "max_context_tokens": config.max_context_tokens,
@@ -159,11 +159,6 @@ class Run:
         agent = make_agent(self.config.agent, self._gateway, **options)
         self._stack.callback(agent.close)
         return self._make_env(env_id), agent
-
-    @property
-    def _tools(self) -> str:
-        """The agent's own set of tools, if it is made for one."""
-        return agent_class(self.config.agent).tools or self.config.tools
 
     def describe(self) -> dict[str, Any]:
         """The content of ``config.json``."""
@@ -240,10 +235,15 @@ def _split(config: RunConfig) -> dict[str, str]:
     return {} if config.split is None else {"split": config.split}
 
 
+def _tools(config: RunConfig) -> str:
+    """The set of tools that the agent is made for, or else the one that is asked for."""
+    return agent_class(config.agent).tools or config.tools
+
+
 def _check_names(config: RunConfig) -> None:
     """Refuse names that only the environments would look at, after the backbone is loaded."""
     protocol_stages(config.stages)
-    tools = choose_tools(agent_class(config.agent).tools or config.tools)
+    tools = choose_tools(_tools(config))
     if config.encoder is not None and config.encoder not in ENCODERS:
         raise UnknownNameError("encoder", config.encoder, ENCODERS)
     if config.few_shot and "Add_memory" not in tools:
