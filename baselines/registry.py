@@ -13,6 +13,8 @@ SYSTEMS: dict[str, str] = {
     "full-context": "baselines.full_context:FullContext",
     "running-summary": "baselines.running_summary:RunningSummary",
     "rag": "baselines.rag:RAG",
+    "langmem": "baselines.langmem:LangMemSystem",
+    "a-mem-fork": "baselines.a_mem:AMemSystem",
     "mem0": "baselines.mem0:Mem0System",
     "mem0-graph": "baselines.mem0_graph:Mem0GraphSystem",
 }

@@ -17,7 +17,12 @@ from baselines.gateway import Body
 
 Message = dict[str, Any]
 Rule = Callable[[Body], Message | None]
-RULES = ("baselines.running_summary", "baselines.scripted_mem0")
+RULES = (
+    "baselines.running_summary",
+    "baselines.scripted_mem0",
+    "baselines.scripted_a_mem",
+    "baselines.scripted_langmem",
+)
 """Modules whose ``answer`` knows the prompts of one system."""
 
 
