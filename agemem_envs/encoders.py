@@ -6,9 +6,10 @@ import functools
 import importlib.util
 import itertools
 import re
+import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,7 +100,7 @@ class CachedEncoder:
     """Encodes each distinct text once, all new ones of a call in one batch.
 
     The least recently used vectors are dropped beyond ``capacity``, so memory stays
-    bounded over any number of episodes.
+    bounded over any number of episodes. Threads may share one.
     """
 
     def __init__(self, encoder: Encoder, capacity: int = 16_384) -> None:
@@ -108,20 +109,29 @@ class CachedEncoder:
         self.capacity = capacity
         self._encoder = encoder
         self._cache: OrderedDict[str, Vectors] = OrderedDict()
+        self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit rows of shape ``(len(texts), dim)``, float32."""
-        known = self._cache
-        new = [text for text in dict.fromkeys(texts) if text not in known]
-        if new:
-            known.update(zip(new, self._encoder.encode(new), strict=True))
+        with self._lock:
+            vectors = {text: self._cache[text] for text in texts if text in self._cache}
+        new = [text for text in dict.fromkeys(texts) if text not in vectors]
+        if new:  # outside the lock: one thread's long batch must not hold up the others
+            vectors.update(zip(new, self._encoder.encode(new), strict=True))
         rows = np.empty((len(texts), self.dim), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
-            row[:] = known[text]
-            known.move_to_end(text)
-        while len(known) > self.capacity:
-            known.popitem(last=False)
+            row[:] = vectors[text]
+        self._keep(vectors)
         return rows
+
+    def _keep(self, vectors: Mapping[str, Vectors]) -> None:
+        """Make these the most recently used, and drop what is too many."""
+        with self._lock:
+            for text, vector in vectors.items():
+                self._cache[text] = vector
+                self._cache.move_to_end(text)
+            while len(self._cache) > self.capacity:
+                self._cache.popitem(last=False)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from agemem_envs.memory import MemoryNotFoundError
 from agemem_envs.protocol import Turn, render
 from agemem_envs.stages import Stage
 from agents.base import Agent
+from agents.recall import with_recalled
 
 TOP_K = 5
 """Memories recalled for a prompt (the paper's experiments: 3 to 5)."""
@@ -167,16 +168,6 @@ class MemoryAgent(Agent):
     def close(self) -> None:
         """Release the system."""
         self.system.close()
-
-
-def with_recalled(messages: Sequence[Mapping[str, str]], recalled: Sequence[str]) -> ChatMessages:
-    """The chat with recalled memories before its last message's text."""
-    chat = [dict(message) for message in messages]
-    if recalled:
-        listed = "\n".join(f"- {text}" for text in recalled)
-        told = prompts.RECALLED.format(memories=listed)
-        chat[-1]["content"] = f"{told}\n\n{chat[-1]['content']}"
-    return chat
 
 
 @contextmanager

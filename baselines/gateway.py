@@ -58,11 +58,11 @@ class Gateway:
         usage = self._systems[number].usage  # of the episode that the call began in
         try:
             reply = self._complete(body)
-        except EndpointError as error:
+        except Exception as error:  # the library is told; an endpoint's error or a defect of ours
             with self._lock:
                 usage.llm_calls += 1
                 usage.llm_errors += 1
-            return 502, _error(str(error))
+            return 502, _error(str(error) or type(error).__name__)
         with self._lock:
             _count(usage, body, reply)
         return 200, reply
@@ -94,6 +94,14 @@ def _is_as_asked(body: Body, reply: Body) -> bool:
         return form == "text" or _is_object(message.get("content"))
     except (AttributeError, IndexError, KeyError, TypeError):
         return False
+
+
+def _limited(body: Body, limit: int | None) -> Body:
+    """A request for at most so many tokens, under the name that it uses itself."""
+    if limit is None:
+        return body
+    name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
+    return {**body, name: min(limit, body.get(name) or limit)}
 
 
 def _is_object(text: Any) -> bool:
@@ -151,13 +159,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def forward_to(
-    url: str, model: str, *, timeout: float = 120.0, attempts: int = 4, key: str = "none"
+    url: str,
+    model: str,
+    *,
+    max_tokens: int | None = None,
+    timeout: float = 120.0,
+    attempts: int = 4,
+    key: str = "none",
 ) -> Complete:
     """A completion by an OpenAI-compatible server, tried again on passing failures.
 
     Args:
         url: The server, up to and with ``/v1``.
         model: Put in place of the name that the library sends.
+        max_tokens: Of one reply; a library that asks for fewer gets fewer.
         timeout: Seconds for one attempt.
         attempts: At most so many.
         key: The server's API key.
@@ -170,7 +185,8 @@ def forward_to(
     client = httpx.Client(timeout=timeout, headers={"Authorization": f"Bearer {key}"})
 
     def once(body: Mapping[str, Any]) -> Body:
-        reply = client.post(f"{url}/chat/completions", json={**body, "model": model})
+        sent = _limited({**body, "model": model}, max_tokens)
+        reply = client.post(f"{url}/chat/completions", json=sent)
         reply.raise_for_status()
         found = reply.json()
         if not isinstance(found, dict) or not found.get("choices"):

@@ -20,14 +20,14 @@ FORCED = {
     "MEM0_TELEMETRY": "False",
 }
 """Set over what the user has: nothing leaves the machine but calls to the given model."""
-DEFAULTS = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Set where the user has not: no system needs the hub, since all share one local encoder."""
+DEFAULTS = {"TOKENIZERS_PARALLELISM": "false"}
+"""Set where the user has not: the libraries fork threads, of which tokenizers would warn."""
 LOGGERS = ("mem0", "agentic_memory", "chromadb", "LiteLLM", "langmem", "trustcall")
 """Their errors are counted in the results; as log lines they would break the progress bar."""
 
 
 def silence() -> None:
-    """Turn off telemetry, downloads and log lines. Calling it again has no effect."""
+    """Turn off telemetry and log lines. Calling it again has no effect."""
     os.environ.update(FORCED)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

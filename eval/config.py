@@ -30,6 +30,7 @@ class RunConfig:
     """All settings of a run; see ``eval/run.py --help`` for what each means."""
 
     agent: str
+    suite: str | None
     backbone: str | None
     envs: tuple[str, ...]
     episodes: int | None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ if __name__ == "__main__":
     # may bring an `agents` package, and a file of this folder must not hide a library.
     sys.path[0] = str(ROOT)
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -32,11 +32,13 @@ from agemem_envs.tools import TOOL_SETS
 from agents.backbones.registry import BACKBONES
 from baselines.registry import SYSTEMS
 from eval.config import RunConfig
+from eval.provenance import provenance
 from eval.registry import AGENTS
 from eval.results import Result, ResultsFolder
 from eval.runner import Run
 from eval.statistics import mean
-from eval.summary import summarize, table, unscored, write_csv
+from eval.suites import SUITES, member_configs
+from eval.summary import Row, comparison, summarize, table, unscored, write_csv
 
 EXIT_OK, EXIT_USAGE, EXIT_UNSCORED, EXIT_INTERRUPTED = 0, 2, 3, 130
 MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts", "base_url"}
@@ -45,7 +47,8 @@ MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts", "base_url
 EPILOG = f"""\
 names:
   agents      {", ".join(AGENTS)};
-              with a memory system in place of the tools: {", ".join(SYSTEMS)}
+              with a memory system in place of the tools: {", ".join(SYSTEMS)};
+              one run for each: {", ".join(SUITES)}
   backbones   {", ".join(BACKBONES)};
               MODEL@http://host:port/v1 for any OpenAI-compatible server,
               a folder or hub id (with a slash) for any transformers model
@@ -154,7 +157,11 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (0)")
     how.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling (1)")
     how.add_argument(
-        "--max-tokens", type=int, default=2048, metavar="N", help="of one output (2048)"
+        "--max-tokens",
+        type=int,
+        default=2048,
+        metavar="N",
+        help="of one output, a memory system's own included (2048)",
     )
     run = parser.add_argument_group("how it is run")
     run.add_argument(
@@ -226,6 +233,7 @@ def _config(options: argparse.Namespace) -> RunConfig:
     values = vars(options).copy()
     for name in ("out", "resume", "retry_failed", "config"):
         values.pop(name)
+    values["suite"] = options.agent if options.agent in SUITES else None
     envs = [env for item in values.pop("envs") for env in item.split(",") if env]
     chosen = [env for name in envs for env in (BENCHMARKS if name == "all" else (name,))]
     for env in chosen:
@@ -237,42 +245,114 @@ def _config(options: argparse.Namespace) -> RunConfig:
 def run(argv: Sequence[str], console: Console) -> int:
     """Do what the command line says; the exit status."""
     config, options = parse(argv)
-    folder = ResultsFolder(options.out or _default_folder(config))
-    if not options.resume:
+    path = options.out or _default_folder(config)
+
+    play = play_run if config.suite is None else play_suite
+    return play(config, path, console, resume=options.resume, retry_failed=options.retry_failed)
+
+
+def play_run(
+    config: RunConfig,
+    path: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    retry_failed: bool = False,
+    show: bool = True,
+) -> int:
+    """Play what a run lacks, write its summary and show it; the exit status."""
+    folder = ResultsFolder(path)
+    if not resume:
         folder.refuse_existing()  # before anything slow is loaded
     session = Run(config)
     try:
-        done = _open(folder, session, options)
+        done = _open(folder, session, resume, retry_failed)
         interrupted = _play(session, folder, done, console)
     finally:
         folder.close()
         session.close()
     results = folder.read()
-    if results:
-        rows = summarize(results)
-        write_csv(rows, folder.path / "summary.csv")
-        console.print(table(rows))
-    console.print(f"Written to {folder.path}", soft_wrap=True, highlight=False)
+    _conclude(results, path, table if show else None, console)
     if interrupted:
-        _say(console, f"Interrupted. Continue with: --out {folder.path} --resume")
+        _say(console, f"Interrupted. Continue with: --out {path} --resume")
         return EXIT_INTERRUPTED
     if missed := unscored(results):
         first = next(error for r in results for error in r.episode.errors)
         _say(console, f"{missed} of {len(results)} episodes are not fully scored, first: {first}")
-        _say(console, f"Repeat them with: --out {folder.path} --resume --retry-failed")
+        _say(console, f"Repeat them with: --out {path} --resume --retry-failed")
         return EXIT_UNSCORED
     return EXIT_OK
 
 
-def _open(folder: ResultsFolder, session: Run, options: argparse.Namespace) -> list[Result]:
+def play_suite(
+    config: RunConfig, path: Path, console: Console, *, resume: bool, retry_failed: bool
+) -> int:
+    """Play the runs of a suite in subfolders, and summarise them together; the exit status.
+
+    A member that cannot start is reported and left out; the others are played.
+
+    Raises:
+        AgeMemError: No member can start.
+    """
+    folder = ResultsFolder(path)
+    if not resume:
+        folder.refuse_existing()
+    played: list[Path] = []
+    failed: dict[str, AgeMemError] = {}
+    status = EXIT_OK
+    for name, member in member_configs(config):
+        _say(console, f"{config.suite}: {name}")
+        member_path = path / name
+        try:
+            known = resume and ResultsFolder(member_path).exists
+            ended = play_run(
+                member, member_path, console, resume=known, retry_failed=retry_failed, show=False
+            )
+        except AgeMemError as error:
+            failed[name] = error
+            _say(console, f"{name} is missing: {error}")
+            continue
+        if not played and not resume:
+            folder.create({"config": config.to_dict(), "provenance": provenance()})
+        played.append(member_path)
+        status = max(status, ended)
+        if ended == EXIT_INTERRUPTED:
+            break
+    if not played:
+        raise next(iter(failed.values()))
+    results = [result for member_path in played for result in ResultsFolder(member_path).read()]
+    _conclude(results, path, comparison, console)
+    for name, error in failed.items():
+        _say(console, f"missing: {name}: {error}")
+    if status == EXIT_INTERRUPTED:
+        _say(console, f"Interrupted. Continue with: --out {path} --resume")
+    return max(status, EXIT_UNSCORED) if failed else status
+
+
+def _conclude(
+    results: Sequence[Result],
+    path: Path,
+    shown: Callable[[Sequence[Row]], RenderableType] | None,
+    console: Console,
+) -> None:
+    """Write and show the summary of what was played."""
+    if results:
+        rows = summarize(results)
+        write_csv(rows, path / "summary.csv")
+        if shown is not None:
+            console.print(shown(rows))
+    console.print(f"Written to {path}", soft_wrap=True, highlight=False)
+
+
+def _open(folder: ResultsFolder, session: Run, resume: bool, retry_failed: bool) -> list[Result]:
     """Create the folder, or take up what is in it."""
-    if not options.resume:
+    if not resume:
         folder.create(session.describe())
         return []
     folder.lock()
     results = folder.repair()
     session.check(folder, results)
-    if options.retry_failed:
+    if retry_failed:
         results = [r for r in results if r.scored and not r.episode.errors]
         folder.rewrite(results)
     folder.update_config(session.config)
@@ -316,7 +396,8 @@ def _score(successes: Sequence[bool | None]) -> str:
 
 def _default_folder(config: RunConfig) -> Path:
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{config.agent}-{config.backbone or 'none'}")
+    what = f"{config.suite or config.agent}-{config.backbone or 'none'}"
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", what)
     return ROOT / "results" / "runs" / f"{time}-{name}"
 
 

@@ -108,8 +108,14 @@ class Run:
             gateway = Gateway(scripted.complete)
         elif isinstance(self.backbone, OpenAIBackbone):
             endpoint = self.backbone.endpoint
-            limits = {"timeout": self.config.request_timeout, "attempts": self.config.attempts}
-            gateway = Gateway(forward_to(endpoint.base_url, endpoint.model, **limits))
+            complete = forward_to(
+                endpoint.base_url,
+                endpoint.model,
+                max_tokens=self.config.max_tokens,
+                timeout=self.config.request_timeout,
+                attempts=self.config.attempts,
+            )
+            gateway = Gateway(complete)
         else:
             raise ConfigurationError(
                 f"{name} calls the model through a server of its own: pass --backbone MODEL@URL, "

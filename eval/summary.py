@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
+from rich.console import Group
 from rich.table import Table
 
 from agemem_envs.tools import TOOL_SETS
@@ -150,10 +152,70 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
+_ACHIEVED = (
+    ("success", "success"),
+    ("judge", "judge"),
+    ("memory_quality", "memory\nquality"),
+    ("prompt_tokens", "prompt tokens\nper call"),
+    ("actions", "world\nactions"),
+    ("seconds", "seconds"),
+)
+_SPENT = (
+    ("memory_llm_calls", "LLM\ncalls"),
+    ("memory_prompt_tokens", "prompt\ntokens"),
+    ("memory_completion_tokens", "reply\ntokens"),
+    ("memory_seconds", "seconds"),
+    ("memory_llm_errors", "failed\ncalls"),
+    ("memory_parse_failures", "bad\nreplies"),
+    ("memory_failures", "raised"),
+    ("memory_dropped_writes", "lost\nwrites"),
+)
+
+
+def comparison(rows: Sequence[Row]) -> Group:
+    """What agents achieved and what their memory systems spent, one line for each agent.
+
+    Means over the episodes; each environment and protocol has tables of its own.
+    """
+    places: dict[str, list[Row]] = {}
+    for row in rows:
+        places.setdefault(f"{row['env']}, stages: {row['stages']}", []).append(row)
+    tables = []
+    for place, members in places.items():
+        tables.append(_lines(f"Per episode in {place}", members, _ACHIEVED, episodes=True))
+        if any(row["memory_llm_calls"] for row in members):
+            tables.append(_lines("Of which the memory systems' own", members, _SPENT))
+    return Group(*tables)
+
+
+def _lines(
+    title: str, rows: Sequence[Row], columns: Sequence[tuple[str, str]], episodes: bool = False
+) -> Table:
+    shown = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    shown.add_column("agent", no_wrap=True)
+    if episodes:
+        shown.add_column("episodes\n(scored)", justify="right", no_wrap=True)
+    used = [(n, label) for n, label in columns if any(row[n] is not None for row in rows)]
+    for _, label in used:
+        shown.add_column(label, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [_cell(row, name).partition(" [")[0] for name, _ in used]
+        counts = [f"{row['episodes']} ({row['scored']})"] if episodes else []
+        shown.add_row(row["agent"], *counts, *cells)
+    return shown
+
+
 def _cell(row: Row, name: str) -> str:
     value = row[name]
     if value is None:
         return "unscored"
-    text = f"{value:.3f}" if name in _FRACTIONS or name == "reward" else f"{value:,.1f}"
+    digits = 3 if name in _FRACTIONS or name == "reward" else 1 if value < 1_000 else 0
+    text = f"{value:,.{digits}f}"
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     return text if low is None else f"{text} [{low:.3f}, {high:.3f}]"

@@ -15,6 +15,7 @@ from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
 from agemem_envs.errors import EndpointError
 from agemem_envs.protocol import Turn, render
+from agemem_envs.tokens import MESSAGE_OVERHEAD, ApproximateCounter
 from agents.backbones.base import Backbone, Completion, Request, Sampling
 
 Rule = Callable[[ChatMessages], str]
@@ -28,6 +29,8 @@ _SAFE = re.compile(r"[<>]")
 
 class ScriptedBackbone(Backbone):
     """Answers by a rule on the prompt, never by order, so calls may come in any order.
+
+    It has no tokens of its own: they are counted approximately.
 
     Args:
         rule: From the chat to the text; by default :func:`store_everything`.
@@ -43,7 +46,12 @@ class ScriptedBackbone(Backbone):
         self, requests: Sequence[Request], sampling: Sampling
     ) -> list[Completion | EndpointError]:
         """The rule's text for each prompt."""
-        return [Completion(self._rule(request.messages), seconds=0.0) for request in requests]
+        return [self._complete(request.messages) for request in requests]
+
+    def _complete(self, messages: ChatMessages) -> Completion:
+        text, count = self._rule(messages), ApproximateCounter().count
+        asked = sum(count(message["content"]) + MESSAGE_OVERHEAD for message in messages)
+        return Completion(text, asked, count(text), "stop", seconds=0.0)
 
 
 def store_everything(messages: ChatMessages) -> str:
