@@ -97,9 +97,10 @@ def test_nothing_but_chat_completions_passes() -> None:
     assert system.usage.llm_calls == 0
 
 
-def test_a_failed_model_is_an_error_to_the_library_and_a_count_to_us() -> None:
+@pytest.mark.parametrize("kind", [EndpointError, KeyError])
+def test_a_failed_model_is_an_error_to_the_library_and_a_count_to_us(kind: type[Exception]) -> None:
     def fail(body: dict[str, Any]) -> dict[str, Any]:
-        raise EndpointError("the model is down")
+        raise kind("the model is down")
 
     gateway, system = Gateway(fail), NoMemory()
     status, body = post(gateway.url(system), {})
@@ -122,3 +123,21 @@ def test_a_server_is_tried_again_on_passing_failures_and_not_on_others() -> None
         with pytest.raises(EndpointError, match="400"):
             forward_to(server.url, "m", attempts=4)({})
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({}, {"max_tokens": 64}),
+        ({"max_tokens": 2000}, {"max_tokens": 64}),
+        ({"max_tokens": 8}, {"max_tokens": 8}),
+        ({"max_completion_tokens": 2000}, {"max_completion_tokens": 64}),
+    ],
+)
+def test_no_reply_is_asked_to_be_longer_than_the_run_allows(
+    asked: dict[str, int], sent: dict[str, int]
+) -> None:
+    with OpenAIStub(lambda body: "fine") as server:
+        forward_to(server.url, "m", max_tokens=64)({"messages": [], **asked})
+        (request,) = server.requests
+    assert {key: request[key] for key in request if key.startswith("max_")} == sent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -63,3 +64,15 @@ def test_the_cache_is_bounded() -> None:
         encoder.encode([text])
     assert counting.batches == [["a"], ["b"], ["c"], ["d"], ["a"]]
     assert encoder.encode(list("efghij")).shape == (6, 2)
+
+
+def test_threads_share_a_cache_that_is_too_small_for_all() -> None:
+    bare, encoder = HashingEncoder(16), CachedEncoder(HashingEncoder(16), capacity=2)
+    texts = [f"word{number}" for number in range(30)]
+
+    def encode(start: int) -> bool:
+        wanted = texts[start : start + 6]
+        return all(np.array_equal(encoder.encode(wanted), bare.encode(wanted)) for _ in range(100))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(encode, range(8)))
