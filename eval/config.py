@@ -32,6 +32,8 @@ class RunConfig:
     agent: str
     suite: str | None
     backbone: str | None
+    checkpoint: str | None
+    checkpoint_answer_only: str | None
     envs: tuple[str, ...]
     episodes: int | None
     split: str | None

@@ -14,13 +14,15 @@ from baselines.registry import SYSTEMS, make_system
 AGENTS: dict[str, str] = {
     "agemem": "agents.agemem:AgeMemAgent",
     "agemem-norl": "agents.agemem:AgeMemAgent",
+    "agemem-answer-only": "agents.agemem:AgeMemAgent",
     "agemem-rag": "agents.agemem_rag:AgeMemRAGAgent",
     "agemem-norl-rag": "agents.agemem_rag:AgeMemRAGAgent",
     "oracle": "agents.oracle:OracleAgent",
     "oracle-no-memory": "agents.oracle:OracleNoMemoryAgent",
     "random": "agents.random_actions:RandomAgent",
 }
-"""The paper's names: ``norl`` is an agent on a backbone that was not trained with it."""
+"""The paper's names, by which its tables are filled: ``norl`` is an agent on a backbone that was
+not trained with it, ``answer-only`` on one that was trained for the task's reward alone."""
 
 
 def agent_class(name: str) -> type[Agent]:

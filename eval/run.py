@@ -37,7 +37,7 @@ from eval.registry import AGENTS
 from eval.results import Result, ResultsFolder
 from eval.runner import Run
 from eval.statistics import mean
-from eval.suites import SUITES, member_configs
+from eval.suites import SUITES, parts
 from eval.summary import Row, comparison, summarize, table, unscored, write_csv
 
 EXIT_OK, EXIT_USAGE, EXIT_UNSCORED, EXIT_INTERRUPTED = 0, 2, 3, 130
@@ -48,7 +48,8 @@ EPILOG = f"""\
 names:
   agents      {", ".join(AGENTS)};
               with a memory system in place of the tools: {", ".join(SYSTEMS)};
-              one run for each: {", ".join(SUITES)}
+              all-baselines for one run of each
+  suites      {", ".join(SUITES)}
   backbones   {", ".join(BACKBONES)};
               MODEL@http://host:port/v1 for any OpenAI-compatible server,
               a folder or hub id (with a slash) for any transformers model
@@ -70,6 +71,11 @@ examples:
 
   after a crash or Ctrl-C:
     python eval/run.py --out RUN --resume
+
+  a table of the paper, and all of them in small:
+    python eval/run.py --suite table2 --backbone qwen3-4b --base-url http://localhost:8000/v1 \\
+        --checkpoint agemem-qwen3-4b@http://localhost:8001/v1 --episodes 100
+    python eval/run.py --suite smoke --backbone smollm2-135m --constrained
 
 files of a run:
   config.json      all settings, versions, git revision; --config repeats it
@@ -101,7 +107,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     what = parser.add_argument_group("what is evaluated")
     what.add_argument("--agent", default="agemem", metavar="NAME", help="the agent (agemem)")
+    what.add_argument(
+        "--suite", metavar="NAME", help="many agents, for a table or figure of the paper"
+    )
     what.add_argument("--backbone", metavar="NAME", help="its language model")
+    what.add_argument(
+        "--checkpoint", metavar="NAME", help="with --suite: the trained model, a backbone too"
+    )
+    what.add_argument(
+        "--checkpoint-answer-only",
+        metavar="NAME",
+        help="with --suite table4: the model trained on the task's reward alone",
+    )
     what.add_argument("--base-url", metavar="URL", help="server that runs a named backbone")
     what.add_argument(
         "--few-shot", action="store_true", help="show the model a short worked episode"
@@ -120,7 +137,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--split", help="data split (each benchmark's own default)")
     where.add_argument("--seed", type=int, default=0, help="chooses tasks and chance (0)")
-    where.add_argument("--stages", default="full", help=f"protocol: {', '.join(PROTOCOLS)} (full)")
+    where.add_argument(
+        "--stages",
+        help=f"protocol: {', '.join(PROTOCOLS)} (full; in a suite of the paper's: full for "
+        "question answering, task for worlds)",
+    )
     where.add_argument("--tools", default="all", help=f"tools: {', '.join(TOOL_SETS)} (all)")
     where.add_argument(
         "--max-context-tokens", type=int, default=8192, metavar="N", help="T_max (8192)"
@@ -218,6 +239,9 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
         stored = RunConfig.load(base)
         parser.set_defaults(**stored.to_dict())  # what was given on the command line still wins
         options = parser.parse_args(argv)
+    elif suite := SUITES.get(options.suite or options.agent):
+        parser.set_defaults(stages=suite.stages, **suite.settings)  # likewise
+        options = parser.parse_args(argv)
     config = _config(options)
     if options.resume and stored is not None:
         changed = [d for d in stored.differences(config) if d.split(":")[0] not in MAY_CHANGE]
@@ -233,7 +257,15 @@ def _config(options: argparse.Namespace) -> RunConfig:
     values = vars(options).copy()
     for name in ("out", "resume", "retry_failed", "config"):
         values.pop(name)
-    values["suite"] = options.agent if options.agent in SUITES else None
+    if options.suite is None and options.agent in SUITES:
+        values["suite"] = options.agent
+    if values["suite"] not in (None, *SUITES):
+        raise UnknownNameError("suite", values["suite"], SUITES)
+    if values["suite"] is None and (options.checkpoint or options.checkpoint_answer_only):
+        raise ConfigurationError(
+            "--checkpoint goes with --suite: a single agent's model is its --backbone"
+        )
+    values["stages"] = values["stages"] or "full"
     envs = [env for item in values.pop("envs") for env in item.split(",") if env]
     chosen = [env for name in envs for env in (BENCHMARKS if name == "all" else (name,))]
     for env in chosen:
@@ -300,10 +332,11 @@ def play_suite(
     played: list[Path] = []
     failed: dict[str, AgeMemError] = {}
     status = EXIT_OK
-    for name, member in member_configs(config):
+    for part in parts(config):
+        name, member_path = part.name, path / part.name
         _say(console, f"{config.suite}: {name}")
-        member_path = path / name
         try:
+            member = part.configure(config)
             known = resume and ResultsFolder(member_path).exists
             ended = play_run(
                 member, member_path, console, resume=known, retry_failed=retry_failed, show=False

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from agemem_envs.errors import UnknownNameError
+from agemem_envs.errors import ConfigurationError, UnknownNameError
 from eval import suites
 from eval.config import RunConfig
 from eval.results import ResultsFolder
 from eval.run import EXIT_OK, EXIT_UNSCORED, EXIT_USAGE, main, parse
-from eval.suites import Member, member_configs
+from eval.suites import Member, Suite, parts
 
 ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
 PLAIN = ["--agent", "plain", "--backbone", "scripted", *ENV, "--episodes", "2"]
@@ -23,15 +23,11 @@ PLAIN = ["--agent", "plain", "--backbone", "scripted", *ENV, "--episodes", "2"]
 @pytest.fixture(autouse=True)
 def _small_suites(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suites whose members need no library."""
-    small: dict[str, tuple[Member, ...]] = {
-        "plain": suites._agents(("no-memory", "full-context", "oracle")),
-        "half": (
-            Member("full-context", {"agent": "full-context"}),
-            Member("lost", {"agent": "rag", "encoder": "hashingg"}),
-        ),
-    }
-    for name, members in small.items():
-        monkeypatch.setitem(suites.SUITES, name, members)
+    plain = tuple(map(Member, ("no-memory", "full-context", "oracle")))
+    half = (Member("full-context"), Member("agemem", checkpoint="checkpoint"))
+    monkeypatch.setitem(suites.SUITES, "plain", Suite(plain, stages="full"))
+    monkeypatch.setitem(suites.SUITES, "half", Suite(half, stages="full"))
+    monkeypatch.setitem(suites.SUITES, "both", Suite(half, settings={"max_actions": 3}))
 
 
 def config_of(*arguments: str) -> RunConfig:
@@ -72,7 +68,7 @@ def test_a_member_that_cannot_start_is_said_to_be_missing(tmp_path: Path, capsys
     status = main(["--agent", "half", "--backbone", "scripted", *ENV, "--episodes", "1",
                    "--out", str(out)])  # fmt: skip
     assert status == EXIT_UNSCORED
-    assert "missing: lost: unknown encoder 'hashingg'" in capsys.readouterr().out
+    assert "missing: agemem: it needs a trained model: pass --checkpoint" in capsys.readouterr().out
     assert [row["agent"] for row in rows_of(out)] == ["full-context"]
 
 
@@ -94,7 +90,7 @@ def test_a_finished_suite_is_not_overwritten(tmp_path: Path, capsys) -> None:
 
 def test_members_take_what_they_have_a_use_for() -> None:
     config = config_of(*PLAIN, "--few-shot", "--seed", "7")
-    made = dict(member_configs(config))
+    made = {part.name: part.configure(config) for part in parts(config)}
     assert (
         [one.agent for one in made.values()]
         == list(made)
@@ -111,10 +107,54 @@ def test_an_unknown_suite_in_a_file_is_refused() -> None:
     config = config_of(*PLAIN)
     object.__setattr__(config, "suite", "plian")
     with pytest.raises(UnknownNameError, match="plian"):
-        list(member_configs(config))
+        parts(config)
 
 
-def test_every_suite_names_agents_that_exist() -> None:
-    for name in ("all-baselines",):
-        config = config_of("--agent", name, "--backbone", "scripted", *ENV)
-        assert len(list(member_configs(config))) == len(suites.SUITES[name])
+def test_the_papers_protocol_is_two_runs_of_each_agent() -> None:
+    config = config_of("--suite", "both", "--backbone", "scripted", "--checkpoint", "m@http://x/v1")
+    made = {part.name: part.configure(config) for part in parts(config)}
+    assert list(made) == ["full-context-full", "full-context-task", "agemem-full", "agemem-task"]
+    assert made["agemem-full"].envs == ("AgeMem-HotpotQA-v0",)
+    assert len(made["agemem-task"].envs) == 4
+    assert [one.stages for one in made.values()] == ["full", "task"] * 2
+    assert {one.max_actions for one in made.values()} == {3}
+    assert made["agemem-task"].backbone == "m@http://x/v1"
+    assert made["full-context-task"].backbone == "scripted"
+
+
+def test_another_protocol_is_asked_for_and_a_suites_settings_are_defaults() -> None:
+    config = config_of("--suite", "both", "--backbone", "scripted", "--stages", "full",
+                       "--max-actions", "7")  # fmt: skip
+    assert [part.name for part in parts(config)] == ["full-context", "agemem"]
+    assert config.max_actions == 7
+    made = parts(config)[0].configure(config)
+    assert (made.stages, len(made.envs)) == ("full", 5)
+
+
+def test_a_suite_is_played_where_it_is_asked_for() -> None:
+    config = config_of("--suite", "figure4", "--backbone", "scripted",
+                       "--envs", "AgeMem-ALFWorld-v0,AgeMem-PDDL-v0")  # fmt: skip
+    assert {part.envs for part in parts(config)} == {("AgeMem-ALFWorld-v0",)}
+    with pytest.raises(ConfigurationError, match="no run on AgeMem-PDDL-v0"):
+        parts(config_of("--suite", "figure4", "--envs", "AgeMem-PDDL-v0"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--suite", "tabel2"], "Did you mean 'table2'"),
+        (["--agent", "agemem", "--backbone", "scripted", "--checkpoint", "x"], "--suite"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: list[str], complaint: str, capsys) -> None:
+    assert main(arguments) == EXIT_USAGE
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [n for n in suites.SUITES if n not in ("plain", "half", "both")])
+def test_every_suite_can_be_configured(name: str) -> None:
+    config = config_of("--suite", name, "--backbone", "scripted", "--checkpoint", "m@http://x/v1",
+                       "--checkpoint-answer-only", "n@http://x/v1")  # fmt: skip
+    made = [part.configure(config) for part in parts(config)]
+    assert len({part.name for part in parts(config)}) == len(made)
+    assert {one.agent for one in made} == {member.agent for member in suites.SUITES[name].members}
