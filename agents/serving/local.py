@@ -9,8 +9,12 @@ from agents.backbones.llama_cpp import WINDOW, LlamaBackbone
 from agents.backbones.llama_process import LlamaProcess
 from agents.serving.front import Front
 
-SLOTS = 2
-"""Requests that are decoded at once; further ones wait in llama.cpp's queue."""
+SLOTS = 8
+"""Requests that are decoded at once; further ones wait in llama.cpp's queue. llama.cpp gives a
+request the slot whose last prompt began like it, so that each of a library's prompts (five of
+one message, in Mem0's graph) finds its instructions read already."""
+CONCURRENT = 2
+"""Requests of one batch that are sent at once: more would not be faster on a few cores."""
 
 
 class LocalServer:
@@ -81,7 +85,7 @@ class LocalBackbone(LlamaBackbone):
         BackboneUnavailableError: llama.cpp cannot load the model.
     """
 
-    max_concurrent = SLOTS
+    max_concurrent = CONCURRENT
 
     def __init__(
         self, model: Path, name: str, grammar: str | None = None, **endpoint_options: Any
