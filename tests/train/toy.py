@@ -74,7 +74,9 @@ class ToyEnv(gym.Env[str, str]):
 
     def _info(self) -> dict[str, Any]:
         content = f"{self.id} {self.seed} stage {self.stage} round {self.here}"
-        return {"messages": [{"role": "system", "content": "toy"}, {"role": "user", "content": content}]}
+        return {
+            "messages": [{"role": "system", "content": "toy"}, {"role": "user", "content": content}]
+        }
 
     def step(self, action: str):
         self.said.append(action)
