@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -70,7 +72,11 @@ class _Live:
 
 
 def rollout(
-    jobs: Sequence[Job], backbone: Backbone | None = None, sampling: Sampling | None = None
+    jobs: Sequence[Job],
+    backbone: Backbone | None = None,
+    sampling: Sampling | None = None,
+    *,
+    threads: int = 1,
 ) -> Iterator[Rollout]:
     """Play episodes in lockstep, with one batched generation a round, each yielded as it ends.
 
@@ -81,25 +87,38 @@ def rollout(
         jobs: The episodes.
         backbone: The model, if any of the agents needs one.
         sampling: How it is sampled; greedy by default.
+        threads: Agents and environments that work at once, for those that wait for a process
+            of their own. With 1 everything runs in the caller's thread.
 
     Raises:
         ConfigurationError: An agent needs a backbone and there is none.
     """
-    live: list[_Live] = []
-    for index, job in enumerate(jobs):
-        started = _start(index, job)
-        if isinstance(started, Rollout):
-            yield started
-        else:
-            live.append(started)
-    while live:
-        going: list[_Live] = []
-        for one, outcome in zip(live, _round(live, backbone, sampling or Sampling()), strict=True):
-            if outcome is None:
-                going.append(one)
+    with _mapper(threads) as map_:
+        live: list[_Live] = []
+        for started in map_(_start, range(len(jobs)), jobs):
+            if isinstance(started, Rollout):
+                yield started
             else:
-                yield outcome
-        live = going
+                live.append(started)
+        while live:
+            going: list[_Live] = []
+            outcomes = _round(live, backbone, sampling or Sampling(), map_)
+            for one, outcome in zip(live, outcomes, strict=True):
+                if outcome is None:
+                    going.append(one)
+                else:
+                    yield outcome
+            live = going
+
+
+@contextmanager
+def _mapper(threads: int) -> Iterator[Any]:
+    """``map``, in this thread or in several; the order of results is that of the arguments."""
+    if threads <= 1:
+        yield map
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield pool.map
 
 
 def _start(index: int, job: Job) -> _Live | Rollout:
@@ -114,10 +133,10 @@ def _start(index: int, job: Job) -> _Live | Rollout:
 
 
 def _round(
-    live: Sequence[_Live], backbone: Backbone | None, sampling: Sampling
+    live: Sequence[_Live], backbone: Backbone | None, sampling: Sampling, map_: Any
 ) -> Iterator[Rollout | None]:
     """One round of every live episode: None, or the rollout of one that ended."""
-    decisions = [_decide(one) for one in live]
+    decisions = list(map_(_decide, live))
     requests = {
         one.index: Request(
             messages=decision,
@@ -133,20 +152,27 @@ def _round(
     if requests and backbone is not None:
         completions = backbone.generate(list(requests.values()), sampling)
         replies = dict(zip(requests, completions, strict=True))
-    for one, decision in zip(live, decisions, strict=True):
-        if isinstance(decision, Exception):
-            yield _fail(one, StopReason.ENVIRONMENT_ERROR, decision)
-            continue
-        reply = replies.get(one.index)
-        if isinstance(reply, PromptTooLongError):
-            yield _finish(one, one.env.overflow())
-            continue
-        if isinstance(reply, EndpointError):
-            yield _fail(one, StopReason.ENDPOINT_ERROR, reply)
-            continue
-        one.prompts.append(requests.get(one.index))
-        one.completions.append(reply)
-        yield _act(one, reply.text if reply is not None else cast(str, decision))
+    asked = [requests.get(one.index) for one in live]
+    said = [replies.get(one.index) for one in live]
+    yield from map_(_carry_out, live, decisions, asked, said)
+
+
+def _carry_out(
+    one: _Live,
+    decision: Decision | Exception,
+    asked: Request | None,
+    reply: Completion | EndpointError | None,
+) -> Rollout | None:
+    """One episode's part of a round: None, or its rollout if it ended."""
+    if isinstance(decision, Exception):
+        return _fail(one, StopReason.ENVIRONMENT_ERROR, decision)
+    if isinstance(reply, PromptTooLongError):
+        return _finish(one, one.env.overflow())
+    if isinstance(reply, EndpointError):
+        return _fail(one, StopReason.ENDPOINT_ERROR, reply)
+    one.prompts.append(asked)
+    one.completions.append(reply)
+    return _act(one, reply.text if reply is not None else cast(str, decision))
 
 
 def _decide(one: _Live) -> Decision | Exception:
@@ -170,8 +196,11 @@ def _act(one: _Live, action: str) -> Rollout | None:
 
 
 def _fail(one: _Live, reason: StopReason, error: Exception) -> Rollout:
-    episode = replace(one.env.record(), stop_reason=reason, errors=(_describe(error),))
-    return _finish(one, episode)
+    try:
+        episode = one.env.record()
+    except Exception:  # the process that held the environment is gone, and its record with it
+        return Rollout(one.index, _stillborn(one.env, one.job, error), (), ())
+    return _finish(one, replace(episode, stop_reason=reason, errors=(_describe(error),)))
 
 
 def _finish(one: _Live, episode: Episode) -> Rollout:

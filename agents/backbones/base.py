@@ -53,6 +53,9 @@ class Completion:
         completion_tokens: Likewise.
         finish_reason: ``stop``, ``length`` or what a server said.
         seconds: Wall time of the call (of the whole batch, where calls are batched).
+        prompt_ids: The prompt as the engine read it, for training; None if it was not kept.
+        completion_ids: The tokens exactly as sampled, the end token included; likewise.
+        logprobs: Of each completion token when it was sampled, where the engine gives them.
     """
 
     text: str
@@ -60,6 +63,9 @@ class Completion:
     completion_tokens: int | None = None
     finish_reason: str | None = None
     seconds: float | None = None
+    prompt_ids: tuple[int, ...] | None = None
+    completion_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
 
 
 class Backbone(ABC):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agemem_envs.context import ChatMessages
 from agemem_envs.errors import (
     BackboneUnavailableError,
     ConfigurationError,
@@ -70,14 +71,7 @@ class TransformersBackbone(Backbone):
         padded batches may differ from single prompts in the last bits.
         """
         start = time.perf_counter()
-        texts = [
-            self._tokenizer.apply_chat_template(
-                [{k: sendable(v) for k, v in m.items()} for m in request.messages],
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-            for request in requests
-        ]
+        texts = [chat_text(self._tokenizer, request.messages) for request in requests]
         batch = self._tokenizer(
             texts, return_tensors="pt", padding=True, add_special_tokens=False
         ).to(self._model.device)
@@ -120,6 +114,15 @@ class TransformersBackbone(Backbone):
     def token_counter(self) -> TokenCounter:
         """Counts with the model's own tokenizer."""
         return TokenizerCounter(self._tokenizer, self.name)
+
+
+def chat_text(tokenizer: Any, messages: ChatMessages) -> str:
+    """A chat in the model's template, up to where the assistant's reply begins.
+
+    To be encoded without further special tokens: the template writes them.
+    """
+    clean = [{key: sendable(text) for key, text in message.items()} for message in messages]
+    return str(tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True))
 
 
 def require_model(model: str, name: str) -> None:

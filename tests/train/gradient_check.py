@@ -1,0 +1,95 @@
+"""The trainer's gradient against a hand-written one; also run by torchrun, hence a program.
+
+At each optimizer step: ``1/N * sum over steps of mean_t(-ratio * A + beta * KL)``, over all
+steps of all processes, computed one sample at a time on a plain copy of the model.
+
+    torchrun --nproc_per_node 2 tests/train/gradient_check.py MODEL OUT '{"option": value}'
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import torch
+from accelerate.utils import gather_object
+from transformers import AutoModelForCausalLM, TrainerCallback
+
+from tests.train.toy import toy_trainer
+from train.stepwise_grpo import StepwiseGRPOTrainer
+
+BETA = 0.1
+
+
+class Recording(StepwiseGRPOTrainer):
+    """Keeps the samples of the round."""
+
+    def _samples(self, played):
+        self.recorded = super()._samples(played)
+        return self.recorded
+
+
+class Compare(TrainerCallback):
+    def __init__(self) -> None:
+        self.differences: list[float] = []
+        self.counts: list[tuple[int, int]] = []
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        trainer = self.trainer
+        samples = gather_object(trainer.recorded)
+        self.counts.append((len(trainer.recorded), len(samples)))
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        got = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        want = by_hand(model, self.reference, samples)
+        scale = max(g.abs().max() for g in want.values())
+        worst = max((got[name] - want[name]).abs().max() for name in got)
+        self.differences.append(float(worst / scale))
+        assert got.keys() == want.keys()
+
+
+def logprobs(model, prompt, completion) -> torch.Tensor:
+    ids = torch.tensor([[*prompt, *completion]])
+    scores = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    return scores[range(len(completion)), list(completion)]
+
+
+def by_hand(model, reference, samples) -> dict[str, torch.Tensor]:
+    plain = copy.deepcopy(model)
+    plain.zero_grad()
+    base = plain.get_base_model() if hasattr(plain, "peft_config") else plain
+    base.__dict__.pop("forward", None)  # without TRL's fused head
+    loss = torch.zeros(())
+    for sample in samples:
+        now = logprobs(plain, sample.prompt, sample.completion)
+        with torch.no_grad():
+            gap = logprobs(reference, sample.prompt, sample.completion) - now
+        gap = logprobs(reference, sample.prompt, sample.completion).detach() - now
+        ratio = (now - now.detach()).exp()
+        kl = gap.exp() - gap - 1
+        loss = loss + (-ratio * sample.advantage + BETA * kl).mean() / len(samples)
+    loss.backward()
+    return {n: p.grad for n, p in plain.named_parameters() if p.grad is not None}
+
+
+def check(model: Path, out: Path, peft=None, **options) -> Compare:
+    """Train a little, comparing at every optimizer step."""
+    compare = Compare()
+    compare.reference = AutoModelForCausalLM.from_pretrained(model)
+    trainer = toy_trainer(
+        model, out, peft=peft, kind=Recording, callbacks=[compare], beta=BETA, **options
+    )
+    compare.trainer = trainer
+    trainer.train()
+    return compare
+
+
+if __name__ == "__main__":
+    result = check(Path(sys.argv[1]), Path(sys.argv[2]), **json.loads(sys.argv[3]))
+    rank = result.trainer.accelerator.process_index
+    line = json.dumps([rank, result.differences, result.counts])
+    print(f"RESULT {line}", flush=True)

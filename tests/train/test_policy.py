@@ -1,0 +1,87 @@
+"""The policy as a backbone: exact ids, own chance, and processes in lockstep."""
+
+from __future__ import annotations
+
+import torch
+
+from agemem_envs.errors import PromptTooLongError
+from agents.backbones.base import Request, Sampling
+from tests.train.toy import byte_tokenizer
+from train.policy import PolicyBackbone
+
+TOKENIZER = byte_tokenizer()
+END = TOKENIZER.eos_token_id
+
+
+def request(text: str) -> Request:
+    return Request([{"role": "user", "content": text}], seed=0)
+
+
+def policy(generate, longest=1_000, agree=None) -> PolicyBackbone:
+    return PolicyBackbone(TOKENIZER, generate, (END,), longest, agree)
+
+
+def random_ids(prompts):
+    return [torch.randint(0, 200, (5,)).tolist() for _ in prompts], None
+
+
+def test_ids_are_kept_exactly_as_sampled() -> None:
+    # Two byte tokens that would be encoded otherwise, a cut-off reply, and one that ended.
+    said = [[195, 40, END], [72, 105]]
+    one, two = policy(lambda prompts: (said, None)).generate([request("a"), request("b")], Sampling())
+    assert one.completion_ids == (195, 40, END)
+    assert (one.finish_reason, two.finish_reason) == ("stop", "length")
+    assert two.text == TOKENIZER.decode([72, 105])
+    assert TOKENIZER.decode(one.prompt_ids).endswith("a<|im_end|>\n<|im_start|>assistant\n")
+    assert one.prompt_tokens == len(one.prompt_ids)
+
+
+def test_chance_is_the_rounds_own() -> None:
+    backbone = policy(random_ids)
+
+    def play(seed):
+        backbone.begin(seed)
+        return [backbone.generate([request("x")], Sampling())[0].completion_ids for _ in range(2)]
+
+    before = torch.random.get_rng_state()
+    first = play((0, 1, 0))
+    torch.rand(1)
+    assert play((0, 1, 0)) == first
+    assert first[0] != first[1]
+    assert play((0, 2, 0)) != first  # another optimizer step
+    assert play((0, 1, 1)) != first  # another process: or a group would be alike in all of them
+    torch.random.set_rng_state(before)
+    play((0, 1, 0))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_prompt_beyond_the_window_is_the_agents_overflow() -> None:
+    asked = []
+
+    def generate(prompts):
+        asked.append(len(prompts))
+        return random_ids(prompts)
+
+    replies = policy(generate, longest=60).generate(
+        [request("a" * 100), request("b")], Sampling()
+    )
+    assert isinstance(replies[0], PromptTooLongError)
+    assert replies[1].completion_ids
+    assert asked == [1]
+
+
+def test_in_lockstep_every_process_sends_equally_many_prompts() -> None:
+    asked = []
+    others = iter([3, 2, 1, 0])  # the largest number of live episodes of all processes
+
+    def generate(prompts):
+        asked.append(prompts)
+        return random_ids(prompts)
+
+    backbone = policy(generate, agree=lambda mine: max(mine, next(others)))
+    replies = backbone.generate([request("a"), request("b")], Sampling())
+    assert len(replies) == 2
+    backbone.finish()  # its own episodes are over, the others' go on
+    assert [len(prompts) for prompts in asked] == [3, 2, 1]
+    assert asked[0][2] == [END]
+    assert asked[1:] == [[[END], [END]], [[END]]]

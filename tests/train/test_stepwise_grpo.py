@@ -1,0 +1,290 @@
+"""The trainer: its gradient, its resume, what it refuses, what it would send to vLLM."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("trl")
+
+import torch
+from transformers import TrainerCallback
+
+from agemem_envs.errors import AgeMemError, ConfigurationError
+from tests.conftest import ROOT
+from tests.train.gradient_check import check
+from tests.train.toy import ToyEnv, build_model, toy_trainer
+from train.stepwise_grpo import StepwiseGRPOConfig
+
+TOLERANCE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("model"))
+
+
+# -- the gradient ----------------------------------------------------------------------
+
+
+def test_the_gradient_equals_a_hand_written_one(model: Path, tmp_path: Path) -> None:
+    result = check(model, tmp_path)
+    assert len(result.differences) == 2
+    assert max(result.differences) < TOLERANCE
+    lengths = [len(one.said) for one in result.trainer._playground.envs]
+    assert len(set(lengths)) > 1  # trajectories of unequal length, or nothing is shown
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 2},
+        {"micro_batch_size": 7},
+        {"micro_batch_size": 1, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
+    ],
+)
+def test_however_it_is_split(model: Path, tmp_path: Path, options: dict[str, int]) -> None:
+    assert max(check(model, tmp_path, **options).differences) < TOLERANCE
+
+
+def test_with_lora(model: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    adapter = peft.LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    result = check(model, tmp_path, peft=adapter)
+    assert max(result.differences) < TOLERANCE
+    assert result.trainer.ref_model is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"per_device_train_batch_size": 4},
+        {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+    ],
+)
+def test_in_two_processes_with_uneven_step_counts(model: Path, tmp_path: Path, options) -> None:
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
+            *("--master_port", "0", "tests/train/gradient_check.py"),
+            *(str(model), str(tmp_path), json.dumps(options)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    lines = [part for part in run.stdout.splitlines() if "RESULT" in part]
+    results = sorted(json.loads(line.partition("RESULT ")[2]) for line in lines)
+    assert [rank for rank, _, _ in results] == [0, 1], run.stderr[-2000:]
+    for _, differences, _ in results:
+        assert max(differences) < TOLERANCE
+    counts = [[local for local, _ in counted] for _, _, counted in results]
+    assert counts[0] != counts[1]  # uneven
+    assert [a + b for a, b in zip(*counts, strict=True)] == [total for _, total in results[0][2]]
+
+
+# -- resume ----------------------------------------------------------------------------
+
+
+class Kill(TrainerCallback):
+    """Ends the process's training without a word after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    model: Path, tmp_path: Path, iterations: int
+) -> None:
+    options = {
+        "max_steps": 12, "save_strategy": "steps", "save_steps": 2 * iterations,
+        "num_iterations": iterations, "lr_scheduler_type": "linear", "max_completion_length": 4,
+    }  # fmt: skip
+    whole = toy_trainer(model, tmp_path / "whole", **(options | {"save_strategy": "no"}))
+    whole.train()
+    torch.rand(3)  # chance must come from the run, not from the process
+    with pytest.raises(KeyboardInterrupt):
+        toy_trainer(model, tmp_path / "cut", callbacks=[Kill(7)], **options).train()
+    resumed = toy_trainer(model, tmp_path / "cut", **options)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 12
+    start = {n: p for n, p in build(model).named_parameters()}
+    for (name, wanted), got in zip(
+        whole.model.named_parameters(), resumed.model.parameters(), strict=True
+    ):
+        assert torch.equal(wanted, got), name
+        assert not torch.equal(start[name], got), name  # it did learn
+    rewards = [
+        [entry["reward/total"] for entry in trainer.state.log_history if "reward/total" in entry]
+        for trainer in (whole, resumed)
+    ]
+    assert rewards[0] == rewards[1]
+    assert len(rewards[0]) == 12 // iterations  # one round of rollouts for each pass over it
+
+
+def build(model: Path):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(model)
+
+
+# -- unscored episodes -----------------------------------------------------------------
+
+
+class Unscored(ToyEnv):
+    def record(self):
+        from dataclasses import replace
+
+        episode = super().record()
+        return replace(episode, reward=None, errors=("the judge is down",))
+
+
+def test_unscored_trajectories_are_not_trained_on(model: Path, tmp_path: Path) -> None:
+    from tests.train.gradient_check import Recording
+
+    envs = [Unscored() if index < 3 else ToyEnv() for index in range(8)]
+    trainer = toy_trainer(model, tmp_path, envs=envs, kind=Recording, max_steps=1)
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert logged["unscored"] == pytest.approx(3 / 8)
+    assert len(trainer.recorded) == sum(len(env.said) for env in envs[3:])
+    assert sum(sample.weight for sample in trainer.recorded) == pytest.approx(1)
+    assert logged["samples"] == len(trainer.recorded)
+
+
+def test_a_round_without_any_score_is_an_error_that_says_why(model: Path, tmp_path: Path) -> None:
+    trainer = toy_trainer(model, tmp_path, envs=[Unscored() for _ in range(8)])
+    with pytest.raises(AgeMemError, match="the judge is down"):
+        trainer.train()
+
+
+# -- options ---------------------------------------------------------------------------
+
+
+def test_the_papers_defaults(tmp_path: Path) -> None:
+    config = StepwiseGRPOConfig(output_dir=str(tmp_path), max_steps=1, bf16=False, use_cpu=True)
+    assert (config.num_generations, config.beta) == (8, 0.1)
+    assert config.max_completion_length == 2048
+    assert config.loss_type == "grpo"
+    assert config.use_bias_correction_kl is False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss_type": "dapo"}, "loss_type must be 'grpo'"),
+        ({"scale_rewards": "batch"}, "scale_rewards"),
+        ({"shuffle_dataset": True}, "shuffle_dataset"),
+        ({"delta": 2.0}, "delta"),
+        ({"micro_batch_size": 0}, "micro_batch_size"),
+        ({"steps_per_generation": 2}, "steps_per_generation"),
+        ({"max_steps": -1}, "max_steps"),
+        ({"num_iterations": 2, "save_steps": 5, "save_strategy": "steps"}, "multiple"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(tmp_path: Path, options, message) -> None:
+    given = {"max_steps": 1, "bf16": False, "use_cpu": True, **options}
+    with pytest.raises(ConfigurationError, match=message):
+        StepwiseGRPOConfig(output_dir=str(tmp_path), **given)
+
+
+def test_too_few_environments_are_an_error(model: Path, tmp_path: Path) -> None:
+    trainer = toy_trainer(model, tmp_path, envs=[ToyEnv()])
+    with pytest.raises(ConfigurationError, match="as many environments"):
+        trainer.train()
+
+
+def test_a_window_without_room_for_a_prompt_is_an_error(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no room for a prompt"):
+        toy_trainer(model, tmp_path, max_completion_length=512)
+
+
+def test_flat_groups_may_be_left_out(model: Path, tmp_path: Path) -> None:
+    from tests.train.gradient_check import Recording
+
+    class Flat(ToyEnv):
+        def record(self):
+            from dataclasses import replace
+
+            episode = super().record()
+            return replace(episode, reward=replace(episode.reward, total=0.5))
+
+    for skip, empty in ((False, False), (True, True)):
+        trainer = toy_trainer(
+            model, tmp_path, envs=[Flat() for _ in range(8)], kind=Recording, max_steps=1,
+            skip_flat_groups=skip,
+        )  # fmt: skip
+        trainer.train()
+        assert trainer.state.log_history[0]["flat_groups"] == 1.0
+        assert (trainer.recorded == []) is empty
+
+
+def test_every_step_is_logged_in_full(model: Path, tmp_path: Path) -> None:
+    trainer = toy_trainer(model, tmp_path, max_steps=2, beta=0.1)
+    trainer.train()
+    first, second = trainer.state.log_history[:2]
+    for name in (
+        *("reward/total", "reward/task", "reward/storage", "reward/preventive", "reward/penalty"),
+        *("calls/Add_memory", "calls/Filter_context", "rounds", "context_tokens", "malformed_rate"),
+        *("kl", "clip_fraction", "entropy", "tokens_per_second", "memory_quality", "success"),
+        *("time/generation", "time/environment", "time/reference", "time/update", "time/step"),
+    ):
+        assert name in first, name
+    assert first["kl"] == 0.0  # the policy is the reference still
+    assert second["kl"] > 0.0
+    parts = ("generation", "environment", "reference", "update")
+    assert sum(first[f"time/{part}"] for part in parts) == pytest.approx(first["time/step"], rel=0.05)
+    assert math.isclose(first["entropy"], math.log(259), rel_tol=0.02)  # a random model's
+
+
+# -- vLLM ------------------------------------------------------------------------------
+
+
+class FakeEngine:
+    """In the place of TRL's VLLMGeneration."""
+
+    def __init__(self, trainer) -> None:
+        self.asked: list[list[list[int]]] = []
+        self.synced = 0
+
+    def sync_weights(self) -> None:
+        self.synced += 1
+
+    def generate(self, prompts, images, num_generations, profiler):
+        assert images is None
+        assert num_generations == 1  # every prompt is its own: a group's prompts differ
+        self.asked.append(prompts)
+        completions = [[65 + len(self.asked) % 3, 66, 256] for _ in prompts]
+        return prompts, completions, [[[-5.0], [-5.0], [-5.0]] for _ in prompts], None
+
+
+def test_vllm_is_asked_with_token_ids_and_its_logprobs_correct_the_loss(
+    model: Path, tmp_path: Path
+) -> None:
+    trainer = toy_trainer(model, tmp_path, max_steps=2)
+    engine = FakeEngine(trainer)
+    # As GRPOTrainer leaves them where vLLM is installed.
+    trainer.use_vllm, trainer.vllm_generation, trainer._last_loaded_step = True, engine, -1
+    trainer._policy._agree = trainer._largest
+    seen = []
+    scored = trainer._scored
+    trainer._scored = lambda batch: seen.append(scored(batch)) or seen[-1]
+    trainer.train()
+    assert engine.synced == 2  # once for each optimizer step
+    assert all(isinstance(token, int) for batch in engine.asked for ids in batch for token in ids)
+    real = next(batch for batch in seen if (batch["weights"] > 0).all())
+    want = (real["old_logprobs"] + 5.0).exp().clamp(max=trainer.vllm_importance_sampling_clip_max)
+    kept = real["completion_mask"] == 1
+    assert torch.allclose(real["correction"][kept], want[kept])

@@ -1,0 +1,133 @@
+"""A toy of training's two ends: a random Qwen2 with a byte tokenizer, and a tiny three-stage game.
+
+Real trainer, real rollout loop; the game ends early by what is said, so that trajectories have
+unequal numbers of steps.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from agemem_envs.episode import DataSource, Episode, RewardBreakdown, Step, StopReason
+from agemem_envs.stages import Stage
+from agents.agemem import AgeMemAgent
+from train.rollouts import Playground
+from train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
+from train.tiny import CHAT_TEMPLATE
+
+SOURCE = DataSource("toy", "embedded", "train", "1", "tests")
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    bare = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bare, eos_token="<|im_end|>", pad_token="<|pad|>",
+        additional_special_tokens=["<|im_start|>"],
+    )  # fmt: skip
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def build_model(folder: Path) -> Path:
+    """A random two-layer Qwen2, saved."""
+    tokenizer = byte_tokenizer()
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
+            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+class ToyEnv(gym.Env[str, str]):
+    """Three stages of one to ``rounds`` steps; a text that begins with an even letter ends one."""
+
+    task = SimpleNamespace(name="toy", source=SOURCE)
+
+    def __init__(self, rounds: int = 3, early: bool = True) -> None:
+        self.rounds, self.early = rounds, early
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def reset(self, *, seed=None, options=None):
+        self.id, self.seed = (options or {})["task_id"], seed
+        self.stage, self.here, self.said = 1, 0, []
+        return "", self._info()
+
+    def _info(self) -> dict[str, Any]:
+        content = f"{self.id} {self.seed} stage {self.stage} round {self.here}"
+        return {
+            "messages": [{"role": "system", "content": "toy"}, {"role": "user", "content": content}]
+        }
+
+    def step(self, action: str):
+        self.said.append(action)
+        self.here += 1
+        if self.here >= self.rounds or (self.early and action[:1] and ord(action[0]) % 2 == 0):
+            self.stage, self.here = self.stage + 1, 0
+        info, done = self._info(), self.stage > 3
+        if done:
+            info["episode"] = self.record()
+        return "", 0.0, done, False, info
+
+    def overflow(self) -> Episode:
+        return self.record()
+
+    def record(self) -> Episode:
+        text = "".join(self.said)
+        total = sum(c.isascii() and c.isalnum() for c in text) / max(1, len(text))
+        steps = tuple(Step(i, Stage(1), (), 10, a) for i, a in enumerate(self.said))
+        return Episode(
+            env_id="toy", task_id=self.id, seed=self.seed, source=SOURCE, category="",
+            difficulty="", query="", reference="", gold_facts=(), key_items=(), settings={},
+            steps=steps, stop_reason=StopReason.ANSWERED, success=total > 0.5, progress=total,
+            reward=RewardBreakdown(total, total, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        )  # fmt: skip
+
+
+def tasks(count: int) -> Dataset:
+    return Dataset.from_list(
+        [{"prompt": f"task{i}", "task_id": f"task{i}", "seed": i} for i in range(count)]
+    )
+
+
+def toy_trainer(
+    model: Path, out: Path, *, peft: Any = None, kind: Any = StepwiseGRPOTrainer,
+    envs: list[Any] | None = None, callbacks: Any = None, **options: Any,
+) -> StepwiseGRPOTrainer:  # fmt: skip
+    defaults: dict[str, Any] = {
+        "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 8,
+        "learning_rate": 1e-3, "save_strategy": "no", "use_cpu": True, "bf16": False,
+        "max_grad_norm": 1e9, "disable_tqdm": True, "lr_scheduler_type": "constant",
+    }  # fmt: skip
+    config = StepwiseGRPOConfig(output_dir=str(out), **(defaults | options))
+    seats = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    envs = envs or [ToyEnv() for _ in range(seats)]
+    groups = config.max_steps * config.generation_batch_size // config.num_generations
+    return kind(
+        playground=Playground(envs, [AgeMemAgent() for _ in envs]),
+        model=str(model),
+        args=config,
+        train_dataset=tasks(groups),
+        processing_class=byte_tokenizer(),
+        peft_config=peft,
+        callbacks=callbacks,
+    )

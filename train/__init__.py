@@ -1,0 +1,1 @@
+"""Training: three-stage trajectories and step-wise GRPO, on TRL."""

@@ -1,0 +1,66 @@
+"""The training log: one JSON line for each optimizer step, in ``log.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from agemem_envs.errors import DataFormatError, DataNotFoundError
+
+FILE = "log.jsonl"
+
+
+class TrainingLog(TrainerCallback):
+    """Writes each step as it ends; a resumed run first drops what its checkpoint lacks.
+
+    Args:
+        folder: The run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin the file with what the trainer remembers."""
+        if state.is_world_process_zero:
+            kept = [entry for entry in state.log_history if "loss" in entry]
+            self._path.write_text("".join(map(_line, kept)), encoding="utf-8")
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Append an optimizer step."""
+        if state.is_world_process_zero and logs and "loss" in logs:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(_line({**logs, "step": state.global_step}))
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The steps of a run, in order.
+
+    Raises:
+        DataNotFoundError: The run has no log.
+        DataFormatError: A line is not one.
+    """
+    path = run / FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataNotFoundError(f"there is no training run in {run}: {path} is missing") from error
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise DataFormatError(f"{path} is not a training log: {error}") from error
+
+
+def _line(entry: dict[str, Any]) -> str:
+    plain = {name: _finite(value) for name, value in entry.items()}
+    return json.dumps(plain, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,342 @@
+"""Step-wise GRPO: TRL's GRPOTrainer, with every model call of every trajectory as a sample.
+
+TRL's own agent loops build one growing sequence for an episode; a context reset, a Summary or a
+Filter cannot be said in one. Here a row of the data is a trajectory, played by the environment;
+each of its model calls is a sample of its own, prompt and completion exactly as they were, and
+all carry the trajectory's advantage. Model, reference model, PEFT, generation (transformers or
+vLLM), optimizer, checkpoints and distribution are TRL's.
+
+Departures from TRL's GRPO: rewards come from the environment; the loss is the mean over steps
+(of the mean over tokens), over all processes and accumulation steps of a round, however many
+steps each trajectory took; one round of rollouts feeds one optimizer step (times
+``num_iterations``).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate.utils import gather, gather_object
+from transformers import Trainer
+from trl import GRPOConfig, GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import use_adapter
+
+from agemem_envs.errors import AgeMemError, ConfigurationError
+from agents.rollout import Rollout
+from train.advantages import flat_groups, group_advantages, step_weights
+from train.metrics import average, describe
+from train.objective import stepwise_loss, truncated_importance
+from train.policy import PolicyBackbone
+from train.rollouts import Playground, samples_of
+from train.samples import Sample, Tensors, collate, micro_batches
+
+FIXED: dict[str, Any] = {
+    "loss_type": "grpo",
+    "scale_rewards": "group",
+    "use_bias_correction_kl": False,
+    "importance_sampling_level": "token",
+    "vllm_importance_sampling_mode": "token_truncate",
+    "top_entropy_quantile": 1.0,
+    "entropy_coef": 0.0,
+    "use_adaptive_entropy": False,
+    "off_policy_mask_threshold": None,
+    "delta": None,
+    "mask_truncated_completions": False,
+    "shuffle_dataset": False,
+    "remove_unused_columns": False,
+    "logging_steps": 1,
+    "eval_strategy": "no",
+}
+"""Options of GRPOConfig that have one value here: those of the objective, and the order of the
+data, on which an exact resume rests. Another value is refused rather than ignored."""
+
+
+@dataclass
+class StepwiseGRPOConfig(GRPOConfig):
+    """GRPOConfig with the paper's defaults.
+
+    ``per_device_train_batch_size`` counts trajectories.
+
+    Attributes:
+        micro_batch_size: Model calls in one forward and backward pass. Peak memory grows with
+            it, not with the number of steps of a trajectory.
+        skip_flat_groups: Leave out groups whose rewards are all equal.
+        per_trajectory: Weigh trajectories equally instead of steps.
+    """
+
+    micro_batch_size: int = 4
+    skip_flat_groups: bool = False
+    per_trajectory: bool = False
+
+    num_generations: int = 8
+    beta: float = 0.1
+    max_completion_length: int = 2048
+    loss_type: str = "grpo"
+    scale_rewards: str = "group"
+    use_bias_correction_kl: bool = False
+    vllm_importance_sampling_mode: str = "token_truncate"
+    shuffle_dataset: bool = False
+    remove_unused_columns: bool = False
+    logging_steps: float = 1
+    disable_dropout: bool = True
+    report_to: Any = field(default="none")
+
+    def __post_init__(self) -> None:
+        """Check what TRL would not.
+
+        Raises:
+            ConfigurationError: An option has a value that would have no effect here.
+        """
+        super().__post_init__()
+        for name, value in FIXED.items():
+            given = getattr(self, name)
+            if given != value:
+                raise ConfigurationError(f"{name} must be {value!r} here, got {given!r}")
+        if self.micro_batch_size < 1:
+            raise ConfigurationError(
+                f"micro_batch_size must be positive, not {self.micro_batch_size}"
+            )
+        if self.steps_per_generation != self.gradient_accumulation_steps:
+            raise ConfigurationError("one round of rollouts feeds one optimizer step: leave out "
+                                     "steps_per_generation and generation_batch_size")  # fmt: skip
+        if self.max_steps <= 0:
+            raise ConfigurationError("max_steps must be positive: training is counted in steps")
+        if self.save_strategy == "steps" and self.save_steps % self.num_iterations:
+            raise ConfigurationError(
+                f"save_steps={self.save_steps} must be a multiple of num_iterations="
+                f"{self.num_iterations}: a checkpoint lies between rounds of rollouts"
+            )
+
+
+class StepwiseGRPOTrainer(GRPOTrainer):
+    """Trains a policy on whole trajectories.
+
+    Args:
+        playground: Environments and agents for this process's trajectories of a round.
+        arguments: As of GRPOTrainer: ``model`` (a path or hub id: the reference model is
+            loaded from it too), ``args``, ``train_dataset`` (rows with ``prompt``, ``task_id``
+            and ``seed``), ``processing_class``, ``callbacks``, ``peft_config``.
+    """
+
+    def __init__(self, *, playground: Playground, **arguments: Any) -> None:
+        super().__init__(reward_funcs=[_unused], **arguments)
+        self._playground = playground
+        self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+        self._marks: dict[str, float] = {}
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        self._policy = PolicyBackbone(
+            self._tokenizer,
+            generate=lambda prompts: self._generate_single_turn(prompts, None, {}, 1),
+            ends=self.eos_token_ids,
+            longest=self._window() - self.max_completion_length,
+            agree=self._largest if self.use_vllm or sharded else None,
+        )
+
+    def _window(self) -> int:
+        """Tokens of prompt and completion that the model or its engine can hold."""
+        window = self.model.config.get_text_config().max_position_embeddings
+        if self.use_vllm and self.args.vllm_max_model_length is not None:
+            window = min(window, self.args.vllm_max_model_length)
+        if window <= self.max_completion_length:
+            raise ConfigurationError(
+                f"the model's window of {window} tokens has no room for a prompt beside "
+                f"completions of {self.max_completion_length}: lower max_completion_length"
+            )
+        return int(window)
+
+    def _largest(self, count: int) -> int:
+        """The largest of all processes' numbers."""
+        return int(gather(torch.tensor([count], device=self.accelerator.device)).max())
+
+    # -- a round of rollouts -----------------------------------------------------------
+
+    def _collect(self, rows: list[dict[str, Any]]) -> list[Tensors]:
+        """Play a round, and turn its steps into this process's micro-batches."""
+        start = time.perf_counter()
+        self._policy.begin((self.args.seed, self.state.global_step, self.accelerator.process_index))
+        played = self._playground.play(rows, self._policy)
+        played_at = time.perf_counter()
+        samples = self._samples(played)
+        accumulation = self.args.gradient_accumulation_steps
+        size = self.args.micro_batch_size
+        # At least one for each accumulation step, and as many as the busiest process has.
+        count = max(accumulation, math.ceil(self._largest(len(samples)) / size))
+        filler = self._tokenizer.eos_token_id
+        batches = [
+            self._scored(collate(batch, self._tokenizer.pad_token_id))
+            for batch in micro_batches(samples, size, count, filler)
+        ]
+        end = time.perf_counter()
+        self._log_round(played, samples)
+        self._note("time/generation", self._policy.seconds)
+        self._note("time/environment", played_at - start - self._policy.seconds)
+        self._note("time/reference", end - played_at)
+        self._marks = {"start": start, "update": end}
+        return batches
+
+    def _samples(self, played: list[Rollout]) -> list[Sample]:
+        """The steps of this process's trajectories, with their advantages and weights."""
+        device = self.accelerator.device
+        totals = [one.episode.reward.total if one.episode.reward else None for one in played]
+        local = [math.nan if total is None else total for total in totals]
+        rewards = gather(torch.tensor(local, dtype=torch.float64, device=device))
+        steps = gather(
+            torch.tensor([len(samples_of(one, 0.0, 0.0)) for one in played], device=device)
+        )
+        advantages = group_advantages(rewards, self.num_generations)
+        trained = ~advantages.isnan()
+        if not trained.any():
+            errors = [error for one in played for error in one.episode.errors]
+            raise AgeMemError(
+                "no trajectory of this round could be scored; the first error: "
+                f"{errors[0] if errors else 'on another process'}"
+            )
+        flat = flat_groups(rewards, self.num_generations)
+        if self.args.skip_flat_groups:
+            trained = trained & ~flat
+        weights = step_weights(steps, trained, per_trajectory=self.args.per_trajectory)
+        deviations = rewards.view(-1, self.num_generations).std(1)
+        self._note("reward/std", deviations.nanmean().item())
+        self._note("flat_groups", flat.double().mean().item())
+        self._note("samples", steps[trained].sum().item())
+        first = self.accelerator.process_index * len(played)  # gather() goes rank by rank
+        return [
+            sample
+            for index, one in enumerate(played, first)
+            if trained[index]
+            for sample in samples_of(one, advantages[index].item(), weights[index].item())
+        ]
+
+    def _scored(self, batch: Tensors) -> Tensors:
+        """A micro-batch with the log-probabilities that the loss compares with."""
+        batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+        checkpointing = self.args.gradient_checkpointing_kwargs
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
+            corrected = self.use_vllm and self.vllm_importance_sampling_correction
+            if corrected or self.num_iterations > 1:
+                batch["old_logprobs"] = self._logprobs(self.model, batch)[0]
+            if corrected:
+                batch["correction"] = truncated_importance(
+                    batch["old_logprobs"],
+                    batch["sampled_logprobs"],
+                    batch["completion_mask"],
+                    self.vllm_importance_sampling_clip_max,
+                )
+            if self.beta != 0.0:
+                batch["reference_logprobs"] = self._reference_logprobs(batch)
+        return batch
+
+    def _reference_logprobs(self, batch: Tensors) -> torch.Tensor:
+        if self.ref_model is not None:
+            return self._logprobs(self.ref_model, batch)[0]
+        model = self.accelerator.unwrap_model(self.model)
+        # A new adapter is switched off; one that was loaded has a copy of its start as "ref".
+        with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
+            return self._logprobs(self.model, batch)[0]
+
+    def _logprobs(self, model: Any, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability and entropy of each completion token, both (B, T)."""
+        logprobs, entropies, _ = self._get_per_token_logps_and_entropies(
+            model,
+            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
+            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
+            batch["completion_ids"].size(1),
+            compute_entropy=model is not self.ref_model,
+        )
+        return logprobs, entropies
+
+    # -- an optimizer step -------------------------------------------------------------
+
+    def training_step(
+        self, model: Any, inputs: Any, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """One accumulation step: its share of the round's micro-batches.
+
+        Gradients are exchanged in the last micro-batch of the last one only.
+        """
+        model.train()
+        accumulation = self.args.gradient_accumulation_steps
+        if self._buffered_inputs is None or self._step % (accumulation * self.num_iterations) == 0:
+            self._buffered_inputs = None  # frees the last round before this one is played
+            self._buffered_inputs = self._collect(inputs)
+        slot = self._step % accumulation
+        share = self._buffered_inputs[slot::accumulation]
+        total = torch.zeros((), device=self.accelerator.device)
+        for index, batch in enumerate(share):
+            exchange = slot == accumulation - 1 and index == len(share) - 1
+            with nullcontext() if exchange else self.accelerator.no_sync(model):
+                total += Trainer.training_step(self, model, batch, num_items_in_batch)
+        self._step += 1
+        return total
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """Micro-batches come prepared."""
+        return generation_batch
+
+    def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:
+        logprobs, entropies = self._logprobs(model, inputs)
+        mask = inputs["completion_mask"]
+        terms = stepwise_loss(
+            logprobs,
+            inputs.get("old_logprobs", logprobs.detach()),
+            inputs.get("reference_logprobs"),
+            inputs["advantages"],
+            inputs["weights"],
+            mask,
+            beta=self.beta,
+            clip=(self.epsilon_low, self.epsilon_high),
+            correction=inputs.get("correction"),
+        )
+        entropy = (entropies.detach() * mask * (inputs["weights"] > 0).unsqueeze(1)).sum()
+        for name, value in {**terms.sums, "entropy": entropy}.items():
+            self._sums[name] = self._sums[name].to(value.device) + value
+        # Processes' gradients are averaged; the weights sum to 1 over all of them.
+        return terms.loss * self.accelerator.num_processes
+
+    def prediction_step(self, *arguments: Any, **options: Any) -> Any:
+        """Not here: a checkpoint is evaluated by ``eval/run.py``."""
+        raise NotImplementedError("evaluate a checkpoint with eval/run.py --backbone CHECKPOINT")
+
+    # -- the log -----------------------------------------------------------------------
+
+    def _note(self, name: str, value: float) -> None:
+        self._metrics["train"][name].append(value)
+
+    def _log_round(self, played: list[Rollout], samples: list[Sample]) -> None:
+        """Note the episodes of all processes, and the tokens that are trained on."""
+        numbers = gather_object([describe(one.episode) for one in played])
+        for name, value in average(numbers).items():
+            self._note(name, value)
+        tokens = sum(gather_object([sum(sample.tokens for sample in samples)]))
+        self.state.num_input_tokens_seen += tokens
+        self._note("tokens", tokens)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what the optimizer step showed, then log as TRL does."""
+        if self._sums:
+            names = sorted(self._sums)
+            sums = torch.stack([self._sums[name].double() for name in names])
+            totals = dict(zip(names, self.accelerator.reduce(sums).tolist(), strict=True))
+            tokens = max(1.0, totals.pop("tokens"))
+            for name, value in totals.items():
+                self._note(name, value / tokens)
+            self._sums.clear()
+        if self._marks:
+            now = time.perf_counter()
+            seconds = now - self._marks["start"]
+            self._note("time/update", now - self._marks["update"])
+            self._note("time/step", seconds)
+            self._note("tokens_per_second", self._metrics["train"]["tokens"][-1] / seconds)
+            self._marks = {}
+        super().log(logs, start_time)
+
+
+def _unused(prompts: list[Any], **_: Any) -> list[float]:
+    raise AssertionError("rewards come from the environment")

@@ -1,0 +1,44 @@
+"""The demonstrator of the warm start: the oracle, doing only what its prompt could tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agemem_envs.context import ChatMessages
+from agemem_envs.episode import ToolCall
+from agemem_envs.stages import Stage
+from agemem_envs.state import EpisodeState
+from agents.oracle import OracleAgent
+
+
+class Teacher(OracleAgent):
+    """Plays as the oracle and keeps every prompt with what it said to it.
+
+    The oracle retrieves with the very facts it wants, which no policy can know; the teacher
+    asks with the question, as a policy must learn to. What it stores stays the oracle's
+    choice: which fact will be needed cannot be seen beforehand, only guessed, and imitation
+    teaches the rate.
+
+    Attributes:
+        turns: (prompt, action) of each step of the episode.
+    """
+
+    turns: list[tuple[ChatMessages, str]]
+
+    def begin(self, env: Any, seed: int) -> None:
+        """Start with nothing kept."""
+        super().begin(env, seed)
+        self.turns = []
+
+    def decide(self, observation: str, info: Mapping[str, Any]) -> str:
+        """The next step of the demonstration."""
+        action = super().decide(observation, info)
+        self.turns.append((info["messages"], action))
+        return action
+
+    def _calls(self, state: EpisodeState) -> tuple[ToolCall, ...]:
+        calls = super()._calls(state)
+        if state.stage is Stage.REASONING and calls:
+            return (ToolCall("Retrieve_memory", {"query": state.spec.query}),)
+        return calls
