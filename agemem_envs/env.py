@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -24,7 +24,8 @@ from agemem_envs.episode import Episode, MessageKind, Step, StopReason
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.judges import Judge, make_judge
 from agemem_envs.memory import LongTermMemory, make_memory
-from agemem_envs.rewards import RewardConfig, assess, breakdown, key_items, make_reward
+from agemem_envs.rewards import RewardConfig, key_items, make_reward
+from agemem_envs.scoring import scored
 from agemem_envs.spaces import UnicodeText, sample_action
 from agemem_envs.stages import Stage, StagePlan, protocol_stages
 from agemem_envs.state import EpisodeState
@@ -399,22 +400,12 @@ class MemoryEnv(gym.Env[str, str]):
             success=bool(outcome and outcome.success),
             progress=outcome.progress if outcome else 0.0,
         )
-        score = (outcome.score if outcome else 0.0) if self.task.interactive else None
-        assessment = assess(record, self.judge, score)
-        answered = state.prediction is not None
-        metrics = {
-            **self.task.metrics(record),
-            "judge": assessment.task.score if answered else 0.0,
-            "memory_quality": assessment.memory_quality.score,
-        }
+        metrics = dict(self.task.metrics(record))
+        native = None
         if self.task.interactive:
             metrics["actions"] = float(state.task_actions)
-        return replace(
-            record,
-            metrics=metrics,
-            reward=breakdown(record, assessment, self.reward, answered),
-            errors=assessment.errors,
-        )
+            native = (outcome.score if outcome else 0.0) or 0.0
+        return scored(replace(record, metrics=metrics), self.judge, self.reward, native)
 
     def overflow(self) -> Episode:
         """End the episode as overflowed, and score it.
@@ -472,6 +463,7 @@ class MemoryEnv(gym.Env[str, str]):
             "encoder": self.encoder.name,
             "memory": self._memory.name,
             "judge": self.judge.name,
+            "reward": asdict(self.reward),
             "summarizer": self.summarizer.name,
             "token_counter": self.token_counter.name,
             "max_context_tokens": self.max_context_tokens,

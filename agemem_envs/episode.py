@@ -267,6 +267,33 @@ class Episode:
     reward: RewardBreakdown | None = None
     errors: tuple[str, ...] = ()
 
+    @classmethod
+    def unplayed(
+        cls,
+        env_id: str,
+        task_id: str,
+        seed: int | None,
+        source: DataSource,
+        settings: dict[str, Any],
+        error: str,
+    ) -> Episode:
+        """The record of an episode that could not be played, through no fault of the agent."""
+        return cls(
+            env_id=env_id,
+            task_id=task_id,
+            seed=seed,
+            source=source,
+            category="",
+            difficulty="",
+            query="",
+            reference="",
+            gold_facts=(),
+            key_items=(),
+            settings=settings,
+            stop_reason=StopReason.ENVIRONMENT_ERROR,
+            errors=(error,),
+        )
+
     def results(self, *names: str, stage: Stage | None = None) -> Iterator[tuple[Step, ToolResult]]:
         """Successful tool results by these names, in order, with their steps."""
         for step in self.steps:

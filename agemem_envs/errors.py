@@ -46,6 +46,10 @@ class SimulatorError(AgeMemError):
     """A benchmark's simulator cannot be started, died, hung or failed."""
 
 
+class WorkerError(AgeMemError):
+    """The processes that play episodes cannot be started, or die again and again."""
+
+
 class EndpointError(AgeMemError):
     """A model server refused, failed or answered nonsense after all retries."""
 

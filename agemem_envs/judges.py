@@ -9,20 +9,43 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from agemem_envs.endpoint import ChatEndpoint, is_endpoint
 from agemem_envs.errors import EndpointError, UnknownNameError
 from agemem_envs.hotpot_metrics import exact_match, normalize_answer, token_f1
+from agemem_envs.judge_cache import JudgeCache, cache_key
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one question to a judge's model took.
+
+    Attributes:
+        cached: Whether the reply was known already; the tokens are those of the first time.
+        prompt_tokens: As the server counted them, or None if it did not.
+        completion_tokens: Likewise.
+    """
+
+    cached: bool
+    prompt_tokens: int | None
+    completion_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A score in [0, 1], or None and the error that prevented it."""
+    """A score in [0, 1], or None and the error that prevented it.
+
+    Attributes:
+        score: The score.
+        error: Why there is none.
+        cost: Of asking a model, if one was asked.
+    """
 
     score: float | None
     error: str | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +158,7 @@ PROMPTS = {
         "and nothing irrelevant."
     ),
 }
+SAMPLING: dict[str, Any] = {"max_tokens": 16, "temperature": 0.0}
 _NUMBER = re.compile(r"\s*(?:score\s*[:=]\s*)?([01](?:\.\d+)?|\.\d+)\s*\.?\s*", re.IGNORECASE)
 
 
@@ -143,11 +167,17 @@ class LLMJudge:
 
     A reply that is anything but one number in [0, 1] is unscored. Empty memories and
     retrievals score 0 without a call: there is nothing to judge.
+
+    Args:
+        endpoint: The model and its server.
+        cache: Where verdicts are looked up and kept; a reply without a score is not kept, so
+            that it can be asked for again.
     """
 
-    def __init__(self, endpoint: ChatEndpoint) -> None:
+    def __init__(self, endpoint: ChatEndpoint, cache: JudgeCache | None = None) -> None:
         self.name = f"llm:{endpoint.model}"
         self._endpoint = endpoint
+        self._cache = cache
 
     def answer(self, case: Case, prediction: str) -> Verdict:
         """The model's score of the answer."""
@@ -169,18 +199,23 @@ class LLMJudge:
         facts = {"question": case.question, "reference": case.reference}
         if kind == "memory_quality":
             facts = {"question": case.question, "gold_facts": case.gold_facts}  # type: ignore[dict-item]
+        messages = [
+            {"role": "system", "content": f"{PROMPTS[kind]} Scale: {SCALE} {RULES}"},
+            {"role": "user", "content": json.dumps({**facts, **material})},
+        ]
+        asked = f"{self._endpoint.model}@{self._endpoint.base_url}"
+        key = cache_key(asked, messages, SAMPLING)
+        known = self._cache.get(key) if self._cache else None
         try:
-            reply = self._endpoint.complete(
-                [
-                    {"role": "system", "content": f"{PROMPTS[kind]} Scale: {SCALE} {RULES}"},
-                    {"role": "user", "content": json.dumps({**facts, **material})},
-                ],
-                max_tokens=16,
-                temperature=0.0,
-            )
+            reply = known or self._endpoint.complete(messages, **SAMPLING)
         except EndpointError as error:
-            return Verdict(None, f"judge {kind}: {error}")
-        return parse_verdict(reply.text, kind)
+            return Verdict(None, f"judge {kind}: {error}", Cost(False, 0, 0))
+        verdict = parse_verdict(reply.text, kind)
+        if self._cache and not known and verdict.score is not None:
+            reply = self._cache.put(key, asked, reply)
+            verdict = parse_verdict(reply.text, kind)
+        cost = Cost(known is not None, reply.prompt_tokens, reply.completion_tokens)
+        return replace(verdict, cost=cost)
 
 
 def parse_verdict(text: str, kind: str = "answer") -> Verdict:
@@ -191,11 +226,14 @@ def parse_verdict(text: str, kind: str = "answer") -> Verdict:
     return Verdict(float(match[1]))
 
 
-def make_judge(spec: str | Judge, **endpoint_options: Any) -> Judge:
+def make_judge(
+    spec: str | Judge, *, cache: JudgeCache | None = None, **endpoint_options: Any
+) -> Judge:
     """A judge from its name, or the given object itself.
 
     Args:
         spec: ``"lexical"``, ``"MODEL@http://host/v1"`` or a judge.
+        cache: Of a model's verdicts.
         endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
 
     Raises:
@@ -206,5 +244,5 @@ def make_judge(spec: str | Judge, **endpoint_options: Any) -> Judge:
     if spec == "lexical":
         return LexicalJudge()
     if is_endpoint(spec):
-        return LLMJudge(ChatEndpoint.parse(spec, **endpoint_options))
+        return LLMJudge(ChatEndpoint.parse(spec, **endpoint_options), cache)
     raise UnknownNameError("judge", spec, ["lexical", "MODEL@http://host:port/v1"])

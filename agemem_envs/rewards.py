@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -88,8 +88,37 @@ class Assessment:
     @property
     def errors(self) -> tuple[str, ...]:
         """Why scores are missing."""
-        verdicts = (self.task, self.storage, self.relevance, self.memory_quality)
-        return tuple(v.error for v in verdicts if v.error)
+        return tuple(v.error for v in self._verdicts if v.error)
+
+    @property
+    def costs(self) -> dict[str, float | None]:
+        """What the judge's model was asked, as metrics; empty for a judge that has none.
+
+        Tokens are those of all verdicts, also of cached ones: what judging costs, whoever
+        paid for it. None if the server does not count them.
+        """
+        asked = [v.cost for v in self._verdicts if v.cost is not None]
+        if not asked:
+            return {}
+        return {
+            "judge_calls": float(len(asked)),
+            "judge_cached_calls": float(sum(cost.cached for cost in asked)),
+            "judge_prompt_tokens": _sum(cost.prompt_tokens for cost in asked),
+            "judge_completion_tokens": _sum(cost.completion_tokens for cost in asked),
+        }
+
+    @property
+    def _verdicts(self) -> tuple[Verdict, ...]:
+        return self.task, self.storage, self.relevance, self.memory_quality
+
+
+def _sum(counts: Iterable[int | None]) -> float | None:
+    total = 0.0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 def assess(episode: Episode, judge: Judge, score: float | None) -> Assessment:

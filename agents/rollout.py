@@ -223,20 +223,13 @@ def _finish(one: _Live, episode: Episode) -> Rollout:
 
 def _stillborn(env: MemoryEnv, job: Job, error: Exception) -> Episode:
     """The record of an episode that could not even begin."""
-    return Episode(
+    return Episode.unplayed(
         env_id=env.spec.id if env.spec else env.task.name,
         task_id=job.task_id or "",
         seed=job.seed,
         source=env.task.source,
-        category="",
-        difficulty="",
-        query="",
-        reference="",
-        gold_facts=(),
-        key_items=(),
         settings=env.settings(),
-        stop_reason=StopReason.ENVIRONMENT_ERROR,
-        errors=(_describe(error),),
+        error=_describe(error),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (1, 10_000),
     "request_timeout": (0.001, 86_400.0),
     "attempts": (1, 100),
+    "workers": (1, 1_000),
 }
 """Smallest and largest value of each number; the whole numbers take no fractions."""
 
@@ -57,6 +58,10 @@ class RunConfig:
     batch_size: int
     request_timeout: float
     attempts: int
+    workers: int = 1
+    engine: str | None = None
+    address: str | None = None
+    judge_cache: bool = True
 
     def __post_init__(self) -> None:
         """Check types and ranges: a configuration may come from a file.
@@ -97,7 +102,8 @@ class RunConfig:
         for name in data:
             if name not in known:
                 raise UnknownNameError("configuration field", name, known)
-        missing = [name for name in known if name not in data]
+        needed = [field.name for field in fields(cls) if field.default is MISSING]
+        missing = [name for name in needed if name not in data]
         if missing:
             raise ConfigurationError(f"the configuration lacks {', '.join(missing)}")
         envs = data["envs"]

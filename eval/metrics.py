@@ -63,6 +63,10 @@ def _count(tool: str | None) -> Metric:
     return lambda result: tool_calls(result.episode, tool)
 
 
+JUDGE_COSTS = tuple(
+    f"judge_{name}" for name in ("calls", "cached_calls", "prompt_tokens", "completion_tokens")
+)
+
 METRICS: dict[str, Metric] = {
     "success": _success,
     "progress": lambda result: result.episode.progress,
@@ -80,5 +84,9 @@ METRICS: dict[str, Metric] = {
     "seconds": lambda result: result.seconds,
     "malformed_rate": lambda result: malformed_rate(result.episode),
     **{f"memory_{field.name}": _recorded(f"memory_{field.name}") for field in fields(Usage)},
+    **{name: _recorded(name) for name in JUDGE_COSTS},
 }
 """Every metric that a summary averages, in the order of its columns."""
+
+VARYING = ("seconds", "memory_seconds", "judge_cached_calls")
+"""What another run of the same episodes measures differently, even if all else is the same."""

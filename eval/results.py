@@ -18,6 +18,9 @@ from agemem_envs.episode import Episode, decode, encode
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from eval.config import RunConfig
 
+Key = tuple[str, int]
+"""Identifies an episode within a run: the environment, and which of its episodes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -42,7 +45,7 @@ class Result:
     episode: Episode
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> Key:
         """Identifies the episode within a run."""
         return self.episode.env_id, self.index
 
@@ -140,7 +143,7 @@ class ResultsFolder:
         _write_atomically(self.config_file, text + "\n")
 
     def read(self) -> list[Result]:
-        """All whole episodes.
+        """All whole episodes, by key: the order in which they ended means nothing.
 
         Raises:
             DataFormatError: A line other than a torn last one is not an episode.
@@ -168,7 +171,7 @@ class ResultsFolder:
         if len(set(keys)) < len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
             raise DataFormatError(f"{self.episodes_file} holds the episode {twice} twice")
-        return results, good
+        return sorted(results, key=lambda result: result.key), good
 
     def repair(self) -> list[Result]:
         """Drop a torn last line, and return all whole episodes."""

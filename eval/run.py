@@ -32,17 +32,31 @@ from agemem_envs.tools import TOOL_SETS
 from agents.backbones.registry import BACKBONES
 from baselines.registry import SYSTEMS
 from eval.config import RunConfig
+from eval.engines.registry import ENGINES
 from eval.provenance import provenance
 from eval.registry import AGENTS
+from eval.rejudge import Rejudging, default_folder
 from eval.results import Result, ResultsFolder
 from eval.runner import Run
 from eval.statistics import mean
 from eval.suites import SUITES, parts
-from eval.summary import Row, comparison, summarize, table, unscored, write_csv
+from eval.summary import Row, comparison, summarize, table, unscored, write_summary
 
 EXIT_OK, EXIT_USAGE, EXIT_UNSCORED, EXIT_INTERRUPTED = 0, 2, 3, 130
-MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts", "base_url"}
+MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts", "base_url"} | {
+    "workers", "engine", "address", "judge_cache"
+}  # fmt: skip
 """What a resumed run may set anew: how it is run, not what is measured."""
+
+MAY_REJUDGE = {"judge", "judge_cache", "workers", "request_timeout", "attempts"}
+"""What may be set anew to score a run by another judge."""
+BAR = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeRemainingColumn(),
+    TextColumn("{task.fields[score]}"),
+)
 
 EPILOG = f"""\
 names:
@@ -69,6 +83,18 @@ examples:
     python eval/run.py --agent oracle --envs AgeMem-HotpotQA-v0 --episodes 200
     python eval/run.py --agent oracle-no-memory --envs AgeMem-HotpotQA-v0 --episodes 200
 
+  eight processes that keep a server busy, each with 16 episodes in lockstep:
+    python eval/run.py --agent agemem --backbone qwen3-4b \\
+        --base-url http://localhost:8000/v1 --episodes 200 --workers 8 --batch-size 16
+
+  the same on a Ray cluster, 32 workers on all its machines:
+    python eval/run.py --agent agemem --backbone qwen3-4b \\
+        --base-url http://gpu-box:8000/v1 --episodes 200 --engine ray \\
+        --address head:6379 --workers 32
+
+  another judge's scores of a run, without playing it again:
+    python eval/run.py --rejudge RUN --judge judge-model@http://localhost:8001/v1 --workers 8
+
   after a crash or Ctrl-C:
     python eval/run.py --out RUN --resume
 
@@ -77,15 +103,24 @@ examples:
         --checkpoint agemem-qwen3-4b@http://localhost:8001/v1 --episodes 100
     python eval/run.py --suite smoke --backbone smollm2-135m --constrained
 
+workers:
+  Each is a process with environments, agent and client of its own. Neither their number nor
+  the engine nor the order in which episodes end changes a result. A backbone that is loaded
+  by the process itself (smollm2-135m, a folder, a hub id) takes one worker only: serve it,
+  with vLLM or `python -m agents.serve`, and all workers share the server. A worker that dies
+  has its episodes played again, twice at most; then they are environment errors.
+
 files of a run:
   config.json      all settings, versions, git revision; --config repeats it
   episodes.jsonl   one whole episode a line
-  summary.csv      one row for each environment and data source
+  summary.csv      one row for each environment and data source: what a repetition gives again
+  timing.csv       what it does not: seconds, and the judge's answers that were cached
 
 environment variables:
   AGEMEM_DATA      folder of benchmark data: hotpotqa/*dev*.json, hotpotqa/*train*.json,
                    alfworld/json_2.1.1/, agentboard/*_test.jsonl
   ALFWORLD_DATA    folder of ALFWorld's games, as alfworld-download leaves them
+  AGEMEM_CACHE     folder of what LLM judges have said (~/.cache/agemem-envs)
   OPENAI_API_KEY   sent to servers of --base-url, --judge and --summarizer
 
 exit status:
@@ -175,6 +210,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     how = parser.add_argument_group("how it is scored and sampled")
     how.add_argument("--judge", default="lexical", help="lexical or MODEL@URL (lexical)")
+    how.add_argument(
+        "--no-judge-cache",
+        action="store_false",
+        dest="judge_cache",
+        help="ask an LLM judge again what it has said already",
+    )
     how.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (0)")
     how.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling (1)")
     how.add_argument(
@@ -198,6 +239,12 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --resume: also repeat the episodes that a server, simulator or judge failed",
     )
+    run.add_argument(
+        "--rejudge",
+        type=Path,
+        metavar="RUN",
+        help="score RUN's episodes by --judge, into another folder (RUN-rejudged-JUDGE)",
+    )
     run.add_argument("--config", type=Path, metavar="FILE", help="defaults from a config.json")
     run.add_argument(
         "--batch-size",
@@ -205,6 +252,21 @@ def build_parser() -> argparse.ArgumentParser:
         default=1,
         metavar="N",
         help="episodes in lockstep, their model calls batched (1)",
+    )
+    run.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that play; with --rejudge: episodes judged at once (1)",
+    )
+    run.add_argument(
+        "--engine",
+        metavar="NAME",
+        help=f"{', '.join(ENGINES)} (processes if there are several workers)",
+    )
+    run.add_argument(
+        "--address", metavar="HOST:PORT", help="Ray cluster (one that is started for the run)"
     )
     run.add_argument(
         "--request-timeout",
@@ -233,8 +295,14 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
         raise ConfigurationError("--retry-failed goes with --resume")
     if options.resume and options.config is not None:
         raise ConfigurationError("--resume takes the run's own configuration: leave out --config")
+    if options.rejudge is not None and (options.resume or options.config is not None):
+        raise ConfigurationError(
+            "--rejudge writes a new folder, from the run's own configuration: leave out --resume "
+            "and --config"
+        )
     stored = None
-    base = options.out / "config.json" if options.resume else options.config
+    begun = options.out if options.resume else options.rejudge
+    base = options.config if begun is None else begun / "config.json"
     if base is not None:
         stored = RunConfig.load(base)
         parser.set_defaults(**stored.to_dict())  # what was given on the command line still wins
@@ -243,19 +311,21 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
         parser.set_defaults(stages=suite.stages, **suite.settings)  # likewise
         options = parser.parse_args(argv)
     config = _config(options)
-    if options.resume and stored is not None:
-        changed = [d for d in stored.differences(config) if d.split(":")[0] not in MAY_CHANGE]
+    if begun is not None and stored is not None:
+        may_change = MAY_CHANGE if options.resume else MAY_REJUDGE
+        changed = [d for d in stored.differences(config) if d.split(":")[0] not in may_change]
         if changed:
             raise ConfigurationError(
-                f"{options.out} was run with other settings ({'; '.join(changed)}). Leave these "
-                "options out to resume it, or start a new run with another --out."
+                f"{begun} was run with other settings ({'; '.join(changed)}). Leave these "
+                f"options out to {'resume' if options.resume else 'rejudge'} it, or start a new "
+                "run with another --out."
             )
     return config, options
 
 
 def _config(options: argparse.Namespace) -> RunConfig:
     values = vars(options).copy()
-    for name in ("out", "resume", "retry_failed", "config"):
+    for name in ("out", "resume", "retry_failed", "rejudge", "config"):
         values.pop(name)
     if options.suite is None and options.agent in SUITES:
         values["suite"] = options.agent
@@ -278,7 +348,8 @@ def run(argv: Sequence[str], console: Console) -> int:
     """Do what the command line says; the exit status."""
     config, options = parse(argv)
     path = options.out or _default_folder(config)
-
+    if options.rejudge is not None:
+        return _rejudge(config, options, console)
     play = play_run if config.suite is None else play_suite
     return play(config, path, console, resume=options.resume, retry_failed=options.retry_failed)
 
@@ -308,12 +379,37 @@ def play_run(
     if interrupted:
         _say(console, f"Interrupted. Continue with: --out {path} --resume")
         return EXIT_INTERRUPTED
-    if missed := unscored(results):
-        first = next(error for r in results for error in r.episode.errors)
-        _say(console, f"{missed} of {len(results)} episodes are not fully scored, first: {first}")
-        _say(console, f"Repeat them with: --out {path} --resume --retry-failed")
-        return EXIT_UNSCORED
-    return EXIT_OK
+    return _status(results, f"--out {folder.path} --resume --retry-failed", console)
+
+
+def _rejudge(config: RunConfig, options: argparse.Namespace, console: Console) -> int:
+    """Score a run anew, into a folder of its own; the exit status."""
+    folder = ResultsFolder(options.out or default_folder(options.rejudge, config.judge))
+    folder.refuse_existing()
+    session = Rejudging(options.rejudge, config)
+    with Progress(*BAR, console=console) as progress:
+        bar = progress.add_task(f"judged by {config.judge}", total=len(session.results), score="")
+        try:
+            results = session.score(lambda _: progress.update(bar, advance=1))
+        except KeyboardInterrupt:
+            _say(console, "Interrupted; nothing is written. Judgements are kept: start it again.")
+            return EXIT_INTERRUPTED
+    folder.create(session.describe())
+    folder.rewrite(results)
+    folder.close()
+    _conclude(results, folder.path, table, console)
+    return _status(results, "the same --rejudge and another --out", console)
+
+
+def _status(results: Sequence[Result], remedy: str, console: Console) -> int:
+    """The exit status of a finished run; what is unscored, and how to repeat it, is told."""
+    missed = unscored(results)
+    if not missed:
+        return EXIT_OK
+    first = next(error for r in results for error in r.episode.errors)
+    _say(console, f"{missed} of {len(results)} episodes are not fully scored, first: {first}")
+    _say(console, f"Repeat them with: {remedy}")
+    return EXIT_UNSCORED
 
 
 def play_suite(
@@ -371,7 +467,7 @@ def _conclude(
     """Write and show the summary of what was played."""
     if results:
         rows = summarize(results)
-        write_csv(rows, path / "summary.csv")
+        write_summary(rows, path)
         if shown is not None:
             console.print(shown(rows))
     console.print(f"Written to {path}", soft_wrap=True, highlight=False)
@@ -395,17 +491,10 @@ def _open(folder: ResultsFolder, session: Run, resume: bool, retry_failed: bool)
 def _play(session: Run, folder: ResultsFolder, done: list[Result], console: Console) -> bool:
     """Play what is missing, with a progress bar; whether it was interrupted."""
     successes = [r.episode.success for r in done]
-    every = max(1, len(session.plan) // 10)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[score]}"),
-    )
-    with Progress(*columns, console=console) as progress:
+    every = max(1, len(session.plan.episodes) // 10)
+    with Progress(*BAR, console=console) as progress:
         bar = progress.add_task(
-            session.config.agent, total=len(session.plan), completed=len(done), score=""
+            session.config.agent, total=len(session.plan.episodes), completed=len(done), score=""
         )
 
         def on_result(result: Result) -> None:
@@ -413,7 +502,7 @@ def _play(session: Run, folder: ResultsFolder, done: list[Result], console: Cons
             score = _score(successes)
             progress.update(bar, advance=1, score=score)
             if not console.is_terminal and len(successes) % every == 0:
-                console.print(f"{len(successes)}/{len(session.plan)} episodes, {score}")
+                console.print(f"{len(successes)}/{len(session.plan.episodes)} episodes, {score}")
 
         try:
             session.play(folder, on_result)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 9_999
 
@@ -30,6 +29,8 @@ def bootstrap_interval(
         return None
     if np.ptp(scored) == 0.0:
         return float(scored[0]), float(scored[0])
+    from scipy import stats  # a second to import: not for the processes that only play
+
     result = stats.bootstrap(
         (scored,),
         np.mean,

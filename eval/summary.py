@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 
 from agemem_envs.tools import TOOL_SETS
-from eval.metrics import METRICS
+from eval.metrics import JUDGE_COSTS, METRICS, VARYING
 from eval.results import Result
 from eval.statistics import bootstrap_interval, mean
 
@@ -41,10 +41,14 @@ _SHOWN = (
     ("memory_parse_failures", "memory system: unusable replies"),
     ("memory_failures", "memory system: exceptions"),
     ("memory_dropped_writes", "memory system: messages lost"),
+    ("judge_calls", "judge: calls"),
+    ("judge_cached_calls", "judge: of these from the cache"),
+    ("judge_prompt_tokens", "judge: prompt tokens"),
+    ("judge_completion_tokens", "judge: completion tokens"),
 )
 
 
-_OPTIONAL = {"em", "f1", "actions", "agentboard_progress"} | {
+_OPTIONAL = {"em", "f1", "actions", "agentboard_progress", *JUDGE_COSTS} | {
     name for name, _ in _SHOWN if name.startswith("memory_")
 }
 _OPTIONAL -= {"memory_quality"}
@@ -116,6 +120,19 @@ def _stopped(group: Sequence[Result], reason: str) -> int:
 def unscored(results: Sequence[Result]) -> int:
     """Episodes that the surroundings spoiled: endpoint, environment or judge."""
     return sum(not result.scored or bool(result.episode.errors) for result in results)
+
+
+def write_summary(rows: Sequence[Row], folder: Path) -> None:
+    """Write ``summary.csv``, and apart from it ``timing.csv``.
+
+    The first holds what the same episodes give again, to the last digit, wherever and in
+    whatever order they are played; the second what they do not.
+    """
+    columns = list(rows[0])
+    repeatable = [name for name in columns if name not in VARYING]
+    timing = [*columns[: columns.index("episodes") + 1], *VARYING]
+    for name, chosen in (("summary.csv", repeatable), ("timing.csv", timing)):
+        write_csv([{key: row[key] for key in chosen} for row in rows], folder / name)
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

@@ -45,7 +45,8 @@ def comparable(folder: Path) -> list[object]:
 def test_a_run_leaves_its_files(tmp_path: Path, capsys) -> None:
     out = tmp_path / "run"
     assert main([*ORACLE, "--episodes", "5", "--out", str(out)]) == EXIT_OK
-    assert sorted(p.name for p in out.iterdir()) == ["config.json", "episodes.jsonl", "summary.csv"]
+    names = ["config.json", "episodes.jsonl", "summary.csv", "timing.csv"]
+    assert sorted(p.name for p in out.iterdir()) == names
     stored = json.loads((out / "config.json").read_text())
     assert stored["config"]["agent"] == "oracle"
     assert stored["provenance"]["libraries"]["gymnasium"]
@@ -295,7 +296,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
              *ENV, "--episodes", "50", "--out", str(out)],
             cwd=ROOT, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        while not (out / "episodes.jsonl").exists():
+        lines = out / "episodes.jsonl"
+        while not (lines.exists() and b"\n" in lines.read_bytes()):
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)

@@ -1,0 +1,1 @@
+"""Where a run's episodes are played: in this process, in others, on a cluster."""
