@@ -458,6 +458,7 @@ class MemoryEnv(gym.Env[str, str]):
     def settings(self) -> dict[str, Any]:
         """What an episode's result depends on beside the agent, as plain data."""
         return {
+            "task": self.task.variant,
             "stages": self._stages_name,
             "tools": list(self.tools),
             "encoder": self.encoder.name,

@@ -17,6 +17,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (1, 1_000_000),
     "max_context_tokens": (1, 10_000_000),
     "rounds_per_message": (1, 1_000),
+    "noise": (0, 1_000),
+    "distractors": (0, 1_000),
     "max_actions": (1, 100_000),
     "batch_size": (1, 10_000),
     "request_timeout": (0.001, 86_400.0),
@@ -53,6 +55,8 @@ class RunConfig:
     max_tokens: int
     max_context_tokens: int
     rounds_per_message: int
+    noise: int | None
+    distractors: int | None
     max_actions: int | None
     list_actions: bool
     batch_size: int
@@ -72,7 +76,7 @@ class RunConfig:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             kinds = (int, float) if isinstance(low, float) else (int,)
-            if value is None and name in ("episodes", "max_actions"):
+            if value is None and name in ("episodes", "noise", "distractors", "max_actions"):
                 continue  # the whole split; the benchmark's own
             if type(value) not in kinds or not low <= value <= high:
                 raise ConfigurationError(f"{name} must be in [{low}, {high}], got {value!r}")

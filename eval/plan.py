@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from agemem_envs import ENVS
 from agemem_envs.encoders import ENCODERS
@@ -105,7 +106,7 @@ def make_plan(config: RunConfig) -> Plan:
     sources: dict[str, str] = {}
     episodes: list[Planned] = []
     for env_id in config.envs:
-        with closing(make_task(ENVS[env_id]["task"], split_option(config))) as task:
+        with closing(make_task(ENVS[env_id]["task"], task_options(config))) as task:
             ids = task.task_ids(config.episodes, config.seed)
             sources[env_id] = str(task.source)
         episodes += [
@@ -115,9 +116,10 @@ def make_plan(config: RunConfig) -> Plan:
     return Plan(tuple(episodes), sources)
 
 
-def split_option(config: RunConfig) -> dict[str, str]:
-    """The task option ``split``, if one is chosen."""
-    return {} if config.split is None else {"split": config.split}
+def task_options(config: RunConfig) -> dict[str, Any]:
+    """The options of the task that are chosen; for the others it has its own defaults."""
+    chosen = {name: getattr(config, name) for name in ("split", "noise", "distractors")}
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def tool_set(config: RunConfig) -> str:

@@ -30,7 +30,7 @@ from baselines import scripted
 from baselines.gateway import Gateway, forward_to
 from baselines.registry import SYSTEMS, system_class
 from eval.config import RunConfig
-from eval.plan import Batch, Planned, split_option, tool_set
+from eval.plan import Batch, Planned, task_options, tool_set
 from eval.registry import agent_class, make_agent
 from eval.results import Result
 
@@ -160,7 +160,7 @@ class Player:
             "max_context_tokens": config.max_context_tokens,
             "rounds_per_message": config.rounds_per_message,
             "list_actions": config.list_actions,
-            **split_option(config),
+            **task_options(config),
         }
         if config.max_actions is not None:
             arguments["max_task_actions"] = config.max_actions

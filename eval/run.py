@@ -189,6 +189,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="rounds for a message of stages 1 and 2 (3)",
     )
     where.add_argument(
+        "--noise",
+        type=int,
+        metavar="N",
+        help="question answering: unneeded paragraphs of stage 1 (3)",
+    )
+    where.add_argument(
+        "--distractors",
+        type=int,
+        metavar="N",
+        help="question answering: paragraphs of stage 2, at most (5)",
+    )
+    where.add_argument(
         "--max-actions",
         type=int,
         metavar="N",

@@ -88,7 +88,14 @@ SUITES: dict[str, Suite] = {
     ),
     "smoke": Suite(
         _EVERYTHING,
-        settings={"episodes": 1, "max_actions": 2, "max_tokens": 48, "rounds_per_message": 1},
+        settings={
+            "episodes": 1,
+            "noise": 0,
+            "distractors": 1,
+            "rounds_per_message": 1,
+            "max_actions": 2,
+            "max_tokens": 48,
+        },
     ),
 }
 """The paper's tables and figures, and what else is run together."""
@@ -130,6 +137,8 @@ class Part:
             checkpoint=None,
             checkpoint_answer_only=None,
         )
+        if self.stages == "task":  # nothing is told
+            one = replace(one, noise=None, distractors=None)
         if self.member.checkpoint is not None:
             trained = getattr(config, self.member.checkpoint)
             if trained is None:

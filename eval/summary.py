@@ -78,6 +78,7 @@ def _identity(result: Result) -> Row:
         "constrained": result.constrained,
         "env": episode.env_id,
         "data_source": str(episode.source),
+        "task": settings.get("task", ""),
         "stages": settings["stages"],
         "tools": _tool_set(settings["tools"]),
         "judge_name": settings["judge"],

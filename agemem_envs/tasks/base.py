@@ -101,6 +101,9 @@ class Task(ABC):
     """Whether ``<answer>`` in stage 3 is an action in a world, or the final answer."""
     default_task_rounds: int = 12
     default_task_actions: int = 1
+    variant: str = ""
+    """The task's own options where they are not its defaults: it becomes part of an episode's
+    settings, so that results of different variants are never averaged."""
 
     source: DataSource
     """Where this split's tasks come from."""

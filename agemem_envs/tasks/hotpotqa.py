@@ -15,7 +15,7 @@ from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, data_folder, wa
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError, require
 from agemem_envs.tasks.base import choose_ids
-from agemem_envs.tasks.qa import QARecord, QATask
+from agemem_envs.tasks.qa import DISTRACTORS, NOISE, QARecord, QATask
 from agemem_envs.tasks.synthetic_qa import SyntheticQATask
 
 HUB_ID = "hotpotqa/hotpot_qa"
@@ -60,8 +60,8 @@ class HotpotQATask(QATask):
         self,
         split: str = "validation",
         data: str | os.PathLike[str] = "auto",
-        noise: int = 3,
-        distractors: int = 5,
+        noise: int = NOISE,
+        distractors: int = DISTRACTORS,
     ) -> None:
         super().__init__(noise, distractors)
         if split not in FILES:

@@ -19,6 +19,9 @@ from agemem_envs.hotpot_metrics import (
 )
 from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec
 
+NOISE, DISTRACTORS = 3, 5
+"""Unneeded paragraphs of stage 1, and most paragraphs of stage 2, by default."""
+
 Paragraph = tuple[str, tuple[str, ...]]
 """A title and its sentences."""
 
@@ -114,12 +117,14 @@ class QATask(Task):
 
     interactive = False
 
-    def __init__(self, noise: int = 3, distractors: int = 5) -> None:
+    def __init__(self, noise: int = NOISE, distractors: int = DISTRACTORS) -> None:
         for name, value in (("noise", noise), ("distractors", distractors)):
             if value < 0:
                 raise ConfigurationError(f"{name} must be at least 0, got {value}")
         self._noise = noise
         self._distractors = distractors
+        if (noise, distractors) != (NOISE, DISTRACTORS):
+            self.variant = f"noise={noise}, distractors={distractors}"
         self._record: QARecord | None = None
 
     @abstractmethod

@@ -7,7 +7,7 @@ import numpy as np
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import UnknownNameError
 from agemem_envs.tasks.base import MAX_NUMBER, generated_numbers
-from agemem_envs.tasks.qa import QARecord, QATask
+from agemem_envs.tasks.qa import DISTRACTORS, NOISE, QARecord, QATask
 from agemem_envs.tasks.synthetic_worlds import VERSION, make_record
 from agemem_envs.text import natural_number
 
@@ -35,7 +35,9 @@ class SyntheticQATask(QATask):
 
     name = "syntheticqa"
 
-    def __init__(self, split: str = "validation", noise: int = 3, distractors: int = 5) -> None:
+    def __init__(
+        self, split: str = "validation", noise: int = NOISE, distractors: int = DISTRACTORS
+    ) -> None:
         super().__init__(noise, distractors)
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)

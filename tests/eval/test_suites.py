@@ -15,6 +15,7 @@ from eval.config import RunConfig
 from eval.results import ResultsFolder
 from eval.run import EXIT_OK, EXIT_UNSCORED, EXIT_USAGE, main, parse
 from eval.suites import Member, Suite, parts
+from eval.summary import summarize
 
 ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
 PLAIN = ["--agent", "plain", "--backbone", "scripted", *ENV, "--episodes", "2"]
@@ -158,3 +159,30 @@ def test_every_suite_can_be_configured(name: str) -> None:
     made = [part.configure(config) for part in parts(config)]
     assert len({part.name for part in parts(config)}) == len(made)
     assert {one.agent for one in made} == {member.agent for member in suites.SUITES[name].members}
+
+
+def test_what_is_told_is_chosen_where_something_is_told() -> None:
+    config = config_of("--suite", "both", "--backbone", "scripted", "--checkpoint", "m@http://x/v1",
+                       "--noise", "0", "--distractors", "1")  # fmt: skip
+    made = {part.name: part.configure(config) for part in parts(config)}
+    assert (made["agemem-full"].noise, made["agemem-full"].distractors) == (0, 1)
+    assert (made["agemem-task"].noise, made["agemem-task"].distractors) == (None, None)
+
+
+def test_episodes_told_other_things_are_not_averaged(tmp_path: Path) -> None:
+    for name, options in (("usual", []), ("short", ["--noise", "0", "--distractors", "1"])):
+        main(
+            ["--agent", "oracle", *ENV, "--episodes", "1", "--out", str(tmp_path / name), *options]
+        )
+    results = [r for name in ("usual", "short") for r in ResultsFolder(tmp_path / name).read()]
+    assert [row["task"] for row in summarize(results)] == ["", "noise=0, distractors=1"]
+    short = results[1].episode
+    assert (
+        sum(message.kind == "incoming" for message in short.messages) == len(short.gold_facts) + 1
+    )
+
+
+def test_a_world_has_no_such_choice(capsys) -> None:
+    pytest.importorskip("minigrid")
+    assert main(["--agent", "oracle", "--envs", "AgeMem-BabyAI-v0", "--noise", "0"]) == EXIT_USAGE
+    assert "noise" in capsys.readouterr().err
