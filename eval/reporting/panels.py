@@ -14,7 +14,7 @@ from typing import Any
 
 from agemem_envs.tools import TOOLS
 from eval.metrics import short_name
-from eval.reporting.benchmarks import BENCHMARKS, Benchmark, benchmark_of
+from eval.reporting.benchmarks import BENCHMARKS, PAPER, Benchmark, benchmark_of
 from eval.reporting.estimates import SCORE, Key, Numbers, estimate, with_averages
 from eval.reporting.methods import NO_BACKBONE, Kind, Method, backbone_key, method_of, order
 from eval.reporting.runs import PlayedRun
@@ -70,6 +70,19 @@ class PanelRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What a reader of a table must know.
+
+    Attributes:
+        text: A sentence.
+        benchmark: The column that it is about; empty if it is about all.
+    """
+
+    text: str
+    benchmark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """Everything that may be compared with each other.
 
@@ -90,7 +103,7 @@ class Panel:
     benchmarks: tuple[Benchmark, ...]
     numbers: Numbers = field(default_factory=dict)
     by_item: Mapping[str, Numbers] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
 
     def numbers_of(self, item: str) -> Numbers:
@@ -134,7 +147,7 @@ def make_panels(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> li
         for number, columns in enumerate(variants, 1):
             title = ", ".join([base, *named, *([f"variant {number}"] if len(variants) > 1 else [])])
             chosen = [p for p in members if columns[p.benchmark.key] == p.column]
-            common = [f"Common to all rows: {_listed(shared + model)}."]
+            common = Note(f"Common to all rows: {_listed(shared + model)}.")
             panels.append(_panel(title, base, chosen, common))
     return panels
 
@@ -209,7 +222,7 @@ def _aligned(members: Sequence[_Played]) -> Iterable[dict[str, Conditions]]:
         yield {key: known[min(number, len(known) - 1)] for key, known in variants.items()}
 
 
-def _panel(title: str, base: str, members: Sequence[_Played], common: list[str]) -> Panel:
+def _panel(title: str, base: str, members: Sequence[_Played], common: Note) -> Panel:
     rows: dict[tuple[Method, Conditions], PanelRow] = {}
     variants: dict[Method, set[Conditions]] = {}
     for one in members:
@@ -228,15 +241,18 @@ def _panel(title: str, base: str, members: Sequence[_Played], common: list[str])
     known = [key for key in BENCHMARKS if key in found]
     benchmarks = tuple(found[key] for key in [*known, *sorted(found.keys() - set(known))])
     columns = {one.benchmark.key: one.column for one in members}
-    notes = [*common]
-    notes += [f"{b.title} is played under {_listed(columns[b.key])}." for b in benchmarks]
     return Panel(
         title=title,
         backbone=base,
         rows=tuple(rows.values()),
         benchmarks=benchmarks,
         numbers=_numbers(cells, found),
-        notes=(*notes, *_row_notes(members, rows), *_task_notes(cells, found, rows.values())),
+        notes=(
+            common,
+            *_row_notes(members, rows),
+            *(note for b in benchmarks for note in _column_notes(b, columns[b.key])),
+            *(n for b in benchmarks for n in _task_notes(b, cells, list(rows.values()))),
+        ),
         results=cells,
     )
 
@@ -254,7 +270,7 @@ def _numbers(
 
 def _row_notes(
     members: Sequence[_Played], rows: Mapping[tuple[Method, Conditions], PanelRow]
-) -> Iterable[str]:
+) -> Iterable[Note]:
     """What differs between rows beside the method, and which agents they are."""
     conditions = {rows[one.method, one.row].label: dict(one.row) for one in members if one.row}
     for name in ROW_FIELDS:
@@ -263,40 +279,54 @@ def _row_notes(
             values.setdefault(row[name], []).append(label)
         if len(values) > 1 and name != "tools":  # every method has its own tools
             told = (f"{value} ({', '.join(labels)})" for value, labels in values.items())
-            yield f"Rows differ in {name}: {'; '.join(told)}."
+            yield Note(f"Rows differ in {name}: {'; '.join(told)}.")
     renamed = {(one.result.agent, one.method) for one in members}
     for agent, method in sorted(renamed, key=lambda pair: pair[0]):
         if agent != method.key and method.kind is Kind.OURS:
-            yield f"{method.title} includes the agent {agent} on an untrained backbone."
+            yield Note(f"{method.title} includes the agent {agent} on an untrained backbone.")
+
+
+def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
+    """What a column was played under, and whether the paper does so."""
+    yield Note(f"{benchmark.title} is played under {_listed(column)}.", benchmark.key)
+    stages = dict(column)["stages"]
+    if benchmark in PAPER and stages != benchmark.stages:
+        yield Note(
+            f"The paper runs {benchmark.title} with stages: {benchmark.stages}; "
+            f"numbers with stages: {stages} do not compare with its own.",
+            benchmark.key,
+        )
 
 
 def _task_notes(
+    benchmark: Benchmark,
     cells: Mapping[tuple[str, str], Sequence[Result]],
-    found: Mapping[str, Benchmark],
-    rows: Iterable[PanelRow],
-) -> Iterable[str]:
-    """Where methods were not played on the same tasks, and what is unscored."""
-    labels = {row.key: row.label for row in rows}
-    for key, benchmark in found.items():
-        tasks = {
-            labels[row]: {result.episode.task_id for result in results}
-            for (row, column), results in cells.items()
-            if column == key
-        }
-        if len(set(map(frozenset, tasks.values()))) > 1:
-            counts = ", ".join(f"{label} {len(ids)}" for label, ids in tasks.items())
-            shared = len(set.intersection(*tasks.values()))
-            yield (
-                f"{benchmark.title}: not all rows are on the same tasks "
-                f"({counts}; {shared} shared)."
-            )
-    for (row, key), results in cells.items():
-        lost = failures(results)
-        if any(lost.values()):
-            told = ", ".join(f"{count} {name}" for name, count in lost.items() if count)
-            yield (
-                f"{labels[row]}, {found[key].title}: unscored of {len(results)} episodes: {told}."
-            )
+    rows: Sequence[PanelRow],
+) -> Iterable[Note]:
+    """Whether methods were played on the same tasks, what is unscored, who judged."""
+    played = [(r, cells[r.key, benchmark.key]) for r in rows if (r.key, benchmark.key) in cells]
+    tasks = [{result.episode.task_id for result in results} for _, results in played]
+    if any(one != tasks[0] for one in tasks):
+        counts = ", ".join(
+            f"{row.label} {len(one)}" for (row, _), one in zip(played, tasks, strict=True)
+        )
+        shared = len(set.intersection(*tasks))
+        yield Note(
+            f"{benchmark.title}: not all rows are on the same tasks ({counts}; {shared} shared).",
+            benchmark.key,
+        )
+    for row, results in played:
+        lost = ", ".join(f"{n} by the {name}" for name, n in failures(results).items() if n)
+        if lost:
+            text = f"{row.label}, {benchmark.title}: of {len(results)} episodes unscored: {lost}."
+            yield Note(text, benchmark.key)
+    judge = str(played[0][1][0].episode.settings["judge"])
+    if benchmark in PAPER and benchmark.answers and not judge.startswith("llm:"):
+        yield Note(
+            f"The paper's judge is a language model; J and memory quality by {judge} do not "
+            "compare with its own.",
+            benchmark.key,
+        )
 
 
 def failures(results: Iterable[Result]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from eval.reporting.benchmarks import PAPER
 from eval.reporting.estimates import ALL, AVERAGE, REDUCTION, SCORE, Estimate, Key
 from eval.reporting.items import ABLATION, ITEMS, Item
 from eval.reporting.methods import METHODS
-from eval.reporting.panels import Panel, PanelRow
+from eval.reporting.panels import Note, Panel, PanelRow
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 HOTPOTQA = "hotpotqa"
@@ -113,7 +113,7 @@ def published_panels(published: Published) -> list[Panel]:
                 rows=tuple(PanelRow(key, m) for key, m in METHODS.items() if key in known),
                 benchmarks=PAPER,
                 by_item=by_item,
-                notes=("These are the paper's own numbers.",),
+                notes=(Note("All numbers are the paper's own."),),
             )
         )
     return panels

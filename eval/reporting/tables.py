@@ -142,7 +142,11 @@ def _table(
         dataset=dataset,
         columns=columns,
         rows=tuple(_marked(rows, columns)),
-        notes=panel.notes,
+        notes=tuple(
+            note.text
+            for note in panel.notes
+            if note.benchmark in ("", *(q.benchmark for q in columns))
+        ),
     )
 
 
@@ -176,7 +180,9 @@ def _rows(item: Item, panel: Panel) -> Iterator[tuple[PanelRow, str]]:
         played.setdefault(row.method.key, []).append(row)
     methods = {key: METHODS[key] for key in named}
     if item.others:
-        methods |= {r.method.key: r.method for r in panel.rows if r.method.key not in item.left_out}
+        known = {row for row, _, _ in panel.numbers_of(item.key)}
+        others = [row.method for row in panel.rows if row.key in known]
+        methods |= {m.key: m for m in others if m.key not in item.left_out}
     listed = sorted(methods, key=lambda key: order(methods[key])) if item.others else list(methods)
     for key in listed:
         for row in played.get(key, [PanelRow(key, methods[key])]):
@@ -197,7 +203,8 @@ def _cell(estimate: Estimate | None, published: float | None, scale: float) -> C
 def _marked(rows: Sequence[TableRow], columns: Sequence[Quantity]) -> Iterator[TableRow]:
     """The rows with the best and second-best cells of the ranked columns marked.
 
-    Numbers that are shown alike are equal. Two that are best leave no second.
+    Numbers that are shown alike are equal. Two that are best leave no second, and where all
+    are equal none is best.
     """
     marks: dict[tuple[int, float], Mark] = {}
     for index, quantity in enumerate(columns):
@@ -207,7 +214,7 @@ def _marked(rows: Sequence[TableRow], columns: Sequence[Quantity]) -> Iterator[T
             if row.method.kind is not Kind.REFERENCE
             and (cell := row.cells[index]).value is not None
         ]
-        if quantity.ranked and len(shown) > 1:
+        if quantity.ranked and len(set(shown)) > 1:
             ranked = sorted(shown, reverse=True)
             if ranked[1] < ranked[0]:
                 marks[index, ranked[1]] = Mark.SECOND
