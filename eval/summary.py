@@ -63,12 +63,12 @@ def summarize(results: Sequence[Result]) -> list[Row]:
     """
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
-        groups.setdefault(tuple(_identity(result).values()), []).append(result)
+        groups.setdefault(tuple(identity(result).values()), []).append(result)
     return [_row(group) for group in groups.values()]
 
 
-def _identity(result: Result) -> Row:
-    """What a group has in common."""
+def identity(result: Result) -> Row:
+    """What results must have in common to share a mean."""
     episode = result.episode
     settings = episode.settings
     return {
@@ -99,7 +99,7 @@ def _tool_set(tools: Sequence[str]) -> str:
 def _row(group: Sequence[Result]) -> Row:
     scored = [result for result in group if result.scored]
     row: Row = {
-        **_identity(group[0]),
+        **identity(group[0]),
         "episodes": len(group),
         "scored": len(scored),
         "endpoint_errors": _stopped(group, "endpoint_error"),

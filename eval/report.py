@@ -1,0 +1,153 @@
+"""The paper's tables and figures from recorded runs, the paper's own numbers beside them.
+
+python eval/report.py results/runs/RUN [RUN ...] --out results/reports/NAME
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # As in run.py: the checkout's own packages first.
+    sys.path[0] = str(ROOT)
+
+from agemem_envs.errors import AgeMemError, ConfigurationError
+from eval.reporting.curves import DEFAULT_METRIC, Curve, read_curves
+from eval.reporting.document import REPORT, make_sections, run_section, to_text, write_report
+from eval.reporting.panels import make_panels
+from eval.reporting.published import published_panels, read_published
+from eval.reporting.runs import read_runs
+
+EXIT_OK, EXIT_USAGE = 0, 2
+
+EPILOG = f"""\
+what is written:
+  {REPORT}            everything, with figures
+  table2, table3, table4, figure2, figure3, figure4, gains, comparisons, breakdowns, episodes,
+  runs, figure5        each as .csv (unrounded), .md and .tex
+  figure*-light.png    figures, and the same with -dark.png
+
+what is never averaged together:
+  Runs on other data, under another protocol, by another judge, with constrained decoding, other
+  budgets or other sampling stand in tables or rows of their own, which name the difference.
+  Generated data has columns of its own.
+
+examples:
+  a suite, and single runs beside it:
+    python eval/report.py results/runs/table2 results/runs/my-run --out results/reports/mine
+
+  a trained model beside the other methods on the backbone that it was made of:
+    python eval/report.py RUN RUN --checkpoint my-agemem=qwen3-4b --out OUT
+
+  training curves of two rewards, two seeds each:
+    python eval/report.py --curves all-returns=a0.csv --curves all-returns=a1.csv \\
+        --curves answer-only=b0.csv --curves answer-only=b1.csv --out OUT
+
+  the paper's own numbers as if they were results:
+    python eval/report.py --published
+
+exit status: 0, or 2 if there is nothing to report or it cannot be read; nothing is written then
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="eval/report.py",
+        description="Make the paper's tables and figures from recorded runs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "runs", nargs="*", type=Path, metavar="RUN", help="a run's folder, or one that holds runs"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="a new folder for the report")
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="NAME=BACKBONE",
+        help="a trained model, as its results name it, and the backbone that it was made of "
+        "(known for the runs of a suite)",
+    )
+    parser.add_argument(
+        "--curves",
+        action="append",
+        default=[],
+        metavar="NAME=FILE.csv",
+        help="a training log; the same NAME again is another seed",
+    )
+    parser.add_argument(
+        "--curve-metric",
+        action="append",
+        metavar="COLUMN",
+        help=f"what is drawn of the logs ({DEFAULT_METRIC})",
+    )
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="report the paper's own numbers as if they were results; without --out print them",
+    )
+    return parser
+
+
+def report(argv: Sequence[str]) -> str:
+    """Do what the command line says; what is to be printed.
+
+    Raises:
+        AgeMemError: It cannot be done; nothing is written.
+    """
+    options = build_parser().parse_args(argv)
+    if options.published and (options.runs or options.curves):
+        raise ConfigurationError("--published takes no runs and no curves")
+    if not (options.published or options.runs or options.curves):
+        raise ConfigurationError("there is nothing to report: name a RUN, --curves or --published")
+    if options.out is None and not options.published:
+        raise ConfigurationError("the report needs a folder: --out FOLDER")
+    published = read_published()
+    if options.published:
+        sections = make_sections(published_panels(published), published)
+    else:
+        runs = read_runs(options.runs)
+        panels = make_panels(runs, dict(_pair(text, "--checkpoint") for text in options.checkpoint))
+        sections = make_sections(panels, published, _curves(options))
+        sections = [s for s in sections if s.sheets or runs]
+        sections += [run_section(runs)] if runs else []
+    if options.out is None:
+        return to_text(sections)
+    write_report(sections, options.out)
+    return f"Written to {options.out / REPORT}"
+
+
+def _curves(options: argparse.Namespace) -> list[Curve]:
+    files: dict[str, list[Path]] = {}
+    for text in options.curves:
+        name, path = _pair(text, "--curves")
+        files.setdefault(name, []).append(Path(path))
+    return read_curves(files, options.curve_metric or [DEFAULT_METRIC]) if files else []
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not (name and separator and value):
+        raise ConfigurationError(f"{option} takes NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Errors that the user can mend are one message and status 2."""
+    try:
+        print(report(sys.argv[1:] if argv is None else argv))
+    except AgeMemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

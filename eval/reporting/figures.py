@@ -1,0 +1,254 @@
+"""Figures as PNG, in light and dark. Nothing outside a figure is changed by drawing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agemem_envs.errors import require
+from eval.reporting.curves import Curve
+from eval.reporting.methods import Kind
+from eval.reporting.sheets import shown
+from eval.reporting.tables import Cell, Table
+from eval.reporting.writers import plain
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+DOTS_PER_INCH = 160
+MAX_LABEL = 34
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """The colours of everything but the data."""
+
+    name: str
+    paper: str
+    ink: str
+    grid: str
+
+
+THEMES = (
+    Theme("light", "#ffffff", "#1f2328", "#d0d7de"),
+    Theme("dark", "#0d1117", "#e6edf3", "#30363d"),
+)
+Draw = Callable[[Any, Theme], None]
+
+
+def save(draw: Draw, size: tuple[float, float], path: Path) -> list[Path]:
+    """Draw on a fresh pair of axes once for each theme.
+
+    Args:
+        draw: Draws on the axes that it is given.
+        size: Width and height in inches.
+        path: Without its ending; the theme's name is added.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    figures = require("matplotlib.figure", extra="eval")
+    written = []
+    for theme in THEMES:
+        with _style(theme):
+            figure = figures.Figure(figsize=size, layout="constrained")
+            axes = figure.subplots()
+            draw(axes, theme)
+            written.append(path.with_name(f"{path.name}-{theme.name}.png"))
+            figure.savefig(written[-1], dpi=DOTS_PER_INCH)
+    return written
+
+
+def _style(theme: Theme) -> AbstractContextManager[None]:
+    matplotlib = require("matplotlib", extra="eval")
+    context: AbstractContextManager[None] = matplotlib.rc_context(
+        {
+            "figure.facecolor": theme.paper,
+            "savefig.facecolor": theme.paper,
+            "axes.facecolor": theme.paper,
+            "axes.edgecolor": theme.grid,
+            "axes.labelcolor": theme.ink,
+            "axes.titlecolor": theme.ink,
+            "axes.titlesize": 11,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "grid.color": theme.grid,
+            "grid.linewidth": 0.6,
+            "text.color": theme.ink,
+            "text.parse_math": False,  # names come from anyone
+            "xtick.color": theme.ink,
+            "ytick.color": theme.ink,
+            "legend.frameon": False,
+            "font.size": 9,
+            "font.family": "DejaVu Sans",
+        }
+    )
+    return context
+
+
+def draw_table(table: Table, path: Path) -> list[Path]:
+    """A table's plotted columns: one as lines of bars, several as groups of bars."""
+    plotted = [i for i, q in enumerate(table.columns) if q.metric in table.item.plotted]
+    columns = [i for i in plotted if any(row.cells[i].value is not None for row in table.rows)]
+    if len(plotted) == 1:
+        rows = [row for row in table.rows if row.cells[plotted[0]].value is not None]
+        size = (7.0, 1.3 + 0.38 * len(rows))
+        return save(lambda axes, theme: _lines(axes, theme, table, plotted[0]), size, path)
+    size = (max(5.5, 1.6 + 2.1 * len(columns)), 3.8)
+    return save(lambda axes, theme: _groups(axes, theme, table, columns), size, path)
+
+
+def _lines(axes: Any, theme: Theme, table: Table, column: int) -> None:
+    """One horizontal bar for each method, the first on top."""
+    rows = [row for row in table.rows if row.cells[column].value is not None]
+    quantity = table.columns[column]
+    cells = [row.cells[column] for row in rows]
+    places = range(len(rows) - 1, -1, -1)
+    colours = [_colour(row.method.kind) for row in rows]
+    values = [cell.value or 0.0 for cell in cells]
+    axes.barh(places, values, height=0.66, color=colours, xerr=_errors(cells), **_bars(theme))
+    _paper(axes, theme, [cell.published for cell in cells], places, flipped=True)
+    for place, cell, row in zip(places, cells, rows, strict=True):
+        others = [row.cells[i] for i in range(len(table.columns)) if i != column]
+        extra = [
+            f"{shown(c.value, q, signed=True)} %"
+            for c, q in zip(
+                others, (q for i, q in enumerate(table.columns) if i != column), strict=True
+            )
+            if c.value is not None
+        ]
+        text = "  ".join([shown(cell.value, quantity), *(f"({e})" for e in extra)])
+        axes.annotate(text, (_reach(cell), place), (5, 0), textcoords="offset points", va="center")
+    axes.set_yticks(places, [_short(row.label) for row in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(table.item.axis)
+    axes.set_xlim(0, max(map(_reach, cells)) * 1.25 or 1.0)
+    axes.grid(axis="x")
+    _finish(axes, table)
+
+
+def _groups(axes: Any, theme: Theme, table: Table, columns: Sequence[int]) -> None:
+    """A group of bars for each benchmark, one bar for each method."""
+    width = 0.8 / len(table.rows)
+    for number, row in enumerate(table.rows):
+        offset = (number - (len(table.rows) - 1) / 2) * width
+        cells = [row.cells[i] for i in columns]
+        here = [i + offset for i, cell in enumerate(cells) if cell.value is not None]
+        known = [cell for cell in cells if cell.value is not None]
+        axes.bar(
+            here,
+            [cell.value for cell in known],
+            width=width * 0.92,
+            color=PALETTE[number % len(PALETTE)],
+            label=_short(row.label),
+            yerr=_errors(known),
+            **_bars(theme),
+        )
+        label = "paper" if number == 0 else None
+        _paper(axes, theme, [cell.published for cell in known], here, flipped=False, label=label)
+        for place, cell in zip(here, known, strict=True):
+            axes.annotate(
+                f"{cell.value:.1f}",
+                (place, max(_reach(cell), cell.published or 0.0)),
+                (0, 5),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+            )
+    axes.set_xticks(range(len(columns)), [_short(table.columns[i].title) for i in columns])
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel(table.item.axis)
+    axes.grid(axis="y")
+    axes.margins(y=0.12)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5, fontsize=8)
+    axes.set_title(_short(_title(table), 80))
+
+
+def _bars(theme: Theme) -> dict[str, Any]:
+    return {"error_kw": {"ecolor": theme.ink, "elinewidth": 1.0, "capsize": 2.5}}
+
+
+def _colour(kind: Kind) -> str:
+    return {Kind.OURS: PALETTE[0], Kind.BASELINE: PALETTE[4], Kind.REFERENCE: PALETTE[7]}[kind]
+
+
+def _errors(cells: Sequence[Cell]) -> list[list[float]] | None:
+    """Distances from each value to the ends of its interval; none where there is no interval."""
+    known = [(c.value, c.estimate) for c in cells if c.value is not None and c.estimate is not None]
+    if all(e.low is None for _, e in known):
+        return None
+    below = [max(0.0, value - (value if e.low is None else e.low)) for value, e in known]
+    above = [max(0.0, (value if e.high is None else e.high) - value) for value, e in known]
+    return [below, above]
+
+
+def _reach(cell: Cell) -> float:
+    """The largest thing that is drawn for a cell."""
+    number = cell.estimate
+    ends = (cell.value, number.high if number else None, cell.published)
+    return max((end for end in ends if end is not None), default=0.0)
+
+
+def _paper(
+    axes: Any,
+    theme: Theme,
+    values: Sequence[float | None],
+    places: Sequence[float],
+    *,
+    flipped: bool,
+    label: str | None = "paper",
+) -> None:
+    """The paper's numbers as hollow diamonds."""
+    known = [(v, place) for v, place in zip(values, places, strict=True) if v is not None]
+    if known:
+        first, second = zip(*known, strict=True)
+        x, y = (first, second) if flipped else (second, first)
+        axes.scatter(
+            x,
+            y,
+            marker="D",
+            s=26,
+            facecolor=theme.paper,
+            edgecolor=theme.ink,
+            zorder=4,
+            label=label,
+        )
+
+
+def _finish(axes: Any, table: Table) -> None:
+    axes.set_title(_short(_title(table), 80))
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="lower right", fontsize=8)
+
+
+def _title(table: Table) -> str:
+    where = f", {table.dataset.title}" if table.dataset else ""
+    return f"{table.item.title}\n{table.panel}{where}"
+
+
+def _short(text: str, limit: int = MAX_LABEL) -> str:
+    lines = [plain(line) for line in text.split("\n")]
+    return "\n".join(x if len(x) <= limit else f"{x[: limit - 1]}…" for x in lines)
+
+
+def draw_curves(curves: Sequence[Curve], metric: str, path: Path) -> list[Path]:
+    """Training curves of one metric, each with the band over its seeds."""
+
+    def draw(axes: Any, theme: Theme) -> None:
+        for number, curve in enumerate(curves):
+            colour = PALETTE[number % len(PALETTE)]
+            label = f"{_short(curve.name)} ({curve.seeds} seed{'s' if curve.seeds > 1 else ''})"
+            axes.plot(curve.steps, curve.mean, color=colour, linewidth=1.6, label=label)
+            axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
+        axes.set_title(f"Figures 5 and 10: training, {_short(metric, 60)}")
+        axes.set_xlabel("training step")
+        axes.set_ylabel(_short(metric))
+        axes.grid()
+        axes.legend(fontsize=8)
+
+    return save(draw, (7.0, 4.0), path)

@@ -1,0 +1,352 @@
+"""Panels: results that may stand in one table, with what they have in common.
+
+A panel has one backbone. In each of its columns all rows were played under the same
+conditions; what differs makes another row, or another panel, which names the difference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agemem_envs.tools import TOOLS
+from eval.metrics import short_name
+from eval.reporting.benchmarks import BENCHMARKS, PAPER, Benchmark, benchmark_of
+from eval.reporting.estimates import SCORE, Key, Numbers, estimate, with_averages
+from eval.reporting.methods import NO_BACKBONE, Kind, Method, backbone_key, method_of, order
+from eval.reporting.runs import PlayedRun
+from eval.results import Result
+from eval.summary import identity
+
+Conditions = tuple[tuple[str, str], ...]
+"""Names and values, sorted by name."""
+
+COLUMN_FIELDS = (
+    "data_source",
+    "encoder",
+    "env",
+    "max_task_actions",
+    "max_task_rounds",
+    "stages",
+)
+"""What belongs to the benchmark: one value in a column."""
+ROW_FIELDS = ("backbone", "engine", "few_shot", "token_counter", "tools")
+"""What belongs to the method: it may differ between rows, never within one."""
+MODEL_FIELDS = ("constrained", "max_tokens", "temperature", "top_p")
+"""What belongs to the model: one value in a panel, and no matter to an agent without one."""
+SAMPLING = ("few_shot", "max_tokens", "temperature", "top_p")
+"""Read from the run's configuration: an episode does not record it."""
+QA_METRICS = (
+    "judge",
+    "memory_quality",
+    "prompt_tokens",
+    "tool_calls",
+    *(f"{short_name(tool)}_calls" for tool in TOOLS),
+)
+"""Measured in question answering, beside the score."""
+
+
+@dataclass(frozen=True, slots=True)
+class PanelRow:
+    """A method in a panel.
+
+    Attributes:
+        key: Identifies it in the panel's numbers.
+        method: What it is.
+        variant: How it differs from other rows of the same method, or empty.
+    """
+
+    key: str
+    method: Method
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """As shown."""
+        return f"{self.method.title} ({self.variant})" if self.variant else self.method.title
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a reader of a table must know.
+
+    Attributes:
+        text: A sentence.
+        benchmark: The column that it is about; empty if it is about all.
+    """
+
+    text: str
+    benchmark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Everything that may be compared with each other.
+
+    Attributes:
+        title: The backbone, and what tells this panel from others of the same one.
+        backbone: The one name of the backbone.
+        rows: The methods, in the order of the tables.
+        benchmarks: The columns for which there are numbers.
+        numbers: Of each row, benchmark and metric.
+        by_item: The same for single items of the report, where they have numbers of their own.
+        notes: What all share, and what the columns and rows are played under.
+        results: The episodes behind each row and column; empty for numbers without episodes.
+    """
+
+    title: str
+    backbone: str
+    rows: tuple[PanelRow, ...]
+    benchmarks: tuple[Benchmark, ...]
+    numbers: Numbers = field(default_factory=dict)
+    by_item: Mapping[str, Numbers] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+    results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
+
+    def numbers_of(self, item: str) -> Numbers:
+        """The numbers for one item of the report."""
+        return self.by_item.get(item, self.numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """A result, and the conditions it was played under, by what they belong to."""
+
+    result: Result
+    method: Method
+    benchmark: Benchmark
+    base: str
+    shared: Conditions
+    model: Conditions
+    column: Conditions
+    row: Conditions
+
+
+def make_panels(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> list[Panel]:
+    """Sort the episodes of runs into panels.
+
+    Args:
+        runs: As read.
+        checkpoints: For a trained model, by the name that its results record, the backbone
+            beside whose other methods it stands.
+    """
+    played = [
+        _placed(result, run, checkpoints)
+        for run in sorted(runs, key=lambda run: run.sha256)
+        for result in sorted(run.results, key=lambda result: result.key)
+    ]
+    groups = list(_groups(played))
+    differing = _differing(shared + model for _, shared, model, _ in groups)
+    panels = []
+    for base, shared, model, members in groups:
+        named = [f"{k}: {v}" for k, v in shared + model if k in differing]
+        variants = list(_aligned(members))
+        for number, columns in enumerate(variants, 1):
+            title = ", ".join([base, *named, *([f"variant {number}"] if len(variants) > 1 else [])])
+            chosen = [p for p in members if columns[p.benchmark.key] == p.column]
+            common = Note(f"Common to all rows: {_listed(shared + model)}.")
+            panels.append(_panel(title, base, chosen, common))
+    return panels
+
+
+def _placed(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> _Played:
+    conditions = {
+        **{name: _text(value) for name, value in result.episode.settings.items()},
+        **{name: _text(value) for name, value in identity(result).items()},
+        **{name: _text(run.config.get(name, "not recorded")) for name in SAMPLING},
+    }
+    for alias in ("agent", "judge"):  # the first is the method; the second is judge_name too
+        conditions.pop(alias, None)
+    base = checkpoints.get(result.backbone) or run.suite_backbone or result.backbone
+    levels = dict.fromkeys(COLUMN_FIELDS, COLUMN_FIELDS)
+    levels |= dict.fromkeys(ROW_FIELDS, ROW_FIELDS)
+    levels |= dict.fromkeys(MODEL_FIELDS, MODEL_FIELDS)
+
+    def of(fields: tuple[str, ...]) -> Conditions:
+        return tuple(sorted((k, v) for k, v in conditions.items() if levels.get(k, ()) == fields))
+
+    without_model = result.backbone == NO_BACKBONE
+    return _Played(
+        result=result,
+        method=method_of(result.agent, result.backbone),
+        benchmark=benchmark_of(result.episode),
+        base=NO_BACKBONE if without_model else backbone_key(base),
+        shared=of(()),
+        model=() if without_model else of(MODEL_FIELDS),
+        column=of(COLUMN_FIELDS),
+        row=of(ROW_FIELDS) if not without_model else (),
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _groups(
+    played: Sequence[_Played],
+) -> Iterable[tuple[str, Conditions, Conditions, list[_Played]]]:
+    """The episodes of each backbone under each set of shared conditions.
+
+    Agents without a model stand beside every backbone that was judged alike.
+    """
+    groups: dict[tuple[str, Conditions, Conditions], list[_Played]] = {}
+    for one in played:
+        groups.setdefault((one.base, one.shared, one.model), []).append(one)
+    for (base, shared, model), members in sorted(groups.items()):
+        if base != NO_BACKBONE:
+            yield base, shared, model, members + groups.get((NO_BACKBONE, shared, ()), [])
+        elif not any(b != NO_BACKBONE and s == shared for b, s, _ in groups):
+            yield base, shared, model, members
+
+
+def _aligned(members: Sequence[_Played]) -> Iterable[dict[str, Conditions]]:
+    """One set of column conditions for each panel that is needed.
+
+    Where a benchmark was played under several, the panels take them in turn, the paper's
+    protocol and the most episodes first; a benchmark with fewer repeats its last.
+    """
+    found: dict[str, Counter[Conditions]] = {}
+    for one in members:
+        found.setdefault(one.benchmark.key, Counter())[one.column] += 1
+    stages = {one.benchmark.key: one.benchmark.stages for one in members}
+    variants = {
+        key: sorted(c, key=lambda v: (("stages", stages[key]) not in v, -c[v], v))
+        for key, c in found.items()
+    }
+    for number in range(max(map(len, variants.values()))):
+        yield {key: known[min(number, len(known) - 1)] for key, known in variants.items()}
+
+
+def _panel(title: str, base: str, members: Sequence[_Played], common: Note) -> Panel:
+    rows: dict[tuple[Method, Conditions], PanelRow] = {}
+    variants: dict[Method, set[Conditions]] = {}
+    for one in members:
+        variants.setdefault(one.method, set()).add(one.row)
+    for method in sorted(variants, key=order):
+        differing = _differing(variants[method])
+        for conditions in sorted(variants[method]):
+            variant = _listed((k, v) for k, v in conditions if k in differing)
+            key = f"{method.key} {variant}".strip()
+            rows[method, conditions] = PanelRow(key, method, variant)
+    cells: dict[tuple[str, str], list[Result]] = {}
+    for one in members:
+        cell = (rows[one.method, one.row].key, one.benchmark.key)
+        cells.setdefault(cell, []).append(one.result)
+    found = {one.benchmark.key: one.benchmark for one in members}
+    known = [key for key in BENCHMARKS if key in found]
+    benchmarks = tuple(found[key] for key in [*known, *sorted(found.keys() - set(known))])
+    columns = {one.benchmark.key: one.column for one in members}
+    return Panel(
+        title=title,
+        backbone=base,
+        rows=tuple(rows.values()),
+        benchmarks=benchmarks,
+        numbers=_numbers(cells, found),
+        notes=(
+            common,
+            *_row_notes(members, rows),
+            *(note for b in benchmarks for note in _column_notes(b, columns[b.key])),
+            *(n for b in benchmarks for n in _task_notes(b, cells, list(rows.values()))),
+        ),
+        results=cells,
+    )
+
+
+def _numbers(
+    cells: Mapping[tuple[str, str], Sequence[Result]], found: Mapping[str, Benchmark]
+) -> Numbers:
+    numbers: dict[Key, Any] = {}
+    for (row, key), results in cells.items():
+        numbers[row, key, SCORE] = estimate(results, found[key].metric)
+        for metric in QA_METRICS if found[key].answers else ():
+            numbers[row, key, metric] = estimate(results, metric)
+    return with_averages(numbers)
+
+
+def _row_notes(
+    members: Sequence[_Played], rows: Mapping[tuple[Method, Conditions], PanelRow]
+) -> Iterable[Note]:
+    """What differs between rows beside the method, and which agents they are."""
+    conditions = {rows[one.method, one.row].label: dict(one.row) for one in members if one.row}
+    for name in ROW_FIELDS:
+        values: dict[str, list[str]] = {}
+        for label, row in conditions.items():
+            values.setdefault(row[name], []).append(label)
+        if len(values) > 1 and name != "tools":  # every method has its own tools
+            told = (f"{value} ({', '.join(labels)})" for value, labels in values.items())
+            yield Note(f"Rows differ in {name}: {'; '.join(told)}.")
+    renamed = {(one.result.agent, one.method) for one in members}
+    for agent, method in sorted(renamed, key=lambda pair: pair[0]):
+        if agent != method.key and method.kind is Kind.OURS:
+            yield Note(f"{method.title} includes the agent {agent} on an untrained backbone.")
+
+
+def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
+    """What a column was played under, and whether the paper does so."""
+    yield Note(f"{benchmark.title} is played under {_listed(column)}.", benchmark.key)
+    stages = dict(column)["stages"]
+    if benchmark in PAPER and stages != benchmark.stages:
+        yield Note(
+            f"The paper runs {benchmark.title} with stages: {benchmark.stages}; "
+            f"numbers with stages: {stages} do not compare with its own.",
+            benchmark.key,
+        )
+
+
+def _task_notes(
+    benchmark: Benchmark,
+    cells: Mapping[tuple[str, str], Sequence[Result]],
+    rows: Sequence[PanelRow],
+) -> Iterable[Note]:
+    """Whether methods were played on the same tasks, what is unscored, who judged."""
+    played = [(r, cells[r.key, benchmark.key]) for r in rows if (r.key, benchmark.key) in cells]
+    tasks = [{result.episode.task_id for result in results} for _, results in played]
+    if any(one != tasks[0] for one in tasks):
+        counts = ", ".join(
+            f"{row.label} {len(one)}" for (row, _), one in zip(played, tasks, strict=True)
+        )
+        shared = len(set.intersection(*tasks))
+        yield Note(
+            f"{benchmark.title}: not all rows are on the same tasks ({counts}; {shared} shared).",
+            benchmark.key,
+        )
+    for row, results in played:
+        lost = ", ".join(f"{n} by the {name}" for name, n in failures(results).items() if n)
+        if lost:
+            text = f"{row.label}, {benchmark.title}: of {len(results)} episodes unscored: {lost}."
+            yield Note(text, benchmark.key)
+    judge = str(played[0][1][0].episode.settings["judge"])
+    if benchmark in PAPER and benchmark.answers and not judge.startswith("llm:"):
+        yield Note(
+            f"The paper's judge is a language model; J and memory quality by {judge} do not "
+            "compare with its own.",
+            benchmark.key,
+        )
+
+
+def failures(results: Iterable[Result]) -> dict[str, int]:
+    """How many episodes are unscored, by what failed."""
+    counts = {"endpoint": 0, "environment": 0, "judge": 0}
+    for result in results:
+        if not result.scored:
+            reason = result.episode.stop_reason
+            counts["endpoint" if reason == "endpoint_error" else "environment"] += 1
+        elif result.episode.errors:
+            counts["judge"] += 1
+    return counts
+
+
+def _differing(conditions: Iterable[Conditions]) -> set[str]:
+    """The names that do not have one value in all of them."""
+    known = [dict(c) for c in conditions]
+    names = {name for c in known for name in c}
+    return {name for name in names if len({c.get(name) for c in known}) > 1}
+
+
+def _listed(conditions: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in conditions)

@@ -1,0 +1,119 @@
+"""The numbers that the paper printed, in the shape of our own."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from agemem_envs.errors import DataFormatError, DataNotFoundError
+from eval.reporting.benchmarks import PAPER
+from eval.reporting.estimates import ALL, AVERAGE, REDUCTION, SCORE, Estimate, Key
+from eval.reporting.items import ABLATION, ITEMS, Item
+from eval.reporting.methods import METHODS
+from eval.reporting.panels import Note, Panel, PanelRow
+
+FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
+HOTPOTQA = "hotpotqa"
+CsvRow = dict[str, str]
+Cells = Iterator[tuple[Key, float]]
+
+
+def _table2(row: CsvRow) -> Cells:
+    for benchmark in PAPER:
+        column = f"{benchmark.key}_{benchmark.measure.lower()}"
+        yield (row["method"], benchmark.key, SCORE), float(row[column]) / 100
+    yield (row["method"], ALL, AVERAGE), float(row["average"]) / 100
+
+
+def _figure2(row: CsvRow) -> Cells:
+    yield (row["method"], HOTPOTQA, "memory_quality"), float(row["memory_quality"])
+
+
+def _figure3(row: CsvRow) -> Cells:
+    yield (row["method"], HOTPOTQA, "prompt_tokens"), float(row["prompt_tokens"])
+    share = float(row["reduction_vs_agemem_rag_pct"]) / 100
+    yield (row["method"], HOTPOTQA, REDUCTION), share
+
+
+def _table3(row: CsvRow) -> Cells:
+    method = {"norl": "agemem-norl", "grpo": "agemem"}[row["training"]]
+    for column in ("add", "update", "delete", "retrieve", "summary", "filter"):
+        yield (method, HOTPOTQA, f"{column}_calls"), float(row[column])
+    yield (method, HOTPOTQA, "tool_calls"), float(row["total"])
+
+
+def _figure4(row: CsvRow) -> Cells:
+    for (method, _), column in zip(ABLATION, ("base", "lt", "lt_rl", "lt_st_rl"), strict=True):
+        yield (method, row["benchmark"], SCORE), float(row[column]) / 100
+
+
+def _table4(row: CsvRow) -> Cells:
+    method = {"answer-only": "agemem-answer-only", "all-returns": "agemem"}[row["strategy"]]
+    for column in ("judge", "prompt_tokens", "memory_quality", "tool_calls"):
+        yield (method, HOTPOTQA, column), float(row[column])
+
+
+_READERS: dict[str, Callable[[CsvRow], Cells]] = {
+    "table2": _table2,
+    "figure2": _figure2,
+    "figure3": _figure3,
+    "table3": _table3,
+    "figure4": _figure4,
+    "table4": _table4,
+}
+
+Published = dict[str, dict[str, dict[Key, float]]]
+"""By item and backbone: the number in each cell."""
+
+
+def read_published(folder: Path = FOLDER) -> Published:
+    """The paper's numbers, shares as fractions.
+
+    Raises:
+        DataNotFoundError: A file is missing.
+        DataFormatError: A file has not the documented columns.
+    """
+    return {item.key: _read(folder / item.published, item) for item in ITEMS}
+
+
+def _read(path: Path, item: Item) -> dict[str, dict[Key, float]]:
+    found: dict[str, dict[Key, float]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                found.setdefault(row["backbone"], {}).update(_READERS[item.key](row))
+    except FileNotFoundError as error:
+        raise DataNotFoundError(
+            f"the paper's numbers are missing: {path} (it belongs to the checkout)"
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataFormatError(f"{path} is not a table of the paper's: {error!r}") from error
+    return found
+
+
+def published_panels(published: Published) -> list[Panel]:
+    """The paper's numbers as if they were results: what is derived from others is left out."""
+    backbones = dict.fromkeys(backbone for item in published.values() for backbone in item)
+    panels = []
+    for backbone in backbones:
+        by_item = {
+            key: {
+                cell: Estimate(value)
+                for cell, value in numbers.get(backbone, {}).items()
+                if cell[2] not in (AVERAGE, REDUCTION)
+            }
+            for key, numbers in published.items()
+        }
+        known = {row for numbers in by_item.values() for row, _, _ in numbers}
+        panels.append(
+            Panel(
+                title=backbone,
+                backbone=backbone,
+                rows=tuple(PanelRow(key, m) for key, m in METHODS.items() if key in known),
+                benchmarks=PAPER,
+                by_item=by_item,
+                notes=(Note("All numbers are the paper's own."),),
+            )
+        )
+    return panels
