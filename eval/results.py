@@ -112,7 +112,7 @@ class ResultsFolder:
         except OSError as error:
             raise ConfigurationError(f"{self.path} cannot be a results folder: {error}") from error
         self.lock()
-        _write_atomically(self.config_file, json.dumps(config, indent=2) + "\n")
+        write_atomically(self.config_file, json.dumps(config, indent=2) + "\n")
 
     def lock(self) -> None:
         """Keep other processes from writing here, until :meth:`close` or the process's end.
@@ -137,7 +137,7 @@ class ResultsFolder:
         """Record the configuration with which the run goes on; the rest stays as it was."""
         stored = json.loads(self.config_file.read_text(encoding="utf-8"))
         text = json.dumps(stored | {"config": config.to_dict()}, indent=2)
-        _write_atomically(self.config_file, text + "\n")
+        write_atomically(self.config_file, text + "\n")
 
     def read(self) -> list[Result]:
         """All whole episodes.
@@ -180,7 +180,7 @@ class ResultsFolder:
     def rewrite(self, results: Iterable[Result]) -> None:
         """Replace all episodes, atomically."""
         text = "".join(result.to_json() + "\n" for result in results)
-        _write_atomically(self.episodes_file, text)
+        write_atomically(self.episodes_file, text)
 
     def append(self, result: Result) -> None:
         """Add an episode and see it onto the disk."""
@@ -200,7 +200,8 @@ class ResultsFolder:
             self._lock = None
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all: under another name first, which then takes its place."""
     partial = path.with_suffix(path.suffix + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
