@@ -1,0 +1,74 @@
+"""Write a run's episodes as one HTML page that needs no network.
+
+    python -m eval.viewer results/runs/my-run
+    python -m eval.viewer results/runs/my-run --compare results/runs/other-run --out both.html
+
+Whoever has the page has all texts of the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agemem_envs.errors import AgeMemError, ConfigurationError
+from eval.results import write_atomically
+from eval.viewer.page import check_target, render
+from eval.viewer.runs import read_run
+
+EXIT_OK, EXIT_USAGE = 0, 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.viewer",
+        description="Write a run's episodes as one HTML page: a table, and each episode round by "
+        "round. The page needs no network; it holds all texts of the run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="results folder of eval/run.py")
+    parser.add_argument(
+        "--compare", type=Path, metavar="RUN2", help="a second run, beside it on the same tasks"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the page (RUN/viewer.html, RUN/compare.html)"
+    )
+    return parser
+
+
+def view(argv: Sequence[str]) -> Path:
+    """Do what the command line says; the page that was written.
+
+    Raises:
+        AgeMemError: A run cannot be read, or the page cannot be written there.
+    """
+    options = build_parser().parse_args(argv)
+    default = "compare.html" if options.compare else "viewer.html"
+    out: Path = options.out or options.run / default
+    if options.out:
+        check_target(out)  # before anything slow
+    paths = [options.run] + ([options.compare] if options.compare else [])
+    page = render([read_run(path) for path in paths])
+    try:
+        write_atomically(out, page)
+    except OSError as error:
+        raise ConfigurationError(f"{out} cannot be written: {error}") from error
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Errors that the user can mend are one message and status 2."""
+    try:
+        out = view(sys.argv[1:] if argv is None else argv)
+    except AgeMemError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    print(f"Written to {out} ({out.stat().st_size / 1e6:.1f} MB)")  # noqa: T201
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"use strict";
+// One episode, or the same task in two runs: its outcome, the token curve, and round by round
+// what the model saw and did and what that changed.
+
+const STAGES = { 1: "Stage 1: construction", 2: "Stage 2: distraction", 3: "Stage 3: reasoning" };
+const KINDS = {
+  system: "system prompt", incoming: "message", query: "task", memories: "automatic retrieval",
+  observation: "observation", tool_result: "tool results", summary: "summary",
+  feedback: "refusal", assistant: "the model",
+};
+const REWARD = [
+  ["total", 0], ["task", 1], ["context", 1], ["compression", 2], ["preventive", 2],
+  ["preservation", 2], ["memory", 1], ["storage", 2], ["maintenance", 2], ["relevance", 2],
+  ["penalty", 1],
+];
+
+/** The whole view of row `number`, its stories in the order of the runs, null where missing. */
+function episodeView(number, stories) {
+  const row = ROWS[number];
+  const told = stories.filter((one) => one !== null);
+  const scale = tokenScale(told);
+  const sections = [
+    ["Outcome", (one) => outcomePanels(one)],
+    ["Context", (one, run) => tokenChart(one, scale, (index) => reveal(run, index))],
+    ...Object.keys(STAGES).map((stage) => [STAGES[stage], (one, run) => stageRounds(one, run, Number(stage))]),
+    ["At the end", (one) => ending(one)],
+  ].filter(([title]) => told.some((one) => hasStage(one, title)));
+  return [
+    h("h2", { tabindex: -1, id: "episode-title" }, row.task),
+    definitions([
+      ["Benchmark", row.env], ["Type", row.category],
+      ["Question or goal", longText(row.query)], ["Reference", row.reference && longText(row.reference)],
+    ], { class: "task" }),
+    COMPARING ? differences(stories) : null,
+    h("div", { class: COMPARING ? "side-by-side" : "single" },
+      sections.flatMap(([title, make]) => stories.map((one, run) => h("section", {
+        class: `part ${runClass(run)}`, "aria-label": COMPARING ? `${title}, ${runName(run)}` : title,
+      },
+      h("h3", {}, title, COMPARING ? h("span", { class: "of-run" }, ` ${runName(run)}`) : null),
+      one === null ? h("p", { class: "quiet" }, "This run has no episode on this task.") : make(one, run))))),
+  ];
+}
+
+function hasStage(told, title) {
+  const stage = Object.keys(STAGES).find((key) => STAGES[key] === title);
+  return stage === undefined || told.rounds.some((round) => round.stage === Number(stage));
+}
+
+function runName(run) {
+  return COMPARING ? `${LETTERS[run]}: ${RUNS[run].name}` : RUNS[run].name;
+}
+
+/** What differs between two episodes beside the agent: then their scores do not compare. */
+function differences(stories) {
+  const [a, b] = stories;
+  if (!a || !b) return null;
+  const conditions = (one) => ({ ...one.settings, source: one.source, constrained: one.constrained });
+  const [ours, theirs] = [conditions(a), conditions(b)];
+  const differing = [...new Set([...Object.keys(ours), ...Object.keys(theirs)])]
+    .filter((key) => JSON.stringify(ours[key]) !== JSON.stringify(theirs[key]));
+  if (differing.length === 0) return null;
+  return h("div", { class: "notice", role: "note" },
+    h("p", {}, "These two episodes were not run under the same conditions:"),
+    h("ul", {}, differing.map((key) => h("li", {},
+      `${words(key)}: A ${plain(ours[key])}, B ${plain(theirs[key])}`))));
+}
+
+function plain(value) {
+  return typeof value === "string" ? value : JSON.stringify(value ?? null);
+}
+
+// -- panels ----------------------------------------------------------------------------
+
+function outcomePanels(told) {
+  const success = told.success === null ? null : Number(told.success);
+  return h("div", { class: "panels" },
+    h("div", { class: "panel" }, h("h4", {}, "Result"), definitions([
+      ["Success", outcome(success)],
+      ["Stopped by", badge(words(told.stop ?? NONE), "stop")],
+      ["Progress", decimal(told.progress)],
+      ["Answer", told.prediction === null ? "none was given" : longText(told.prediction)],
+      ["Agent", [told.agent, told.backbone].filter((name) => name !== "none").join(" / ")],
+      ["Seconds", decimal(told.seconds, 2)],
+      ["Errors", told.errors.length ? told.errors.map((error) => longText(error, "bad")) : null],
+    ])),
+    h("div", { class: "panel" }, h("h4", {}, "Reward"), rewardTable(told.reward)),
+    h("div", { class: "panel" }, h("h4", {}, "Metrics"),
+      definitions(Object.entries(told.metrics).map(([name, value]) => [words(name), metric(value)]))),
+    h("div", { class: "panel wide" }, h("h4", {}, "Gold facts"), goldFacts(told)));
+}
+
+function metric(value) {
+  return Number.isInteger(value) ? integer(value) : decimal(value);
+}
+
+function rewardTable(reward) {
+  if (reward === null) return h("p", { class: "quiet" }, "The episode was not scored.");
+  return h("table", { class: "reward" }, h("tbody", {}, REWARD.map(([name, depth]) => {
+    const value = reward[name];
+    const bar = h("span", { class: `bar ${value < 0 ? "negative" : ""}` });
+    bar.style.width = `${Math.min(1, Math.abs(value ?? 0)) * 100}%`;
+    return h("tr", { class: `depth-${depth}` }, h("th", { scope: "row" }, name),
+      h("td", { class: "number" }, decimal(value)), h("td", { class: "track" }, bar));
+  })));
+}
+
+function goldFacts(told) {
+  if (told.gold.length === 0) return h("p", { class: "quiet" }, "The task names none.");
+  const held = told.gold.filter((gold) => gold.held_by.length > 0).length;
+  const when = (label, rounds) => (rounds.length
+    ? `${label} in round ${rounds.join(", ")}` : `never ${label} by a tool`);
+  return [
+    h("p", { class: "quiet" }, `${held} of ${told.gold.length} held by memory at the end, judged by shared words.`),
+    h("ul", { class: "gold" }, told.gold.map((gold) => h("li", {},
+      gold.held_by.length ? badge(`in ${gold.held_by.join(", ")}`, "yes") : badge("not in memory", "no"),
+      h("span", { class: "text" }, ` ${gold.fact}`),
+      h("div", { class: "quiet" }, `${when("stored", gold.stored)}; ${when("retrieved", gold.retrieved)}`)))),
+  ];
+}
+
+function ending(told) {
+  const items = told.memories.map((item) => h("li", {}, badge(item.id), " ",
+    item.memory_type ? badge(item.memory_type, "stop") : null,
+    h("span", { class: "text" }, ` ${item.content}`),
+    Object.keys(item.metadata).length ? h("code", {}, ` ${JSON.stringify(item.metadata)}`) : null));
+  const settings = Object.entries(told.settings).map(([name, value]) => [words(name), plain(value)]);
+  return h("div", {},
+    h("h4", {}, `Long-term memory: ${plural(items.length, "item")}`),
+    items.length ? h("ul", { class: "memories" }, items) : h("p", { class: "quiet" }, "It is empty."),
+    h("details", {}, h("summary", {}, "Settings"), definitions([
+      ["seed", told.seed], ["data source", told.source], ["engine", told.engine],
+      ["constrained decoding", told.constrained ? "yes" : "no"],
+      ["key items", told.key_items.join("; ")], ...settings])));
+}
+
+// -- rounds ----------------------------------------------------------------------------
+
+function stageRounds(told, run, stage) {
+  const rounds = told.rounds.flatMap((round, index) => (round.stage === stage ? [index] : []));
+  if (rounds.length === 0) return h("p", { class: "quiet" }, "The episode has no round in this stage.");
+  return h("ol", { class: "rounds" }, rounds.map((index) => roundCard(told, run, index)));
+}
+
+function roundCard(told, run, index) {
+  const round = told.rounds[index];
+  const ids = visibleIds(round);
+  const calls = round.calls.map((call, number) => toolCall(told, round, call, number));
+  const environment = round.removals.filter((removal) => removal.call === null);
+  return h("li", { class: `round ${round.malformed === null ? "" : "malformed"}`, id: `round-${run}-${index}`, tabindex: -1 },
+    h("h5", {}, `Round ${index}`, h("span", { class: "quiet" }, roundFacts(told, round, ids.length))),
+    round.arrived.map((id) => entry(KINDS[told.messages[id][0]], longText(told.messages[id][1]), "saw")),
+    round.thought ? entry("thought", longText(round.thought), "thought") : null,
+    calls,
+    round.answer === null ? null : entry(round.stage === 3 ? "answered" : "replied", longText(round.answer), "answer"),
+    round.malformed === null ? null : entry("malformed", [longText(round.action), h("p", { class: "bad" }, round.malformed)], "bad"),
+    round.replies.filter((id) => told.messages[id][0] !== "tool_result").map((id) =>
+      entry(KINDS[told.messages[id][0]], longText(told.messages[id][1]), "saw")),
+    environment.map((removal) => entry("context", removed(told, removal), "effect")),
+    lazyDetails(`everything it saw: ${plural(ids.length, "message")}`, () => wholeContext(told, ids)));
+}
+
+function roundFacts(told, round, messages) {
+  const share = 100 * round.tokens / told.settings.max_context_tokens;
+  const backbone = [
+    round.prompt_tokens == null ? null : `${integer(round.prompt_tokens)} prompt tokens`,
+    round.completion_tokens == null ? null : `${integer(round.completion_tokens)} written`,
+    round.seconds == null ? null : `${round.seconds.toFixed(1)} s`,
+  ].filter(Boolean);
+  return ` ${[`${integer(round.tokens)} tokens (${share.toFixed(0)}%)`,
+    plural(messages, "message"), ...backbone, `memory ${round.memory_size}`].join(" · ")}`;
+}
+
+function entry(label, content, kind) {
+  return h("div", { class: `entry ${kind}` }, h("div", { class: "label" }, label),
+    h("div", { class: "content" }, content));
+}
+
+function toolCall(told, round, [name, given], number) {
+  const [ok, text] = round.results[number] ?? [false, "no result was recorded"];
+  const shown = Object.entries(given ?? {}).map(([key, value]) => [key, longText(plain(value))]);
+  return entry("called", [
+    h("div", { class: "call" }, h("code", {}, name), ok ? badge("done", "yes") : badge("refused", "no")),
+    definitions(shown, { class: "arguments" }),
+    longText(text, ok ? "result" : "result bad"),
+    round.removals.filter((removal) => removal.call === number).map((removal) =>
+      h("div", { class: "effect" }, removed(told, removal))),
+    memoryEffects(round.memory.filter((change) => change.call === number)),
+  ], "call");
+}
+
+const SIGNS = { added: "+", updated: "±", deleted: "−", retrieved: "→" };
+
+/** What a call did to long-term memory; what it stored or found stands above it already. */
+function memoryEffects(changes) {
+  if (changes.length === 0) return null;
+  return h("ul", { class: "effect memory" }, changes.map((change) => h("li", { class: change.action },
+    `${SIGNS[change.action]} memory ${change.id} ${change.action}`,
+    change.score === null ? null : ` (${change.score.toFixed(2)})`,
+    change.before === null ? null : ["; it was: ", longText(change.before)],
+    change.action === "deleted" ? [": ", longText(change.content)] : null)));
+}
+
+const REMOVED = {
+  filtered: "filtered out", summarised: "replaced by a summary",
+  emptied: "left: the next stage begins with a fresh context",
+  renewed: "left: the automatic retrieval was renewed", unknown: "left; the record does not say why",
+};
+
+function removed(told, removal) {
+  const tokens = removal.ids.reduce((sum, id) => sum + told.messages[id][2], 0);
+  const title = `${plural(removal.ids.length, "message")} (${integer(tokens)} tokens) ${REMOVED[removal.cause]}`;
+  const list = lazyDetails(title, () => wholeContext(told, removal.ids));
+  if (removal.summary === null) return list;
+  const [, text, cost] = told.messages[removal.summary];
+  return [list, h("div", { class: "quiet" }, `The summary, ${integer(cost)} tokens:`), longText(text)];
+}
+
+function wholeContext(told, ids) {
+  return h("ol", { class: "context" }, ids.map((id) => {
+    const [kind, text, tokens] = told.messages[id];
+    return h("li", {}, h("span", { class: "label" }, `#${id} ${KINDS[kind]}, ${integer(tokens)} tokens`), longText(text));
+  }));
+}
+
+/** Bring a round into view. */
+function reveal(run, index) {
+  const card = byId(`round-${run}-${index}`);
+  card?.scrollIntoView({ block: "start" });
+  card?.focus({ preventScroll: true });
+}

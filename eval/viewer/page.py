@@ -1,0 +1,124 @@
+"""The page: one HTML file with its style, its scripts and all data inside.
+
+The data are untrusted: texts of models and simulators. They reach the page as ASCII JSON with
+``<``, ``>`` and ``&`` escaped, or compressed in base64, and become text nodes there. A content
+security policy allows the page's own scripts by hash and nothing else, no network included.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agemem_envs.episode import encode
+from agemem_envs.errors import ConfigurationError, DataFormatError, require
+from eval.results import Result
+from eval.viewer.records import cell, story, task
+from eval.viewer.runs import Row, Run, pair
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+SCRIPTS = ("dom.js", "store.js", "table.js", "chart.js", "episode.js", "main.js")
+"""In the order in which they are run; they share one global scope."""
+
+
+def render(runs: Sequence[Run]) -> str:
+    """The page for one run, or for two side by side.
+
+    Raises:
+        DataFormatError: An episode's record contradicts itself.
+        MissingDependencyError: Jinja2 is not installed.
+    """
+    jinja2 = require("jinja2", extra="eval")
+    markup = require("markupsafe", extra="eval").Markup
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = pair(runs)
+    scripts = [_asset(name) for name in SCRIPTS]
+    style = _asset("viewer.css")
+    text: str = environment.get_template("page.html.j2").render(
+        title=" | ".join(run.name for run in runs),
+        policy=content_security_policy(scripts, style),
+        style=markup(style),
+        scripts=[markup(script) for script in scripts],
+        index=markup(_safe_json(_index(runs, rows))),
+        stories=[
+            (f"story-{number}-{run}", _packed(story(result)))
+            for number, row in enumerate(rows)
+            for run, result in enumerate(row)
+            if result is not None
+        ],
+    )
+    return text
+
+
+def content_security_policy(scripts: Sequence[str], style: str) -> str:
+    """Only these scripts and this style; no network, no markup made from strings."""
+    hashes = " ".join(map(_hash, scripts))
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; base-uri 'none'; "
+        "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _index(runs: Sequence[Run], rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "runs": [{"name": run.name, "config": run.config} for run in runs],
+        "rows": [{**task(_some(row)), "cells": [r and cell(r) for r in row]} for row in rows],
+    }
+
+
+def _some(row: Row) -> Result:
+    return next(result for result in row if result is not None)
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(encode(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    except ValueError as error:  # NaN, infinity
+        raise DataFormatError(f"a record holds what JSON cannot: {error}") from error
+
+
+def _safe_json(value: Any) -> str:
+    """JSON that cannot leave a ``<script>`` element: ASCII without ``<``, ``>`` and ``&``."""
+    text = _json(value)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _packed(value: Any) -> str:
+    """JSON, compressed (zlib) and in base64."""
+    return base64.b64encode(zlib.compress(_json(value).encode("ascii"), 9)).decode("ascii")
+
+
+def check_target(path: Path) -> None:
+    """Make sure that a page may be written here.
+
+    Raises:
+        ConfigurationError: The name is not that of an HTML file, or its folder is not there.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ConfigurationError(f"--out must name an .html file, got {path}")
+    if path.is_dir():
+        raise ConfigurationError(f"--out names a folder: {path}")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"the folder of --out does not exist: {path.parent}")

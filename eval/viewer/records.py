@@ -1,0 +1,119 @@
+"""The plain data that the page is given: a short row for each episode, and its whole story."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from agemem_envs.episode import Episode, encode
+from agemem_envs.errors import DataFormatError
+from eval.metrics import METRICS
+from eval.results import Result
+from eval.viewer.gold import gold_facts
+from eval.viewer.timeline import Round, timeline
+
+_METRICS = ("success", "progress", "reward", "tool_calls", "rounds", "malformed_rate", "seconds")
+
+
+def cell(result: Result) -> dict[str, Any]:
+    """What the table says about one episode."""
+    episode = result.episode
+    return {
+        **{name: METRICS[name](result) for name in _METRICS},
+        "stop": episode.stop_reason,
+        "stage": episode.steps[-1].stage if episode.steps else None,
+        "peak": peak_tokens(episode),
+        "budget": episode.settings["max_context_tokens"],
+        "memories": len(episode.memories),
+        "errors": len(episode.errors),
+        "prediction": episode.prediction,
+        "error": episode.errors[0] if episode.errors else None,
+    }
+
+
+def peak_tokens(episode: Episode) -> int:
+    """The most tokens that the context held: at a call, or at the end."""
+    return max((step.context_tokens for step in episode.steps), default=0) or episode.final_tokens
+
+
+def task(result: Result) -> dict[str, Any]:
+    """What the table says about the task of an episode."""
+    episode = result.episode
+    return {
+        "env": episode.env_id,
+        "task": episode.task_id,
+        "category": " ".join(filter(None, (episode.category, episode.difficulty))),
+        "query": episode.query,
+        "reference": episode.reference,
+    }
+
+
+def story(result: Result) -> dict[str, Any]:
+    """Everything that the page shows of one opened episode.
+
+    Raises:
+        DataFormatError: The record contradicts itself.
+    """
+    episode = result.episode
+    try:
+        rounds = timeline(episode)
+        return {
+            **encode(
+                {
+                    name: getattr(episode, name)
+                    for name in (
+                        "seed query reference key_items settings final_tokens memories "
+                        "prediction success progress metrics reward errors"
+                    ).split()
+                }
+            ),
+            "agent": result.agent,
+            "backbone": result.backbone,
+            "engine": result.engine,
+            "constrained": result.constrained,
+            "index": result.index,
+            "seconds": result.seconds,
+            "source": str(episode.source),
+            "stop": episode.stop_reason,
+            "gold": encode(gold_facts(episode, rounds)),
+            "messages": [[m.kind, m.content, m.tokens] for m in episode.messages],
+            "rounds": [_round(each) for each in rounds],
+        }
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise DataFormatError(
+            f"episode {result.index} of {episode.env_id} ({episode.task_id}) contradicts itself: "
+            f"{error!r}. It was not written by this harness, or damaged since."
+        ) from error
+
+
+def _round(each: Round) -> dict[str, Any]:
+    step = each.step
+    changes = encode({k: v for k, v in asdict(each).items() if k != "step"})
+    return {
+        **changes,
+        "stage": int(step.stage),
+        "visible": ranges(step.visible),
+        "tokens": step.context_tokens,
+        "thought": step.thought,
+        "calls": [[call.name, call.arguments] for call in step.calls],
+        "results": [[result.ok, result.text] for result in step.results],
+        "answer": step.answer,
+        "malformed": step.malformed,
+        # A well-formed output is the assistant's message, word for word.
+        "action": step.action if step.malformed is not None else None,
+        "prompt_tokens": step.prompt_tokens,
+        "completion_tokens": step.completion_tokens,
+        "seconds": step.seconds,
+    }
+
+
+def ranges(ids: Sequence[int]) -> list[list[int]]:
+    """Ids as runs of neighbours, in order: 0, 1, 2, 7 -> [0, 2], [7, 7]."""
+    runs: list[list[int]] = []
+    for i in ids:
+        if runs and runs[-1][1] == i - 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    return runs
