@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -153,6 +154,19 @@ def test_what_cannot_start_says_why_and_leaves_nothing(
     assert main(["--agent", agent, *ENV, *arguments, "--out", str(out)]) == EXIT_USAGE
     assert complaint in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_another_engine_can_resume(tmp_path: Path) -> None:
+    """How a run is played is no part of what it is; an address goes with its engine."""
+    oracle = ["--agent", "oracle", *ENV, "--episodes", "2", "--out", str(tmp_path / "run")]
+    assert main(oracle) == EXIT_OK
+    file = tmp_path / "run" / "config.json"
+    changed = {"engine": "ray", "address": "head:6379", "workers": 32}
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps(stored | {"config": stored["config"] | changed}))
+    again = ["--out", str(tmp_path / "run"), "--resume", "--episodes", "3"]
+    assert main([*again, "--engine", "serial", "--workers", "1"]) == EXIT_OK
+    assert len(ResultsFolder(tmp_path / "run").read()) == 3
 
 
 def test_batches_are_what_is_missing() -> None:
