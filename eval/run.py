@@ -26,7 +26,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agemem_envs import BENCHMARKS, ENVS
-from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
+from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError, WorkerError
 from agemem_envs.stages import PROTOCOLS
 from agemem_envs.tools import TOOL_SETS
 from agents.backbones.registry import BACKBONES
@@ -125,7 +125,7 @@ environment variables:
 
 exit status:
   0  every episode was scored
-  2  the run could not start; nothing was written
+  2  the run could not start, and nothing was written; or its workers kept dying
   3  finished, but some episodes are unscored: a server, simulator or judge failed
   130  interrupted; continue with --resume
 """
@@ -223,10 +223,10 @@ def build_parser() -> argparse.ArgumentParser:
     how = parser.add_argument_group("how it is scored and sampled")
     how.add_argument("--judge", default="lexical", help="lexical or MODEL@URL (lexical)")
     how.add_argument(
-        "--no-judge-cache",
-        action="store_false",
-        dest="judge_cache",
-        help="ask an LLM judge again what it has said already",
+        "--judge-cache",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether an LLM judge is asked only what it has not said yet (yes)",
     )
     how.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (0)")
     how.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling (1)")
@@ -318,6 +318,8 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
     if base is not None:
         stored = RunConfig.load(base)
         parser.set_defaults(**stored.to_dict())  # what was given on the command line still wins
+        if options.engine is not None:
+            parser.set_defaults(address=None)  # that of another engine
         options = parser.parse_args(argv)
     elif suite := SUITES.get(options.suite or options.agent):
         parser.set_defaults(stages=suite.stages, **suite.settings)  # likewise
@@ -520,6 +522,8 @@ def _play(session: Run, folder: ResultsFolder, done: list[Result], console: Cons
             session.play(folder, on_result)
         except KeyboardInterrupt:
             return True
+        except WorkerError as error:
+            raise WorkerError(f"{error} Continue with: --out {folder.path} --resume") from error
     return False
 
 

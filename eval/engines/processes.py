@@ -7,6 +7,7 @@ nothing; this process alone writes results. They cannot outlive it, however it d
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -150,6 +151,8 @@ def _work(link: Link, config: RunConfig, sources: dict[str, str]) -> None:
     """Play what comes through the pipe, until it closes."""
     end_with_parent()
     signal.signal(signal.SIGTERM, _leave)
+    cores = os.cpu_count() or 1  # shared out: PyTorch would take all of them each
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // config.workers)))
     warnings.simplefilter("ignore")  # the parent has said the same already
     player: Player | None = None
     try:

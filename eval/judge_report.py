@@ -1,0 +1,293 @@
+"""How much the judge matters: the same episodes, scored by two judges.
+
+    python eval/run.py --rejudge RUN --judge judge-model@http://localhost:8001/v1
+    python -m eval.judge_report RUN RUN-rejudged-judge-model
+
+Only what a judge had to decide is compared: answers that were given, memories that were
+stored or retrieved. What is empty scores 0 with any judge, and would look like agreement. The
+ranks of methods are those of the tables, where such zeros count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # as in eval/run.py
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from agemem_envs.episode import Episode
+from agemem_envs.errors import AgeMemError, ConfigurationError
+from agemem_envs.rewards import retrieved, stored_in_stage_1
+from eval.results import Result, ResultsFolder
+from eval.statistics import bootstrap_interval, mean
+from eval.summary import Row, write_csv
+
+EXIT_OK, EXIT_USAGE = 0, 2
+RIGHT = 0.6
+"""A score that counts as right: from here on the paper's scale says "partly right"."""
+Pair = tuple[Episode, Episode]
+Score = Callable[[Episode], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One thing that judges score.
+
+    Attributes:
+        score: From an episode.
+        decided: Whether a judge had to decide it.
+    """
+
+    score: Score
+    decided: Callable[[Episode], bool]
+
+
+def _part(name: str) -> Score:
+    return lambda episode: None if episode.reward is None else getattr(episode.reward, name)
+
+
+def _asks(episode: Episode) -> bool:
+    """Whether it is question answering: a world scores itself."""
+    return "actions" not in episode.metrics
+
+
+SCORES: dict[str, Judged] = {
+    "judge": Judged(
+        lambda episode: episode.metrics.get("judge"),
+        lambda episode: _asks(episode) and episode.prediction is not None,
+    ),
+    "memory_quality": Judged(
+        lambda episode: episode.metrics.get("memory_quality"),
+        lambda episode: bool(episode.memories),
+    ),
+    "storage": Judged(_part("storage"), lambda episode: bool(stored_in_stage_1(episode))),
+    "relevance": Judged(_part("relevance"), lambda episode: bool(retrieved(episode))),
+}
+RANKED = ("judge", "memory_quality")
+
+
+def read_side(path: Path) -> list[Result]:
+    """The episodes of a run, or of all runs in a folder.
+
+    Raises:
+        ConfigurationError: There are none, or they have several judges.
+    """
+    folders = [path] if ResultsFolder(path).exists else []
+    folders = folders or sorted(file.parent for file in path.rglob("episodes.jsonl"))
+    results = [result for folder in folders for result in ResultsFolder(folder).read()]
+    judges = sorted({str(result.episode.settings["judge"]) for result in results})
+    if not results:
+        raise ConfigurationError(f"{path} holds no episodes")
+    if len(judges) > 1:
+        raise ConfigurationError(f"{path} mixes judges: {', '.join(judges)}")
+    return results
+
+
+def pair(first: Sequence[Result], second: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Episodes that are in both, side by side, in the order of their names.
+
+    Raises:
+        ConfigurationError: There are none; one is there twice; or two of the same name are
+            not the same episode.
+    """
+    sides = [_by_name(first), _by_name(second)]
+    pairs = [(sides[0][name], sides[1][name]) for name in sorted(sides[0]) if name in sides[1]]
+    if not pairs:
+        raise ConfigurationError("the two sides have no episode in common")
+    for one, other in pairs:
+        if _played(one.episode) != _played(other.episode):
+            raise ConfigurationError(
+                f"{one.agent} played {one.key} differently on the two sides: judges can be "
+                "compared on the same episodes only. Score a run anew with --rejudge."
+            )
+    return pairs
+
+
+def _by_name(results: Sequence[Result]) -> dict[tuple[str, ...], Result]:
+    named: dict[tuple[str, ...], Result] = {}
+    for result in results:
+        name = (*_method(result), f"{result.index:09}", result.episode.task_id)
+        if name in named:
+            raise ConfigurationError(f"episode {result.key} of {result.agent} is there twice")
+        named[name] = result
+    return named
+
+
+def _method(result: Result) -> tuple[str, ...]:
+    """What is ranked: within an environment, an agent on a backbone."""
+    constrained = "constrained" if result.constrained else ""
+    return result.episode.env_id, result.agent, result.backbone, constrained
+
+
+def _played(episode: Episode) -> Any:
+    return [step.action for step in episode.steps], episode.memories, episode.prediction
+
+
+def agreement(pairs: Sequence[Pair], right: float = RIGHT) -> list[Row]:
+    """One row for each score that the judges had to decide at least once.
+
+    ``difference`` is second minus first, with its 95% bootstrap interval; ``agree`` the share
+    of episodes that both find right or both wrong; ``kappa`` Cohen's.
+    """
+    rows = []
+    for name, judged in SCORES.items():
+        decided = [pair for pair in pairs if judged.decided(pair[0])]
+        scores = [(judged.score(one), judged.score(other)) for one, other in decided]
+        both = [(a, b) for a, b in scores if a is not None and b is not None]
+        if decided:
+            counts = {
+                "score": name,
+                "decided": len(decided),
+                "unscored_first": sum(a is None for a, _ in scores),
+                "unscored_second": sum(b is None for _, b in scores),
+            }
+            rows.append(counts | _compare(np.array(both, dtype=float).reshape(-1, 2), right))
+    return rows
+
+
+def _compare(both: np.ndarray, right: float) -> Row:
+    """Statistics of two columns of scores."""
+    from scipy import stats
+
+    first, second = both[:, 0], both[:, 1]
+    difference = [float(value) for value in second - first]
+    low, high = bootstrap_interval(difference) or (None, None)
+    varies = len(both) > 1 and np.ptp(first) > 0 and np.ptp(second) > 0
+    measures = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
+    return {
+        "first": mean(list(first)),
+        "second": mean(list(second)),
+        "difference": mean(difference),
+        "difference_low": low,
+        "difference_high": high,
+        "mean_absolute_difference": mean([abs(value) for value in difference]),
+        "agree": mean([float(a) for a in (first >= right) == (second >= right)]),
+        "kappa": kappa(first >= right, second >= right),
+        **{
+            name: float(measure(first, second).statistic) if varies else None
+            for name, measure in measures.items()
+        },
+    }
+
+
+def kappa(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Cohen's kappa of two judges' yes and no; None where chance alone agrees always."""
+    if not len(first):
+        return None
+    yes_first, yes_second = first.mean(), second.mean()
+    chance = yes_first * yes_second + (1 - yes_first) * (1 - yes_second)
+    return None if chance == 1.0 else float(((first == second).mean() - chance) / (1 - chance))
+
+
+def ranks(pairs: Sequence[tuple[Result, Result]]) -> list[Row]:
+    """One row for each method and ranked score: its mean and rank under either judge.
+
+    Rank 1 is the best; equal means share the better rank. A method is ranked on the episodes
+    that both judges scored.
+    """
+    rows: list[Row] = []
+    for score in RANKED:
+        of = SCORES[score].score
+        means: dict[str, dict[tuple[str, ...], tuple[float, float]]] = {}
+        groups: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+        for one, other in pairs:
+            a, b = of(one.episode), of(other.episode)
+            if a is not None and b is not None and (score != "judge" or _asks(one.episode)):
+                groups.setdefault(_method(one), []).append((a, b))
+        for method, scores in groups.items():
+            first, second = np.array(scores).mean(axis=0)
+            means.setdefault(method[0], {})[method] = (float(first), float(second))
+        for methods in means.values():
+            for method, values in methods.items():
+                better = [sum(v[i] > values[i] for v in methods.values()) for i in (0, 1)]
+                rows.append(
+                    {
+                        **dict(zip(("env", "agent", "backbone", "decoding"), method, strict=True)),
+                        "score": score,
+                        "first": values[0],
+                        "second": values[1],
+                        "rank_first": better[0] + 1,
+                        "rank_second": better[1] + 1,
+                        "rank_change": better[0] - better[1],
+                    }
+                )
+    return rows
+
+
+def report(argv: Sequence[str], console: Console) -> int:
+    """Do what the command line says; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.judge_report",
+        description="Compare two judges on the same episodes.",
+        allow_abbrev=False,
+    )
+    for name in ("first", "second"):
+        parser.add_argument(name, type=Path, help="a run, or a folder of runs")
+    parser.add_argument(
+        "--right", type=float, default=RIGHT, help=f"a score that counts as right ({RIGHT})"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the tables as CSV")
+    options = parser.parse_args(argv)
+    first, second = read_side(options.first), read_side(options.second)
+    pairs = pair(first, second)
+    agreed = agreement([(a.episode, b.episode) for a, b in pairs], options.right)
+    ranked = ranks(pairs)
+    names = [str(side[0].episode.settings["judge"]) for side in (first, second)]
+    console.print(f"first: {names[0]}, second: {names[1]}", highlight=False)
+    alone = len(first) + len(second) - 2 * len(pairs)
+    console.print(f"{len(pairs)} episodes on both sides, {alone} on one only", highlight=False)
+    if agreed:
+        console.print(_across("Agreement", agreed))
+    if ranked:
+        console.print(_down("Ranks of methods", ranked))
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for name, rows in (("judge_agreement.csv", agreed), ("judge_ranks.csv", ranked)):
+            if rows:
+                write_csv(rows, options.out / name)
+    return EXIT_OK
+
+
+def _across(title: str, rows: Sequence[Row]) -> Table:
+    """One column a row: there are many statistics of few scores."""
+    table = Table("", *(str(row["score"]) for row in rows), title=title, title_justify="left")
+    for name in list(rows[0])[1:]:
+        table.add_row(name.replace("_", " "), *(_text(row[name]) for row in rows))
+    return table
+
+
+def _down(title: str, rows: Sequence[Row]) -> Table:
+    """One line a row."""
+    names = [name.replace("_", " ") for name in rows[0]]
+    table = Table(*names, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(_text(value) for value in row.values()))
+    return table
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Errors that the user can mend are one message and status 2."""
+    try:
+        return report(sys.argv[1:] if argv is None else argv, Console())
+    except AgeMemError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
