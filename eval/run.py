@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from eval.engines.registry import ENGINES
 from eval.provenance import provenance
 from eval.registry import AGENTS
 from eval.rejudge import Rejudging, default_folder
+from eval.report import report
 from eval.results import Result, ResultsFolder
 from eval.runner import Run
 from eval.statistics import mean
@@ -114,6 +116,7 @@ files of a run:
   config.json      all settings, versions, git revision; --config repeats it
   episodes.jsonl   one whole episode a line
   summary.csv      one row for each environment and data source: what a repetition gives again
+  report/          of a suite: the paper's tables and figures, as eval/report.py makes them
   timing.csv       what it does not: seconds, and the judge's answers that were cached
 
 environment variables:
@@ -467,6 +470,9 @@ def play_suite(
     _conclude(results, path, comparison, console)
     for name, error in failed.items():
         _say(console, f"missing: {name}: {error}")
+    if status != EXIT_INTERRUPTED:
+        shutil.rmtree(path / "report", ignore_errors=True)  # of before it was resumed
+        _say(console, report([str(path), "--out", str(path / "report")]))
     if status == EXIT_INTERRUPTED:
         _say(console, f"Interrupted. Continue with: --out {path} --resume")
     return max(status, EXIT_UNSCORED) if failed else status

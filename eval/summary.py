@@ -174,17 +174,17 @@ _ACHIEVED = (
     ("success", "success"),
     ("judge", "judge"),
     ("memory_quality", "memory\nquality"),
-    ("prompt_tokens", "prompt tokens\nper call"),
+    ("prompt_tokens", "tokens\na call"),
     ("actions", "world\nactions"),
-    ("seconds", "seconds"),
+    ("seconds", "s"),
 )
 _SPENT = (
     ("memory_llm_calls", "LLM\ncalls"),
     ("memory_prompt_tokens", "prompt\ntokens"),
     ("memory_completion_tokens", "reply\ntokens"),
-    ("memory_seconds", "seconds"),
+    ("memory_seconds", "s"),
     ("memory_llm_errors", "failed\ncalls"),
-    ("memory_parse_failures", "bad\nreplies"),
+    ("memory_parse_failures", "bad\nreply"),
     ("memory_failures", "raised"),
     ("memory_dropped_writes", "lost\nwrites"),
 )
@@ -202,7 +202,8 @@ def comparison(rows: Sequence[Row]) -> Group:
     for place, members in places.items():
         tables.append(_lines(f"Per episode in {place}", members, _ACHIEVED, episodes=True))
         if any(row["memory_llm_calls"] for row in members):
-            tables.append(_lines("Of which the memory systems' own", members, _SPENT))
+            spending = [row for row in members if row["memory_llm_calls"] is not None]
+            tables.append(_lines("Of which the memory systems' own", spending, _SPENT))
     return Group(*tables)
 
 
@@ -223,7 +224,7 @@ def _lines(
     for _, label in used:
         shown.add_column(label, justify="right", no_wrap=True)
     for row in rows:
-        cells = [_cell(row, name).partition(" [")[0] for name, _ in used]
+        cells = ["-" if row[n] is None else _cell(row, n).partition(" [")[0] for n, _ in used]
         counts = [f"{row['episodes']} ({row['scored']})"] if episodes else []
         shown.add_row(row["agent"], *counts, *cells)
     return shown
