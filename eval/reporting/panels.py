@@ -93,7 +93,8 @@ class Panel:
         benchmarks: The columns for which there are numbers.
         numbers: Of each row, benchmark and metric.
         by_item: The same for single items of the report, where they have numbers of their own.
-        notes: What all share, and what the columns and rows are played under.
+        conditions: What all rows were played under.
+        notes: The same as sentences, and what single columns and rows were played under.
         results: The episodes behind each row and column; empty for numbers without episodes.
     """
 
@@ -103,6 +104,7 @@ class Panel:
     benchmarks: tuple[Benchmark, ...]
     numbers: Numbers = field(default_factory=dict)
     by_item: Mapping[str, Numbers] = field(default_factory=dict)
+    conditions: str = ""
     notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
 
@@ -147,8 +149,7 @@ def make_panels(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> li
         for number, columns in enumerate(variants, 1):
             title = ", ".join([base, *named, *([f"variant {number}"] if len(variants) > 1 else [])])
             chosen = [p for p in members if columns[p.benchmark.key] == p.column]
-            common = Note(f"Common to all rows: {_listed(shared + model)}.")
-            panels.append(_panel(title, base, chosen, common))
+            panels.append(_panel(title, base, chosen, _listed(shared + model)))
     return panels
 
 
@@ -222,7 +223,7 @@ def _aligned(members: Sequence[_Played]) -> Iterable[dict[str, Conditions]]:
         yield {key: known[min(number, len(known) - 1)] for key, known in variants.items()}
 
 
-def _panel(title: str, base: str, members: Sequence[_Played], common: Note) -> Panel:
+def _panel(title: str, base: str, members: Sequence[_Played], conditions: str) -> Panel:
     rows: dict[tuple[Method, Conditions], PanelRow] = {}
     variants: dict[Method, set[Conditions]] = {}
     for one in members:
@@ -247,8 +248,9 @@ def _panel(title: str, base: str, members: Sequence[_Played], common: Note) -> P
         rows=tuple(rows.values()),
         benchmarks=benchmarks,
         numbers=_numbers(cells, found),
+        conditions=conditions,
         notes=(
-            common,
+            Note(f"Common to all rows: {conditions}."),
             *_row_notes(members, rows),
             *(note for b in benchmarks for note in _column_notes(b, columns[b.key])),
             *(n for b in benchmarks for n in _task_notes(b, cells, list(rows.values()))),
