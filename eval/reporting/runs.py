@@ -102,7 +102,7 @@ def read_run(path: Path, name: str | None = None) -> PlayedRun:
 def _suite(path: Path) -> dict[str, Any]:
     """The configuration of the suite whose folder this file is in; empty if it is none."""
     try:
-        return _json(path)["config"]
+        return dict(_json(path)["config"])
     except DataFormatError:
         return {}
 
