@@ -31,6 +31,8 @@ MODEL_FIELDS = ("constrained", "max_tokens", "temperature", "top_p")
 """What belongs to the model: one value in a panel, and no matter to an agent without one."""
 SAMPLING = ("few_shot", "max_tokens", "temperature", "top_p")
 """Read from the run's configuration: an episode does not record it."""
+_OWNED = {*COLUMN_FIELDS, *ROW_FIELDS, *MODEL_FIELDS}
+"""All other conditions are shared by all rows and columns of a panel."""
 
 
 @dataclass(frozen=True, slots=True)
