@@ -10,6 +10,7 @@ from typing import Any
 
 from agemem_envs.errors import require
 from eval.reporting.curves import Curve
+from eval.reporting.estimates import REDUCTION
 from eval.reporting.methods import Kind
 from eval.reporting.sheets import shown
 from eval.reporting.tables import Cell, Table
@@ -114,20 +115,17 @@ def _lines(axes: Any, theme: Theme, table: Table, column: int) -> None:
     axes.barh(places, values, height=0.66, color=colours, xerr=_errors(cells), **_bars(theme))
     _paper(axes, theme, [cell.published for cell in cells], places, flipped=True)
     for place, cell, row in zip(places, cells, rows, strict=True):
-        others = [row.cells[i] for i in range(len(table.columns)) if i != column]
-        extra = [
-            f"{shown(c.value, q, signed=True)} %"
-            for c, q in zip(
-                others, (q for i, q in enumerate(table.columns) if i != column), strict=True
-            )
-            if c.value is not None
-        ]
-        text = "  ".join([shown(cell.value, quantity), *(f"({e})" for e in extra)])
+        text = shown(cell.value, quantity)
+        for other, q in zip(row.cells, table.columns, strict=True):
+            if q.metric == REDUCTION and other.value:
+                text += (
+                    f"  ({shown(abs(other.value), q)} % {'fewer' if other.value > 0 else 'more'})"
+                )
         axes.annotate(text, (_reach(cell), place), (5, 0), textcoords="offset points", va="center")
     axes.set_yticks(places, [_short(row.label) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(table.item.axis)
-    axes.set_xlim(0, max(map(_reach, cells)) * 1.25 or 1.0)
+    axes.set_xlim(0, max(map(_reach, cells)) * 1.35 or 1.0)
     axes.grid(axis="x")
     _finish(axes, table)
 
@@ -140,6 +138,8 @@ def _groups(axes: Any, theme: Theme, table: Table, columns: Sequence[int]) -> No
         cells = [row.cells[i] for i in columns]
         here = [i + offset for i, cell in enumerate(cells) if cell.value is not None]
         known = [cell for cell in cells if cell.value is not None]
+        if not known:
+            continue
         axes.bar(
             here,
             [cell.value for cell in known],
@@ -149,7 +149,7 @@ def _groups(axes: Any, theme: Theme, table: Table, columns: Sequence[int]) -> No
             yerr=_errors(known),
             **_bars(theme),
         )
-        label = "paper" if number == 0 else None
+        label = None if "paper" in axes.get_legend_handles_labels()[1] else "paper"
         _paper(axes, theme, [cell.published for cell in known], here, flipped=False, label=label)
         for place, cell in zip(here, known, strict=True):
             axes.annotate(
@@ -164,7 +164,9 @@ def _groups(axes: Any, theme: Theme, table: Table, columns: Sequence[int]) -> No
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(table.item.axis)
     axes.grid(axis="y")
-    axes.margins(y=0.12)
+    tallest = max(_reach(row.cells[i]) for row in table.rows for i in columns)
+    axes.set_ylim(0, tallest * 1.12 or 1.0)
+    axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5, fontsize=8)
     axes.set_title(_short(_title(table), 80))
 
@@ -223,7 +225,7 @@ def _paper(
 def _finish(axes: Any, table: Table) -> None:
     axes.set_title(_short(_title(table), 80))
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
 
 def _title(table: Table) -> str:

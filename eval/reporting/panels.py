@@ -6,39 +6,19 @@ conditions; what differs makes another row, or another panel, which names the di
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from agemem_envs.tools import TOOLS
 from eval.metrics import short_name
-from eval.reporting.benchmarks import BENCHMARKS, PAPER, Benchmark, benchmark_of
-from eval.reporting.estimates import SCORE, Key, Numbers, estimate, with_averages
-from eval.reporting.methods import NO_BACKBONE, Kind, Method, backbone_key, method_of, order
+from eval.reporting.benchmarks import BENCHMARKS, PAPER, Benchmark
+from eval.reporting.conditions import ROW_FIELDS, Conditions, Played, differing, listed, placed
+from eval.reporting.estimates import SCORE, Estimate, Key, Numbers, estimate, with_averages
+from eval.reporting.methods import NO_BACKBONE, Kind, Method, order
 from eval.reporting.runs import PlayedRun
 from eval.results import Result
-from eval.summary import identity
 
-Conditions = tuple[tuple[str, str], ...]
-"""Names and values, sorted by name."""
-
-COLUMN_FIELDS = (
-    "data_source",
-    "encoder",
-    "env",
-    "max_task_actions",
-    "max_task_rounds",
-    "stages",
-)
-"""What belongs to the benchmark: one value in a column."""
-ROW_FIELDS = ("backbone", "engine", "few_shot", "token_counter", "tools")
-"""What belongs to the method: it may differ between rows, never within one."""
-MODEL_FIELDS = ("constrained", "max_tokens", "temperature", "top_p")
-"""What belongs to the model: one value in a panel, and no matter to an agent without one."""
-SAMPLING = ("few_shot", "max_tokens", "temperature", "top_p")
-"""Read from the run's configuration: an episode does not record it."""
 QA_METRICS = (
     "judge",
     "memory_quality",
@@ -93,7 +73,8 @@ class Panel:
         benchmarks: The columns for which there are numbers.
         numbers: Of each row, benchmark and metric.
         by_item: The same for single items of the report, where they have numbers of their own.
-        notes: What all share, and what the columns and rows are played under.
+        conditions: What all rows were played under.
+        notes: The same as sentences, and what single columns and rows were played under.
         results: The episodes behind each row and column; empty for numbers without episodes.
     """
 
@@ -103,26 +84,13 @@ class Panel:
     benchmarks: tuple[Benchmark, ...]
     numbers: Numbers = field(default_factory=dict)
     by_item: Mapping[str, Numbers] = field(default_factory=dict)
+    conditions: str = ""
     notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
 
     def numbers_of(self, item: str) -> Numbers:
         """The numbers for one item of the report."""
         return self.by_item.get(item, self.numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class _Played:
-    """A result, and the conditions it was played under, by what they belong to."""
-
-    result: Result
-    method: Method
-    benchmark: Benchmark
-    base: str
-    shared: Conditions
-    model: Conditions
-    column: Conditions
-    row: Conditions
 
 
 def make_panels(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> list[Panel]:
@@ -134,67 +102,32 @@ def make_panels(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> li
             beside whose other methods it stands.
     """
     played = [
-        _placed(result, run, checkpoints)
+        placed(result, run, checkpoints)
         for run in sorted(runs, key=lambda run: run.sha256)
         for result in sorted(run.results, key=lambda result: result.key)
     ]
     groups = list(_groups(played))
-    differing = _differing(shared + model for _, shared, model, _ in groups)
+    named = differing(shared + model for _, shared, model, _ in groups)
     panels = []
     for base, shared, model, members in groups:
-        named = [f"{k}: {v}" for k, v in shared + model if k in differing]
+        differences = [f"{k}: {v}" for k, v in shared + model if k in named]
         variants = list(_aligned(members))
         for number, columns in enumerate(variants, 1):
-            title = ", ".join([base, *named, *([f"variant {number}"] if len(variants) > 1 else [])])
+            told = [f"variant {number}"] if len(variants) > 1 else []
+            title = ", ".join([base, *differences, *told])
             chosen = [p for p in members if columns[p.benchmark.key] == p.column]
-            common = Note(f"Common to all rows: {_listed(shared + model)}.")
-            panels.append(_panel(title, base, chosen, common))
+            panels.append(_panel(title, base, chosen, listed(shared + model)))
     return panels
 
 
-def _placed(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> _Played:
-    conditions = {
-        **{name: _text(value) for name, value in result.episode.settings.items()},
-        **{name: _text(value) for name, value in identity(result).items()},
-        **{name: _text(run.config.get(name, "not recorded")) for name in SAMPLING},
-    }
-    for alias in ("agent", "judge"):  # the first is the method; the second is judge_name too
-        conditions.pop(alias, None)
-    base = checkpoints.get(result.backbone) or run.suite_backbone or result.backbone
-    levels = dict.fromkeys(COLUMN_FIELDS, COLUMN_FIELDS)
-    levels |= dict.fromkeys(ROW_FIELDS, ROW_FIELDS)
-    levels |= dict.fromkeys(MODEL_FIELDS, MODEL_FIELDS)
-
-    def of(fields: tuple[str, ...]) -> Conditions:
-        return tuple(sorted((k, v) for k, v in conditions.items() if levels.get(k, ()) == fields))
-
-    without_model = result.backbone == NO_BACKBONE
-    return _Played(
-        result=result,
-        method=method_of(result.agent, result.backbone),
-        benchmark=benchmark_of(result.episode),
-        base=NO_BACKBONE if without_model else backbone_key(base),
-        shared=of(()),
-        model=() if without_model else of(MODEL_FIELDS),
-        column=of(COLUMN_FIELDS),
-        row=of(ROW_FIELDS) if not without_model else (),
-    )
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
 def _groups(
-    played: Sequence[_Played],
-) -> Iterable[tuple[str, Conditions, Conditions, list[_Played]]]:
+    played: Sequence[Played],
+) -> Iterable[tuple[str, Conditions, Conditions, list[Played]]]:
     """The episodes of each backbone under each set of shared conditions.
 
     Agents without a model stand beside every backbone that was judged alike.
     """
-    groups: dict[tuple[str, Conditions, Conditions], list[_Played]] = {}
+    groups: dict[tuple[str, Conditions, Conditions], list[Played]] = {}
     for one in played:
         groups.setdefault((one.base, one.shared, one.model), []).append(one)
     for (base, shared, model), members in sorted(groups.items()):
@@ -204,7 +137,7 @@ def _groups(
             yield base, shared, model, members
 
 
-def _aligned(members: Sequence[_Played]) -> Iterable[dict[str, Conditions]]:
+def _aligned(members: Sequence[Played]) -> Iterable[dict[str, Conditions]]:
     """One set of column conditions for each panel that is needed.
 
     Where a benchmark was played under several, the panels take them in turn, the paper's
@@ -222,17 +155,17 @@ def _aligned(members: Sequence[_Played]) -> Iterable[dict[str, Conditions]]:
         yield {key: known[min(number, len(known) - 1)] for key, known in variants.items()}
 
 
-def _panel(title: str, base: str, members: Sequence[_Played], common: Note) -> Panel:
+def _panel(title: str, base: str, members: Sequence[Played], conditions: str) -> Panel:
     rows: dict[tuple[Method, Conditions], PanelRow] = {}
     variants: dict[Method, set[Conditions]] = {}
     for one in members:
         variants.setdefault(one.method, set()).add(one.row)
     for method in sorted(variants, key=order):
-        differing = _differing(variants[method])
-        for conditions in sorted(variants[method]):
-            variant = _listed((k, v) for k, v in conditions if k in differing)
+        differing_fields = differing(variants[method])
+        for row in sorted(variants[method]):
+            variant = listed((k, v) for k, v in row if k in differing_fields)
             key = f"{method.key} {variant}".strip()
-            rows[method, conditions] = PanelRow(key, method, variant)
+            rows[method, row] = PanelRow(key, method, variant)
     cells: dict[tuple[str, str], list[Result]] = {}
     for one in members:
         cell = (rows[one.method, one.row].key, one.benchmark.key)
@@ -247,8 +180,9 @@ def _panel(title: str, base: str, members: Sequence[_Played], common: Note) -> P
         rows=tuple(rows.values()),
         benchmarks=benchmarks,
         numbers=_numbers(cells, found),
+        conditions=conditions,
         notes=(
-            common,
+            Note(f"Common to all rows: {conditions}."),
             *_row_notes(members, rows),
             *(note for b in benchmarks for note in _column_notes(b, columns[b.key])),
             *(n for b in benchmarks for n in _task_notes(b, cells, list(rows.values()))),
@@ -260,7 +194,7 @@ def _panel(title: str, base: str, members: Sequence[_Played], common: Note) -> P
 def _numbers(
     cells: Mapping[tuple[str, str], Sequence[Result]], found: Mapping[str, Benchmark]
 ) -> Numbers:
-    numbers: dict[Key, Any] = {}
+    numbers: dict[Key, Estimate] = {}
     for (row, key), results in cells.items():
         numbers[row, key, SCORE] = estimate(results, found[key].metric)
         for metric in QA_METRICS if found[key].answers else ():
@@ -269,7 +203,7 @@ def _numbers(
 
 
 def _row_notes(
-    members: Sequence[_Played], rows: Mapping[tuple[Method, Conditions], PanelRow]
+    members: Sequence[Played], rows: Mapping[tuple[Method, Conditions], PanelRow]
 ) -> Iterable[Note]:
     """What differs between rows beside the method, and which agents they are."""
     conditions = {rows[one.method, one.row].label: dict(one.row) for one in members if one.row}
@@ -288,7 +222,7 @@ def _row_notes(
 
 def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
     """What a column was played under, and whether the paper does so."""
-    yield Note(f"{benchmark.title} is played under {_listed(column)}.", benchmark.key)
+    yield Note(f"{benchmark.title} is played under {listed(column)}.", benchmark.key)
     stages = dict(column)["stages"]
     if benchmark in PAPER and stages != benchmark.stages:
         yield Note(
@@ -339,14 +273,3 @@ def failures(results: Iterable[Result]) -> dict[str, int]:
         elif result.episode.errors:
             counts["judge"] += 1
     return counts
-
-
-def _differing(conditions: Iterable[Conditions]) -> set[str]:
-    """The names that do not have one value in all of them."""
-    known = [dict(c) for c in conditions]
-    names = {name for c in known for name in c}
-    return {name for name in names if len({c.get(name) for c in known}) > 1}
-
-
-def _listed(conditions: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in conditions)

@@ -87,8 +87,7 @@ def read_run(path: Path, name: str | None = None) -> PlayedRun:
     results = folder.read()
     if not results:
         raise ConfigurationError(f"{path} holds no episodes yet")
-    parent = path.resolve().parent / "config.json"
-    suite = _json(parent)["config"] if parent.exists() else {}
+    suite = _suite(path.resolve().parent / "config.json")
     return PlayedRun(
         name=name or path.resolve().name,
         path=path,
@@ -98,6 +97,14 @@ def read_run(path: Path, name: str | None = None) -> PlayedRun:
         results=tuple(results),
         suite_backbone=suite.get("backbone") if suite.get("suite") else None,
     )
+
+
+def _suite(path: Path) -> dict[str, Any]:
+    """The configuration of the suite whose folder this file is in; empty if it is none."""
+    try:
+        return dict(_json(path)["config"])
+    except DataFormatError:
+        return {}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,289 @@
+"""The leaderboard: one row for each method, from runs that were checked.
+
+python eval/leaderboard.py --add results/runs/RUN
+python eval/leaderboard.py --check results/runs/RUN
+python eval/leaderboard.py --show
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import fcntl
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # As in run.py: the checkout's own packages first.
+    sys.path[0] = str(ROOT)
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agemem_envs.errors import AgeMemError, ConfigurationError, DataFormatError, DataNotFoundError
+from eval.reporting.benchmarks import PAPER
+from eval.reporting.panels import make_panels
+from eval.reporting.runs import PlayedRun, read_runs
+from eval.results import write_atomically
+from eval.standings import COLUMNS, SCORES, Prices, Standing, average_of, standings
+from eval.verification import problems
+
+EXIT_OK, EXIT_INVALID, EXIT_USAGE = 0, 1, 2
+FILE = ROOT / "results" / "leaderboard.csv"
+SHOWN_PROBLEMS = 20
+PRICED = ("cost", "price_in", "price_out")
+"""What depends on the prices that were given, not on the runs."""
+WIDTH = 200
+"""Of a table that goes to a file or pipe, where nothing should be cut off."""
+ROUNDING = 1e-3
+"""Scores are stored with six digits."""
+
+EPILOG = """\
+A method may take several runs, say the two protocols of a suite: name them together, or the
+suite's folder. A run is added only if it is whole (every episode played and scored) and every
+score follows from its record: exact match, F1, progress, success, all parts of the reward, and
+what the lexical judge says are computed anew; what a language model judged is taken as recorded.
+
+examples:
+  python eval/leaderboard.py --add results/runs/table2 --price-in 0.10 --price-out 0.40
+  python eval/leaderboard.py --check results/runs/table2
+  python eval/leaderboard.py --check
+  python eval/leaderboard.py --show
+
+exit status: 0; 1 if what was checked is not valid; 2 if something cannot be read
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="eval/leaderboard.py",
+        description="Add runs to the leaderboard, check them, show it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--add", nargs="+", type=Path, metavar="RUN", help="check runs and add them")
+    what.add_argument(
+        "--check",
+        nargs="*",
+        type=Path,
+        metavar="RUN",
+        help="check runs, and the rows that were made of them; without RUN the file itself",
+    )
+    what.add_argument("--show", action="store_true", help="print the leaderboard")
+    parser.add_argument("--price-in", type=float, metavar="X", help="of a million prompt tokens")
+    parser.add_argument("--price-out", type=float, metavar="X", help="of a million reply tokens")
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="NAME=BACKBONE",
+        help="the backbone that a trained model was made of, as in eval/report.py",
+    )
+    parser.add_argument("--file", type=Path, default=FILE, help="the leaderboard (%(default)s)")
+    return parser
+
+
+def read(path: Path) -> list[Standing]:
+    """The rows of a leaderboard.
+
+    Raises:
+        DataNotFoundError: There is none.
+        DataFormatError: The file is none.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise DataFormatError(f"{path} has not the columns of a leaderboard")
+            rows = list(reader)
+    except FileNotFoundError as error:
+        raise DataNotFoundError(
+            f"there is no leaderboard {path} yet: begin one with --add RUN"
+        ) from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataFormatError(f"{path} is not a leaderboard: {error}") from error
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values():
+            raise DataFormatError(f"{path}, line {number} has not {len(COLUMNS)} columns")
+    return rows
+
+
+def add(path: Path, new: Sequence[Standing]) -> None:
+    """Add rows, whatever other processes add at the same time.
+
+    Raises:
+        ConfigurationError: A row is there already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.parent):
+        rows = read(path) if path.exists() else []
+        known = {_identity(row) for row in rows}
+        for row in new:
+            if _identity(row) in known:
+                raise ConfigurationError(
+                    f"{row['method']} on {row['backbone']} with these episodes is on the "
+                    "leaderboard already"
+                )
+        file = io.StringIO()
+        writer = csv.DictWriter(file, fieldnames=COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*rows, *new])
+        write_atomically(path, file.getvalue())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait for other writers, and keep them out."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _identity(row: Standing) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("method", "variant", "stages", "sha256"))
+
+
+def file_problems(rows: Sequence[Standing]) -> Iterator[str]:
+    """What is wrong with the leaderboard's rows by themselves."""
+    seen: set[tuple[str, ...]] = set()
+    for number, row in enumerate(rows, 2):
+        where = f"line {number} ({row['method']} on {row['backbone']})"
+        if _identity(row) in seen:
+            yield f"{where}: the row is there twice"
+        seen.add(_identity(row))
+        if not re.fullmatch(r"[0-9a-f]{64}(; [0-9a-f]{64})*", row["sha256"]):
+            yield f"{where}: {row['sha256']!r} is no SHA-256"
+        try:
+            numbers = {name: float(row[name]) for name in (*SCORES, "average") if row[name]}
+        except ValueError as error:
+            yield f"{where}: {error}"
+            continue
+        for name, value in numbers.items():
+            if not 0.0 <= value <= 100.0:
+                yield f"{where}: {name} is {value}, not in [0, 100]"
+        average = average_of(row)
+        if (average is None) != ("average" not in numbers) or (
+            average is not None and abs(average - numbers["average"]) > ROUNDING
+        ):
+            yield f"{where}: the average is {row['average'] or 'empty'}, its scores give {average}"
+
+
+def run_problems(runs: Sequence[PlayedRun]) -> list[str]:
+    """What is wrong with runs by themselves."""
+    return [f"{run.name}: {problem}" for run in runs for problem in problems(run)]
+
+
+def row_problems(rows: Sequence[Standing], made: Sequence[Standing]) -> Iterator[str]:
+    """Where the leaderboard says other than the runs that its rows name."""
+    by_identity = {_identity(row): row for row in rows}
+    for fresh in made:
+        row = by_identity.get(_identity(fresh))
+        for name in COLUMNS if row else ():
+            if row and row[name] != fresh[name] and name not in PRICED:
+                where = f"{fresh['method']} on {fresh['backbone']}: {name}"
+                yield f"{where} is {row[name]!r} on the leaderboard, the runs give {fresh[name]!r}"
+
+
+def show(rows: Sequence[Standing], console: Console) -> None:
+    """Print the rows, the highest average first, then by name."""
+    table = Table(title=f"Leaderboard: {len(rows)} rows", title_justify="left")
+    scores = [f"{b.key}_{b.measure.lower()}" for b in PAPER]
+    extra = [name for name in SCORES if name not in scores]
+    names = ["method", "backbone", *scores, *extra, "average", "hotpotqa_memory_quality"]
+    names += ["prompt_tokens", "llm_calls", "seconds", "cost", "judge"]
+    used = [name for name in names if any(row[name] for row in rows)]
+    for name in used:
+        justify = "left" if name in ("method", "backbone", "judge") else "right"
+        table.add_column(name.replace("_", " "), justify=justify)  # type: ignore[arg-type]
+    ranked = sorted(rows, key=lambda row: (-float(row["average"] or -1), row["method"]))
+    for row in ranked:
+        table.add_row(*(escape(_cell(row, name)) for name in used))
+    console.print(table)
+
+
+def _cell(row: Standing, name: str) -> str:
+    if name in ("method", "backbone", "judge"):
+        return row[name]
+    if not row[name]:
+        return "missing"
+    text = f"{float(row[name]):,.2f}"
+    if name == "average" and row["average_low"]:
+        text += f" [{float(row['average_low']):.2f}, {float(row['average_high']):.2f}]"
+    return text
+
+
+def run(argv: Sequence[str], console: Console) -> int:
+    """Do what the command line says; the exit status.
+
+    Raises:
+        AgeMemError: Something cannot be read, or is there already.
+    """
+    options = build_parser().parse_args(argv)
+    prices = Prices(options.price_in, options.price_out)
+    if options.show:
+        show(read(options.file), console)
+        return EXIT_OK
+    if options.check == []:
+        rows = read(options.file)
+        return _verdict(list(file_problems(rows)), f"{len(rows)} rows are valid", console)
+    runs = read_runs(options.add or options.check)
+    made = standings(make_panels(runs, _pairs(options.checkpoint)), runs, prices)
+    wrong = run_problems(runs)
+    if options.check is not None:
+        if options.file.exists():
+            wrong += row_problems(read(options.file), made)
+        return _verdict(wrong, f"{len(runs)} runs are valid", console)
+    if wrong:
+        return _verdict(wrong, "", console)
+    add(options.file, made)
+    _say(console, f"{len(made)} rows were added to {options.file}")
+    return EXIT_OK
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    if not all(name and value for name, _, value in pairs):
+        raise ConfigurationError(f"--checkpoint takes NAME=BACKBONE, got {texts}")
+    return {name: value for name, _, value in pairs}
+
+
+def _verdict(wrong: Sequence[str], right: str, console: Console) -> int:
+    if not wrong:
+        _say(console, right)
+        return EXIT_OK
+    for problem in wrong[:SHOWN_PROBLEMS]:
+        _say(console, f"not valid: {problem}")
+    if len(wrong) > SHOWN_PROBLEMS:
+        _say(console, f"and {len(wrong) - SHOWN_PROBLEMS} more")
+    return EXIT_INVALID
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(escape(text), soft_wrap=True, highlight=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Errors that the user can mend are one message and status 2."""
+    try:
+        console = Console(width=None if sys.stdout.isatty() else WIDTH)
+        return run(sys.argv[1:] if argv is None else argv, console)
+    except AgeMemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

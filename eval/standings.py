@@ -1,0 +1,193 @@
+"""The leaderboard's rows: what a method scored and spent, from its recorded runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agemem_envs.errors import ConfigurationError
+from eval.reporting.benchmarks import BENCHMARKS, PAPER
+from eval.reporting.estimates import ALL, AVERAGE, SCORE, Estimate
+from eval.reporting.panels import Panel, PanelRow
+from eval.reporting.runs import PlayedRun
+from eval.reporting.writers import csv_cell
+from eval.results import Result
+
+Standing = dict[str, str]
+"""A row of the file: every column as text, empty where there is no number."""
+
+SCORES = tuple(f"{b.key}_{b.measure.lower()}" for b in BENCHMARKS.values())
+QUALITIES = tuple(f"{b.key}_memory_quality" for b in BENCHMARKS.values() if b.answers)
+SPENT = ("llm_calls", "prompt_tokens", "completion_tokens", "seconds", "cost")
+COLUMNS = (
+    "method",
+    "agent",
+    "backbone",
+    "variant",
+    *SCORES,
+    "average",
+    "average_low",
+    "average_high",
+    *QUALITIES,
+    *SPENT,
+    "price_in",
+    "price_out",
+    "episodes",
+    "data_sources",
+    "stages",
+    "judge",
+    "constrained",
+    "conditions",
+    "versions",
+    "git_revision",
+    "date",
+    "sha256",
+)
+"""Scores in per cent; what was spent is per episode, of the agent and its memory system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a million tokens cost, in any currency; None if it is not told."""
+
+    prompt: float | None = None
+    completion: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [price for price in (self.prompt, self.completion) if price is not None]
+        if len(given) == 1:
+            raise ConfigurationError("--price-in and --price-out go together")
+        if not all(0.0 <= price < float("inf") for price in given):
+            raise ConfigurationError(f"prices must be at least 0, got {given}")
+
+
+def standings(panels: Sequence[Panel], runs: Sequence[PlayedRun], prices: Prices) -> list[Standing]:
+    """One row for each method under each set of conditions.
+
+    Raises:
+        ConfigurationError: A benchmark has no column.
+    """
+    found: dict[tuple[str, str], Standing] = {}
+    for panel in panels:
+        for benchmark in panel.benchmarks:
+            if benchmark.key not in BENCHMARKS:
+                raise ConfigurationError(f"the leaderboard has no column for {benchmark.key}")
+        for row in panel.rows:
+            standing = _standing(panel, row, runs, prices)
+            # oracles stand in every panel, and once on the leaderboard
+            found.setdefault(
+                (standing["method"], standing["sha256"] + standing["stages"]), standing
+            )
+    return list(found.values())
+
+
+def _standing(panel: Panel, row: PanelRow, runs: Sequence[PlayedRun], prices: Prices) -> Standing:
+    results = [r for (key, _), group in panel.results.items() if key == row.key for r in group]
+    ids = {id(result) for result in results}
+    own = [run for run in runs if any(id(result) in ids for result in run.results)]
+    average = panel.numbers.get((row.key, ALL, AVERAGE), Estimate(None))
+    values: dict[str, Any] = {
+        "method": row.method.key,
+        "agent": _several(result.agent for result in results),
+        "backbone": _several(result.backbone for result in results),
+        "variant": row.variant,
+        "average": _per_cent(average.value),
+        "average_low": _per_cent(average.low),
+        "average_high": _per_cent(average.high),
+        "price_in": prices.prompt,
+        "price_out": prices.completion,
+        "episodes": len(results),
+        "data_sources": _several(str(result.episode.source) for result in results),
+        "stages": _several(
+            f"{BENCHMARKS[key].title}: {group[0].episode.settings['stages']}"
+            for (r, key), group in panel.results.items()
+            if r == row.key
+        ),
+        "judge": _several(str(result.episode.settings["judge"]) for result in results),
+        "constrained": _several("yes" if result.constrained else "no" for result in results),
+        "conditions": panel.conditions,
+        "versions": _several(_versions(run.provenance) for run in own),
+        "git_revision": _several(str(run.provenance.get("git_revision")) for run in own),
+        "date": max(str(run.record.get("started") or "") for run in own),
+        "sha256": _several(run.sha256 for run in own),
+        **_spent(results, prices),
+    }
+    for benchmark in BENCHMARKS.values():
+        score = panel.numbers.get((row.key, benchmark.key, SCORE), Estimate(None))
+        values[f"{benchmark.key}_{benchmark.measure.lower()}"] = _per_cent(score.value)
+        if benchmark.answers:
+            quality = panel.numbers.get((row.key, benchmark.key, "memory_quality"))
+            values[f"{benchmark.key}_memory_quality"] = quality and quality.value
+    return {name: _text(values[name]) for name in COLUMNS}
+
+
+def _spent(results: Sequence[Result], prices: Prices) -> dict[str, float | None]:
+    """Means over all episodes, failed ones too: they were paid for."""
+    prompt, completion = _mean(results, _prompt_tokens), _mean(results, _completion_tokens)
+    cost = None
+    if None not in (prompt, completion, prices.prompt, prices.completion):
+        cost = (prompt * prices.prompt + completion * prices.completion) / 1e6  # type: ignore[operator]
+    return {
+        "llm_calls": _mean(results, _llm_calls),
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "seconds": _mean(results, lambda result: result.seconds),
+        "cost": cost,
+    }
+
+
+def _mean(results: Sequence[Result], measure: Callable[[Result], float | None]) -> float | None:
+    """The mean; None if it is not known of every episode."""
+    values = [measure(result) for result in results]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _llm_calls(result: Result) -> float:
+    """Calls of the backbone, by the agent and by its memory system."""
+    own = sum(step.seconds is not None for step in result.episode.steps)
+    return own + (result.episode.metrics.get("memory_llm_calls") or 0.0)
+
+
+def _prompt_tokens(result: Result) -> float | None:
+    counts = [s.prompt_tokens for s in result.episode.steps if s.seconds is not None]
+    return _tokens(counts, result.episode.metrics.get("memory_prompt_tokens"))
+
+
+def _completion_tokens(result: Result) -> float | None:
+    counts = [s.completion_tokens for s in result.episode.steps if s.seconds is not None]
+    return _tokens(counts, result.episode.metrics.get("memory_completion_tokens"))
+
+
+def _tokens(counts: Sequence[int | None], memory: float | None) -> float | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) + (memory or 0.0) if len(known) == len(counts) else None
+
+
+def _versions(provenance: Mapping[str, Any]) -> str:
+    known = {"agemem_envs": provenance.get("agemem_envs"), "python": provenance.get("python")}
+    return " ".join(
+        f"{k}=={v}" for k, v in {**known, **(provenance.get("libraries") or {})}.items()
+    )
+
+
+def _several(texts: Iterable[str]) -> str:
+    """Different texts in order, joined."""
+    return "; ".join(sorted(set(texts)))
+
+
+def _per_cent(value: float | None) -> float | None:
+    return None if value is None else value * 100
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(csv_cell(str(value)))
+
+
+def average_of(row: Standing) -> float | None:
+    """The average that a row's scores give; None without all of the paper's benchmarks."""
+    texts = [row[f"{b.key}_{b.measure.lower()}"] for b in PAPER]
+    return sum(map(float, texts)) / len(texts) if all(texts) else None
