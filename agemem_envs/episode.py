@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 from agemem_envs.stages import Stage
@@ -317,7 +318,6 @@ class Episode:
 
 
 T = TypeVar("T")
-_FIELDS: dict[type, dict[str, Any]] = {}
 
 
 def encode(value: Any) -> Any:
@@ -346,6 +346,11 @@ def decode(kind: type[T], value: Any) -> T:
     return result
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _decode(kind: Any, value: Any) -> Any:
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
@@ -359,8 +364,6 @@ def _decode(kind: Any, value: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(value)
     if dataclasses.is_dataclass(kind):
-        hints = _FIELDS.setdefault(
-            typing.cast(type, kind), typing.get_type_hints(typing.cast(type, kind))
-        )
+        hints = _hints(typing.cast(type, kind))
         return typing.cast(Any, kind)(**{k: _decode(hints[k], v) for k, v in value.items()})
     return value

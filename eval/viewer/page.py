@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agemem_envs.episode import encode
 from agemem_envs.errors import ConfigurationError, DataFormatError, require
 from eval.results import Result
 from eval.viewer.records import cell, story, task
@@ -92,7 +91,7 @@ def _some(row: Row) -> Result:
 
 def _json(value: Any) -> str:
     try:
-        return json.dumps(encode(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     except ValueError as error:  # NaN, infinity
         raise DataFormatError(f"a record holds what JSON cannot: {error}") from error
 

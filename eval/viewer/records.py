@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from agemem_envs.episode import Episode, encode
@@ -43,7 +43,7 @@ def task(result: Result) -> dict[str, Any]:
     return {
         "env": episode.env_id,
         "task": episode.task_id,
-        "category": " ".join(filter(None, (episode.category, episode.difficulty))),
+        "category": ", ".join(filter(None, (episode.category, episode.difficulty))),
         "query": episode.query,
         "reference": episode.reference,
     }
@@ -89,9 +89,8 @@ def story(result: Result) -> dict[str, Any]:
 
 def _round(each: Round) -> dict[str, Any]:
     step = each.step
-    changes = encode({k: v for k, v in asdict(each).items() if k != "step"})
     return {
-        **changes,
+        **{f.name: encode(getattr(each, f.name)) for f in fields(each) if f.name != "step"},
         "stage": int(step.stage),
         "visible": ranges(step.visible),
         "tokens": step.context_tokens,

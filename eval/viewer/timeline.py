@@ -77,6 +77,8 @@ class Round:
         arrived: Ids of the messages that were new to the model, in order, but for its own
             words and the replies to them.
         replies: Ids of the messages with which the environment answered this round.
+        kept: How many messages of this call the next one still saw; after the last, all
+            that no tool had removed.
         removals: What left the context between this call and the next.
         memory: What its tool calls did to long-term memory.
         memory_size: Items in long-term memory after it, as far as tool calls filled it.
@@ -85,6 +87,7 @@ class Round:
     step: Step
     arrived: tuple[int, ...]
     replies: tuple[int, ...]
+    kept: int
     removals: tuple[Removal, ...]
     memory: tuple[MemoryChange, ...]
     memory_size: int
@@ -113,6 +116,7 @@ def timeline(episode: Episode) -> tuple[Round, ...]:
                 step=step,
                 arrived=tuple(_arrived(episode, step, known)),
                 replies=tuple(_replies(episode, step.index, range(newest + 1, until + 1))),
+                kept=len({*step.visible}.difference(*(r.ids for r in removals))),
                 removals=removals,
                 memory=memory,
                 memory_size=size,

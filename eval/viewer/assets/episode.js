@@ -21,7 +21,7 @@ function episodeView(number, stories) {
   const scale = tokenScale(told);
   const sections = [
     ["Outcome", (one) => outcomePanels(one)],
-    ["Context", (one, run) => tokenChart(one, scale, (index) => reveal(run, index))],
+    ["Context", (one, run) => [unrecorded(one, run), tokenChart(one, scale, (index) => reveal(run, index))]],
     ...Object.keys(STAGES).map((stage) => [STAGES[stage], (one, run) => stageRounds(one, run, Number(stage))]),
     ["At the end", (one) => ending(one)],
   ].filter(([title]) => told.some((one) => hasStage(one, title)));
@@ -36,7 +36,7 @@ function episodeView(number, stories) {
       sections.flatMap(([title, make]) => stories.map((one, run) => h("section", {
         class: `part ${runClass(run)}`, "aria-label": COMPARING ? `${title}, ${runName(run)}` : title,
       },
-      h("h3", {}, title, COMPARING ? h("span", { class: "of-run" }, ` ${runName(run)}`) : null),
+      h("h3", {}, title, COMPARING ? h("span", { class: "of-run" }, runName(run)) : null),
       one === null ? h("p", { class: "quiet" }, "This run has no episode on this task.") : make(one, run))))),
   ];
 }
@@ -69,6 +69,23 @@ function plain(value) {
   return typeof value === "string" ? value : JSON.stringify(value ?? null);
 }
 
+/** What the model was shown beside the recorded context. */
+function unrecorded(told, run) {
+  const notes = [];
+  if (RUNS[run].config?.config?.few_shot) {
+    notes.push("Each prompt also held a worked example (few_shot), which is not shown here.");
+  }
+  if (!managesMemory(told)) {
+    notes.push("The tools were off. What a memory system of the agent stored, and what it put into "
+      + "the prompts, is not in the record but for its items at the end.");
+  }
+  return notes.map((note) => h("p", { class: "quiet" }, note));
+}
+
+function managesMemory(told) {
+  return told.settings.tools.some((name) => name.endsWith("_memory"));
+}
+
 // -- panels ----------------------------------------------------------------------------
 
 function outcomePanels(told) {
@@ -78,7 +95,7 @@ function outcomePanels(told) {
       ["Success", outcome(success)],
       ["Stopped by", badge(words(told.stop ?? NONE), "stop")],
       ["Progress", decimal(told.progress)],
-      ["Answer", told.prediction === null ? "none was given" : longText(told.prediction)],
+      ["Final answer", told.prediction === null ? "none was given" : longText(told.prediction)],
       ["Agent", [told.agent, told.backbone].filter((name) => name !== "none").join(" / ")],
       ["Seconds", decimal(told.seconds, 2)],
       ["Errors", told.errors.length ? told.errors.map((error) => longText(error, "bad")) : null],
@@ -148,15 +165,24 @@ function roundCard(told, run, index) {
   const environment = round.removals.filter((removal) => removal.call === null);
   return h("li", { class: `round ${round.malformed === null ? "" : "malformed"}`, id: `round-${run}-${index}`, tabindex: -1 },
     h("h5", {}, `Round ${index}`, h("span", { class: "quiet" }, roundFacts(told, round, ids.length))),
-    round.arrived.map((id) => entry(KINDS[told.messages[id][0]], longText(told.messages[id][1]), "saw")),
+    round.arrived.map((id) => arrival(told.messages[id])),
     round.thought ? entry("thought", longText(round.thought), "thought") : null,
     calls,
     round.answer === null ? null : entry(round.stage === 3 ? "answered" : "replied", longText(round.answer), "answer"),
     round.malformed === null ? null : entry("malformed", [longText(round.action), h("p", { class: "bad" }, round.malformed)], "bad"),
     round.replies.filter((id) => told.messages[id][0] !== "tool_result").map((id) =>
-      entry(KINDS[told.messages[id][0]], longText(told.messages[id][1]), "saw")),
-    environment.map((removal) => entry("context", removed(told, removal), "effect")),
+      arrival(told.messages[id])),
+    round.removals.length === 0 ? null : entry("context", [
+      environment.map((removal) => removed(told, removal)),
+      h("div", {}, `${round.kept} of ${plural(ids.length, "message")} kept`),
+    ], "effect"),
     lazyDetails(`everything it saw: ${plural(ids.length, "message")}`, () => wholeContext(told, ids)));
+}
+
+function arrival([kind, text]) {
+  const content = kind === "system"
+    ? lazyDetails(`${integer(text.length)} characters`, () => longText(text)) : longText(text);
+  return entry(KINDS[kind], content, "saw");
 }
 
 function roundFacts(told, round, messages) {
@@ -167,7 +193,9 @@ function roundFacts(told, round, messages) {
     round.seconds == null ? null : `${round.seconds.toFixed(1)} s`,
   ].filter(Boolean);
   return ` ${[`${integer(round.tokens)} tokens (${share.toFixed(0)}%)`,
-    plural(messages, "message"), ...backbone, `memory ${round.memory_size}`].join(" · ")}`;
+    plural(messages, "message"), ...backbone,
+    managesMemory(told) ? `memory: ${plural(round.memory_size, "item")}` : null,
+  ].filter(Boolean).join(" · ")}`;
 }
 
 function entry(label, content, kind) {

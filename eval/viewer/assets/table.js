@@ -7,7 +7,7 @@ const NONE = "(none)";
 
 const TASK_COLUMNS = [
   { key: "task", label: "Task" },
-  { key: "env", label: "Benchmark" },
+  { key: "env", label: "Benchmark", show: shortEnv },
   { key: "category", label: "Type" },
 ];
 const RUN_COLUMNS = [
@@ -18,15 +18,15 @@ const RUN_COLUMNS = [
   { key: "stage", label: "Stage", show: (value) => value ?? NONE, numeric: true },
   { key: "rounds", label: "Rounds", show: integer, numeric: true, both: true },
   { key: "tool_calls", label: "Calls", show: integer, numeric: true },
-  { key: "peak", label: "Peak tokens", show: integer, numeric: true, both: true },
+  { key: "peak", label: "Tokens", title: "The most tokens that the context held", show: integer, numeric: true, both: true },
   { key: "memories", label: "Memories", show: integer, numeric: true },
   { key: "malformed_rate", label: "Malformed", show: percent, numeric: true },
   { key: "seconds", label: "Seconds", show: (value) => decimal(value, 1), numeric: true },
 ];
 const COLUMNS = [
-  ...TASK_COLUMNS,
-  ...RUNS.flatMap((_, run) =>
-    RUN_COLUMNS.filter((column) => !COMPARING || column.both).map((column) => ({ ...column, run }))),
+  ...TASK_COLUMNS.filter((column) => !COMPARING || column.key !== "category"), // for want of room
+  ...RUN_COLUMNS.filter((column) => !COMPARING || column.both)
+    .flatMap((column) => RUNS.map((_, run) => ({ ...column, run }))),
 ];
 
 const PAIRED = {
@@ -65,6 +65,11 @@ function outcome(success) {
 
 function percent(value) {
   return value == null ? "–" : `${(100 * value).toFixed(0)}%`;
+}
+
+/** AgeMem-BabyAI-v0 -> BabyAI; the whole id is the cell's title. */
+function shortEnv(id) {
+  return id.replace(/^AgeMem-(.*)-v0$/, "$1");
 }
 
 function valueOf(row, column) {
@@ -116,7 +121,7 @@ function showHead() {
     const button = h("button", { type: "button", onclick: () => sortBy(column) },
       column.label + letter, h("span", { "aria-hidden": "true" }, mark));
     return h("th", {
-      scope: "col", "aria-sort": direction,
+      scope: "col", "aria-sort": direction, title: column.title,
       class: `${column.numeric ? "number" : ""} ${runClass(column.run)}`,
     }, button);
   });
@@ -152,7 +157,7 @@ function tableRow(number) {
     const value = valueOf(row, column);
     const shown = missing ? "–" : column.show ? column.show(value) : value;
     const content = column.key === "task" ? h("a", { href: `#episode=${number}` }, value) : shown;
-    const classes = `${column.numeric ? "number" : ""} ${column.key} ${runClass(column.run)}`;
+    const classes = `${column.numeric ? "number" : ""} column-${column.key} ${runClass(column.run)}`;
     return h("td", { class: classes, title: column.run === undefined ? value : null }, content);
   });
   const open = (event) => {
