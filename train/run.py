@@ -15,7 +15,6 @@ from train.env_workers import EnvWorkers
 from train.gpu_memory import Load, sentence
 from train.models import TrainableModel, find_model
 from train.settings import EnvSettings
-from train.tasks import task_rows
 
 AGENT = "agents.agemem:AgeMemAgent"
 RAG_AGENT = "agents.agemem_rag:AgeMemRAGAgent"
@@ -154,14 +153,7 @@ def training(settings: RunSettings) -> Iterator[Any]:
     model = find_model(settings.backbone)
     tokenizer = model.tokenizer()
     _find_agent(settings.agent)
-    per_step = settings.tasks_per_step
-    rows = task_rows(
-        settings.env.env,
-        settings.steps * per_step,
-        settings.seed,
-        settings.env.difficulty,
-        **settings.env.task_options,
-    )
+    rows = settings.env.rows(settings.steps * settings.tasks_per_step, settings.seed)
     workers = EnvWorkers(
         settings.trajectories,
         settings.workers,

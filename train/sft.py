@@ -27,8 +27,8 @@ TINY = "tiny"
 
 EPILOG = """\
 backbones:
-  those of train/grpo.py, and tiny: a policy of half a million parameters, built and taught
-  to read here, with a tokenizer of its own
+  those of train/grpo.py, and tiny: a policy of half a million parameters, built here, with a
+  tokenizer of its own
 
 examples:
   python train/sft.py --backbone qwen3-4b --lora-rank 16 --episodes 500 --out results/runs/sft-4b
@@ -63,10 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--micro-batch", type=int, default=4, metavar="N", help="at once (4)")
     parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X", help="(1e-4)")
     parser.add_argument(
-        "--reading-episodes", type=int, default=1200, metavar="N", help="tiny: texts (1200)"
-    )
-    parser.add_argument(
-        "--reading", type=int, default=2, metavar="N", help="tiny: passes over the texts (2)"
+        "--no-gradient-checkpointing",
+        dest="gradient_checkpointing",
+        action="store_false",
+        help="faster, with more memory",
     )
     add_env_arguments(parser)
     return parser
@@ -97,14 +97,12 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _tiny(options: argparse.Namespace, settings: EnvSettings) -> Path:
-    """Build the tiny policy: a tokenizer, and a model that has read the teacher's episodes."""
-    from train.demonstrations import demonstrate, encode
+    """Build the tiny policy, knowing nothing yet, with a tokenizer trained on the teacher."""
+    from train.demonstrations import demonstrate
     from train.tiny import PieceCounter, TinyShape, build_policy, texts_of, train_tokenizer
 
     shape = TinyShape()
-    # Other tasks than those that are imitated and trained on.
-    seed = options.seed + 500_000
-    episodes = list(demonstrate(settings, options.reading_episodes, seed, PieceCounter()))
+    episodes = list(demonstrate(settings, options.episodes, options.seed, PieceCounter()))
     tokenizer = train_tokenizer(
         (text for steps in episodes for text in texts_of(steps)),
         [episodes[0][0].prompt[0]["content"]],
@@ -113,21 +111,7 @@ def _tiny(options: argparse.Namespace, settings: EnvSettings) -> Path:
     folder = Path(options.out / "base")
     parameters = build_policy(folder, tokenizer, shape, options.seed)
     print(f"a policy of {parameters:,} parameters, {len(tokenizer):,} tokens", flush=True)
-    # Whole chats, every token a lesson: how texts go on, and that names are repeated.
-    last = [steps[i] for steps in episodes for i in _last_of_contexts(steps)]
-    rows = [{**row, "completion_mask": [1] * len(row["input_ids"])}
-            for row in encode(tokenizer, last, shape.window)]  # fmt: skip
-    reading = argparse.Namespace(**vars(options) | {"epochs": options.reading, "lora_rank": 0,
-                                                    "learning_rate": 4e-3})  # fmt: skip
-    imitate(str(folder), tokenizer, rows, options.out / "reading", reading)
-    return Path(options.out / "reading" / "model")
-
-
-def _last_of_contexts(steps: Sequence[Any]) -> list[int]:
-    """The steps with the longest prompt before the context was reset, and at the end."""
-    lengths = [len(step.prompt) for step in steps]
-    resets = [i for i in range(len(steps) - 1) if lengths[i + 1] < lengths[i]]
-    return [*resets, len(steps) - 1]
+    return folder
 
 
 def imitate(
@@ -158,6 +142,7 @@ def imitate(
         model_init_kwargs={"dtype": "bfloat16" if on_gpu and options.lora_rank else "float32"},
         bf16=on_gpu,
         use_cpu=not on_gpu,
+        gradient_checkpointing=options.gradient_checkpointing,
         logging_steps=10,
         save_strategy="no",
         report_to="none",

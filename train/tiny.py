@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Olmo2Config, Olmo2ForCausalLM
 
 from train.demonstrations import Demonstration
 
@@ -32,7 +32,7 @@ _PIECE = r"[A-Z][a-z]+|[0-9]|[^A-Z0-9]+|[A-Z]"
 class TinyShape:
     """Size of the policy: by default 0.4 million parameters."""
 
-    vocabulary: int = 800
+    vocabulary: int = 2_000
     width: int = 128
     layers: int = 2
     heads: int = 4
@@ -74,7 +74,7 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bare.train_from_iterator(_pieces(texts), trainer)
+    bare.train_from_iterator(texts, trainer)
     bare.add_tokens([AddedToken(text, normalized=False) for text in constants])
     return PreTrainedTokenizerFast(
         tokenizer_object=bare,
@@ -92,29 +92,15 @@ def texts_of(steps: Sequence[Demonstration]) -> Iterator[str]:
     yield from (f"assistant\n{step.action}" for step in steps)
 
 
-def _pieces(texts: Iterable[str]) -> Iterator[str]:
-    """The pieces of all texts, each name once.
-
-    No name shall become a token because it is often repeated, only the syllables that names
-    share.
-    """
-    seen: set[str] = set()
-    for text in texts:
-        for piece in re.findall(_PIECE, text):
-            if piece[0].isupper():
-                if piece in seen:
-                    continue
-                seen.add(piece)
-            yield piece
-
-
 def build_policy(folder: Path, tokenizer: Any, shape: TinyShape, seed: int) -> int:
-    """Save a random Qwen2 with its tokenizer.
+    """Save a random OLMo 2 with its tokenizer.
+
+    Not a Qwen2 as elsewhere: transformers rebuilds the tokenizer of one by Qwen's own rules.
 
     Returns:
         Its number of parameters.
     """
-    config = Qwen2Config(
+    config = Olmo2Config(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
         intermediate_size=2 * shape.width,
@@ -130,7 +116,7 @@ def build_policy(folder: Path, tokenizer: Any, shape: TinyShape, seed: int) -> i
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(config)
+        model = Olmo2ForCausalLM(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return int(model.num_parameters())
