@@ -16,7 +16,6 @@ from agemem_envs.tokens import TokenCounter
 from agents.backbones.transformers_model import chat_text
 from agents.rollout import Job, rollout
 from train.settings import EnvSettings
-from train.tasks import task_rows
 from train.teacher import Teacher
 
 
@@ -44,7 +43,7 @@ def demonstrate(
     Raises:
         AgeMemError: None of the first 20 episodes succeeded.
     """
-    rows = task_rows(settings.env, episodes, seed, settings.difficulty, **settings.task_options)
+    rows = settings.rows(episodes, seed)
     options = {**settings.env_options(""), "token_counter": token_counter}
     shown = 0
     with closing(gym.make(settings.env, disable_env_checker=True, **options)) as env:

@@ -207,7 +207,8 @@ def _store(options: argparse.Namespace) -> None:
     path = options.out / CONFIG
     if path.exists() and not options.resume:
         raise ConfigurationError(
-            f"{options.out} already holds a run. Continue it with --resume, or choose another --out."
+            f"{options.out} already holds a run. Continue it with --resume, or choose another "
+            "--out."
         )
     options.out.mkdir(parents=True, exist_ok=True)
     left_out = ("out", "resume", "estimate")
@@ -220,6 +221,8 @@ def run(argv: Sequence[str]) -> int:
     settings, options = parse(argv)
     for module in ("torch", "trl", "peft", "datasets"):
         require(module, extra="train")
+    if settings.vllm != "off":
+        require("vllm", command='pip install "trl[vllm]"')
     if is_main_process():
         print(memory_estimate(settings), flush=True)
     if options.estimate:

@@ -78,6 +78,12 @@ class TrainableModel:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
 
+    def window(self) -> int:
+        """Tokens of prompt and completion that it can hold."""
+        from transformers import AutoConfig
+
+        return int(self._load(AutoConfig).get_text_config().max_position_embeddings)
+
     def _load(self, kind: Any) -> Any:
         try:
             return kind.from_pretrained(self.source)

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agemem_envs.errors import ConfigurationError
+from agemem_envs.errors import ConfigurationError, EndpointError
 from train.env_workers import EnvWorkers
 from train.gpu_memory import Load, sentence
 from train.models import TrainableModel, find_model
 from train.settings import EnvSettings
-from train.tasks import task_rows
 
 AGENT = "agents.agemem:AgeMemAgent"
 RAG_AGENT = "agents.agemem_rag:AgeMemRAGAgent"
 MARGIN = 1024
 """Tokens of a prompt beyond T_max: what chat templates and what an agent adds to the context."""
 CONFIG = "config.json"
+VLLM_COMMAND = (
+    "VLLM_SERVER_DEV_MODE=1 vllm serve {model} "
+    """--weight-transfer-config '{{"backend": "nccl"}}' """
+    "--logprobs-mode processed_logprobs --max-logprobs -1"
+)
+"""Starts a server that takes weights, as TRL's client asks of it."""
 MAY_CHANGE = {"steps", "save_every", "workers", "vllm_url"}
 """What a resumed run may set anew: how it is run, not what it learns."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 999_999),
+    "steps": (1, 10_000_000),
+    "tasks_per_step": (1, 1_000_000),
+    "group_size": (2, 100_000),
+    "beta": (0.0, 100.0),
+    "learning_rate": (0.0, 10.0),
+    "warmup": (0, 10_000_000),
+    "max_completion_tokens": (1, 1_000_000),
+    "temperature": (0.001, 10.0),
+    "lora_rank": (0, 10_000),
+    "micro_batch": (1, 1_000_000),
+    "accumulation": (1, 1_000_000),
+    "iterations": (1, 1_000),
+    "workers": (1, 10_000),
+    "save_every": (1, 10_000_000),
+    "vllm_memory": (0.01, 1.0),
+}
+"""Smallest and largest value of each number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +79,17 @@ class RunSettings:
     vllm: str = "off"
     vllm_url: str = "http://localhost:8000"
     vllm_memory: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigurationError: A number is outside its range.
+        """
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigurationError(f"{name} must be in [{low}, {high}], got {value!r}")
 
     @property
     def trajectories(self) -> int:
@@ -87,10 +123,6 @@ class RunSettings:
             own_engine=self.vllm == "off",
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for ``config.json``."""
-        return json.loads(json.dumps(asdict(self), default=str))  # type: ignore[no-any-return]
-
 
 def processes() -> int:
     """How many processes train together."""
@@ -121,14 +153,7 @@ def training(settings: RunSettings) -> Iterator[Any]:
     model = find_model(settings.backbone)
     tokenizer = model.tokenizer()
     _find_agent(settings.agent)
-    per_step = settings.tasks_per_step
-    rows = task_rows(
-        settings.env.env,
-        settings.steps * per_step,
-        settings.seed,
-        settings.env.difficulty,
-        **settings.env.task_options,
-    )
+    rows = settings.env.rows(settings.steps * settings.tasks_per_step, settings.seed)
     workers = EnvWorkers(
         settings.trajectories,
         settings.workers,
@@ -144,8 +169,6 @@ def training(settings: RunSettings) -> Iterator[Any]:
 
 def _find_agent(path: str) -> None:
     """Fail here, and with the remedy, rather than in a worker."""
-    import importlib
-
     module, _, name = path.partition(":")
     try:
         getattr(importlib.import_module(module), name)
@@ -166,15 +189,21 @@ def _trainer(
     from train.rollouts import Playground
     from train.stepwise_grpo import StepwiseGRPOTrainer
 
-    return StepwiseGRPOTrainer(
-        playground=Playground(workers.envs, workers.agents, len(workers.envs), workers.begin),
-        model=model.source,
-        args=_config(settings),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        peft_config=_lora(settings.lora_rank) if settings.lora_rank else None,
-        callbacks=[TrainingLog(settings.out)],
-    )
+    try:
+        return StepwiseGRPOTrainer(
+            playground=Playground(workers.envs, workers.agents, len(workers.envs), workers.begin),
+            model=model.source,
+            args=_config(settings),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            peft_config=lora(settings.lora_rank) if settings.lora_rank else None,
+            callbacks=[TrainingLog(settings.out)],
+        )
+    except ConnectionError as error:
+        raise EndpointError(
+            f"no vLLM server answers at {settings.vllm_url}. Start one with: "
+            f"{VLLM_COMMAND.format(model=model.source)}"
+        ) from error
 
 
 def _config(settings: RunSettings) -> Any:
@@ -226,7 +255,8 @@ def _vllm(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def _lora(rank: int) -> Any:
+def lora(rank: int) -> Any:
+    """An adapter on all linear layers."""
     from peft import LoraConfig
 
     return LoraConfig(

@@ -12,6 +12,7 @@ from agemem_envs.encoders import ENCODERS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.registration import ENVS
 from agemem_envs.rewards import REWARDS
+from train.tasks import task_rows
 
 TASK_OPTIONS = ("data", "noise", "distractors")
 """Options of ``--env-option`` that choose tasks, and so concern the list of tasks too."""
@@ -25,6 +26,7 @@ class EnvSettings:
         env: A registered id.
         split: Of the data.
         difficulty: Only tasks of this level, or None.
+        tasks: Only the first so many tasks, again and again; None for all.
         max_context_tokens: T_max (the paper: 8,192).
         tools: ``all``, or ``ltm`` for the ablation without short-term tools.
         reward: ``all-returns`` or ``answer-only``.
@@ -36,6 +38,7 @@ class EnvSettings:
     env: str = "AgeMem-HotpotQA-v0"
     split: str = "train"
     difficulty: str | None = None
+    tasks: int | None = None
     max_context_tokens: int = 8192
     tools: str = "all"
     reward: str = "all-returns"
@@ -49,6 +52,8 @@ class EnvSettings:
         Raises:
             UnknownNameError: The environment, encoder or reward is not known.
         """
+        if self.tasks is not None and self.tasks < 1:
+            raise ConfigurationError(f"tasks must be positive, got {self.tasks}")
         for kind, name, known in (
             ("environment", self.env, ENVS),
             ("encoder", self.encoder or "hashing", ENCODERS),
@@ -56,6 +61,10 @@ class EnvSettings:
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
+
+    def rows(self, count: int, seed: int) -> list[dict[str, Any]]:
+        """The tasks of a run in training order: see :func:`~train.tasks.task_rows`."""
+        return task_rows(self.env, count, seed, self.difficulty, self.tasks, **self.task_options)
 
     @property
     def task_options(self) -> dict[str, Any]:
@@ -89,6 +98,9 @@ def add_env_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--split", default=default.split, help=f"data split ({default.split})")
     group.add_argument("--difficulty", metavar="LEVEL", help="only tasks of this level (all)")
     group.add_argument(
+        "--tasks", type=int, metavar="N", help="only the first N tasks, again and again (all)"
+    )
+    group.add_argument(
         "--max-context-tokens",
         type=int,
         default=default.max_context_tokens,
@@ -118,6 +130,7 @@ def env_settings(options: argparse.Namespace, **chosen: Any) -> EnvSettings:
         env=options.env,
         split=options.split,
         difficulty=options.difficulty,
+        tasks=options.tasks,
         max_context_tokens=options.max_context_tokens,
         judge=options.judge,
         encoder=options.encoder,

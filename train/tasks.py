@@ -20,7 +20,12 @@ MAX_MISSES = 10_000
 
 
 def task_rows(
-    env_id: str, count: int, seed: int, difficulty: str | None = None, **options: Any
+    env_id: str,
+    count: int,
+    seed: int,
+    difficulty: str | None = None,
+    distinct: int | None = None,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """``count`` tasks in training order; a larger count begins with the same ones.
 
@@ -31,6 +36,7 @@ def task_rows(
         count: How many.
         seed: Chooses and orders them.
         difficulty: Only tasks of this level, as the benchmark names it.
+        distinct: Only the first so many tasks of the split, whatever the seed, again and again.
         options: Of the task: ``split``, ``noise``, ...
 
     Returns:
@@ -40,8 +46,10 @@ def task_rows(
         ConfigurationError: The split has no task of this difficulty.
     """
     with closing(make_task(ENVS[env_id]["task"], options)) as task:
-        ids = _endless_ids(task, count, seed)
-        chosen = itertools.islice(_of_difficulty(task, ids, difficulty), count)
+        ids = _endless_ids(task, count, seed if distinct is None else 0)
+        chosen = itertools.islice(_of_difficulty(task, ids, difficulty), distinct or count)
+        if distinct is not None:
+            chosen = itertools.islice(itertools.cycle(chosen), count)
         return [
             {"prompt": task_id, "task_id": task_id, "seed": seed * SEED_STRIDE + index}
             for index, task_id in enumerate(chosen)

@@ -8,14 +8,16 @@ episode costs next to nothing, and what must be copied is always cut alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import Olmo2Config, Olmo2ForCausalLM, PreTrainedTokenizerFast
+
+from train.demonstrations import Demonstration
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -28,13 +30,13 @@ _PIECE = r"[A-Z][a-z]+|[0-9]|[^A-Z0-9]+|[A-Z]"
 
 @dataclass(frozen=True, slots=True)
 class TinyShape:
-    """Size of the policy: by default 1.3 million parameters."""
+    """Size of the policy: by default 0.4 million parameters."""
 
-    vocabulary: int = 3_000
+    vocabulary: int = 2_000
     width: int = 128
-    layers: int = 4
+    layers: int = 2
     heads: int = 4
-    window: int = 2_048
+    window: int = 1_024
 
 
 class PieceCounter:
@@ -72,7 +74,7 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bare.train_from_iterator(_pieces(texts), trainer)
+    bare.train_from_iterator(texts, trainer)
     bare.add_tokens([AddedToken(text, normalized=False) for text in constants])
     return PreTrainedTokenizerFast(
         tokenizer_object=bare,
@@ -83,32 +85,25 @@ def train_tokenizer(
     )
 
 
-def _pieces(texts: Iterable[str]) -> Iterator[str]:
-    """The pieces of all texts, each name once.
-
-    No name shall become a token because it is often repeated, only the syllables that names
-    share.
-    """
-    seen: set[str] = set()
-    for text in texts:
-        for piece in re.findall(_PIECE, text):
-            if piece[0].isupper():
-                if piece in seen:
-                    continue
-                seen.add(piece)
-            yield piece
+def texts_of(steps: Sequence[Demonstration]) -> Iterator[str]:
+    """What an episode shows and what is said in it, each once, without the system prompt."""
+    seen = {f"{m['role']}\n{m['content']}\n": None for step in steps for m in step.prompt[1:]}
+    yield from seen
+    yield from (f"assistant\n{step.action}" for step in steps)
 
 
 def build_policy(folder: Path, tokenizer: Any, shape: TinyShape, seed: int) -> int:
-    """Save a random Qwen2 with its tokenizer.
+    """Save a random OLMo 2 with its tokenizer.
+
+    Not a Qwen2 as elsewhere: transformers rebuilds the tokenizer of one by Qwen's own rules.
 
     Returns:
         Its number of parameters.
     """
-    config = Qwen2Config(
+    config = Olmo2Config(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
-        intermediate_size=3 * shape.width,
+        intermediate_size=2 * shape.width,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.heads,
@@ -117,10 +112,11 @@ def build_policy(folder: Path, tokenizer: Any, shape: TinyShape, seed: int) -> i
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 1_000.0},  # for short texts
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(config)
+        model = Olmo2ForCausalLM(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return int(model.num_parameters())

@@ -28,7 +28,9 @@ def random_ids(prompts):
 def test_ids_are_kept_exactly_as_sampled() -> None:
     # Two byte tokens that would be encoded otherwise, a cut-off reply, and one that ended.
     said = [[195, 40, END], [72, 105]]
-    one, two = policy(lambda prompts: (said, None)).generate([request("a"), request("b")], Sampling())
+    one, two = policy(lambda prompts: (said, None)).generate(
+        [request("a"), request("b")], Sampling()
+    )
     assert one.completion_ids == (195, 40, END)
     assert (one.finish_reason, two.finish_reason) == ("stop", "length")
     assert two.text == TOKENIZER.decode([72, 105])
@@ -62,9 +64,7 @@ def test_a_prompt_beyond_the_window_is_the_agents_overflow() -> None:
         asked.append(len(prompts))
         return random_ids(prompts)
 
-    replies = policy(generate, longest=60).generate(
-        [request("a" * 100), request("b")], Sampling()
-    )
+    replies = policy(generate, longest=60).generate([request("a" * 100), request("b")], Sampling())
     assert isinstance(replies[0], PromptTooLongError)
     assert replies[1].completion_ids
     assert asked == [1]

@@ -120,7 +120,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     resumed = toy_trainer(model, tmp_path / "cut", **options)
     resumed.train(resume_from_checkpoint=True)
     assert resumed.state.global_step == 12
-    start = {n: p for n, p in build(model).named_parameters()}
+    start = dict(build(model).named_parameters())
     for (name, wanted), got in zip(
         whole.model.named_parameters(), resumed.model.parameters(), strict=True
     ):
@@ -245,7 +245,9 @@ def test_every_step_is_logged_in_full(model: Path, tmp_path: Path) -> None:
     assert first["kl"] == 0.0  # the policy is the reference still
     assert second["kl"] > 0.0
     parts = ("generation", "environment", "reference", "update")
-    assert sum(first[f"time/{part}"] for part in parts) == pytest.approx(first["time/step"], rel=0.05)
+    assert sum(first[f"time/{part}"] for part in parts) == pytest.approx(
+        first["time/step"], rel=0.05
+    )
     assert math.isclose(first["entropy"], math.log(259), rel_tol=0.02)  # a random model's
 
 

@@ -1,0 +1,149 @@
+"""The programs, from demonstrations to a model that the evaluation plays."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from train.grpo import main, parse
+from train.run import last_checkpoint
+
+SETTING = (
+    "--env AgeMem-SyntheticQA-v0 --difficulty easy --tasks 2 --max-context-tokens 1024 "
+    "--env-option noise=0 --env-option distractors=0 --env-option rounds_per_message=1"
+).split()
+
+
+def program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / name), *arguments],
+        cwd="/",
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+# -- the command line ------------------------------------------------------------------
+
+
+def test_the_papers_defaults(tmp_path: Path) -> None:
+    settings, _ = parse(["--backbone", "qwen3-4b", "--out", str(tmp_path)])
+    assert (settings.group_size, settings.beta) == (8, 0.1)
+    assert (settings.env.max_context_tokens, settings.max_completion_tokens) == (8192, 2048)
+    assert settings.env.env == "AgeMem-HotpotQA-v0"
+    assert settings.env.split == "train"
+    assert (settings.env.reward, settings.env.tools) == ("all-returns", "all")
+    assert settings.agent == "agents.agemem:AgeMemAgent"
+
+
+def test_the_ablations(tmp_path: Path) -> None:
+    base = ["--backbone", "qwen3-4b", "--out", str(tmp_path)]
+    answer, _ = parse([*base, "--reward", "answer-only"])
+    assert answer.env.env_options("x")["reward"] == "answer-only"
+    rag, _ = parse([*base, "--stm-tools", "off"])
+    assert rag.env.env_options("x")["tools"] == "ltm"
+    assert rag.agent == "agents.agemem_rag:AgeMemRAGAgent"
+
+
+def test_further_options_of_the_environment(tmp_path: Path) -> None:
+    settings, _ = parse([
+        "--backbone", "x/y", "--out", str(tmp_path), "--env-option", "noise=0",
+        "--env-option", "encoder=hashing", "--env-option", "list_actions=true",
+    ])  # fmt: skip
+    assert settings.env.extra == {"noise": 0, "encoder": "hashing", "list_actions": True}
+    assert settings.env.task_options == {"split": "train", "noise": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a folder for the run"),
+        (["--out", "RUN"], "name the model to train"),
+        (["--out", "RUN", "--backbone", "qwen3-4"], "Did you mean 'qwen3-4b'"),
+        (["--out", "RUN", "--backbone", "qwen3-4b", "--env", "AgeMem-Hotpot"], "Did you mean"),
+        (["--out", "RUN", "--backbone", "qwen3-4b", "--reward", "none"], "unknown reward"),
+        (["--out", "RUN", "--backbone", "qwen3-4b", "--group-size", "1"], "group_size must be in"),
+        (["--out", "RUN", "--backbone", "qwen3-4b", "--env-option", "noise"], "NAME=VALUE"),
+        (["--out", "RUN", "--resume"], "no run to resume"),
+        (
+            [
+                "--out",
+                "RUN",
+                "--backbone",
+                "qwen3-4b",
+                "--tasks-per-step",
+                "1",
+                "--accumulation",
+                "3",
+            ],
+            "cannot be dealt evenly",
+        ),
+    ],
+)
+def test_mistakes_are_one_message(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("trl")
+    arguments = [str(tmp_path / "run") if a == "RUN" else a for a in arguments]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_memory_of_the_papers_backbones_is_known_beforehand(capsys) -> None:
+    pytest.importorskip("trl")
+    assert main(["--backbone", "qwen2.5-7b", "--lora-rank", "16", "--estimate"]) == 0
+    said = capsys.readouterr().out
+    assert "7.62 billion parameters, LoRA of rank 16" in said
+    assert "weights 14." in said  # 7.62e9 * 2 bytes = 14.2 GiB, and the adapter
+
+
+def test_an_unfinished_checkpoint_is_not_taken_up(tmp_path: Path) -> None:
+    for step, complete in ((9, True), (10, True), (11, False)):
+        folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        if complete:
+            (folder / "trainer_state.json").write_text("{}")
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-10"
+    assert last_checkpoint(tmp_path / "other") is None
+
+
+# -- all of it -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_from_demonstrations_to_evaluation(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    warm, run, results = (str(tmp_path / name) for name in ("warm", "run", "results"))
+    sft = program("train/sft.py", "--backbone", "tiny", *SETTING, "--episodes", "8", "--out", warm)
+    assert sft.returncode == 0, sft.stderr[-2000:]
+    arguments = [
+        "--backbone", f"{warm}/model", *SETTING, "--steps", "3", "--tasks-per-step", "1",
+        "--group-size", "2", "--max-completion-tokens", "16", "--workers", "1", "--save-every", "1",
+    ]  # fmt: skip
+    trained = program("train/grpo.py", *arguments, "--out", run)
+    assert trained.returncode == 0, trained.stderr[-2000:]
+    assert "GiB" in trained.stdout
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [1, 2, 3]
+    assert all(0 <= entry["malformed_rate"] <= 1 for entry in log)
+    again = program("train/grpo.py", *arguments, "--out", run)
+    assert again.returncode == 2
+    assert "already holds a run" in again.stderr
+    played = program(
+        "eval/run.py", "--agent", "agemem", "--backbone", f"{run}/model", "--out", results,
+        "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "1", "--max-tokens", "8",
+        "--rounds-per-message", "1", "--max-context-tokens", "4096",
+    )  # fmt: skip
+    assert played.returncode == 0, played.stderr[-2000:]
+    assert (tmp_path / "results" / "summary.csv").is_file()

@@ -1,0 +1,134 @@
+"""Show on a small machine that the policy learns, and that memory rewards improve memory.
+
+    python train/learning.py --out results/runs/learning
+
+A tiny policy, warm-started on the teacher's episodes of a small SyntheticQA setting, is trained
+by step-wise GRPO with all returns, and with the answer's alone; each from the same warm start,
+once for each seed. Writes ``curves.png``, ``curves.csv`` and ``summary.csv``: the warm start (the
+same training with a learning rate of 0) against the last fifth of the steps. What is finished
+is not done again: call it again after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    # As in train/grpo.py: the checkout's own packages first.
+    sys.path[0] = str(ROOT)
+
+from agemem_envs.errors import AgeMemError
+from train.curves import interval, write
+
+SETTING = (
+    "--env AgeMem-SyntheticQA-v0 --difficulty easy --max-context-tokens 1024 "
+    "--env-option noise=0 --env-option distractors=1 --env-option rounds_per_message=1 "
+    "--env-option max_task_rounds=2"
+).split()
+"""Two paragraphs to remember, one to ignore, one round for each, two for the question."""
+WARM_START = (
+    "--backbone tiny --reading-episodes 1200 --reading 3 --episodes 200 --learning-rate 1e-3 "
+    "--micro-batch 16"
+).split()
+GRPO = (
+    "--tasks-per-step 2 --group-size 8 --max-completion-tokens 80 --micro-batch 32 --workers 1 "
+    "--no-gradient-checkpointing --beta 0.02 --save-every 20"
+).split()
+BEFORE, ALL, ANSWER = "warm-start", "all-returns", "answer-only"
+ARMS = {
+    BEFORE: ["--learning-rate", "0"],
+    ALL: ["--learning-rate", "1e-3"],
+    ANSWER: ["--learning-rate", "1e-3", "--reward", "answer-only"],
+}
+MEASURES = ("mean_return", "success", "memory_quality", "reward/context", "reward/memory")
+LAST = 0.2
+"""The share of the steps that counts as the end of training."""
+
+
+def train_all(out: Path, seeds: int, steps: int) -> dict[str, list[Path]]:
+    """Train what is not yet trained; the runs of each arm."""
+    warm = out / "warm-start"
+    if not (warm / "model").exists():
+        _program("sft.py", [*SETTING, *WARM_START, "--out", str(warm)])
+    runs: dict[str, list[Path]] = {arm: [] for arm in ARMS}
+    for seed in range(1, seeds + 1):
+        for arm, options in ARMS.items():
+            run = out / f"{arm}-{seed}"
+            runs[arm].append(run)
+            if (run / "model").exists():
+                continue
+            length = max(1, round(LAST * steps)) if arm == BEFORE else steps
+            resume = ["--resume"] if (run / "config.json").exists() else []
+            _program("grpo.py", [
+                *SETTING, *GRPO, *options, "--backbone", str(warm / "model"),
+                "--seed", str(seed), "--steps", str(length), "--out", str(run), *resume,
+            ])  # fmt: skip
+    return runs
+
+
+def _program(name: str, arguments: Sequence[str]) -> None:
+    command = [sys.executable, str(ROOT / "train" / name), *arguments]
+    print(" ".join(command[1:]), flush=True)
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        raise AgeMemError(f"{name} ended with status {done.returncode}; see above")
+
+
+def summarize(frame: Any, steps: int) -> Any:
+    """The end of each arm, and paired differences, with 95% intervals over seeds.
+
+    Args:
+        frame: From :func:`train.curves.table`.
+        steps: Of a full run.
+
+    Returns:
+        A data frame: what is compared, then mean and half width for each measure.
+    """
+    import pandas
+
+    last = frame[(frame["series"] == BEFORE) | (frame["step"] > steps * (1 - LAST))]
+    ends = last.groupby(["series", "run"])[list(MEASURES)].mean()
+    ends["seed"] = [run.rpartition("-")[2] for _, run in ends.index]
+    arms = {arm: ends.loc[arm].set_index("seed") for arm in ARMS if arm in ends.index}
+    pairs = ((ALL, BEFORE), (ANSWER, BEFORE), (ALL, ANSWER))
+    differences = {f"{one} - {other}": arms[one] - arms[other] for one, other in pairs}
+    rows = []
+    for label, values in {**arms, **differences}.items():
+        row: dict[str, Any] = {"compared": label, "seeds": len(values)}
+        for name in MEASURES:
+            row[name], row[f"{name} +-"] = interval(values[name])
+        rows.append(row)
+    return pandas.DataFrame(rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(
+        prog="train/learning.py", description="Show that the policy learns.", allow_abbrev=False
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(3)")
+    parser.add_argument("--steps", type=int, default=60, metavar="N", help="of each run (60)")
+    options = parser.parse_args(argv)
+    try:
+        runs = train_all(options.out, options.seeds, options.steps)
+        frame = write(runs, options.out, window=max(1, options.steps // 10))
+        summary = summarize(frame, options.steps)
+    except AgeMemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    summary.to_csv(options.out / "summary.csv", index=False, float_format="%.4f")
+    print(summary.round(3).to_string(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
