@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agemem_envs.errors import DataFormatError
 from eval.reporting.benchmarks import Benchmark, benchmark_of
 from eval.reporting.methods import NO_BACKBONE, Method, backbone_key, method_of
 from eval.reporting.runs import PlayedRun
@@ -31,6 +32,7 @@ MODEL_FIELDS = ("constrained", "max_tokens", "temperature", "top_p")
 """What belongs to the model: one value in a panel, and no matter to an agent without one."""
 SAMPLING = ("few_shot", "max_tokens", "temperature", "top_p")
 """Read from the run's configuration: an episode does not record it."""
+NOT_RECORDED = "not recorded"
 _OWNED = {*COLUMN_FIELDS, *ROW_FIELDS, *MODEL_FIELDS}
 """All other conditions are shared by all rows and columns of a panel."""
 
@@ -67,18 +69,27 @@ def placed(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> Pl
         result: Of the run.
         run: It is part of.
         checkpoints: For a trained model the backbone that it was made of.
+
+    Raises:
+        DataFormatError: The episode does not say what it was played under.
     """
+    try:
+        common = identity(result)
+    except KeyError as error:
+        raise DataFormatError(
+            f"{run.path}: episode {result.key} does not record the setting {error}"
+        ) from error
     conditions = {
         **{name: _text(value) for name, value in result.episode.settings.items()},
-        **{name: _text(value) for name, value in identity(result).items()},
-        **{name: _text(run.config.get(name, "not recorded")) for name in SAMPLING},
+        **{name: _text(value) for name, value in common.items()},
+        **{name: _text(run.config.get(name, NOT_RECORDED)) for name in SAMPLING},
     }
     for alias in ("agent", "judge"):  # the first is the method; the second is judge_name too
         conditions.pop(alias, None)
     base = checkpoints.get(result.backbone) or run.suite_backbone or result.backbone
 
     def of(fields: Iterable[str]) -> Conditions:
-        return tuple((name, conditions[name]) for name in fields)
+        return tuple((name, conditions.get(name, NOT_RECORDED)) for name in fields)
 
     without_model = result.backbone == NO_BACKBONE
     return Played(

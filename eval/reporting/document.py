@@ -117,10 +117,11 @@ INTRODUCTION = """\
 Each number is a mean over scored episodes; in brackets its 95% bootstrap interval, for which tasks
 are drawn, not episodes, so that a task that was played several times counts as one. An average is
 the mean of the paper's five benchmarks and is missing without one of them; its interval draws from
-each of them by itself. The best number of a column is **bold**, the second <u>underlined</u>;
-oracles and random play do not compete. *missing* was not played; *unscored* was, and a server, a
-simulator or a judge failed: such episodes are counted below, never as zero. Diamonds in figures and
-the lines *paper* are what the paper printed for this backbone.
+each of them by itself. Where all episodes have the same score the bootstrap sees no spread, and the
+interval is a point: of few episodes that says little. The best number of a column is **bold**, the
+second <u>underlined</u>; oracles and random play do not compete. *missing* was not played;
+*unscored* was, and a server, a simulator or a judge failed: such episodes are counted below, never
+as zero. Diamonds in figures and the lines *paper* are what the paper printed for this backbone.
 
 Paired tests are permutation tests of the mean difference on shared tasks, two-sided, with Holm's
 correction over all pairs of a benchmark.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
 DOTS_PER_INCH = 160
 MAX_LABEL = 34
+LETTERS_PER_INCH = 11
+"""Of a title, with room to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,12 @@ THEMES = (
 Draw = Callable[[Any, Theme], None]
 
 
-def save(draw: Draw, size: tuple[float, float], path: Path) -> list[Path]:
+def save(draw: Draw, title: str, size: tuple[float, float], path: Path) -> list[Path]:
     """Draw on a fresh pair of axes once for each theme.
 
     Args:
         draw: Draws on the axes that it is given.
+        title: Lines above them, broken to fit; the first is the heading.
         size: Width and height in inches.
         path: Without its ending; the theme's name is added.
 
@@ -57,6 +61,8 @@ def save(draw: Draw, size: tuple[float, float], path: Path) -> list[Path]:
             figure = figures.Figure(figsize=size, layout="constrained")
             axes = figure.subplots()
             draw(axes, theme)
+            lines = _wrapped(title, int(size[0] * LETTERS_PER_INCH))
+            figure.suptitle(lines, x=0.02, ha="left")
             written.append(path.with_name(f"{path.name}-{theme.name}.png"))
             figure.savefig(written[-1], dpi=DOTS_PER_INCH)
     return written
@@ -71,10 +77,8 @@ def _style(theme: Theme) -> AbstractContextManager[None]:
             "axes.facecolor": theme.paper,
             "axes.edgecolor": theme.grid,
             "axes.labelcolor": theme.ink,
-            "axes.titlecolor": theme.ink,
-            "axes.titlesize": 11,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
+            "figure.titlesize": 10,
+            "figure.titleweight": "bold",
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.axisbelow": True,
@@ -99,9 +103,11 @@ def draw_table(table: Table, path: Path) -> list[Path]:
     if len(plotted) == 1:
         rows = [row for row in table.rows if row.cells[plotted[0]].value is not None]
         size = (7.0, 1.3 + 0.38 * len(rows))
-        return save(lambda axes, theme: _lines(axes, theme, table, plotted[0]), size, path)
+        return save(
+            lambda axes, theme: _lines(axes, theme, table, plotted[0]), _title(table), size, path
+        )
     size = (max(5.5, 1.6 + 2.1 * len(columns)), 3.8)
-    return save(lambda axes, theme: _groups(axes, theme, table, columns), size, path)
+    return save(lambda axes, theme: _groups(axes, theme, table, columns), _title(table), size, path)
 
 
 def _lines(axes: Any, theme: Theme, table: Table, column: int) -> None:
@@ -127,7 +133,7 @@ def _lines(axes: Any, theme: Theme, table: Table, column: int) -> None:
     axes.set_xlabel(table.item.axis)
     axes.set_xlim(0, max(map(_reach, cells)) * 1.35 or 1.0)
     axes.grid(axis="x")
-    _finish(axes, table)
+    _legend(axes)
 
 
 def _groups(axes: Any, theme: Theme, table: Table, columns: Sequence[int]) -> None:
@@ -168,7 +174,6 @@ def _groups(axes: Any, theme: Theme, table: Table, columns: Sequence[int]) -> No
     axes.set_ylim(0, tallest * 1.12 or 1.0)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5, fontsize=8)
-    axes.set_title(_short(_title(table), 80))
 
 
 def _bars(theme: Theme) -> dict[str, Any]:
@@ -222,8 +227,7 @@ def _paper(
         )
 
 
-def _finish(axes: Any, table: Table) -> None:
-    axes.set_title(_short(_title(table), 80))
+def _legend(axes: Any) -> None:
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
@@ -233,9 +237,16 @@ def _title(table: Table) -> str:
     return f"{table.item.title}\n{table.panel}{where}"
 
 
-def _short(text: str, limit: int = MAX_LABEL) -> str:
-    lines = [plain(line) for line in text.split("\n")]
-    return "\n".join(x if len(x) <= limit else f"{x[: limit - 1]}…" for x in lines)
+def _short(text: str) -> str:
+    """A label of one line."""
+    text = plain(text)
+    return text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 1]}…"
+
+
+def _wrapped(text: str, width: int) -> str:
+    """A few lines of at most so many letters."""
+    lines = (textwrap.wrap(plain(line), width, max_lines=3) for line in text.split("\n"))
+    return "\n".join(part for parts in lines for part in parts)
 
 
 def draw_curves(curves: Sequence[Curve], metric: str, path: Path) -> list[Path]:
@@ -247,10 +258,9 @@ def draw_curves(curves: Sequence[Curve], metric: str, path: Path) -> list[Path]:
             label = f"{_short(curve.name)} ({curve.seeds} seed{'s' if curve.seeds > 1 else ''})"
             axes.plot(curve.steps, curve.mean, color=colour, linewidth=1.6, label=label)
             axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
-        axes.set_title(f"Figures 5 and 10: training, {_short(metric, 60)}")
         axes.set_xlabel("training step")
         axes.set_ylabel(_short(metric))
         axes.grid()
         axes.legend(fontsize=8)
 
-    return save(draw, (7.0, 4.0), path)
+    return save(draw, f"Figures 5 and 10: training\n{metric}", (7.0, 4.0), path)

@@ -72,8 +72,8 @@ def permutation_p(differences: Sequence[float], seed: int = 0) -> float:
         seed: Of the random patterns.
     """
     signed = np.array([value for value in differences if value != 0.0])
-    if not len(signed):
-        return 1.0
+    if len(signed) < 2:
+        return 1.0  # one difference is as large with the other sign
     result = stats.permutation_test(
         (signed,),
         lambda x, axis: x.sum(axis=axis),

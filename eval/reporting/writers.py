@@ -99,7 +99,7 @@ def to_latex(sheet: Sheet) -> str:
     columns = "l" * _lead(sheet) + "r" * (len(sheet.header) - _lead(sheet))
     lines = [
         r"\begin{table}[t]",
-        r"\centering",
+        r"\centering\small",
         rf"\caption{{{latex(sheet.title)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
@@ -108,7 +108,7 @@ def to_latex(sheet: Sheet) -> str:
         *(_ampersands(map(_latex_cell, row)) for row in sheet.rows),
         r"\bottomrule",
         r"\end{tabular}",
-        *(rf"\\[2pt] \footnotesize {latex(note)}" for note in sheet.notes),
+        *(rf"\par\smallskip{{\footnotesize {latex(note)}\par}}" for note in sheet.notes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,227 @@
+"""What the report writes: text that is only text, figures that are whole, all or nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+from PIL import Image
+
+from agemem_envs.errors import AgeMemError, DataFormatError, UnknownNameError
+from eval.report import main
+from eval.reporting.curves import curve_sheet, read_curves
+from eval.reporting.sheets import Sheet, Text
+from eval.reporting.tables import Mark
+from eval.reporting.writers import csv_cell, latex, markdown, to_csv, to_latex, to_markdown
+from tests.conftest import ROOT
+from tests.eval.made import results, write_run
+
+HOTPOT, BABYAI = "AgeMem-HotpotQA-v0", "AgeMem-BabyAI-v0"
+HOSTILE = (
+    "=cmd|' /C calc'!A0 | `x` <script>alert(1)</script> \\input{x} $x^2$ 50% a_b & #1 ~\n\x00\""
+)
+
+
+def hostile_run(tmp_path: Path) -> Path:
+    made = results(HOSTILE, HOTPOT, [0.2, 0.4], backbone=f"{HOSTILE}/model")
+    return write_run(tmp_path / "run", [*made])
+
+
+def test_names_are_only_text_in_every_format(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main([str(hostile_run(tmp_path)), "--out", str(out)]) == 0
+    for file in out.glob("*.csv"):
+        for row in csv.reader(file.open(newline="")):
+            for cell in row:
+                assert not re.match(r"[=@\t\r]|[+-](?![\d.])", cell), (file.name, cell)
+    for file in out.glob("*.md"):
+        text = file.read_text()
+        assert "<script" not in text
+        tables = [line for line in text.splitlines() if line.startswith("|")]
+        assert not [line for line in tables if not line.endswith("|")]
+    for file in out.glob("*.tex"):
+        text = re.sub(r"^%.*\n", "", file.read_text())
+        assert r"\input{" not in text
+        bare = re.sub(r"\\[\\{}$&#_%]", "", text)
+        assert bare.count("{") == bare.count("}")
+        assert not re.search(r"[$#~^_%]", bare), file.name
+    assert all(re.fullmatch(r"[a-z0-9.-]+", file.name) for file in out.iterdir())
+
+
+def test_escapes() -> None:
+    assert csv_cell("=1+1") == "'=1+1"
+    assert csv_cell("a\n=b") == "a =b"
+    assert csv_cell(-0.0) == 0.0
+    assert csv_cell(-1.5) == -1.5
+    assert markdown("a|b_c*<i>\\") == r"a\|b\_c\*&lt;i&gt;" + "\\\\"
+    assert latex(r"50% \x{a_b}") == r"50\% \textbackslash{}x\{a\_b\}"
+
+
+def test_a_sheet_in_each_format() -> None:
+    sheet = Sheet(
+        "T", ("Method", "", "A"),
+        ((Text("m"), Text("ours"), Text("0.5 [0.1, 0.9]", Mark.BEST)),
+         (Text(""), Text("paper"), Text("0.4", Mark.SECOND))),
+        ("A note.",), ({"a": 1.0, "b": None, "c": "x,y"},),
+    )  # fmt: skip
+    assert to_markdown(sheet) == (
+        "### T\n\n| Method |  | A |\n| --- | --- | --- |\n"
+        "| m | ours | **0.5** \\[0.1, 0.9\\] |\n|  | paper | <u>0.4</u> |\n\n- A note.\n"
+    )
+    assert "m & ours & \\textbf{0.5} {[}0.1, 0.9{]} \\\\" in to_latex(sheet)
+    assert r"\underline{0.4}" in to_latex(sheet)
+    assert list(csv.reader(io.StringIO(to_csv(sheet.records)))) == [
+        ["a", "b", "c"], ["1.0", "", "x,y"],
+    ]  # fmt: skip
+
+
+def test_figures_are_whole_in_light_and_dark(tmp_path: Path) -> None:
+    """Nothing is drawn up to the very edge: no label is cut, however long the names."""
+    before = dict(matplotlib.rcParams)
+    out, log = tmp_path / "out", tmp_path / "log.csv"
+    log.write_text("step,reward/total\n0,0.1\n1,0.5\n")
+    runs = [hostile_run(tmp_path), write_run(tmp_path / "b", results("mem0", HOTPOT, [0.0, 0.0]))]
+    made = results("no-memory", BABYAI, [0.0]) + results("no-memory", HOTPOT, [0.0])
+    runs.append(write_run(tmp_path / "c", made))
+    assert (
+        main([*map(str, runs), "--out", str(out), "--curves", f"{HOSTILE.replace('=', '')}={log}"])
+        == 0
+    )
+    light = sorted(out.glob("*-light.png"))
+    assert {file.name.split("-")[0] for file in light} == {"figure2", "figure4", "figure5"}
+    for file in light:
+        papers = []
+        for theme in ("light", "dark"):
+            image = Image.open(out / file.name.replace("-light", f"-{theme}")).convert("RGB")
+            papers.append(image.getpixel((0, 0)))
+            width, height = image.size
+            frame = [
+                image.crop(box)
+                for box in (
+                    (0, 0, width, 2),
+                    (0, height - 2, width, height),
+                    (0, 0, 2, height),
+                    (width - 2, 0, width, height),
+                )
+            ]
+            assert {colour for part in frame for _, colour in part.getcolors()} == {papers[-1]}
+            assert len(image.getcolors(1 << 24)) > 20  # something is drawn
+        assert sum(papers[0]) > 700 > 100 > sum(papers[1])
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_report_is_all_or_nothing(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("keep me")
+    run = write_run(tmp_path / "run", results("mem0", HOTPOT, [1.0]))
+    assert main([str(run), "--out", str(out)]) == 2
+    assert "not an empty folder" in capsys.readouterr().err
+    assert [file.name for file in out.iterdir()] == ["mine.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "run"]
+
+
+def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("eval.reporting.document.draw_table", fail)
+    run = write_run(tmp_path / "run", results("mem0", HOTPOT, [1.0]))
+    with pytest.raises(OSError, match="disk full"):
+        main([str(run), "--out", str(tmp_path / "out")])
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "nothing to report"),
+        (["{run}"], "--out FOLDER"),
+        (["{run}", "{run}", "--out", "{out}"], "hold the same episodes"),
+        (["{run}", "--published"], "takes no runs"),
+        (["{run}", "--checkpoint", "x", "--out", "{out}"], "NAME=VALUE"),
+        (["--curves", "a={no}", "--out", "{out}"], "no training log"),
+        (["{torn}", "--out", "{out}"], "line 1 is not an episode"),
+        (["{bare}", "--out", "{out}"], "not a run's configuration"),
+    ],
+)
+def test_what_cannot_be_reported_says_why(
+    tmp_path: Path, capsys, arguments: list[str], complaint: str
+) -> None:
+    paths = {name: tmp_path / name for name in ("run", "torn", "bare", "out", "no")}
+    for name in ("run", "torn", "bare"):
+        write_run(paths[name], results("mem0", HOTPOT, [1.0]))
+    (paths["torn"] / "episodes.jsonl").write_bytes(b"{}\n")
+    (paths["bare"] / "config.json").unlink()
+    assert main([argument.format(**paths) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert complaint in error
+    assert not paths["out"].exists()
+
+
+def test_it_runs_as_a_script_and_as_a_module(tmp_path: Path) -> None:
+    for command in ([str(ROOT / "eval" / "report.py")], ["-m", "eval.report"]):
+        run = subprocess.run(
+            [sys.executable, *command, "--published"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        assert "## Table 2" in run.stdout
+
+
+def test_curves_of_several_seeds(tmp_path: Path) -> None:
+    (tmp_path / "0.csv").write_text("step,reward/total,loss\n0,0.0,9\n1,1.0,\n2,2.0,7\n3,,6\n")
+    (tmp_path / "1.csv").write_text("step,reward/total,loss\n0,1.0,9\n1,2.0,8\n2,6.0,7\n")
+    files = {"a": [tmp_path / "0.csv", tmp_path / "1.csv"], "b": [tmp_path / "1.csv"]}
+    first, second = read_curves(files, ["reward/total"])
+    assert (first.steps, first.seeds) == ((0, 1, 2), 2)
+    assert (first.mean, first.low, first.high) == (
+        (0.5, 1.5, 4.0),
+        (0.0, 1.0, 2.0),
+        (1.0, 2.0, 6.0),
+    )
+    assert (second.mean, second.low) == ((1.0, 2.0, 6.0), (1.0, 2.0, 6.0))
+    assert [cell.text for cell in curve_sheet([first]).rows[0]] == [
+        "a", "reward/total", "2", "3", "0.500", "4.000", "4.000",
+    ]  # fmt: skip
+    (loss, _) = read_curves(files, ["loss"])
+    assert loss.steps == (0, 2)  # where both have a value
+
+
+def test_a_log_may_bring_its_own_band(tmp_path: Path) -> None:
+    text = "step,r,r_min,r_max\n5,0.5,0.25,0.75\n"
+    (tmp_path / "a.csv").write_text(text)
+    (curve,) = read_curves({"a": [tmp_path / "a.csv"]}, ["r"])
+    assert (curve.mean, curve.low, curve.high) == ((0.5,), (0.25,), (0.75,))
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "complaint"),
+    [
+        ("time,r\n1,2\n", DataFormatError, "no column 'step'"),
+        ("step,reward\n1,2\n", UnknownNameError, "reward"),
+        ("step,r\n1,x\n", DataFormatError, "must be numbers"),
+        ("step,r\n1,\n", DataFormatError, "no step with a number"),
+        ("", DataFormatError, "not a CSV"),
+    ],
+)
+def test_what_is_no_log(
+    tmp_path: Path, text: str, error: type[AgeMemError], complaint: str
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(error, match=complaint):
+        read_curves({"a": [tmp_path / "a.csv"]}, ["r"])
+
+
+def test_logs_without_a_common_step(tmp_path: Path) -> None:
+    for name, step in (("a", 1), ("b", 2)):
+        (tmp_path / name).write_text(f"step,r\n{step},1\n")
+    with pytest.raises(DataFormatError, match="share no step"):
+        read_curves({"x": [tmp_path / "a", tmp_path / "b"]}, ["r"])

@@ -1,0 +1,324 @@
+"""Tables from runs: every number as worked out by hand, nothing merged that must not be."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.report import main, report
+from eval.reporting.estimates import ALL, AVERAGE, SCORE
+from eval.reporting.items import ITEMS
+from eval.reporting.panels import Panel, make_panels
+from eval.reporting.runs import read_runs
+from eval.reporting.sheets import MISSING, UNSCORED, sheet_of
+from eval.reporting.tables import Mark, Table, make_tables
+from eval.results import Result
+from tests.eval.made import FAILED, SOURCES, results, write_run
+
+ALFWORLD, SCIENCE, PDDL, BABYAI, HOTPOT, SYNTHETIC = SOURCES
+TRAINED = "my-agemem"
+ADD, RETRIEVE, FILTER = "Add_memory", "Retrieve_memory", "Filter_context"
+
+
+def panels(tmp_path: Path, *groups: Sequence[Result], checkpoints=(), **config: Any) -> list[Panel]:
+    start = len(list(tmp_path.iterdir()))
+    paths = [write_run(tmp_path / f"{start + i}", g, **config) for i, g in enumerate(groups)]
+    return make_panels(read_runs(paths), dict(checkpoints))
+
+
+def table(panel: Panel, key: str) -> Table:
+    return next(make_tables(next(i for i in ITEMS if i.key == key), panel, {}))
+
+
+def shown(found: Table) -> dict[str, list[str]]:
+    """The text of each row's cells, without intervals."""
+    return {
+        row[0].text: [cell.text.partition(" [")[0] for cell in row[1:]]
+        for row in sheet_of(found).rows
+    }
+
+
+def main_results(agent: str, backbone: str, shift: float = 0.0) -> list[list[Result]]:
+    """Two episodes in each benchmark; by hand: 50, 0, (25+75)/2, 100, (20+40)/2 per cent."""
+    scores = {
+        ALFWORLD: [1.0, 0.0],
+        SCIENCE: [0.0, 0.5],  # half the progress is no success
+        PDDL: [0.25, 0.75],
+        BABYAI: [1.0, 1.0],
+        HOTPOT: [0.2 + shift, 0.4 + shift],
+    }
+    return [results(agent, env, values, backbone=backbone) for env, values in scores.items()]
+
+
+def test_table_2_by_hand(tmp_path: Path) -> None:
+    groups = [*main_results("no-memory", "scripted"), *main_results("agemem", TRAINED, shift=0.1)]
+    (panel,) = panels(tmp_path, *groups, checkpoints={TRAINED: "scripted"})
+    found = table(panel, "table2")
+    rows = shown(found)
+    assert rows["No memory"] == ["50.00", "0.00", "50.00", "100.00", "30.00", "46.00"]
+    assert rows["AgeMem"] == ["50.00", "0.00", "50.00", "100.00", "40.00", "48.00"]
+    assert rows["Mem0"] == [MISSING] * 6
+    marks = {row.key: [cell.mark for cell in row.cells] for row in found.rows}
+    assert marks["agemem"] == [Mark.NONE] * 4 + [Mark.BEST] * 2  # where all are equal none is
+    assert marks["no-memory"] == [Mark.NONE] * 4 + [Mark.SECOND] * 2
+
+
+def test_an_average_needs_all_five(tmp_path: Path) -> None:
+    (panel,) = panels(tmp_path, *main_results("mem0", "scripted")[:4])
+    assert ("mem0", ALL, AVERAGE) not in panel.numbers
+    assert shown(table(panel, "table2"))["Mem0"][-1] == MISSING
+
+
+def test_figures_2_and_3_and_tables_3_and_4_by_hand(tmp_path: Path) -> None:
+    def qa(agent: str, backbone: str, tokens: list[int], quality: list[float]) -> list[Result]:
+        calls = [(ADD, ADD, RETRIEVE, "Unknown_tool"), (FILTER,)]
+        return results(agent, HOTPOT, [0.5, 1.0], backbone=backbone, tokens=tokens,
+                       quality=quality, calls=calls)  # fmt: skip
+
+    (panel,) = panels(
+        tmp_path,
+        qa("mem0", "scripted", [10, 20], [0.1, 0.2]),
+        qa("agemem-norl-rag", "scripted", [150, 170], [0.3, 0.3]),
+        qa("agemem-norl", "scripted", [180, 200], [0.4, 0.4]),
+        qa("agemem-rag", "my-rag", [190, 210], [0.5, 0.6]),
+        qa("agemem-answer-only", "my-answers", [100, 110], [0.6, 0.7]),
+        qa("agemem", TRAINED, [140, 160], [0.8, 1.0]),
+        checkpoints={TRAINED: "scripted", "my-rag": "scripted", "my-answers": "scripted"},
+    )
+    quality = shown(table(panel, "figure2"))
+    assert (quality["Mem0"], quality["AgeMem"]) == (["0.150"], ["0.900"])
+    assert quality["LangMem"] == [MISSING]
+    # means 160, 190, 200, 150; against 200: 20, 5, 0 and 25 per cent fewer
+    assert shown(table(panel, "figure3")) == {
+        "AgeMem-noRL-RAG": ["160", "20.0"],
+        "AgeMem-noRL": ["190", "5.0"],
+        "AgeMem-RAG": ["200", "0.0"],
+        "AgeMem": ["150", "25.0"],
+    }
+    # of 5 calls in 2 episodes one is of no tool: 2 Add, 1 Retrieve, 1 Filter
+    counts = ["1.00", "0.00", "0.00", "0.50", "0.00", "0.50", "2.00"]
+    tools = shown(table(panel, "table3"))
+    assert list(tools.values()) == [counts, counts]
+    assert shown(table(panel, "table4")) == {
+        "answer-only": ["0.750", "105", "0.650", "2.00"],
+        "all-returns": ["0.750", "150", "0.900", "2.00"],
+    }
+
+
+def test_figure_4_by_hand(tmp_path: Path) -> None:
+    (panel,) = panels(
+        tmp_path,
+        *(results("no-memory", env, [0.0, 1.0]) for env in (ALFWORLD, SCIENCE)),
+        results("agemem-norl-rag", ALFWORLD, [1.0, 1.0]),
+        results("agemem-norl-rag", SCIENCE, [0.0, 0.0]),
+    )
+    rows = shown(table(panel, "figure4"))
+    assert rows["Base"] == ["50.00", "+0.00", "50.00", "+0.00", MISSING, MISSING]
+    assert rows["+LT"] == ["100.00", "+50.00", "0.00", "-50.00", MISSING, MISSING]
+    assert rows["+LT/RL"] == rows["+LT/ST/RL"] == [MISSING] * 6
+
+
+ONE = results("mem0", HOTPOT, [1.0, 1.0])
+MOVED = replace(SOURCES[HOTPOT], version="2")
+
+
+@pytest.mark.parametrize(
+    ("other", "config", "named"),
+    [
+        ({"judge": "lexical-0.6"}, {}, "judge_name: lexical-0.6"),
+        ({"constrained": True}, {}, "constrained: yes"),
+        ({"list_actions": True}, {}, "list_actions: yes"),
+        ({"max_context_tokens": 99}, {}, "max_context_tokens: 99"),
+        ({"summarizer": "llm:x"}, {}, "summarizer: llm:x"),
+        ({"some_new_setting": 7}, {}, "some_new_setting: 7"),
+        ({}, {"temperature": 0.7}, "temperature: 0.7"),
+        ({}, {"max_tokens": 7}, "max_tokens: 7"),
+        ({"backbone": "other"}, {}, "other"),
+        ({"source": MOVED}, {}, "variant 2"),
+        ({"stages": "task"}, {}, "variant 2"),
+        ({"encoder": "minilm"}, {}, "variant 2"),
+        ({"max_task_actions": 5}, {}, "variant 2"),
+    ],
+)
+def test_different_conditions_make_another_panel(
+    tmp_path: Path, other: dict[str, Any], config: dict[str, Any], named: str
+) -> None:
+    second = results("mem0", HOTPOT, [0.0], first_task=50, **other)
+    paths = [write_run(tmp_path / "a", ONE), write_run(tmp_path / "b", second, **config)]
+    found = make_panels(read_runs(paths), {})
+    values = {panel.title: panel.numbers["mem0", "hotpotqa", SCORE].value for panel in found}
+    assert sorted(values.values()) == [0.0, 1.0]
+    assert any(named in title for title, value in values.items() if value == 0.0)
+
+
+def test_the_conditions_of_a_column_are_told(tmp_path: Path) -> None:
+    second = results("mem0", HOTPOT, [0.0], first_task=50, source=MOVED)
+    for panel, version in zip(panels(tmp_path, ONE, second), "12", strict=True):
+        notes = "\n".join(sheet_of(table(panel, "table2")).notes)
+        assert f"data_source: {replace(MOVED, version=version)}" in notes
+
+
+@pytest.mark.parametrize(
+    ("other", "config", "named"),
+    [
+        ({"token_counter": "tokenizer:x"}, {}, "token_counter: tokenizer:x"),
+        ({"tools": ["Add_memory"]}, {}, "tools: Add_memory"),
+        ({}, {"few_shot": True}, "few_shot: yes"),
+    ],
+)
+def test_what_differs_within_a_method_makes_another_row(
+    tmp_path: Path, other: dict[str, Any], config: dict[str, Any], named: str
+) -> None:
+    second = results("mem0", HOTPOT, [0.0], first_task=50, **other)
+    paths = [write_run(tmp_path / "a", ONE), write_run(tmp_path / "b", second, **config)]
+    (panel,) = make_panels(read_runs(paths), {})
+    cells = {row.label: panel.numbers[row.key, "hotpotqa", SCORE].value for row in panel.rows}
+    assert sorted(cells.values()) == [0.0, 1.0]
+    assert any(named in label for label, value in cells.items() if value == 0.0)
+
+
+def test_the_worlds_under_the_three_stages_are_another_table(tmp_path: Path) -> None:
+    world, staged = results("mem0", BABYAI, [1.0]), results("mem0", BABYAI, [0.0], stages="full")
+    first, second = panels(tmp_path, ONE, world, staged)
+    assert first.numbers["mem0", "babyai", SCORE].value == 1.0  # the paper's protocol
+    assert second.numbers["mem0", "babyai", SCORE].value == 0.0
+    assert any("do not compare" in note.text for note in second.notes)
+    assert not any("do not compare" in note.text for note in first.notes)
+
+
+@pytest.mark.parametrize("env", [SYNTHETIC, HOTPOT])
+def test_generated_questions_are_never_hotpotqa(tmp_path: Path, env: str) -> None:
+    """Not even where they stand in for it in its own environment."""
+    made = results("mem0", env, [1.0, 0.0], source=SOURCES[SYNTHETIC])
+    (panel,) = panels(tmp_path, made)
+    found = table(panel, "table2")
+    titles = [q.title for q in found.columns]
+    cells = dict(zip(titles, shown(found)["Mem0"], strict=True))
+    assert (cells["HotpotQA (J)"], cells["SyntheticQA (J)"]) == (MISSING, "50.00")
+    assert sheet_of(table(panel, "figure2")).title == "scripted, SyntheticQA"
+
+
+def test_generated_games_are_never_alfworld(tmp_path: Path) -> None:
+    source = replace(SOURCES[ALFWORLD], kind="embedded", location="alfworld_games")
+    (panel,) = panels(tmp_path, results("mem0", ALFWORLD, [1.0], source=source))
+    assert [b.title for b in panel.benchmarks] == ["ALFWorld, generated games"]
+
+
+def test_a_benchmark_of_someone_else_has_its_own_column(tmp_path: Path) -> None:
+    source = replace(SOURCES[PDDL], name="capitals")
+    made = results("last-words", PDDL, [1.0, 0.0], source=source)
+    (panel,) = panels(tmp_path, made)
+    found = table(panel, "table2")
+    assert found.columns[-1].title == "AgeMem-PDDL-v0 (SR)"
+    assert shown(found)["last-words"][-1] == "50.00"
+
+
+def test_oracles_stand_apart_in_every_panel_and_win_nothing(tmp_path: Path) -> None:
+    groups = [
+        results("oracle", HOTPOT, [1.0, 1.0], backbone="none"),
+        results("mem0", HOTPOT, [0.5, 0.5]),
+        results("langmem", HOTPOT, [0.25, 0.25]),
+        results("mem0", HOTPOT, [0.0, 0.5], backbone="other"),
+    ]
+    for panel in panels(tmp_path, *groups):
+        found = table(panel, "table2")
+        assert found.rows[-1].label == "Oracle (upper bound)"
+        marks = {row.key: row.cells[4].mark for row in found.rows}
+        assert marks["oracle"] is Mark.NONE
+        if panel.backbone == "scripted":
+            assert (marks["mem0"], marks["langmem"]) == (Mark.BEST, Mark.SECOND)
+
+
+def test_equal_bests_leave_no_second(tmp_path: Path) -> None:
+    agents = {"mem0": 0.5, "langmem": 0.500004, "rag": 0.2}  # the first two are shown alike
+    (panel,) = panels(tmp_path, *(results(a, HOTPOT, [v]) for a, v in agents.items()))
+    marks = {row.key: row.cells[4].mark for row in table(panel, "table2").rows}
+    assert marks["mem0"] is marks["langmem"] is Mark.BEST
+    assert marks["rag"] is Mark.NONE
+
+
+def test_failures_are_counted_and_never_zero(tmp_path: Path) -> None:
+    groups = [results("mem0", HOTPOT, [1.0, FAILED, 0.5]), results("langmem", HOTPOT, [FAILED])]
+    (panel,) = panels(tmp_path, *groups)
+    number = panel.numbers["mem0", "hotpotqa", SCORE]
+    assert (number.value, number.episodes, number.scored) == (0.75, 3, 2)
+    found = table(panel, "table2")
+    assert shown(found)["LangMem"][4] == UNSCORED
+    assert shown(found)["A-Mem"][4] == MISSING
+    notes = "\n".join(sheet_of(found).notes)
+    assert "Mem0, HotpotQA: of 3 episodes unscored: 1 by the endpoint." in notes
+
+
+def test_an_untrained_backbone_makes_agemem_the_untrained_method(tmp_path: Path) -> None:
+    (panel,) = panels(
+        tmp_path,
+        results("agemem", HOTPOT, [1.0], backbone="Qwen/Qwen3-4B-Instruct-2507"),
+        results("agemem-rag", HOTPOT, [1.0], backbone="qwen3-4b"),
+        results("agemem", HOTPOT, [0.5], backbone=TRAINED),
+        checkpoints={TRAINED: "qwen3-4b"},
+    )
+    assert [row.key for row in panel.rows] == ["agemem-norl-rag", "agemem-norl", "agemem"]
+    assert panel.backbone == "qwen3-4b"  # beside which the paper has numbers
+    assert any("on an untrained backbone" in note.text for note in panel.notes)
+
+
+def test_a_suite_says_of_what_its_checkpoint_was_made(tmp_path: Path) -> None:
+    suite = tmp_path / "suite"
+    write_run(suite / "mem0", results("mem0", HOTPOT, [1.0]))
+    write_run(suite / "agemem", results("agemem", HOTPOT, [0.5], backbone=TRAINED))
+    stored = '{"config": {"suite": "table2", "backbone": "scripted", "checkpoint": "my-agemem"}}'
+    (suite / "config.json").write_text(stored)
+    (panel,) = make_panels(read_runs([suite]), {})
+    assert (panel.backbone, [row.key for row in panel.rows]) == ("scripted", ["mem0", "agemem"])
+    assert any("Rows differ in backbone" in note.text for note in panel.notes)
+
+
+def test_the_order_of_runs_and_lines_does_not_matter(tmp_path: Path) -> None:
+    groups = [results("mem0", HOTPOT, [0.1, 0.7, 0.3]), results("rag", HOTPOT, [0.2, 0.9, 0.4])]
+    paths = [write_run(tmp_path / str(i), g) for i, g in enumerate(groups)]
+    turned = [write_run(tmp_path / f"t{i}", g[::-1]) for i, g in enumerate(groups)]
+
+    def records(folders: list[Path]) -> list[object]:
+        (panel,) = make_panels(read_runs(folders), {})
+        return list(sheet_of(table(panel, "table2")).records)
+
+    assert records(paths) == records(paths[::-1]) == records(turned)
+
+
+def test_the_csv_holds_the_hand_worked_numbers(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / str(i), g) for i, g in enumerate(main_results("mem0", "scripted"))]
+    report([*map(str, runs), "--out", str(tmp_path / "out")])
+    with (tmp_path / "out" / "table2.csv").open(newline="") as file:
+        rows = {r["benchmark"]: r for r in csv.DictReader(file) if r["method"] == "mem0"}
+    assert {name: float(row["value"]) for name, row in rows.items()} == {
+        "alfworld": 50.0, "sciworld": 0.0, "pddl": 50.0, "babyai": 100.0, "hotpotqa": 30.0,
+        "all": 46.0,
+    }  # fmt: skip
+    assert (rows["pddl"]["low"], rows["pddl"]["high"]) == ("25.0", "75.0")  # of two values
+    assert (rows["all"]["episodes"], rows["all"]["tasks"]) == ("10", "10")
+    assert (rows["alfworld"]["paper"], rows["alfworld"]["status"]) == ("", "")
+
+
+def test_the_paper_stands_beside_its_backbone(tmp_path: Path) -> None:
+    made = results("mem0", HOTPOT, [0.5, 0.5], backbone="qwen3-4b")
+    run = write_run(tmp_path / "run", made)
+    report([str(run), "--out", str(tmp_path / "out")])
+    text = (tmp_path / "out" / "table2.md").read_text()
+    lines = text.splitlines()
+    ours = next(i for i, line in enumerate(lines) if line.startswith("| Mem0 |"))
+    assert "50.00" in lines[ours]
+    assert lines[ours + 1].endswith("| 41.17 | 51.38 | 31.72 | 60.05 | 39.16 | 44.70 |")
+    assert lines[ours + 2].endswith("| +10.84 |  |")
+
+
+@pytest.mark.parametrize("name", ["no-such-folder", "empty"])
+def test_what_is_no_run_is_an_error(tmp_path: Path, capsys, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith("error: there is no run")
+    assert not (tmp_path / "out").exists()
