@@ -86,7 +86,9 @@ def write(path: Path, some: list[Result]) -> Path:
 def hostile(value: Any, name: str = "") -> Any:
     """Plain data with every text of a model, a task or a simulator replaced."""
     if isinstance(value, dict):
-        renamed = {k + HOSTILE if name in ("metrics", "arguments") else k: v for k, v in value.items()}
+        renamed = {
+            k + HOSTILE if name in ("metrics", "arguments") else k: v for k, v in value.items()
+        }
         return {key: hostile(item, key) for key, item in renamed.items()}
     if isinstance(value, list):
         return [hostile(item, name) for item in value]
