@@ -107,7 +107,7 @@ def timeline(episode: Episode) -> tuple[Round, ...]:
         following = episode.steps[index + 1] if index + 1 < len(episode.steps) else None
         newest = max(step.visible)  # what came last is always visible
         until = max(following.visible) if following else len(episode.messages) - 1
-        removals = tuple(_by_tools(step, summaries))
+        removals = tuple(_by_tools(episode, step, summaries))
         removals += tuple(_by_environment(episode, step, following, removals))
         memory = tuple(change for call in enumerate(step.results) for change in _changes(*call))
         size += sum((c.action == "added") - (c.action == "deleted") for c in memory)
@@ -144,11 +144,11 @@ def _replies_to(episode: Episode, message_id: int, index: int) -> bool:
     return message.kind in _REPLIES and message.round == index
 
 
-def _by_tools(step: Step, summaries: Iterator[int]) -> Iterator[Removal]:
+def _by_tools(episode: Episode, step: Step, summaries: Iterator[int]) -> Iterator[Removal]:
     for call, result in enumerate(step.results):
         if not result.ok or not result.data.get("removed"):
             continue
-        removed = tuple(result.data["removed"])
+        removed = tuple(episode.messages[i].id for i in result.data["removed"])
         if result.name == "Filter_context":
             yield Removal(Cause.FILTERED, removed, call)
         elif result.name == "Summary_context":
