@@ -125,6 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     """The HTTP side."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits 40 ms for the ACK of the head
 
     def answer(self, system: int, body: Body) -> tuple[int, Body]:
         raise NotImplementedError

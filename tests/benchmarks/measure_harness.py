@@ -3,7 +3,8 @@
     throughput   200 episodes of SyntheticQA against a server that takes 100 ms for a reply, by
                  1, 4 and 8 workers: whole commands, from their start to their end
     overhead     milliseconds from one request to the next of the same episode, at a server that
-                 takes none: environment, prompt, client and loopback
+                 takes none (environment, prompt, client, loopback and the server's own work); and
+                 the processor time of it that is the harness's
 
 The server is a process of its own, answers by the rule of the scripted backbone, and takes any
 number of requests at once.
@@ -19,30 +20,60 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from agents.backbones.scripted import store_everything
-from eval.run import EXIT_OK
-from eval.run import main as evaluate
+from eval.results import ResultsFolder
+from eval.run import parse
+from eval.runner import Run
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 
 EPISODES = 200
 LATENCY = 0.1
 WORKERS = (1, 4, 8)
-MEASURED = 20
+MEASURED = 10
 """Episodes of ``overhead``."""
 
 
 def serve(latency: float) -> None:
-    """Answer until standard input closes."""
-    with OpenAIStub(lambda body: store_everything(body["messages"]), delay=latency) as server:
+    """Answer until standard input closes, then print which episode asked when."""
+    asked: list[tuple[int, float]] = []
+
+    def rule(body: dict[str, Any]) -> str:
+        asked.append((body["seed"] // 10_007, time.perf_counter()))
+        return store_everything(body["messages"])
+
+    with OpenAIStub(rule, delay=latency) as server:
         sys.stdout.write(server.url + "\n")
         sys.stdout.flush()
         sys.stdin.read()
+        sys.stdout.write(json.dumps(asked))
+
+
+@contextmanager
+def serving(latency: float) -> Iterator[tuple[str, Callable[[], list[tuple[int, float]]]]]:
+    """The URL of a server in a process of its own, and what stops it and says who asked when."""
+    command = [sys.executable, "-m", "tests.benchmarks.measure_harness", "serve"]
+    server = subprocess.Popen(
+        [*command, "--latency", str(latency)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    try:
+        yield server.stdout.readline().strip(), lambda: json.loads(server.communicate()[0])
+    finally:
+        server.kill()
+        server.wait()
 
 
 def timed_run(url: str, out: Path, *options: str) -> float:
@@ -55,14 +86,8 @@ def timed_run(url: str, out: Path, *options: str) -> float:
 
 
 def throughput(console: Console) -> None:
-    module = [sys.executable, "-m", "tests.benchmarks.measure_harness", "serve"]
-    server = subprocess.Popen(
-        module, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    url = server.stdout.readline().strip()
     table = Table("workers", "seconds", "episodes/min", "times one worker", "same summary.csv")
-    with tempfile.TemporaryDirectory() as folder:
+    with serving(LATENCY) as (url, _), tempfile.TemporaryDirectory() as folder:
         first, summary = 0.0, b""
         for workers in WORKERS:
             out = Path(folder, str(workers))
@@ -73,50 +98,51 @@ def throughput(console: Console) -> None:
             row += [f"{first / seconds:.2f}", "yes" if written == summary else "NO"]
             table.add_row(*row)
             console.print(*row)
-        lines = (out / "episodes.jsonl").read_text().splitlines()
-        calls = sum(len(json.loads(line)["episode"]["steps"]) for line in lines)
-    server.communicate()
+        calls = sum(len(result.episode.steps) for result in ResultsFolder(out).read())
     console.print(table)
-    floor = calls * LATENCY
-    console.print(f"{calls} model calls: at least {floor:.0f} s one after another")
+    console.print(f"{calls} model calls: at least {calls * LATENCY:.0f} s one after another")
 
 
 def overhead(console: Console) -> None:
-    table = Table("environment", "encoder", "calls", "median ms", "90% below")
+    table = Table("environment", "encoder", "calls", "median ms", "90% below", "CPU ms a call")
     for env, encoder in (
         ("SyntheticQA", "hashing"),
         ("HotpotQA", "hashing"),
         ("HotpotQA", "minilm"),
     ):
-        asked: list[tuple[int, float]] = []
-
-        def rule(body, asked=asked) -> str:
-            asked.append((body["seed"] // 10_007, time.perf_counter()))
-            return store_everything(body["messages"])
-
-        with OpenAIStub(rule) as server, tempfile.TemporaryDirectory() as folder:
-            arguments = ["--backbone", f"m@{server.url}", "--envs", f"AgeMem-{env}-v0"]
-            arguments += ["--encoder", encoder, "--episodes", str(MEASURED)]
-            assert evaluate([*arguments, "--out", f"{folder}/run"]) == EXIT_OK
+        with serving(0.0) as (url, asked), tempfile.TemporaryDirectory() as folder:
+            fixed = ["--backbone", f"m@{url}", "--envs", f"AgeMem-{env}-v0", "--encoder", encoder]
+            run = Run(parse([*fixed, "--episodes", str(MEASURED)])[0])
+            results = ResultsFolder(Path(folder, "run"))
+            results.create(run.describe())
+            before = time.process_time()
+            run.play(results, lambda result: None)
+            used = time.process_time() - before
+            run.close()
+            results.close()
+            calls = asked()
         gaps = [
             1000 * (after - before)
-            for (one, before), (other, after) in itertools.pairwise(asked)
+            for (one, before), (other, after) in itertools.pairwise(calls)
             if one == other
         ]
         high = statistics.quantiles(gaps, n=10)[-1]
         row = [env, encoder, str(len(gaps)), f"{statistics.median(gaps):.2f}", f"{high:.2f}"]
+        row.append(f"{1000 * used / len(calls):.2f}")
         table.add_row(*row)
+        console.print(*row)
     console.print(table)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("throughput", "overhead", "serve"))
-    what = parser.parse_args().what
-    if what == "serve":
-        serve(LATENCY)
+    parser.add_argument("--latency", type=float, default=LATENCY, help="of serve, in seconds")
+    options = parser.parse_args()
+    if options.what == "serve":
+        serve(options.latency)
     else:
-        {"throughput": throughput, "overhead": overhead}[what](Console(width=110))
+        {"throughput": throughput, "overhead": overhead}[options.what](Console(width=110))
 
 
 if __name__ == "__main__":
