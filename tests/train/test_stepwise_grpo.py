@@ -72,7 +72,7 @@ def test_in_two_processes_with_uneven_step_counts(model: Path, tmp_path: Path, o
     run = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
-            *("--master_port", "0", "tests/train/gradient_check.py"),
+            *("--standalone", "tests/train/gradient_check.py"),
             *(str(model), str(tmp_path), json.dumps(options)),
         ],
         cwd=ROOT,
