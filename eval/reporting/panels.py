@@ -203,7 +203,7 @@ def _row_notes(
     members: Sequence[Played], rows: Mapping[tuple[Method, Conditions], PanelRow]
 ) -> Iterable[Note]:
     """What differs between rows beside the method, and which agents they are."""
-    conditions = {rows[one.method, one.row].label: dict(one.row) for one in members if one.row}
+    conditions = {row.label: dict(known) for (_, known), row in rows.items() if known}
     for name in ROW_FIELDS:
         values: dict[str, list[str]] = {}
         for label, row in conditions.items():
@@ -212,7 +212,7 @@ def _row_notes(
             told = (f"{value} ({', '.join(labels)})" for value, labels in values.items())
             yield Note(f"Rows differ in {name}: {'; '.join(told)}.")
     renamed = {(one.result.agent, one.method) for one in members}
-    for agent, method in sorted(renamed, key=lambda pair: pair[0]):
+    for agent, method in sorted(renamed, key=lambda pair: (pair[0], pair[1].key)):
         if agent != method.key and method.kind is Kind.OURS:
             yield Note(f"{method.title} includes the agent {agent} on an untrained backbone.")
 
