@@ -29,7 +29,6 @@ from rich.table import Table
 
 from agemem_envs.errors import AgeMemError, ConfigurationError, DataFormatError, DataNotFoundError
 from eval.reporting.benchmarks import PAPER
-from eval.reporting.panels import make_panels
 from eval.reporting.runs import PlayedRun, read_runs
 from eval.results import write_atomically
 from eval.standings import COLUMNS, SCORES, Prices, Standing, average_of, standings
@@ -153,7 +152,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _identity(row: Standing) -> tuple[str, ...]:
-    return tuple(row[name] for name in ("method", "variant", "stages", "sha256"))
+    return tuple(row[name] for name in ("method", "data_sources", "stages", "sha256"))
 
 
 def file_problems(rows: Sequence[Standing]) -> Iterator[str]:
@@ -240,14 +239,13 @@ def run(argv: Sequence[str], console: Console) -> int:
         rows = read(options.file)
         return _verdict(list(file_problems(rows)), f"{len(rows)} rows are valid", console)
     runs = read_runs(options.add or options.check)
-    made = standings(make_panels(runs, _pairs(options.checkpoint)), runs, prices)
-    wrong = run_problems(runs)
-    if options.check is not None:
-        if options.file.exists():
-            wrong += row_problems(read(options.file), made)
-        return _verdict(wrong, f"{len(runs)} runs are valid", console)
-    if wrong:
+    checkpoints = _pairs(options.checkpoint)
+    if wrong := run_problems(runs):
         return _verdict(wrong, "", console)
+    made = standings(runs, checkpoints, prices)
+    if options.check is not None:
+        known = read(options.file) if options.file.exists() else []
+        return _verdict(list(row_problems(known, made)), f"{len(runs)} runs are valid", console)
     add(options.file, made)
     _say(console, f"{len(made)} rows were added to {options.file}")
     return EXIT_OK

@@ -80,7 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=FILE.csv",
-        help="a training log; the same NAME again is another seed",
+        help="a training log; the same NAME again is another seed; of a file of train/curves.py "
+        "NAME is a series",
     )
     parser.add_argument(
         "--curve-metric",

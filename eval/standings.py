@@ -8,8 +8,10 @@ from typing import Any
 
 from agemem_envs.errors import ConfigurationError
 from eval.reporting.benchmarks import BENCHMARKS, PAPER
+from eval.reporting.conditions import Conditions, listed, placed
 from eval.reporting.estimates import ALL, AVERAGE, SCORE, Estimate
-from eval.reporting.panels import Panel, PanelRow
+from eval.reporting.methods import Method, order
+from eval.reporting.panels import Panel, make_panels
 from eval.reporting.runs import PlayedRun
 from eval.reporting.writers import csv_cell
 from eval.results import Result
@@ -24,7 +26,6 @@ COLUMNS = (
     "method",
     "agent",
     "backbone",
-    "variant",
     *SCORES,
     "average",
     "average_low",
@@ -62,28 +63,42 @@ class Prices:
             raise ConfigurationError(f"prices must be at least 0, got {given}")
 
 
-def standings(panels: Sequence[Panel], runs: Sequence[PlayedRun], prices: Prices) -> list[Standing]:
+def standings(
+    runs: Sequence[PlayedRun], checkpoints: Mapping[str, str], prices: Prices
+) -> list[Standing]:
     """One row for each method under each set of conditions.
 
+    A row depends on its own runs alone, whatever else is added or checked with them.
+
+    Args:
+        runs: The runs of a method are taken together if all but the benchmark is alike.
+        checkpoints: For a trained model the backbone that it was made of.
+        prices: For the cost.
+
     Raises:
-        ConfigurationError: A benchmark has no column.
+        ConfigurationError: A benchmark has no column, or a run is of more than one method.
     """
-    found: dict[tuple[str, str], Standing] = {}
-    for panel in panels:
-        for benchmark in panel.benchmarks:
-            if benchmark.key not in BENCHMARKS:
-                raise ConfigurationError(f"the leaderboard has no column for {benchmark.key}")
-        for row in panel.rows:
-            standing = _standing(panel, row, runs, prices)
-            # oracles stand in every panel, and once on the leaderboard
-            found.setdefault(
-                (standing["method"], standing["sha256"] + standing["stages"]), standing
-            )
-    return list(found.values())
+    groups: dict[tuple[Method, str, Conditions], list[PlayedRun]] = {}
+    for run in sorted(runs, key=lambda run: run.sha256):
+        first = placed(run.results[0], run, checkpoints)  # a run has one agent and one setting
+        key = (first.method, first.base, first.shared + first.model + first.row)
+        groups.setdefault(key, []).append(run)
+    return [
+        _standing(panel, listed(conditions), members, prices)
+        for (_, _, conditions), members in sorted(groups.items(), key=lambda g: order(g[0][0]))
+        for panel in make_panels(members, checkpoints)
+    ]
 
 
-def _standing(panel: Panel, row: PanelRow, runs: Sequence[PlayedRun], prices: Prices) -> Standing:
-    results = [r for (key, _), group in panel.results.items() if key == row.key for r in group]
+def _standing(panel: Panel, conditions: str, runs: Sequence[PlayedRun], prices: Prices) -> Standing:
+    for benchmark in panel.benchmarks:
+        if benchmark.key not in BENCHMARKS:
+            raise ConfigurationError(f"the leaderboard has no column for {benchmark.key}")
+    if len(panel.rows) > 1:
+        labels = ", ".join(row.label for row in panel.rows)
+        raise ConfigurationError(f"{runs[0].path} is more than one method: {labels}")
+    (row,) = panel.rows
+    results = [result for group in panel.results.values() for result in group]
     ids = {id(result) for result in results}
     own = [run for run in runs if any(id(result) in ids for result in run.results)]
     average = panel.numbers.get((row.key, ALL, AVERAGE), Estimate(None))
@@ -91,7 +106,6 @@ def _standing(panel: Panel, row: PanelRow, runs: Sequence[PlayedRun], prices: Pr
         "method": row.method.key,
         "agent": _several(result.agent for result in results),
         "backbone": _several(result.backbone for result in results),
-        "variant": row.variant,
         "average": _per_cent(average.value),
         "average_low": _per_cent(average.low),
         "average_high": _per_cent(average.high),
@@ -101,12 +115,11 @@ def _standing(panel: Panel, row: PanelRow, runs: Sequence[PlayedRun], prices: Pr
         "data_sources": _several(str(result.episode.source) for result in results),
         "stages": _several(
             f"{BENCHMARKS[key].title}: {group[0].episode.settings['stages']}"
-            for (r, key), group in panel.results.items()
-            if r == row.key
+            for (_, key), group in panel.results.items()
         ),
         "judge": _several(str(result.episode.settings["judge"]) for result in results),
         "constrained": _several("yes" if result.constrained else "no" for result in results),
-        "conditions": panel.conditions,
+        "conditions": conditions,
         "versions": _several(_versions(run.provenance) for run in own),
         "git_revision": _several(str(run.provenance.get("git_revision")) for run in own),
         "date": max(str(run.record.get("started") or "") for run in own),

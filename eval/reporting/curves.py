@@ -1,4 +1,8 @@
-"""Training curves, from the trainer's logs as CSV: a column ``step``, one for each metric."""
+"""Training curves, from logs as CSV: a column ``step``, and one for each metric.
+
+A file of several trainings, as ``train/curves.py`` writes it, says in the columns ``series`` and
+``run`` which of them a line is of.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError, require
 from eval.reporting.sheets import Record, Sheet, Text
 
-STEP = "step"
+STEP, SERIES, RUN = "step", "series", "run"
 DEFAULT_METRIC = "reward/total"
 BAND = ("min", "max")
 """A log of several seeds has ``METRIC_min`` and ``METRIC_max`` beside ``METRIC``, their mean."""
@@ -57,24 +61,37 @@ def read_curves(files: Mapping[str, Sequence[Path]], metrics: Sequence[str]) -> 
     """
     pandas = require("pandas", extra="eval")
     return [
-        _curve(pandas, name, [_log(pandas, path, metric) for path in paths], metric)
+        _curve(pandas, name, [log for p in paths for log in _logs(pandas, p, name, metric)], metric)
         for metric in metrics
         for name, paths in files.items()
     ]
 
 
-def _log(pandas: Any, path: Path, metric: str) -> Any:
-    """A log's steps and the metric with its band; steps without a value are left out."""
+def _logs(pandas: Any, path: Path, name: str, metric: str) -> list[Any]:
+    """The logs of a file, one for each run: steps, the metric and its band.
+
+    Steps without a value are left out.
+    """
     try:
-        log = pandas.read_csv(path)
+        table = pandas.read_csv(path)
     except FileNotFoundError as error:
         raise DataNotFoundError(f"there is no training log {path}") from error
     except (OSError, ValueError) as error:
         raise DataFormatError(f"{path} is not a CSV file: {error}") from error
-    if STEP not in log:
+    if STEP not in table:
         raise DataFormatError(f"{path} has no column {STEP!r}: is it a training log?")
-    if metric not in log:
-        raise UnknownNameError(f"metric of {path}", metric, [c for c in log if c != STEP])
+    if metric not in table:
+        known = [column for column in table if column not in (STEP, SERIES, RUN)]
+        raise UnknownNameError(f"metric of {path}", metric, known)
+    if SERIES in table:
+        if name not in set(table[SERIES]):
+            raise UnknownNameError(f"series of {path}", name, set(map(str, table[SERIES])))
+        table = table[table[SERIES] == name]
+    runs = [log for _, log in table.groupby(RUN)] if RUN in table else [table]
+    return [_values(pandas, path, log, metric) for log in runs]
+
+
+def _values(pandas: Any, path: Path, log: Any, metric: str) -> Any:
     columns = [f"{metric}_{end}" for end in BAND]
     low, high = (log[c] if c in log else log[metric] for c in columns)
     chosen = pandas.DataFrame({STEP: log[STEP], "mean": log[metric], "low": low, "high": high})

@@ -73,8 +73,7 @@ class Panel:
         benchmarks: The columns for which there are numbers.
         numbers: Of each row, benchmark and metric.
         by_item: The same for single items of the report, where they have numbers of their own.
-        conditions: What all rows were played under.
-        notes: The same as sentences, and what single columns and rows were played under.
+        notes: What all share, and what single columns and rows were played under.
         results: The episodes behind each row and column; empty for numbers without episodes.
     """
 
@@ -84,7 +83,6 @@ class Panel:
     benchmarks: tuple[Benchmark, ...]
     numbers: Numbers = field(default_factory=dict)
     by_item: Mapping[str, Numbers] = field(default_factory=dict)
-    conditions: str = ""
     notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
 
@@ -180,7 +178,6 @@ def _panel(title: str, base: str, members: Sequence[Played], conditions: str) ->
         rows=tuple(rows.values()),
         benchmarks=benchmarks,
         numbers=_numbers(cells, found),
-        conditions=conditions,
         notes=(
             Note(f"Common to all rows: {conditions}."),
             *_row_notes(members, rows),
@@ -206,7 +203,7 @@ def _row_notes(
     members: Sequence[Played], rows: Mapping[tuple[Method, Conditions], PanelRow]
 ) -> Iterable[Note]:
     """What differs between rows beside the method, and which agents they are."""
-    conditions = {rows[one.method, one.row].label: dict(one.row) for one in members if one.row}
+    conditions = {row.label: dict(known) for (_, known), row in rows.items() if known}
     for name in ROW_FIELDS:
         values: dict[str, list[str]] = {}
         for label, row in conditions.items():
@@ -215,7 +212,7 @@ def _row_notes(
             told = (f"{value} ({', '.join(labels)})" for value, labels in values.items())
             yield Note(f"Rows differ in {name}: {'; '.join(told)}.")
     renamed = {(one.result.agent, one.method) for one in members}
-    for agent, method in sorted(renamed, key=lambda pair: pair[0]):
+    for agent, method in sorted(renamed, key=lambda pair: (pair[0], pair[1].key)):
         if agent != method.key and method.kind is Kind.OURS:
             yield Note(f"{method.title} includes the agent {agent} on an untrained backbone.")
 

@@ -195,6 +195,17 @@ def test_curves_of_several_seeds(tmp_path: Path) -> None:
     assert loss.steps == (0, 2)  # where both have a value
 
 
+def test_a_file_may_hold_several_trainings(tmp_path: Path) -> None:
+    text = "series,run,step,r\na,s0,0,1.0\na,s1,0,3.0\nb,s0,0,9.0\n"
+    (tmp_path / "all.csv").write_text(text)
+    files = {name: [tmp_path / "all.csv"] for name in "ab"}
+    first, second = read_curves(files, ["r"])
+    assert (first.mean, first.low, first.high, first.seeds) == ((2.0,), (1.0,), (3.0,), 2)
+    assert (second.mean, second.seeds) == ((9.0,), 1)
+    with pytest.raises(UnknownNameError, match="Known: a, b"):
+        read_curves({"c": [tmp_path / "all.csv"]}, ["r"])
+
+
 def test_a_log_may_bring_its_own_band(tmp_path: Path) -> None:
     text = "step,r,r_min,r_max\n5,0.5,0.25,0.75\n"
     (tmp_path / "a.csv").write_text(text)

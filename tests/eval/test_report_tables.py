@@ -18,6 +18,7 @@ from eval.reporting.runs import read_runs
 from eval.reporting.sheets import MISSING, UNSCORED, sheet_of
 from eval.reporting.tables import Mark, Table, make_tables
 from eval.results import Result
+from tests.conftest import outputs_of_processes
 from tests.eval.made import FAILED, SOURCES, results, write_run
 
 ALFWORLD, SCIENCE, PDDL, BABYAI, HOTPOT, SYNTHETIC = SOURCES
@@ -314,6 +315,23 @@ def test_the_paper_stands_beside_its_backbone(tmp_path: Path) -> None:
     assert "50.00" in lines[ours]
     assert lines[ours + 1].endswith("| 41.17 | 51.38 | 31.72 | 60.05 | 39.16 | 44.70 |")
     assert lines[ours + 2].endswith("| +10.84 |  |")
+
+
+def test_every_process_writes_the_same(tmp_path: Path) -> None:
+    for name, agent in (("a", "mem0"), ("b", "agemem"), ("c", "mine"), ("d", "oracle")):
+        backbone = "none" if agent == "oracle" else "scripted"
+        kinds = ["x", "y", "z"]
+        made = results(agent, HOTPOT, [0.1, 0.9, 0.4], backbone=backbone, categories=kinds)
+        write_run(tmp_path / name, made)
+    program = (
+        "import sys; from pathlib import Path; from eval.report import report;"
+        "from eval.reporting.document import *; from eval.reporting.panels import make_panels;"
+        "from eval.reporting.published import read_published;"
+        "from eval.reporting.runs import read_runs;"
+        "panels = make_panels(read_runs([Path(sys.argv[1])]), {});"
+        "print([joined(s.sheets) for s in make_sections(panels, read_published())])"
+    )
+    assert len(outputs_of_processes(program, (1, 2, 3), str(tmp_path))) == 1
 
 
 @pytest.mark.parametrize("name", ["no-such-folder", "empty"])
