@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ def _standing(panel: Panel, conditions: str, runs: Sequence[PlayedRun], prices: 
         ),
         "judge": _several(str(result.episode.settings["judge"]) for result in results),
         "constrained": _several("yes" if result.constrained else "no" for result in results),
-        "conditions": conditions,
+        "conditions": "; ".join([conditions, *_of_benchmarks(panel, own)]),
         "versions": _several(_versions(run.provenance) for run in own),
         "git_revision": _several(str(run.provenance.get("git_revision")) for run in own),
         "date": max(str(run.record.get("started") or "") for run in own),
@@ -133,6 +133,15 @@ def _standing(panel: Panel, conditions: str, runs: Sequence[PlayedRun], prices: 
             quality = panel.numbers.get((row.key, benchmark.key, "memory_quality"))
             values[f"{benchmark.key}_memory_quality"] = quality and quality.value
     return {name: _text(values[name]) for name in COLUMNS}
+
+
+def _of_benchmarks(panel: Panel, runs: Sequence[PlayedRun]) -> Iterator[str]:
+    """What each benchmark was played under, beside its data and stages."""
+    runs_of = {id(result): run for run in runs for result in run.results}
+    for (_, key), group in panel.results.items():
+        column = placed(group[0], runs_of[id(group[0])], {}).column
+        told = [(k, v) for k, v in column if k not in ("data_source", "env", "stages")]
+        yield f"{BENCHMARKS[key].title}: {listed(told)}"
 
 
 def _spent(results: Sequence[Result], prices: Prices) -> dict[str, float | None]:

@@ -24,6 +24,7 @@ COLUMN_FIELDS = (
     "max_task_actions",
     "max_task_rounds",
     "stages",
+    "task",
 )
 """What belongs to the benchmark: one value in a column."""
 ROW_FIELDS = ("backbone", "engine", "few_shot", "token_counter", "tools")
@@ -118,5 +119,5 @@ def differing(conditions: Iterable[Conditions]) -> set[str]:
 
 
 def listed(conditions: Iterable[tuple[str, str]]) -> str:
-    """As shown."""
-    return ", ".join(f"{name}: {value}" for name, value in conditions)
+    """As shown; an empty value says that nothing is out of the ordinary."""
+    return ", ".join(f"{name}: {value}" for name, value in conditions if value)

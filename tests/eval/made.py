@@ -22,6 +22,7 @@ SOURCES = {
 }
 SETTINGS: dict[str, Any] = {
     "stages": "task",
+    "task": "",
     "tools": list(TOOLS),
     "encoder": "hashing-384",
     "memory": "exact",

@@ -270,11 +270,17 @@ def test_a_row_does_not_depend_on_what_is_added_with_it(played: Path) -> None:
 
 
 def test_methods_under_other_conditions_have_other_rows(tmp_path: Path) -> None:
-    for name, more in (("a", {}), ("b", {"judge": "lexical-0.6"}), ("c", {"tools": []})):
-        write_run(tmp_path / name, results("mem0", QA, [1.0], first_task=len(more), **more))
+    for name, more in (
+        ("a", {}),
+        ("b", {"judge": "lexical-0.6"}),
+        ("c", {"tools": []}),
+        ("e", {"task": "noise=0"}),
+    ):
+        write_run(tmp_path / name, results("mem0", QA, [1.0], first_task=ord(name), **more))
     write_run(tmp_path / "d", results("mem0", QA, [1.0], first_task=9), temperature=0.5)
     rows = standings(read_runs([tmp_path]), {}, Prices())
-    assert len({row["conditions"] for row in rows}) == 4
+    assert len({row["conditions"] for row in rows}) == len(rows) == 5
+    assert sum("task: noise=0" in row["conditions"] for row in rows) == 1
     assert sum("temperature: 0.5" in row["conditions"] for row in rows) == 1
 
 

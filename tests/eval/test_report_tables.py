@@ -144,6 +144,7 @@ MOVED = replace(SOURCES[HOTPOT], version="2")
         ({"stages": "task"}, {}, "variant 2"),
         ({"encoder": "minilm"}, {}, "variant 2"),
         ({"max_task_actions": 5}, {}, "variant 2"),
+        ({"task": "noise=0"}, {}, "variant 2"),
     ],
 )
 def test_different_conditions_make_another_panel(
@@ -190,6 +191,14 @@ def test_the_worlds_under_the_three_stages_are_another_table(tmp_path: Path) -> 
     assert second.numbers["mem0", "babyai", SCORE].value == 0.0
     assert any("do not compare" in note.text for note in second.notes)
     assert not any("do not compare" in note.text for note in first.notes)
+
+
+def test_what_one_benchmark_alone_has_does_not_part_it_from_the_others(tmp_path: Path) -> None:
+    questions = results("mem0", HOTPOT, [1.0], task="noise=0, distractors=1")
+    (panel,) = panels(tmp_path, questions, results("mem0", BABYAI, [1.0]))
+    assert [benchmark.key for benchmark in panel.benchmarks] == ["babyai", "hotpotqa"]
+    notes = [note.text for note in panel.notes if note.benchmark]
+    assert ["noise=0" in note for note in notes] == [False, True]
 
 
 @pytest.mark.parametrize("env", [SYNTHETIC, HOTPOT])
