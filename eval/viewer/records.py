@@ -34,7 +34,7 @@ def cell(result: Result) -> dict[str, Any]:
 
 def peak_tokens(episode: Episode) -> int:
     """The most tokens that the context held: at a call, or at the end."""
-    return max((step.context_tokens for step in episode.steps), default=0) or episode.final_tokens
+    return max(*(step.context_tokens for step in episode.steps), episode.final_tokens, 0)
 
 
 def task(result: Result) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from eval.results import Result, ResultsFolder
 from eval.viewer.__main__ import main
 from eval.viewer.gold import gold_facts
 from eval.viewer.page import ASSETS, SCRIPTS, render
-from eval.viewer.records import ranges, story
+from eval.viewer.records import peak_tokens, ranges, story
 from eval.viewer.runs import Run, pair
 from eval.viewer.timeline import Cause, timeline
 from tests.conftest import answer, call
@@ -190,6 +190,15 @@ def test_the_whole_context_of_a_round_can_be_rebuilt() -> None:
     for step, one in zip(MANAGED.steps, told["rounds"], strict=True):
         rebuilt = [i for first, last in one["visible"] for i in range(first, last + 1)]
         assert rebuilt == list(step.visible)
+
+
+def test_the_peak_is_over_all_calls_and_the_end() -> None:
+    last = MANAGED.steps[-1].context_tokens
+    assert peak_tokens(replace(MANAGED, final_tokens=9_999)) == 9_999
+    assert peak_tokens(replace(MANAGED, steps=(), final_tokens=7)) == 7
+    most = max(step.context_tokens for step in MANAGED.steps)
+    assert most > last
+    assert peak_tokens(replace(MANAGED, final_tokens=last)) == most
 
 
 def test_runs_are_paired_by_environment_and_task() -> None:

@@ -78,7 +78,7 @@ function stageBands(told, step, high) {
 function budgetLine(at, width) {
   return [
     svg("line", { class: "budget", x1: MARGIN.left, x2: width - MARGIN.right, y1: at, y2: at }),
-    svg("text", { class: "tick", x: width - MARGIN.right - 4, y: at - 4, "text-anchor": "end" }, "budget"),
+    svg("text", { class: "tick", x: MARGIN.left + 4, y: at - 4 }, "budget"),
   ];
 }
 

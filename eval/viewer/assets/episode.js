@@ -101,7 +101,7 @@ function outcomePanels(told) {
       ["Errors", told.errors.length ? told.errors.map((error) => longText(error, "bad")) : null],
     ])),
     h("div", { class: "panel" }, h("h4", {}, "Reward"), rewardTable(told.reward)),
-    h("div", { class: "panel" }, h("h4", {}, "Metrics"),
+    Object.keys(told.metrics).length === 0 ? null : h("div", { class: "panel" }, h("h4", {}, "Metrics"),
       definitions(Object.entries(told.metrics).map(([name, value]) => [words(name), metric(value)]))),
     h("div", { class: "panel wide" }, h("h4", {}, "Gold facts"), goldFacts(told)));
 }
@@ -125,13 +125,14 @@ function goldFacts(told) {
   if (told.gold.length === 0) return h("p", { class: "quiet" }, "The task names none.");
   const held = told.gold.filter((gold) => gold.held_by.length > 0).length;
   const when = (label, rounds) => (rounds.length
-    ? `${label} in round ${rounds.join(", ")}` : `never ${label} by a tool`);
+    ? `${label} in round ${rounds.join(", ")}` : `never ${label}`);
   return [
     h("p", { class: "quiet" }, `${held} of ${told.gold.length} held by memory at the end, judged by shared words.`),
     h("ul", { class: "gold" }, told.gold.map((gold) => h("li", {},
       gold.held_by.length ? badge(`in ${gold.held_by.join(", ")}`, "yes") : badge("not in memory", "no"),
       h("span", { class: "text" }, ` ${gold.fact}`),
-      h("div", { class: "quiet" }, `${when("stored", gold.stored)}; ${when("retrieved", gold.retrieved)}`)))),
+      managesMemory(told) ? h("div", { class: "quiet" },
+        `${when("stored", gold.stored)}; ${when("retrieved", gold.retrieved)}`) : null))),
   ];
 }
 

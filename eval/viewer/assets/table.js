@@ -19,7 +19,7 @@ const RUN_COLUMNS = [
   { key: "rounds", label: "Rounds", show: integer, numeric: true, both: true },
   { key: "tool_calls", label: "Calls", show: integer, numeric: true },
   { key: "peak", label: "Tokens", title: "The most tokens that the context held", show: integer, numeric: true, both: true },
-  { key: "memories", label: "Memories", show: integer, numeric: true },
+  { key: "memories", label: "Memory", show: integer, numeric: true },
   { key: "malformed_rate", label: "Malformed", show: percent, numeric: true },
   { key: "seconds", label: "Seconds", show: (value) => decimal(value, 1), numeric: true },
 ];
