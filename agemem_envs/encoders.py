@@ -77,7 +77,11 @@ class MiniLMEncoder:
         """Unit rows of shape ``(len(texts), 384)``, float32."""
         clean = [sendable(text) for text in texts]
         vectors = self._model.encode(
-            clean, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+            clean,
+            batch_size=1,  # a text's neighbours would move its last bits, and with them results
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
         )
         return np.asarray(vectors, dtype=np.float32).reshape(len(texts), self.dim)
 

@@ -1,7 +1,8 @@
 """What the harness itself costs, measured: ``python -m tests.benchmarks.measure_harness``.
 
     throughput   200 episodes of SyntheticQA against a server that takes 100 ms for a reply, by
-                 1, 4 and 8 workers: whole commands, from their start to their end
+                 1, 4 and 8 workers: whole commands, from their start to their end; what else
+                 the machine does (its load before) comes off the speed-up
     overhead     milliseconds from one request to the next of the same episode, at a server that
                  takes none (environment, prompt, client, loopback and the server's own work); and
                  the processor time of it that is the harness's
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -85,16 +87,16 @@ def timed_run(url: str, out: Path, *options: str) -> float:
     return time.perf_counter() - start
 
 
-def throughput(console: Console) -> None:
-    table = Table("workers", "seconds", "episodes/min", "times one worker", "same summary.csv")
+def throughput(console: Console, options: argparse.Namespace) -> None:
+    table = Table("workers", "load before", "seconds", "episodes/min", "speed-up", "same summary")
     with serving(LATENCY) as (url, _), tempfile.TemporaryDirectory() as folder:
         first, summary = 0.0, b""
-        for workers in WORKERS:
-            out = Path(folder, str(workers))
+        for number, workers in enumerate(options.workers):
+            out, load = Path(folder, str(number)), os.getloadavg()[0]
             seconds = timed_run(url, out, "--workers", str(workers))
             written = (out / "summary.csv").read_bytes()
             first, summary = first or seconds, summary or written
-            row = [str(workers), f"{seconds:.1f}", f"{60 * EPISODES / seconds:.0f}"]
+            row = [str(workers), f"{load:.1f}", f"{seconds:.1f}", f"{60 * EPISODES / seconds:.0f}"]
             row += [f"{first / seconds:.2f}", "yes" if written == summary else "NO"]
             table.add_row(*row)
             console.print(*row)
@@ -103,7 +105,7 @@ def throughput(console: Console) -> None:
     console.print(f"{calls} model calls: at least {calls * LATENCY:.0f} s one after another")
 
 
-def overhead(console: Console) -> None:
+def overhead(console: Console, _: argparse.Namespace) -> None:
     table = Table("environment", "encoder", "calls", "median ms", "90% below", "CPU ms a call")
     for env, encoder in (
         ("SyntheticQA", "hashing"),
@@ -138,11 +140,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("throughput", "overhead", "serve"))
     parser.add_argument("--latency", type=float, default=LATENCY, help="of serve, in seconds")
+    parser.add_argument("--workers", type=int, nargs="+", default=WORKERS, help="of throughput")
     options = parser.parse_args()
     if options.what == "serve":
         serve(options.latency)
     else:
-        {"throughput": throughput, "overhead": overhead}[options.what](Console(width=110))
+        {"throughput": throughput, "overhead": overhead}[options.what](Console(width=110), options)
 
 
 if __name__ == "__main__":

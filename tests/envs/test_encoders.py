@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from agemem_envs.encoders import CachedEncoder, HashingEncoder, make_encoder
+from agemem_envs.encoders import ENCODERS, CachedEncoder, HashingEncoder, make_encoder
 
 TEXTS = ["the river tasp", "a river called tasp", "glassmaking", "", "☃☃", "\ud800", "x" * 50_000]
 
@@ -28,6 +28,16 @@ def test_rows_are_unit_vectors(name: str) -> None:
 def test_minilm_knows_meaning_beyond_words() -> None:
     vectors = make_encoder("minilm").encode(["a king rules", "the monarch governs", "a boiled egg"])
     assert vectors[0] @ vectors[1] > 0.5 > vectors[0] @ vectors[2]
+
+
+@pytest.mark.parametrize("name", ["hashing", pytest.param("minilm", marks=pytest.mark.slow)])
+def test_a_vector_depends_on_its_text_alone(name: str) -> None:
+    """To the last bit: which texts come together depends on the order of episodes."""
+    texts = [f"the river {i} flows {'on and ' * (i % 5)}on" for i in range(12)]
+    encode = ENCODERS[name]().encode  # without the cache
+    alone = np.concatenate([encode([text]) for text in texts])
+    assert np.array_equal(encode(texts), alone)
+    assert np.array_equal(encode(texts[::-1])[::-1], alone)
 
 
 def test_hashing_is_the_same_everywhere() -> None:
