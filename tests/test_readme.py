@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agemem_envs import ENVS
-from eval.run import parse
+from eval.run import main, parse
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +40,11 @@ def test_evaluation_commands_are_understood(command: str, tmp_path: Path) -> Non
     arguments = shlex.split(command)
     if "--resume" in arguments:
         arguments.remove("--resume")
+    if "--rejudge" in arguments:  # it takes a run's own configuration
+        run = tmp_path / "run"
+        main(["--agent", "random", "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "1",
+              "--out", str(run)])  # fmt: skip
+        arguments[arguments.index("--rejudge") + 1] = str(run)
     config, _ = parse(arguments)
     assert set(config.envs) <= set(ENVS)
 
