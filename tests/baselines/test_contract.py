@@ -112,6 +112,7 @@ def test_a_whole_run_survives_a_model_that_never_makes_sense(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_real_libraries_in_eight_processes_share_nothing() -> None:
     names = [param.values[0] for param in CALLING if not param.marks[0].args[0]]
     if not names:

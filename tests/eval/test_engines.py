@@ -310,6 +310,7 @@ def begun(server: OpenAIStub) -> set[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_two_node_ray_cluster_loses_a_node_and_writes_the_same_summary(
     tmp_path: Path, reference: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

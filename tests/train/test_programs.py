@@ -122,6 +122,7 @@ def test_an_unfinished_checkpoint_is_not_taken_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_from_demonstrations_to_evaluation(tmp_path: Path) -> None:
     pytest.importorskip("trl")
     warm, run, results = (str(tmp_path / name) for name in ("warm", "run", "results"))

@@ -61,6 +61,7 @@ def test_with_lora(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [
