@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -16,6 +17,10 @@ from agemem_envs.protocol import Turn, render
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = os.environ.get("AGEMEM_DATA")
 """The folder of real benchmark data, if this machine has one."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its "&" jobs so, and the programs that the tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
