@@ -32,7 +32,7 @@ from rich.table import Table
 
 from agents.backbones.scripted import store_everything
 from eval.results import ResultsFolder
-from eval.run import parse
+from eval.run import EXIT_OK, parse
 from eval.runner import Run
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
@@ -78,25 +78,36 @@ def serving(latency: float) -> Iterator[tuple[str, Callable[[], list[tuple[int, 
         server.wait()
 
 
-def timed_run(url: str, out: Path, *options: str) -> float:
-    """Seconds that a command takes."""
+def timed_run(url: str, out: Path, *options: str) -> tuple[float, float, float]:
+    """Seconds that a command takes, those until its first episode, and those of processors."""
     command = [sys.executable, str(ROOT / "eval" / "run.py"), "--backbone", f"m@{url}"]
     command += ["--envs", "AgeMem-SyntheticQA-v0", "--episodes", str(EPISODES), "--out", str(out)]
-    start = time.perf_counter()
-    subprocess.run([*command, *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    before, start = os.times(), time.perf_counter()
+    process = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not (out / "episodes.jsonl").exists():
+        assert process.poll() is None, "it could not start"
+        time.sleep(0.02)
+    first = time.perf_counter() - start
+    assert process.wait() == EXIT_OK
+    seconds, after = time.perf_counter() - start, os.times()
+    used = after.children_user + after.children_system - before.children_user
+    return seconds, first, used - before.children_system
 
 
 def throughput(console: Console, options: argparse.Namespace) -> None:
-    table = Table("workers", "load before", "seconds", "episodes/min", "speed-up", "same summary")
+    table = Table(
+        *("workers", "load before", "seconds", "until the first episode", "of processors"),
+        *("episodes/min", "times the first line", "same summary"),
+    )
     with serving(LATENCY) as (url, _), tempfile.TemporaryDirectory() as folder:
         first, summary = 0.0, b""
         for number, workers in enumerate(options.workers):
             out, load = Path(folder, str(number)), os.getloadavg()[0]
-            seconds = timed_run(url, out, "--workers", str(workers))
+            seconds, start, used = timed_run(url, out, "--workers", str(workers))
             written = (out / "summary.csv").read_bytes()
             first, summary = first or seconds, summary or written
-            row = [str(workers), f"{load:.1f}", f"{seconds:.1f}", f"{60 * EPISODES / seconds:.0f}"]
+            numbers = (load, seconds, start, used, 60 * EPISODES / seconds)
+            row = [str(workers), *(f"{number:.1f}" for number in numbers)]
             row += [f"{first / seconds:.2f}", "yes" if written == summary else "NO"]
             table.add_row(*row)
             console.print(*row)
