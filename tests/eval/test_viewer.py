@@ -505,7 +505,9 @@ def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> Non
     assert "11 messages" in sixth.inner_text()
     assert "2 of 13 messages kept" in sixth.inner_text()
     sixth.get_by_text("everything it saw").click()
-    assert sixth.locator("ol.context li").count() == len(MANAGED.steps[5].visible)
+    seen_then = sixth.locator("ol.context li")
+    seen_then.first.wait_for()  # the page fills it after the click
+    assert seen_then.count() == len(MANAGED.steps[5].visible)
     assert seen.texts(".reward tr:first-child td")[0] == f"{MANAGED.reward.total:.3f}"
     assert page.locator(".chart polyline.curve").get_attribute("points").count(",") == (
         len(MANAGED.steps) + 1
