@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -137,6 +138,7 @@ def _without_interrupts() -> Iterator[None]:
     A worker that is still importing has no say in how it takes a signal, but it inherits the
     mask of its parent.
     """
+    resource_tracker.ensure_running()  # the first spawn would start it, and unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -150,6 +152,7 @@ def _without_interrupts() -> Iterator[None]:
 def _work(link: Link, config: RunConfig, sources: dict[str, str]) -> None:
     """Play what comes through the pipe, until it closes."""
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     cores = os.cpu_count() or 1  # shared out: PyTorch would take all of them each
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // config.workers)))

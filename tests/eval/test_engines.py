@@ -261,6 +261,21 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, reference: bytes) -> None
     assert summary(out) == reference
 
 
+def test_ctrl_c_is_for_the_parent_alone(tmp_path: Path, reference: bytes) -> None:
+    """A terminal sends it to all; a worker that heeded it would leave its episode unfinished."""
+    out = tmp_path / "run"
+    with OpenAIStub(rule, delay=0.02) as server:
+        with under_way(command(server.url, out, "--workers", 3), out, 2) as process:
+            for worker in workers(process):
+                worker.send_signal(signal.SIGINT)
+            shown = process.communicate(timeout=120)[0]
+        seeds = [request["seed"] for request in server.requests]
+    assert process.returncode == EXIT_OK
+    assert "Traceback" not in shown
+    assert len(seeds) == len(set(seeds))  # nothing was played again
+    assert summary(out) == reference
+
+
 def test_a_memory_system_has_a_gateway_in_every_worker(tmp_path: Path) -> None:
     for name, count in (("one", 1), ("three", 3)):
         out = tmp_path / name
