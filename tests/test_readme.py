@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from agemem_envs import ENVS
-from eval.run import main, parse
+from eval.options import parse
+from eval.run import main
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -28,17 +28,22 @@ class Demonstration:
 
 
 def demonstrate(
-    settings: EnvSettings, episodes: int, seed: int, token_counter: str | TokenCounter
+    settings: EnvSettings,
+    episodes: int,
+    seed: int,
+    token_counter: str | TokenCounter,
+    skip_rate: float = 0.0,
 ) -> Iterator[list[Demonstration]]:
     """Play the teacher, one list of steps for each episode.
 
-    Episodes in which it failed are left out: they are no example.
+    Episodes in which it failed are left out, unless it is meant to fail: they are no example.
 
     Args:
         settings: The environment.
         episodes: How many are played.
         seed: Chooses the tasks.
         token_counter: Of the environment.
+        skip_rate: Share of its tool calls that the teacher leaves out.
 
     Raises:
         AgeMemError: None of the first 20 episodes succeeded.
@@ -48,9 +53,10 @@ def demonstrate(
     shown = 0
     with closing(gym.make(settings.env, disable_env_checker=True, **options)) as env:
         for number, row in enumerate(rows):
-            teacher = Teacher()
+            teacher = Teacher(skip_rate)
             (played,) = rollout([Job(env, teacher, row["seed"], row["task_id"])])
-            if played.episode.success:
+            scored = played.episode.reward is not None
+            if played.episode.success or (skip_rate > 0 and scored):
                 shown += 1
                 yield [Demonstration(prompt, action) for prompt, action in teacher.turns]
             elif shown == 0 and number == 19:

@@ -58,6 +58,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--lora-rank", type=int, default=0, metavar="N", help="0 trains all (0)")
     parser.add_argument("--episodes", type=int, default=300, metavar="N", help="shown (300)")
+    parser.add_argument(
+        "--skip-rate",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="share of its tool calls that the teacher leaves out: an imperfect model (0)",
+    )
     parser.add_argument("--epochs", type=float, default=1.0, metavar="N", help="over them (1)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="steps (16)")
     parser.add_argument("--micro-batch", type=int, default=4, metavar="N", help="at once (4)")
@@ -88,7 +95,8 @@ def run(argv: Sequence[str]) -> int:
         backbone = str(_tiny(options, settings))
     model = find_model(backbone)
     tokenizer = model.tokenizer()
-    episodes = demonstrate(settings, options.episodes, options.seed, f"tokenizer:{model.source}")
+    counter = f"tokenizer:{model.source}"
+    episodes = demonstrate(settings, options.episodes, options.seed, counter, options.skip_rate)
     window = model.window()
     rows = list(chain.from_iterable(encode(tokenizer, steps, window) for steps in episodes))
     print(f"{len(rows)} steps of the teacher to imitate", flush=True)

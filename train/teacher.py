@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
 from agemem_envs.stages import Stage
@@ -20,16 +22,24 @@ class Teacher(OracleAgent):
     choice: which fact will be needed cannot be seen beforehand, only guessed, and imitation
     teaches the rate.
 
+    Args:
+        skip_rate: Share of its tool calls that it leaves out. Without a fact that it needed,
+            it guesses.
+
     Attributes:
         turns: (prompt, action) of each step of the episode.
     """
 
     turns: list[tuple[ChatMessages, str]]
 
+    def __init__(self, skip_rate: float = 0.0) -> None:
+        self._skip_rate = skip_rate
+
     def begin(self, env: Any, seed: int) -> None:
         """Start with nothing kept."""
         super().begin(env, seed)
         self.turns = []
+        self._lapses = np.random.default_rng([seed, 1])
 
     def decide(self, observation: str, info: Mapping[str, Any]) -> str:
         """The next step of the demonstration."""
@@ -40,5 +50,5 @@ class Teacher(OracleAgent):
     def _calls(self, state: EpisodeState) -> tuple[ToolCall, ...]:
         calls = super()._calls(state)
         if state.stage is Stage.REASONING and calls:
-            return (ToolCall("Retrieve_memory", {"query": state.spec.query}),)
-        return calls
+            calls = (ToolCall("Retrieve_memory", {"query": state.spec.query}),)
+        return tuple(call for call in calls if self._lapses.random() >= self._skip_rate)

@@ -12,8 +12,9 @@ import pytest
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from eval import suites
 from eval.config import RunConfig
+from eval.options import parse
 from eval.results import ResultsFolder
-from eval.run import EXIT_OK, EXIT_UNSCORED, EXIT_USAGE, main, parse
+from eval.run import EXIT_OK, EXIT_UNSCORED, EXIT_USAGE, main
 from eval.suites import Member, Suite, parts
 from eval.summary import summarize
 
