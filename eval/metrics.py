@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 from agemem_envs.episode import Episode
@@ -39,6 +39,36 @@ def prompt_tokens(episode: Episode) -> float | None:
         for step in episode.steps
     ]
     return sum(counts) / len(counts)
+
+
+def llm_calls(result: Result) -> float:
+    """Calls of the backbone, by the agent and by its memory system."""
+    own = sum(step.seconds is not None for step in result.episode.steps)
+    return own + (result.episode.metrics.get("memory_llm_calls") or 0.0)
+
+
+def spent_prompt_tokens(result: Result) -> float | None:
+    """Prompt tokens of all these calls; None if one was not counted."""
+    counts = [s.prompt_tokens for s in result.episode.steps if s.seconds is not None]
+    return _spent(counts, result.episode.metrics.get("memory_prompt_tokens"))
+
+
+def spent_completion_tokens(result: Result) -> float | None:
+    """Completion tokens of all these calls; None if one was not counted."""
+    counts = [s.completion_tokens for s in result.episode.steps if s.seconds is not None]
+    return _spent(counts, result.episode.metrics.get("memory_completion_tokens"))
+
+
+def _spent(counts: Sequence[int | None], memory: float | None) -> float | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) + (memory or 0.0) if len(known) == len(counts) else None
+
+
+def mean_of(results: Sequence[Result], metric: Metric) -> float | None:
+    """The mean; None if it is not known of every episode."""
+    values = [metric(result) for result in results]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def tool_calls(episode: Episode, name: str | None = None) -> float:

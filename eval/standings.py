@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agemem_envs.errors import ConfigurationError
+from eval.metrics import llm_calls, mean_of, spent_completion_tokens, spent_prompt_tokens
 from eval.reporting.benchmarks import BENCHMARKS, PAPER
 from eval.reporting.conditions import Conditions, listed, placed
 from eval.reporting.estimates import ALL, AVERAGE, SCORE, Estimate
@@ -146,45 +147,20 @@ def _of_benchmarks(panel: Panel, runs: Sequence[PlayedRun]) -> Iterator[str]:
 
 def _spent(results: Sequence[Result], prices: Prices) -> dict[str, float | None]:
     """Means over all episodes, failed ones too: they were paid for."""
-    prompt, completion = _mean(results, _prompt_tokens), _mean(results, _completion_tokens)
+    prompt, completion = (
+        mean_of(results, spent_prompt_tokens),
+        mean_of(results, spent_completion_tokens),
+    )
     cost = None
     if None not in (prompt, completion, prices.prompt, prices.completion):
         cost = (prompt * prices.prompt + completion * prices.completion) / 1e6  # type: ignore[operator]
     return {
-        "llm_calls": _mean(results, _llm_calls),
+        "llm_calls": mean_of(results, llm_calls),
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "seconds": _mean(results, lambda result: result.seconds),
+        "seconds": mean_of(results, lambda result: result.seconds),
         "cost": cost,
     }
-
-
-def _mean(results: Sequence[Result], measure: Callable[[Result], float | None]) -> float | None:
-    """The mean; None if it is not known of every episode."""
-    values = [measure(result) for result in results]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
-
-
-def _llm_calls(result: Result) -> float:
-    """Calls of the backbone, by the agent and by its memory system."""
-    own = sum(step.seconds is not None for step in result.episode.steps)
-    return own + (result.episode.metrics.get("memory_llm_calls") or 0.0)
-
-
-def _prompt_tokens(result: Result) -> float | None:
-    counts = [s.prompt_tokens for s in result.episode.steps if s.seconds is not None]
-    return _tokens(counts, result.episode.metrics.get("memory_prompt_tokens"))
-
-
-def _completion_tokens(result: Result) -> float | None:
-    counts = [s.completion_tokens for s in result.episode.steps if s.seconds is not None]
-    return _tokens(counts, result.episode.metrics.get("memory_completion_tokens"))
-
-
-def _tokens(counts: Sequence[int | None], memory: float | None) -> float | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) + (memory or 0.0) if len(known) == len(counts) else None
 
 
 def _versions(provenance: Mapping[str, Any]) -> str:

@@ -127,7 +127,14 @@ def _lines(axes: Any, theme: Theme, table: Table, column: int) -> None:
                 text += (
                     f"  ({shown(abs(other.value), q)} % {'fewer' if other.value > 0 else 'more'})"
                 )
-        axes.annotate(text, (_reach(cell), place), (5, 0), textcoords="offset points", va="center")
+        axes.annotate(
+            text,
+            (_reach(cell), place),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            bbox={"facecolor": theme.paper, "edgecolor": "none", "pad": 1},  # no line through it
+        )
     axes.set_yticks(places, [_short(row.label) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(table.item.axis)
