@@ -32,7 +32,7 @@ def demonstrate(
     episodes: int,
     seed: int,
     token_counter: str | TokenCounter,
-    skip_rate: float = 0.0,
+    error_rate: float = 0.0,
 ) -> Iterator[list[Demonstration]]:
     """Play the teacher, one list of steps for each episode.
 
@@ -43,7 +43,7 @@ def demonstrate(
         episodes: How many are played.
         seed: Chooses the tasks.
         token_counter: Of the environment.
-        skip_rate: Share of its tool calls that the teacher leaves out.
+        error_rate: Share of its decisions in which the teacher errs.
 
     Raises:
         AgeMemError: None of the first 20 episodes succeeded.
@@ -53,10 +53,10 @@ def demonstrate(
     shown = 0
     with closing(gym.make(settings.env, disable_env_checker=True, **options)) as env:
         for number, row in enumerate(rows):
-            teacher = Teacher(skip_rate)
+            teacher = Teacher(error_rate)
             (played,) = rollout([Job(env, teacher, row["seed"], row["task_id"])])
             scored = played.episode.reward is not None
-            if played.episode.success or (skip_rate > 0 and scored):
+            if played.episode.success or (error_rate > 0 and scored):
                 shown += 1
                 yield [Demonstration(prompt, action) for prompt, action in teacher.turns]
             elif shown == 0 and number == 19:

@@ -2,12 +2,12 @@
 
     python train/learning.py --out results/learning
 
-A tiny policy imitates a teacher of a small SyntheticQA setting that leaves out three tool calls
-of ten. From this warm start it is trained by step-wise GRPO with all returns, and with the answer's
-alone, once for each seed. Writes ``curves.png``, ``curves.csv`` and ``summary.csv``: the warm start
-(the same training with a learning rate of 0) against the last fifth of the steps. The runs
-themselves are kept in ``runs/``, and what is finished is not done again: call it again after an
-interruption.
+A tiny policy imitates a teacher of a small SyntheticQA setting who errs in three decisions of ten:
+he forgets a tool call, or stores what nobody needs. From this warm start it is trained by step-wise
+GRPO with all returns, and with the answer's alone, once for each seed. Writes ``curves.png``,
+``curves.csv`` and ``summary.csv``: the warm start (the same training with a learning rate of 0)
+against the last fifth of the steps. The runs themselves are kept in ``runs/``, and what is finished
+is not done again: call it again after an interruption.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from train.curves import interval, write
 
 SETTING = (
     "--env AgeMem-SyntheticQA-v0 --difficulty easy --tasks 16 --max-context-tokens 1024 "
-    "--env-option noise=0 --env-option distractors=1 --env-option rounds_per_message=1 "
+    "--env-option noise=1 --env-option distractors=1 --env-option rounds_per_message=1 "
     "--env-option max_task_rounds=2"
 ).split()
-"""Sixteen tasks: two paragraphs to remember, one to ignore, one round for each, two for the
+"""Sixteen tasks: two paragraphs to remember, two to ignore, one round for each, two for the
 question. The pool is small, so what is shown is that training improves the policy on it, not
 that it generalises."""
 WARM_START = (
-    "--backbone tiny --episodes 240 --skip-rate 0.3 --epochs 12 --learning-rate 3e-3 "
+    "--backbone tiny --episodes 240 --teacher-errors 0.3 --epochs 12 --learning-rate 3e-3 "
     "--micro-batch 16 --no-gradient-checkpointing"
 ).split()
 """Long enough to copy names without fault: what is left to learn is when to use which tool."""

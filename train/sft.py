@@ -59,11 +59,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--lora-rank", type=int, default=0, metavar="N", help="0 trains all (0)")
     parser.add_argument("--episodes", type=int, default=300, metavar="N", help="shown (300)")
     parser.add_argument(
-        "--skip-rate",
+        "--teacher-errors",
         type=float,
         default=0.0,
         metavar="X",
-        help="share of its tool calls that the teacher leaves out: an imperfect model (0)",
+        help="share of its decisions in which the teacher errs (0)",
     )
     parser.add_argument("--epochs", type=float, default=1.0, metavar="N", help="over them (1)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="steps (16)")
@@ -96,7 +96,9 @@ def run(argv: Sequence[str]) -> int:
     model = find_model(backbone)
     tokenizer = model.tokenizer()
     counter = f"tokenizer:{model.source}"
-    episodes = demonstrate(settings, options.episodes, options.seed, counter, options.skip_rate)
+    episodes = demonstrate(
+        settings, options.episodes, options.seed, counter, options.teacher_errors
+    )
     window = model.window()
     rows = list(chain.from_iterable(encode(tokenizer, steps, window) for steps in episodes))
     print(f"{len(rows)} steps of the teacher to imitate", flush=True)

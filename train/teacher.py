@@ -23,8 +23,8 @@ class Teacher(OracleAgent):
     teaches the rate.
 
     Args:
-        skip_rate: Share of its tool calls that it leaves out. Without a fact that it needed,
-            it guesses.
+        error_rate: Share of its decisions in which he errs: he leaves out a call, or stores
+            what nobody needs. Without a fact that he needed, he guesses.
 
     Attributes:
         turns: (prompt, action) of each step of the episode.
@@ -32,14 +32,14 @@ class Teacher(OracleAgent):
 
     turns: list[tuple[ChatMessages, str]]
 
-    def __init__(self, skip_rate: float = 0.0) -> None:
-        self._skip_rate = skip_rate
+    def __init__(self, error_rate: float = 0.0) -> None:
+        self._error_rate = error_rate
 
     def begin(self, env: Any, seed: int) -> None:
         """Start with nothing kept."""
         super().begin(env, seed)
         self.turns = []
-        self._lapses = np.random.default_rng([seed, 1])
+        self._errors = np.random.default_rng([seed, 1])
 
     def decide(self, observation: str, info: Mapping[str, Any]) -> str:
         """The next step of the demonstration."""
@@ -51,4 +51,16 @@ class Teacher(OracleAgent):
         calls = super()._calls(state)
         if state.stage is Stage.REASONING and calls:
             calls = (ToolCall("Retrieve_memory", {"query": state.spec.query}),)
-        return tuple(call for call in calls if self._lapses.random() >= self._skip_rate)
+        if self._errors.random() >= self._error_rate:
+            return calls
+        if calls or state.stage is Stage.REASONING:
+            return ()
+        first_sentence = _told(state).partition(". ")[0].rstrip(".") + "."
+        return (ToolCall("Add_memory", {"content": first_sentence}),)
+
+
+def _told(state: EpisodeState) -> str:
+    """The text of the message that has just arrived in stage 1 or 2."""
+    if state.stage is Stage.CONSTRUCTION:
+        return state.spec.knowledge[state.message_index].text
+    return state.spec.distractors[state.message_index]
