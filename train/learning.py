@@ -2,8 +2,8 @@
 
     python train/learning.py --out results/learning
 
-A tiny policy imitates a teacher of a small SyntheticQA setting who errs in three decisions of ten:
-he forgets a tool call, or stores what nobody needs. From this warm start it is trained by step-wise
+A tiny policy imitates a teacher of a small SyntheticQA setting that errs in three decisions of ten:
+it forgets a tool call, or stores what nobody needs. From this warm start it is trained by step-wise
 GRPO with all returns, and with the answer's alone, once for each seed. Writes ``curves.png``,
 ``curves.csv`` and ``summary.csv``: the warm start (the same training with a learning rate of 0)
 against the last fifth of the steps. The runs themselves are kept in ``runs/``, and what is finished

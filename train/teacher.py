@@ -23,8 +23,8 @@ class Teacher(OracleAgent):
     teaches the rate.
 
     Args:
-        error_rate: Share of its decisions in which he errs: he leaves out a call, or stores
-            what nobody needs. Without a fact that he needed, he guesses.
+        error_rate: Share of its decisions in which it errs: it leaves out a call, or stores
+            what nobody needs. Without a fact that it needed, it guesses.
 
     Attributes:
         turns: (prompt, action) of each step of the episode.
