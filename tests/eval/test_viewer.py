@@ -1,4 +1,4 @@
-"""The viewer's page: derived truthfully, safe against its data, and usable in a browser."""
+"""The viewer's page: derived truthfully, and safe against its data."""
 
 from __future__ import annotations
 
@@ -6,106 +6,26 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
 from agemem_envs.episode import Episode, MessageKind
-from agents.base import Agent
-from agents.oracle import OracleAgent
-from agents.random_actions import RandomAgent
-from agents.rollout import Job, rollout
-from eval.results import Result, ResultsFolder
+from eval.results import ResultsFolder
 from eval.viewer.__main__ import main
 from eval.viewer.gold import gold_facts
-from eval.viewer.page import ASSETS, SCRIPTS, render
+from eval.viewer.page import ASSETS, SCRIPTS
 from eval.viewer.records import peak_tokens, ranges, story
 from eval.viewer.runs import Run, pair
 from eval.viewer.timeline import Cause, timeline
-from tests.conftest import answer, call
-
-TASK = "synthetic-validation-0"
-HOSTILE = (
-    "</script></textarea></style><script>window.pwned = 1</script>"
-    '<img src="https://example.invalid/x.png" onerror="window.pwned = 1">'
-    "<!-- <script> {{ 7 * 7 }} {% raw %} \u2028\u202e\ud800\x00 javascript:window.pwned=1"
-)
-KEPT_AS_THEY_ARE = {"kind", "stop_reason", "memory_id", "id", "name", "action"}
-"""Fields whose values are the harness's own words, or that decide what a record is."""
-
-
-def played(*actions: str) -> Episode:
-    """An episode of these outputs, and then of answers."""
-    env = gym.make("AgeMem-SyntheticQA-v0")
-    _, info = env.reset(seed=0, options={"task_id": TASK})
-    queue = list(actions)
-    while "episode" not in info:
-        *_, info = env.step(queue.pop(0) if queue else answer("ok"))
-    return info["episode"]
-
-
-def results(agent: type[Agent], count: int) -> list[Result]:
-    env = gym.make("AgeMem-SyntheticQA-v0")
-    return [
-        Result(
-            agent.__name__, "none", "none", False, i, 0.5,
-            next(iter(rollout([Job(env, agent(), i, f"synthetic-validation-{i}")]))).episode,
-        )
-        for i in range(count)
-    ]  # fmt: skip
-
-
-ORACLE, RANDOM = results(OracleAgent, 4), results(RandomAgent, 4)
-MANAGED = played(
-    call("Add_memory", content="The key is red."),
-    call("Update_memory", memory_id="m1", content="The key is blue."),
-    "nonsense",
-    call("Retrieve_memory", query="key"),
-    call("Delete_memory", memory_id="m1", confirmation=True),
-    call("Summary_context", span="all"),
-)
-
-
-def write(path: Path, some: list[Result]) -> Path:
-    folder = ResultsFolder(path)
-    folder.create({"config": {"agent": some[0].agent, "few_shot": False}})
-    folder.rewrite(some)
-    folder.close()
-    return path
-
-
-def hostile(value: Any, name: str = "") -> Any:
-    """Plain data with every text of a model, a task or a simulator replaced."""
-    if isinstance(value, dict):
-        renamed = {
-            k + HOSTILE if name in ("metrics", "arguments") else k: v for k, v in value.items()
-        }
-        return {key: hostile(item, key) for key, item in renamed.items()}
-    if isinstance(value, list):
-        return [hostile(item, name) for item in value]
-    return HOSTILE if isinstance(value, str) and name not in KEPT_AS_THEY_ARE else value
-
-
-def hostile_run(path: Path) -> Path:
-    env_id = "AgeMem-SyntheticQA-v0"
-    some = [ORACLE[0], replace(ORACLE[0], episode=MANAGED)]
-    lines = [hostile(json.loads(result.to_json())) for result in some]
-    for index, line in enumerate(lines):
-        line["index"] = index
-        line["episode"]["env_id"] = env_id + HOSTILE
-    write(path, [Result.from_json(json.dumps(line)) for line in lines])
-    (path / "config.json").write_text(json.dumps({HOSTILE: HOSTILE, "config": {HOSTILE: HOSTILE}}))
-    return path
-
+from tests.eval.viewer_runs import HOSTILE, MANAGED, ORACLE, RANDOM, hostile_run, page_of, write
 
 # -- what is derived from the record ---------------------------------------------------
 
@@ -248,12 +168,6 @@ def parsed(html: str) -> Parsed:
     return page
 
 
-def page_of(path: Path, *more: str) -> str:
-    out = path / "page.html"
-    assert main([str(path), "--out", str(out), *more]) == 0
-    return out.read_text(encoding="utf-8")
-
-
 def test_data_cannot_add_an_element_or_an_attribute(tmp_path: Path) -> None:
     fair = parsed(page_of(write(tmp_path / "fair", ORACLE[:2])))
     evil = parsed(page_of(hostile_run(tmp_path / "<img src=x onerror=alert(1)>")))
@@ -393,254 +307,3 @@ def assert_refused(
     assert line.startswith("error: ")
     assert re.search(said, line)
     assert {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()} == before
-
-
-# -- in a browser ----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip("no Chromium on the PATH (Debian: apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Visit:
-    """A page in the browser, and everything that went on which should not."""
-
-    def __init__(self, browser: Any, html: str, file: Path, **options: Any) -> None:
-        file.write_text(html, encoding="utf-8", errors="replace")
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.troubles: list[str] = []
-        self.page.on("console", lambda m: self.troubles.append(f"console: {m.text}"))
-        self.page.on("pageerror", lambda e: self.troubles.append(f"error: {e}"))
-        self.page.on("dialog", self._dialog)
-        self.page.on("request", lambda r: self.troubles.append(f"request: {r.url}"))
-        self.page.add_init_script(
-            "window.violations = [];"
-            "addEventListener('securitypolicyviolation', (e) => violations.push(e.blockedURI));"
-        )
-        self.page.goto(file.as_uri())
-        self.troubles.remove(f"request: {file.as_uri()}")
-
-    def _dialog(self, dialog: Any) -> None:
-        self.troubles.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def texts(self, selector: str) -> list[str]:
-        return self.page.locator(selector).all_inner_texts()
-
-    def open(self, number: int) -> None:
-        self.page.locator("#episodes tbody a").nth(number).click()
-        self.page.locator("#episode-title").wait_for()
-
-    def close_quietly(self) -> None:
-        """Close it, and see that nothing went wrong meanwhile."""
-        assert self.page.evaluate("[window.pwned, violations]") == [None, []]
-        assert self.troubles == []
-        self.context.close()
-
-
-def visit(browser: Any, runs: list[Run], tmp_path: Path, **options: Any) -> Visit:
-    return Visit(browser, render(runs), tmp_path / "page.html", **options)
-
-
-MIXED = Run("mixed", None, tuple(replace(r, index=i) for i, r in enumerate([
-    *ORACLE[:2], *(replace(r, episode=replace(r.episode, task_id=f"r{r.index}")) for r in RANDOM),
-])))  # fmt: skip
-
-
-@pytest.mark.slow
-def test_sort_filter_search(chromium: Any, tmp_path: Path) -> None:
-    seen = visit(chromium, [MIXED], tmp_path)
-    page, rewards = seen.page, [r.episode.reward.total for r in MIXED.results]
-    assert len(seen.texts("#episodes tbody tr")) == 6
-    header = page.get_by_role("columnheader", name="Reward")
-    header.get_by_role("button").click()
-    shown = [float(text) for text in seen.texts("td.column-reward")]
-    assert shown == [pytest.approx(r, abs=6e-4) for r in sorted(rewards, reverse=True)]
-    assert header.get_attribute("aria-sort") == "descending"
-    header.get_by_role("button").press("Enter")  # the focus stayed, the order turns
-    assert [float(t) for t in seen.texts("td.column-reward")] == shown[::-1]
-
-    page.get_by_label("Success").select_option("yes")
-    assert sorted(seen.texts("#episodes tbody a")) == [r.episode.task_id for r in ORACLE[:2]]
-    assert page.locator("#count").inner_text() == "2 of 6 episodes"
-    page.get_by_role("button", name="clear filters").click()
-    page.keyboard.press("Tab")
-    page.keyboard.press("/")
-    page.keyboard.type("R3")
-    assert seen.texts("#episodes tbody a") == ["r3"]
-    # The oracle's words are in no column of the table.
-    page.get_by_label("Search").fill("i manage my memory")
-    assert seen.texts("#episodes tbody a") == []
-    page.get_by_role("button", name="search transcripts too").click()
-    page.locator("#episodes tbody a").first.wait_for()
-    assert sorted(seen.texts("#episodes tbody a")) == [r.episode.task_id for r in ORACLE[:2]]
-    seen.close_quietly()
-
-
-@pytest.mark.slow
-def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> None:
-    managed = replace(ORACLE[0], episode=MANAGED)
-    seen = visit(chromium, [Run("run", None, (managed, *ORACLE[1:3]))], tmp_path)
-    page = seen.page
-    seen.open(0)
-    assert len(seen.texts("li.round")) == len(MANAGED.steps)
-    first, second, third, *_ = (page.locator(f"#round-0-{i}") for i in range(6))
-    assert "Add_memory" in first.inner_text()
-    assert "The key is red." in first.inner_text()
-    assert "memory m1 added" in first.inner_text()
-    assert "memory m1 updated; it was:" in second.inner_text()
-    assert "nonsense" in third.inner_text()
-    assert "must begin with <think>" in third.inner_text()
-    sixth = page.locator("#round-0-5")
-    assert "11 messages" in sixth.inner_text()
-    assert "2 of 13 messages kept" in sixth.inner_text()
-    sixth.get_by_text("everything it saw").click()
-    seen_then = sixth.locator("ol.context li")
-    seen_then.first.wait_for()  # the page fills it after the click
-    assert seen_then.count() == len(MANAGED.steps[5].visible)
-    assert seen.texts(".reward tr:first-child td")[0] == f"{MANAGED.reward.total:.3f}"
-    assert page.locator(".chart polyline.curve").get_attribute("points").count(",") == (
-        len(MANAGED.steps) + 1
-    )
-    assert len(seen.texts(".gold li")) == len(MANAGED.gold_facts)
-    page.keyboard.press("j")
-    page.get_by_role("heading", name=ORACLE[1].episode.task_id).wait_for()
-    page.keyboard.press("Escape")
-    assert len(seen.texts("#episodes tbody tr")) == 3
-    page.go_back()
-    page.get_by_role("heading", name=ORACLE[1].episode.task_id).wait_for()
-    seen.close_quietly()
-
-
-@pytest.mark.slow
-def test_two_runs_side_by_side(chromium: Any, tmp_path: Path) -> None:
-    judged = replace(RANDOM[0].episode, settings={**RANDOM[0].episode.settings, "judge": "llm:x"})
-    runs = [
-        Run("ours", None, tuple(ORACLE[:3])),
-        Run("theirs", None, (replace(RANDOM[0], episode=judged), *RANDOM[1:2])),
-    ]
-    seen = visit(chromium, runs, tmp_path)
-    page = seen.page
-    page.get_by_label("A against B").select_option("only A succeeds")
-    assert seen.texts("#episodes tbody a") == [r.episode.task_id for r in ORACLE[:2]]
-    seen.open(0)
-    for run, result in ((0, ORACLE[0]), (1, RANDOM[0])):
-        assert page.locator(f".run-{run} li.round").count() == len(result.episode.steps)
-    lefts = [page.locator(f".part.run-{run}").first.bounding_box() for run in (0, 1)]
-    assert lefts[0]["y"] == lefts[1]["y"]
-    assert lefts[0]["x"] < lefts[1]["x"]
-    assert "judge: A lexical-0.6, B llm:x" in page.get_by_role("note").inner_text()
-    page.keyboard.press("j")
-    page.get_by_role("heading", name=ORACLE[1].episode.task_id).wait_for()
-    assert page.get_by_role("note").count() == 0
-    page.keyboard.press("Escape")
-    page.get_by_label("A against B").select_option("in one run only")
-    seen.open(0)
-    assert "This run has no episode on this task." in page.locator("#episode").inner_text()
-    seen.close_quietly()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bypass_csp", [False, True], ids=["policy", "no policy"])
-def test_hostile_text_is_text(chromium: Any, tmp_path: Path, bypass_csp: bool) -> None:
-    """With the policy, and by the way the page is made even without it."""
-    html = page_of(hostile_run(tmp_path / "<img src=x onerror=window.pwned=1>"))
-    seen = Visit(chromium, html, tmp_path / "page.html", bypass_csp=bypass_csp)
-    page = seen.page
-    visible = HOSTILE.replace("\ud800", "\ufffd")
-    told = page.locator("#episodes tbody a").first.evaluate("(e) => e.textContent")
-    assert told.replace("\ud800", "\ufffd") == visible
-    page.locator("#runs summary").click()
-    page.get_by_label("Search").fill("window.pwned")
-    page.get_by_role("button", name="search transcripts too").click()
-    for number in (0, 1):
-        seen.open(number)
-        for details in page.locator("#episode details").all():
-            details.evaluate("(element) => { element.open = true; }")
-        page.wait_for_timeout(100)
-        text = page.locator("#episode").evaluate("(e) => e.textContent")
-        assert text.count("<script>window.pwned = 1</script>") > 50
-        assert page.locator("#episode :is(script, img, iframe, style)").count() == 0
-        page.keyboard.press("Escape")
-        page.locator("#episodes").wait_for()
-    seen.close_quietly()
-
-
-@pytest.mark.slow
-def test_the_policy_stops_a_script_that_got_in(chromium: Any, tmp_path: Path) -> None:
-    seen = visit(chromium, [MIXED], tmp_path)
-    failures: list[str] = []
-    seen.page.on("requestfailed", lambda request: failures.append(request.failure))
-    refused = seen.page.evaluate(
-        """() => {
-          const refusals = [];
-          const attempt = (act) => { try { act(); } catch (error) { refusals.push(error.name); } };
-          attempt(() => { document.body.innerHTML += "<p>markup</p>"; });
-          attempt(() => {
-            const script = document.createElement("script");
-            script.textContent = "window.pwned = 1";
-            document.body.append(script);
-          });
-          attempt(() => new Image().src = "https://example.invalid/leak.png");
-          return refusals;
-        }"""
-    )
-    assert refused == ["TypeError", "TypeError"]  # no markup and no script from a string
-    seen.page.wait_for_timeout(200)
-    assert seen.page.evaluate("window.pwned") is None
-    assert any("example.invalid" in blocked for blocked in seen.page.evaluate("violations"))
-    assert failures == ["csp"]
-    seen.context.close()
-
-
-@pytest.mark.slow
-def test_two_thousand_episodes(chromium: Any, tmp_path: Path) -> None:
-    many = tuple(
-        replace(
-            ORACLE[i % 4],
-            index=i,
-            episode=replace(ORACLE[i % 4].episode, task_id=f"task-{i}"),
-        )
-        for i in range(2_000)
-    )
-    seen = visit(chromium, [Run("many", None, many)], tmp_path)
-    page = seen.page
-    assert page.locator("#count").inner_text() == "2,000 of 2,000 episodes"
-    assert page.locator("#episodes tbody tr").count() == 50
-    page.get_by_role("button", name="next ›").click()
-    assert seen.texts("#episodes tbody a")[0] == "task-50"
-    page.get_by_role("columnheader", name="Task").get_by_role("button").click()
-    page.get_by_role("columnheader", name="Task").get_by_role("button").click()
-    assert seen.texts("#episodes tbody a")[:2] == ["task-1999", "task-1998"]  # as numbers
-    seen.open(0)
-    assert len(seen.texts("li.round")) == len(many[1_999].episode.steps)
-    seen.close_quietly()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [420, 1280])
-def test_light_and_dark_and_nothing_cut(chromium: Any, tmp_path: Path, width: int) -> None:
-    backgrounds = set()
-    for scheme in ("light", "dark"):
-        seen = visit(
-            chromium, [MIXED], tmp_path, color_scheme=scheme,
-            viewport={"width": width, "height": 720},
-        )  # fmt: skip
-        background = "getComputedStyle(document.body).backgroundColor"
-        backgrounds.add(seen.page.evaluate(background))
-        beyond = "document.documentElement.scrollWidth - innerWidth"
-        assert seen.page.evaluate(beyond) <= 0
-        seen.open(0)
-        assert seen.page.evaluate(beyond) <= 0
-        seen.close_quietly()
-    assert len(backgrounds) == 2

@@ -1,0 +1,99 @@
+"""Episodes and runs for the tests of the viewer, well meant and hostile."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+import agemem_envs  # noqa: F401  (registers the environments)
+from agemem_envs.episode import Episode
+from agents.base import Agent
+from agents.oracle import OracleAgent
+from agents.random_actions import RandomAgent
+from agents.rollout import Job, rollout
+from eval.results import Result, ResultsFolder
+from eval.viewer.__main__ import main
+from tests.conftest import answer, call
+
+TASK = "synthetic-validation-0"
+HOSTILE = (
+    "</script></textarea></style><script>window.pwned = 1</script>"
+    '<img src="https://example.invalid/x.png" onerror="window.pwned = 1">'
+    "<!-- <script> {{ 7 * 7 }} {% raw %} \u2028\u202e\ud800\x00 javascript:window.pwned=1"
+)
+KEPT_AS_THEY_ARE = {"kind", "stop_reason", "memory_id", "id", "name", "action"}
+"""Fields whose values are the harness's own words, or that decide what a record is."""
+
+
+def played(*actions: str) -> Episode:
+    """An episode of these outputs, and then of answers."""
+    env = gym.make("AgeMem-SyntheticQA-v0")
+    _, info = env.reset(seed=0, options={"task_id": TASK})
+    queue = list(actions)
+    while "episode" not in info:
+        *_, info = env.step(queue.pop(0) if queue else answer("ok"))
+    return info["episode"]
+
+
+def results(agent: type[Agent], count: int) -> list[Result]:
+    env = gym.make("AgeMem-SyntheticQA-v0")
+    return [
+        Result(
+            agent.__name__, "none", "none", False, i, 0.5,
+            next(iter(rollout([Job(env, agent(), i, f"synthetic-validation-{i}")]))).episode,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+
+
+ORACLE, RANDOM = results(OracleAgent, 4), results(RandomAgent, 4)
+MANAGED = played(
+    call("Add_memory", content="The key is red."),
+    call("Update_memory", memory_id="m1", content="The key is blue."),
+    "nonsense",
+    call("Retrieve_memory", query="key"),
+    call("Delete_memory", memory_id="m1", confirmation=True),
+    call("Summary_context", span="all"),
+)
+
+
+def write(path: Path, some: list[Result]) -> Path:
+    folder = ResultsFolder(path)
+    folder.create({"config": {"agent": some[0].agent, "few_shot": False}})
+    folder.rewrite(some)
+    folder.close()
+    return path
+
+
+def hostile(value: Any, name: str = "") -> Any:
+    """Plain data with every text of a model, a task or a simulator replaced."""
+    if isinstance(value, dict):
+        renamed = {
+            k + HOSTILE if name in ("metrics", "arguments") else k: v for k, v in value.items()
+        }
+        return {key: hostile(item, key) for key, item in renamed.items()}
+    if isinstance(value, list):
+        return [hostile(item, name) for item in value]
+    return HOSTILE if isinstance(value, str) and name not in KEPT_AS_THEY_ARE else value
+
+
+def hostile_run(path: Path) -> Path:
+    env_id = "AgeMem-SyntheticQA-v0"
+    some = [ORACLE[0], replace(ORACLE[0], episode=MANAGED)]
+    lines = [hostile(json.loads(result.to_json())) for result in some]
+    for index, line in enumerate(lines):
+        line["index"] = index
+        line["episode"]["env_id"] = env_id + HOSTILE
+    write(path, [Result.from_json(json.dumps(line)) for line in lines])
+    (path / "config.json").write_text(json.dumps({HOSTILE: HOSTILE, "config": {HOSTILE: HOSTILE}}))
+    return path
+
+
+def page_of(path: Path, *more: str) -> str:
+    out = path / "page.html"
+    assert main([str(path), "--out", str(out), *more]) == 0
+    return out.read_text(encoding="utf-8")
