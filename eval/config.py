@@ -20,12 +20,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "noise": (0, 1_000),
     "distractors": (0, 1_000),
     "max_actions": (1, 100_000),
+    "max_task_rounds": (1, 100_000),
     "batch_size": (1, 10_000),
     "request_timeout": (0.001, 86_400.0),
     "attempts": (1, 100),
     "workers": (1, 1_000),
 }
 """Smallest and largest value of each number; the whole numbers take no fractions."""
+UNLIMITED = ("episodes", "noise", "distractors", "max_actions", "max_task_rounds")
+"""Numbers that may be None: the whole split, or the benchmark's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class RunConfig:
     engine: str | None = None
     address: str | None = None
     judge_cache: bool = True
+    max_task_rounds: int | None = None
 
     def __post_init__(self) -> None:
         """Check types and ranges: a configuration may come from a file.
@@ -76,8 +80,8 @@ class RunConfig:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             kinds = (int, float) if isinstance(low, float) else (int,)
-            if value is None and name in ("episodes", "noise", "distractors", "max_actions"):
-                continue  # the whole split; the benchmark's own
+            if value is None and name in UNLIMITED:
+                continue
             if type(value) not in kinds or not low <= value <= high:
                 raise ConfigurationError(f"{name} must be in [{low}, {high}], got {value!r}")
         if not self.envs:

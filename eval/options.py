@@ -174,6 +174,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="actions in an interactive world (each benchmark's own: 30, as AgentBoard)",
     )
     where.add_argument(
+        "--max-task-rounds",
+        type=int,
+        metavar="N",
+        help="rounds of stage 3 (each benchmark's own; in a world some more than actions)",
+    )
+    where.add_argument(
         "--list-actions",
         action="store_true",
         help="end each observation of a world with the admissible actions",

@@ -164,6 +164,8 @@ class Player:
         }
         if config.max_actions is not None:
             arguments["max_task_actions"] = config.max_actions
+        if config.max_task_rounds is not None:
+            arguments["max_task_rounds"] = config.max_task_rounds
         if config.encoder is not None:
             arguments["encoder"] = config.encoder
         counter: str | TokenCounter | None = config.token_counter
