@@ -18,7 +18,14 @@ from agemem_envs.errors import DataNotFoundError
 from train.curves import interval, main, table
 from train.learning import ALL, ANSWER, BEFORE, summarize
 
-NAMES = ("success", "reward/task", "reward/context", "reward/memory", "memory_quality")
+NAMES = (
+    "reward/total",
+    "success",
+    "reward/task",
+    "reward/context",
+    "reward/memory",
+    "memory_quality",
+)
 
 
 def run(folder: Path, values: list[float]) -> Path:
