@@ -85,6 +85,10 @@ def run(argv: Sequence[str]) -> int:
     for module in ("torch", "trl", "peft", "datasets"):
         require(module, extra="train")
     settings = env_settings(options)
+    if not 0.0 <= options.teacher_errors <= 1.0:
+        raise ConfigurationError(
+            f"--teacher-errors must be in [0, 1], got {options.teacher_errors}"
+        )
     if (options.out / "model").exists():
         raise ConfigurationError(f"{options.out} already holds a model: choose another --out")
     from train.demonstrations import demonstrate, encode

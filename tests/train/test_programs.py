@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from train import sft
 from train.grpo import main, parse
 from train.run import last_checkpoint
 
@@ -148,3 +149,14 @@ def test_from_demonstrations_to_evaluation(tmp_path: Path) -> None:
     )  # fmt: skip
     assert played.returncode == 0, played.stderr[-2000:]
     assert (tmp_path / "results" / "summary.csv").is_file()
+
+
+def test_a_teacher_errs_in_a_share_of_decisions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("trl")
+    out = tmp_path / "run"
+    status = sft.main(["--backbone", "tiny", "--teacher-errors", "1.5", "--out", str(out)])
+    assert status == 2
+    assert "must be in [0, 1]" in capsys.readouterr().err
+    assert not out.exists()

@@ -1,0 +1,61 @@
+"""The demonstrator of the warm start: what a prompt could tell it, and errors at a given rate."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import pytest
+
+import agemem_envs  # noqa: F401  (registers the environments)
+from agemem_envs.episode import Episode
+from agents.rollout import Job, rollout
+from train.demonstrations import demonstrate
+from train.settings import EnvSettings
+from train.teacher import Teacher
+from train.tiny import PieceCounter
+
+OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_rounds": 2}
+
+
+def play(error_rate: float, seed: int = 3) -> Episode:
+    env = gym.make("AgeMem-SyntheticQA-v0", disable_env_checker=True, split="train", **OPTIONS)
+    (played,) = rollout([Job(env, Teacher(error_rate), seed)])
+    return played.episode
+
+
+def stored(episode: Episode) -> list[str]:
+    return [result.data["content"] for _, result in episode.results("Add_memory")]
+
+
+def test_without_errors_it_stores_what_is_needed_and_asks_with_the_question() -> None:
+    episode = play(0.0)
+    assert episode.success
+    assert sorted(stored(episode)) == sorted(episode.gold_facts)
+    queries = [call.arguments["query"] for step in episode.steps for call in step.calls
+               if call.name == "Retrieve_memory"]  # fmt: skip
+    assert queries == [episode.query]
+
+
+def test_with_nothing_but_errors_it_stores_what_nobody_needs() -> None:
+    episode = play(1.0)
+    junk = stored(episode)
+    assert junk  # the unneeded paragraph of stage 1, at least
+    assert not set(junk) & set(episode.gold_facts)
+    told = "\n".join(message.content for message in episode.messages)
+    assert all(text.removesuffix(".") in told for text in junk)
+    names = {call.name for step in episode.steps for call in step.calls}
+    assert "Retrieve_memory" not in names
+
+
+def test_errors_are_of_the_given_rate_and_of_the_seed_alone() -> None:
+    assert play(0.5, seed=5).steps[0].action == play(0.5, seed=5).steps[0].action
+    kept = [len(set(stored(e)) & set(e.gold_facts)) / len(e.gold_facts)
+            for e in (play(0.3, seed) for seed in range(60))]  # fmt: skip
+    # 60 episodes of two to four facts: three standard errors are about 0.12.
+    assert sum(kept) / len(kept) == pytest.approx(0.7, abs=0.12)
+
+
+def test_failed_episodes_are_shown_if_it_is_meant_to_fail() -> None:
+    settings = EnvSettings(env="AgeMem-SyntheticQA-v0", extra=OPTIONS)
+    episodes = list(demonstrate(settings, 5, 0, PieceCounter(), error_rate=1.0))
+    assert len(episodes) == 5
+    assert not any("Retrieve_memory" in step.action for steps in episodes for step in steps)
