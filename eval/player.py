@@ -162,17 +162,16 @@ class Player:
             "list_actions": config.list_actions,
             **task_options(config),
         }
-        if config.max_actions is not None:
-            arguments["max_task_actions"] = config.max_actions
-        if config.max_task_rounds is not None:
-            arguments["max_task_rounds"] = config.max_task_rounds
-        if config.encoder is not None:
-            arguments["encoder"] = config.encoder
         counter: str | TokenCounter | None = config.token_counter
         if counter is None and self._backbone is not None:
             counter = self._backbone.token_counter()
-        if counter is not None:
-            arguments["token_counter"] = counter
+        chosen = {  # None is the environment's own
+            "max_task_actions": config.max_actions,
+            "max_task_rounds": config.max_task_rounds,
+            "encoder": config.encoder,
+            "token_counter": counter,
+        }
+        arguments |= {name: value for name, value in chosen.items() if value is not None}
         # An unscored reward is NaN, which the passive checker would warn of at every turn.
         env = gym.make(env_id, disable_env_checker=True, **arguments)
         self._stack.callback(env.close)

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
@@ -27,6 +26,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agemem_envs.errors import AgeMemError, WorkerError
+from agemem_envs.programs import EXIT_INTERRUPTED, EXIT_OK, exit_status
 from eval.config import RunConfig
 from eval.options import parse
 from eval.provenance import provenance
@@ -38,7 +38,7 @@ from eval.statistics import mean
 from eval.suites import parts
 from eval.summary import Row, comparison, summarize, table, unscored, write_summary
 
-EXIT_OK, EXIT_USAGE, EXIT_UNSCORED, EXIT_INTERRUPTED = 0, 2, 3, 130
+EXIT_UNSCORED = 3
 BAR = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -238,14 +238,7 @@ def _say(console: Console, text: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Errors that the user can mend are one message and status 2."""
-    arguments: Any = sys.argv[1:] if argv is None else argv
-    try:
-        return run(arguments, Console())
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    return exit_status(lambda: run(sys.argv[1:] if argv is None else argv, Console()))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ if __name__ == "__main__":
     # may bring an `agents` package, and a file of this folder must not hide a library.
     sys.path[0] = str(ROOT)
 
-from agemem_envs.errors import AgeMemError, ConfigurationError, require
+from agemem_envs.errors import ConfigurationError, require
+from agemem_envs.programs import EXIT_OK, exit_status
 from train.run import (
     CONFIG,
     MAY_CHANGE,
@@ -34,8 +35,6 @@ from train.run import (
     training,
 )
 from train.settings import add_env_arguments, env_settings
-
-EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 
 EPILOG = """\
 backbones:
@@ -241,13 +240,7 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Errors that the user can mend are one message and status 2."""
-    try:
-        return run(sys.argv[1:] if argv is None else argv)
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    return exit_status(lambda: run(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
 from agemem_envs.errors import AgeMemError
+from agemem_envs.programs import EXIT_OK, exit_status
 from train.curves import interval, write
 
 SETTING = (
@@ -132,8 +133,8 @@ def summarize(frame: Any, steps: int) -> Any:
     return pandas.DataFrame(rows)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The program."""
+def run(argv: Sequence[str] | None) -> int:
+    """Do what the command line says; the exit status."""
     parser = argparse.ArgumentParser(
         prog="train/learning.py", description="Show that the policy learns.", allow_abbrev=False
     )
@@ -142,18 +143,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=60, metavar="N", help="of each run (60)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at once (2)")
     options = parser.parse_args(argv)
-    try:
-        runs = train_all(options.out / "runs", options.seeds, options.steps, options.jobs)
-        frame = write(runs, options.out, window=max(1, options.steps // 10))
-        summary = summarize(frame, options.steps)
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    runs = train_all(options.out / "runs", options.seeds, options.steps, options.jobs)
+    frame = write(runs, options.out, window=max(1, options.steps // 10))
+    summary = summarize(frame, options.steps)
     summary.to_csv(options.out / "summary.csv", index=False, float_format="%.4f")
     print(summary.round(3).to_string(index=False))
-    return 0
+    return EXIT_OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Errors that the user can mend are one message and status 2."""
+    return exit_status(lambda: run(argv))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ if __name__ == "__main__":
     # As in train/grpo.py: the checkout's own packages first.
     sys.path[0] = str(ROOT)
 
-from agemem_envs.errors import AgeMemError, ConfigurationError, require
+from agemem_envs.errors import ConfigurationError, require
+from agemem_envs.programs import EXIT_OK, exit_status
 from train.settings import EnvSettings, add_env_arguments, env_settings
 
-EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 TINY = "tiny"
 
 EPILOG = """\
@@ -175,13 +175,7 @@ def imitate(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Errors that the user can mend are one message and status 2."""
-    try:
-        return run(sys.argv[1:] if argv is None else argv)
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    return exit_status(lambda: run(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

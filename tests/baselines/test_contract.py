@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from agemem_envs.programs import EXIT_OK
 from baselines.base import MemoryAgent, MemorySystem, Usage
 from baselines.gateway import Gateway
 from baselines.registry import SYSTEMS, make_system, system_class
 from eval.results import ResultsFolder
-from eval.run import EXIT_OK, main
+from eval.run import main
 from tests.baselines.facts import FACTS, canary
 from tests.baselines.faults import FAULTS, FaultyModel
 from tests.baselines.isolation import PARTS, strangers

@@ -30,10 +30,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from agemem_envs.programs import EXIT_OK
 from agents.backbones.scripted import store_everything
 from eval.options import parse
 from eval.results import ResultsFolder
-from eval.run import EXIT_OK
 from eval.runner import Run
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub

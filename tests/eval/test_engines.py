@@ -19,13 +19,14 @@ import pytest
 
 from agemem_envs.episode import DataSource, Episode, StopReason
 from agemem_envs.errors import ConfigurationError, WorkerError
+from agemem_envs.programs import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from agents.backbones.scripted import store_everything
 from eval.engines.schedule import MAX_DEATHS, Died, Event, Idle, Played, Pool, Ready, Schedule
 from eval.options import parse
 from eval.plan import Batch, Planned
 from eval.player import Circumstances, Player
 from eval.results import Result, ResultsFolder
-from eval.run import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, main
+from eval.run import main
 from eval.summary import summarize, write_summary
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub

@@ -18,12 +18,13 @@ from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.judge_cache import JudgeCache, cache_key, default_file
 from agemem_envs.judges import Case, Cost, LexicalJudge, LLMJudge, Verdict
+from agemem_envs.programs import EXIT_OK, EXIT_USAGE
 from agemem_envs.scoring import rejudged
 from eval.judge_report import agreement, kappa, pair, ranks
 from eval.judge_report import main as compare
 from eval.rejudge import default_folder
 from eval.results import Result, ResultsFolder
-from eval.run import EXIT_OK, EXIT_UNSCORED, EXIT_USAGE, main
+from eval.run import EXIT_UNSCORED, main
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from agemem_envs.programs import EXIT_OK, EXIT_USAGE
 from eval.results import Result, ResultsFolder
-from eval.run import EXIT_OK, EXIT_UNSCORED, EXIT_USAGE, main
+from eval.run import EXIT_UNSCORED, main
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 

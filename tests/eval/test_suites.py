@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.programs import EXIT_OK, EXIT_USAGE
 from eval import suites
 from eval.config import RunConfig
 from eval.options import parse
 from eval.results import ResultsFolder
-from eval.run import EXIT_OK, EXIT_UNSCORED, EXIT_USAGE, main
+from eval.run import EXIT_UNSCORED, main
 from eval.suites import Member, Suite, parts
 from eval.summary import summarize
 
