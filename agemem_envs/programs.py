@@ -1,26 +1,52 @@
-"""How a command-line program ends."""
+"""How a command-line program talks and ends."""
 
 from __future__ import annotations
 
+import re
 import sys
+import warnings
 from collections.abc import Callable
+from typing import TextIO
 
 from agemem_envs.errors import AgeMemError
 
 EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def exit_status(program: Callable[[], int]) -> int:
-    """Run a program.
+    """Run a program; each warning in it is one line on standard error, and told once.
 
     Returns:
         Its own status; 2 after an error that the user can mend, which is one message on
         standard error; 130 if it was interrupted.
     """
     try:
-        return program()
+        with warnings.catch_warnings():
+            warnings.showwarning = _told_once()
+            return program()
     except AgeMemError as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _told_once() -> Callable[..., None]:
+    """In place of :func:`warnings.showwarning`, which repeats itself for every environment."""
+    told: set[str] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = _ANSI.sub("", str(message)).removeprefix("WARN: ")  # gymnasium's paint
+        if text not in told:
+            told.add(text)
+            (file or sys.stderr).write(f"warning: {text}\n")
+
+    return show

@@ -26,11 +26,10 @@ if __name__ == "__main__":
 from rich.console import Console
 from rich.table import Table
 
-from agemem_envs.errors import AgeMemError, ConfigurationError
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.programs import EXIT_OK, exit_status
 from eval.metrics import llm_calls, mean_of, spent_completion_tokens, spent_prompt_tokens
 from eval.reporting.runs import PlayedRun, read_runs
-
-EXIT_OK, EXIT_USAGE = 0, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,12 @@ def table(
     return shown
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+def run(argv: Sequence[str]) -> int:
+    """Show what the command line asks for; the exit status.
+
+    Raises:
+        AgeMemError: A run cannot be read, or an argument is out of its range.
+    """
     parser = argparse.ArgumentParser(
         prog="eval/estimate.py",
         description="Tokens and hours of a suite, from a rehearsal of it.",
@@ -125,18 +128,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             help=f"tokens a second that the server {what} under load",
         )
     options = parser.parse_args(argv)
-    try:
-        if min(options.episodes, options.prompt_rate, options.completion_rate) <= 0:
-            raise ConfigurationError("--episodes and both rates must be positive")
-        found = list(needs(read_runs(options.runs)))
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    if min(options.episodes, options.prompt_rate, options.completion_rate) <= 0:
+        raise ConfigurationError("--episodes and both rates must be positive")
+    found = list(needs(read_runs(options.runs)))
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
     console.print(table(found, options.episodes, options.prompt_rate, options.completion_rate))
     return EXIT_OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Errors that the user can mend are one message and status 2."""
+    return exit_status(lambda: run(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

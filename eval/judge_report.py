@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.table import Table
 
 from agemem_envs.episode import Episode
-from agemem_envs.errors import AgeMemError, ConfigurationError
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.programs import EXIT_OK, exit_status
 from agemem_envs.rewards import retrieved, stored_in_stage_1
 from eval.results import Result, ResultsFolder
 from eval.statistics import bootstrap_interval, mean
 from eval.summary import Row, write_csv
 
-EXIT_OK, EXIT_USAGE = 0, 2
 RIGHT = 0.6
 """A score that counts as right: from here on the paper's scale says "partly right"."""
 Pair = tuple[Episode, Episode]
@@ -282,11 +282,7 @@ def _text(value: object) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Errors that the user can mend are one message and status 2."""
-    try:
-        return report(sys.argv[1:] if argv is None else argv, Console())
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_USAGE
+    return exit_status(lambda: report(sys.argv[1:] if argv is None else argv, Console()))
 
 
 if __name__ == "__main__":

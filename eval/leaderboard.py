@@ -27,14 +27,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agemem_envs.errors import AgeMemError, ConfigurationError, DataFormatError, DataNotFoundError
+from agemem_envs.errors import ConfigurationError, DataFormatError, DataNotFoundError
+from agemem_envs.programs import EXIT_OK, exit_status
 from eval.reporting.benchmarks import PAPER
 from eval.reporting.runs import PlayedRun, read_runs
 from eval.results import write_atomically
 from eval.standings import COLUMNS, SCORES, Prices, Standing, average_of, standings
 from eval.verification import problems
 
-EXIT_OK, EXIT_INVALID, EXIT_USAGE = 0, 1, 2
+EXIT_INVALID = 1
 FILE = ROOT / "results" / "leaderboard.csv"
 SHOWN_PROBLEMS = 20
 PRICED = ("cost", "price_in", "price_out")
@@ -275,12 +276,8 @@ def _say(console: Console, text: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Errors that the user can mend are one message and status 2."""
-    try:
-        console = Console(width=None if sys.stdout.isatty() else WIDTH)
-        return run(sys.argv[1:] if argv is None else argv, console)
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    return exit_status(lambda: run(sys.argv[1:] if argv is None else argv, console))
 
 
 if __name__ == "__main__":

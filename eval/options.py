@@ -295,7 +295,7 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
             parser.set_defaults(address=None)  # that of another engine
         options = parser.parse_args(argv)
     elif suite := SUITES.get(options.suite or options.agent):
-        parser.set_defaults(stages=suite.stages, **suite.settings)  # likewise
+        parser.set_defaults(**suite.defaults(options.backbone))  # likewise
         options = parser.parse_args(argv)
     config = _config(options)
     if begun is not None and stored is not None:

@@ -15,14 +15,13 @@ if __name__ == "__main__":
     # As in run.py: the checkout's own packages first.
     sys.path[0] = str(ROOT)
 
-from agemem_envs.errors import AgeMemError, ConfigurationError
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.programs import EXIT_OK, exit_status
 from eval.reporting.curves import DEFAULT_METRIC, Curve, read_curves
 from eval.reporting.document import REPORT, make_sections, run_section, to_text, write_report
 from eval.reporting.panels import make_panels
 from eval.reporting.published import published_panels, read_published
 from eval.reporting.runs import read_runs
-
-EXIT_OK, EXIT_USAGE = 0, 2
 
 EPILOG = f"""\
 what is written:
@@ -142,12 +141,12 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Errors that the user can mend are one message and status 2."""
-    try:
+
+    def run() -> int:
         print(report(sys.argv[1:] if argv is None else argv))
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    return EXIT_OK
+        return EXIT_OK
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

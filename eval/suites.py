@@ -45,11 +45,21 @@ class Suite:
         members: In the order in which they are played.
         stages: The protocol, unless another is asked for.
         settings: Other fields of :class:`~eval.config.RunConfig` that it decides.
+        model: Fields of the language model, unless ``--backbone`` names another.
     """
 
     members: tuple[Member, ...]
     stages: str = PAPER
     settings: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    def defaults(self, backbone: str | None) -> dict[str, Any]:
+        """What it decides, where the command line does not."""
+        return {
+            "stages": self.stages,
+            **self.settings,
+            **(self.model if backbone is None else {}),
+        }
 
 
 def _untrained(agents: Iterable[str], envs: tuple[str, ...] | None = None) -> tuple[Member, ...]:
@@ -68,6 +78,7 @@ _EVERYTHING = (
 
 SUITES: dict[str, Suite] = {
     "all-baselines": Suite(_untrained(SYSTEMS), stages="full"),
+    "bounds": Suite(_untrained(("oracle", "oracle-no-memory", "random"))),
     "table2": Suite((*_untrained(PUBLISHED), *_trained(["agemem"]))),
     "table3": Suite((*_untrained(["agemem-norl"], QA), *_trained(["agemem"], QA))),
     "table4": Suite(
@@ -95,12 +106,14 @@ SUITES: dict[str, Suite] = {
             "rounds_per_message": 1,
             "max_actions": 4,
             "max_task_rounds": 4,
-            "max_tokens": 48,
+            "max_tokens": 128,
             "seed": 8,  # an expert ends these games of ALFWorld and BabyAI in four actions
         },
+        model={"backbone": "smollm2-135m@local", "constrained": True},
     ),
 }
-"""The paper's tables and figures, and what else is run together."""
+"""The paper's tables and figures, and what else is run together: all memory systems, the bounds
+between which a method's scores lie, and everything in small."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from agemem_envs.tools import TOOL_SETS
@@ -48,11 +49,10 @@ _SHOWN = (
 )
 
 
-_OPTIONAL = {"em", "f1", "actions", "agentboard_progress", *JUDGE_COSTS} | {
-    name for name, _ in _SHOWN if name.startswith("memory_")
-}
-_OPTIONAL -= {"memory_quality"}
-"""What not every benchmark or agent has: no line where none of the rows does."""
+_OPTIONAL = {"em", "f1", "actions", "agentboard_progress", *JUDGE_COSTS}
+"""What not every benchmark or judge has: no line where none of the rows does."""
+_SPENDING = {name for name, _ in _SHOWN if name.startswith("memory_")} - {"memory_quality"}
+"""What a memory system's own calls cost: no line where none was made."""
 
 
 def summarize(results: Sequence[Result]) -> list[Row]:
@@ -147,17 +147,22 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The rows as a terminal table, one column for each row."""
-    shown = Table(title="Results", title_justify="left")
-    shown.add_column("")
+    """The rows of a run as a terminal table, one column for each row."""
+    what = [_distinct(rows, key) for key in ("agent", "backbone", "stages", "judge_name")]
+    title = "{} / {}, stages: {}, judge: {}".format(*what)
+    if any(row["constrained"] for row in rows):
+        title += ", constrained"
+    shown = Table(title=escape(title), title_justify="left")
+    shown.add_column("", overflow="fold")
     for row in rows:
-        shown.add_column(f"{row['env']}\n{row['agent']} / {row['backbone']}", justify="right")
-    for label, key in (("data", "data_source"), ("judge", "judge_name"), ("stages", "stages")):
-        shown.add_row(label, *(str(row[key]) for row in rows))
-    shown.add_row("constrained", *("yes" if row["constrained"] else "no" for row in rows))
+        name = row["env"].removeprefix("AgeMem-").rpartition("-v")[0] or row["env"]
+        shown.add_column(name, justify="right", overflow="fold")
+    shown.add_row("data", *(str(row["data_source"]) for row in rows))
     shown.add_row("episodes (scored)", *(f"{r['episodes']} ({r['scored']})" for r in rows))
     for name, label in _SHOWN:
         if name in _OPTIONAL and all(row[name] is None for row in rows):
+            continue
+        if name in _SPENDING and not any(row[name] for row in rows):
             continue
         shown.add_row(label, *(_cell(row, name) for row in rows))
     for label, key in (
@@ -205,6 +210,10 @@ def comparison(rows: Sequence[Row]) -> Group:
             spending = [row for row in members if row["memory_llm_calls"] is not None]
             tables.append(_lines("Of which the memory systems' own", spending, _SPENT))
     return Group(*tables)
+
+
+def _distinct(rows: Sequence[Row], key: str) -> str:
+    return ", ".join(dict.fromkeys(str(row[key]) for row in rows))
 
 
 def _lines(

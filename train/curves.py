@@ -18,10 +18,10 @@ if __name__ == "__main__":
     # As in train/grpo.py: the checkout's own packages first.
     sys.path[0] = str(ROOT)
 
-from agemem_envs.errors import AgeMemError, ConfigurationError, require
+from agemem_envs.errors import ConfigurationError, require
+from agemem_envs.programs import EXIT_OK, exit_status
 from train.log import read_log
 
-EXIT_OK, EXIT_USAGE = 0, 2
 PANELS = {
     "mean_return": "mean of the three returns",
     "success": "task success",
@@ -125,8 +125,12 @@ def _series(items: Sequence[str]) -> dict[str, list[Path]]:
     return series
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The program."""
+def run(argv: Sequence[str]) -> int:
+    """Draw what the command line says; the exit status.
+
+    Raises:
+        AgeMemError: A run cannot be read.
+    """
     parser = argparse.ArgumentParser(
         prog="train/curves.py", description="Learning curves as CSV and PNG.", allow_abbrev=False
     )
@@ -134,13 +138,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--window", type=int, default=10, metavar="N", help="smoothing (10)")
     options = parser.parse_args(argv)
-    try:
-        write(_series(options.series), options.out, options.window)
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    write(_series(options.series), options.out, options.window)
     print(f"Written to {options.out}")
     return EXIT_OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program."""
+    return exit_status(lambda: run(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

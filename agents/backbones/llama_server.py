@@ -22,6 +22,7 @@ def main(model: str, window: int, slots: int) -> None:
     parameters.use_jinja = True
     parameters.port = 0
     parameters.verbosity = 0
+    parameters.warmup = False  # it touches every slot's window, needed or not: seconds, gigabytes
     parameters.cache_ram_mib = 0  # no restoring of other prompts' states: reproducible
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parameters.cpuparams.n_threads = threads

@@ -13,12 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agemem_envs.errors import AgeMemError, ConfigurationError
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.programs import EXIT_OK, exit_status
 from eval.results import write_atomically
 from eval.viewer.page import check_target, render
 from eval.viewer.runs import read_run
-
-EXIT_OK, EXIT_USAGE = 0, 2
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,13 +60,13 @@ def view(argv: Sequence[str]) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Errors that the user can mend are one message and status 2."""
-    try:
+
+    def run() -> int:
         out = view(sys.argv[1:] if argv is None else argv)
-    except AgeMemError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_USAGE
-    print(f"Written to {out} ({out.stat().st_size / 1e6:.1f} MB)")  # noqa: T201
-    return EXIT_OK
+        print(f"Written to {out} ({out.stat().st_size / 1e6:.1f} MB)")  # noqa: T201
+        return EXIT_OK
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eval.estimate import EXIT_OK, EXIT_USAGE, Need, hours, main, needs
+from agemem_envs.programs import EXIT_OK, EXIT_USAGE
+from eval.estimate import Need, hours, main, needs
 from eval.reporting.runs import read_runs
 from eval.run import main as evaluate
 

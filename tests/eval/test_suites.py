@@ -188,3 +188,11 @@ def test_a_world_has_no_such_choice(capsys) -> None:
     pytest.importorskip("minigrid")
     assert main(["--agent", "oracle", "--envs", "AgeMem-BabyAI-v0", "--noise", "0"]) == EXIT_USAGE
     assert "noise" in capsys.readouterr().err
+
+
+def test_the_smoke_suite_brings_its_model_unless_another_is_named() -> None:
+    smoke = config_of("--suite", "smoke")
+    assert (smoke.backbone, smoke.constrained) == ("smollm2-135m@local", True)
+    scripted = config_of("--suite", "smoke", "--backbone", "scripted")
+    assert (scripted.backbone, scripted.constrained) == ("scripted", False)
+    assert smoke.max_actions == scripted.max_actions == 4
