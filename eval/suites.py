@@ -106,7 +106,7 @@ SUITES: dict[str, Suite] = {
             "rounds_per_message": 1,
             "max_actions": 4,
             "max_task_rounds": 4,
-            "max_tokens": 128,
+            "max_tokens": 112,
             "seed": 8,  # an expert ends these games of ALFWorld and BabyAI in four actions
         },
         model={"backbone": "smollm2-135m@local", "constrained": True},
