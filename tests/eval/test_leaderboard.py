@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agemem_envs.episode import StopReason
-from eval.leaderboard import add, file_problems, main, read
+from eval.leaderboard import FILE, add, file_problems, main, read
 from eval.reporting.runs import read_run, read_runs
 from eval.results import Result, ResultsFolder
 from eval.run import main as evaluate
@@ -325,3 +325,9 @@ def test_a_file_that_is_no_leaderboard(tmp_path: Path, played: Path, capsys, tex
         assert main([*command, "--file", str(file)]) == 2
         assert "leaderboard" in capsys.readouterr().err
     assert file.read_text() == text
+
+
+def test_the_committed_leaderboard_is_valid() -> None:
+    rows = read(FILE)
+    assert {"oracle", "random"} <= {row["method"] for row in rows}
+    assert list(file_problems(rows)) == []
