@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from agemem_envs.stages import Stage, protocol_stages
 from agemem_envs.tools import TOOL_SETS
 from eval.metrics import JUDGE_COSTS, METRICS, VARYING
 from eval.results import Result
@@ -160,11 +161,8 @@ def table(rows: Sequence[Row]) -> Table:
     shown.add_row("data", *(str(row["data_source"]) for row in rows))
     shown.add_row("episodes (scored)", *(f"{r['episodes']} ({r['scored']})" for r in rows))
     for name, label in _SHOWN:
-        if name in _OPTIONAL and all(row[name] is None for row in rows):
-            continue
-        if name in _SPENDING and not any(row[name] for row in rows):
-            continue
-        shown.add_row(label, *(_cell(row, name) for row in rows))
+        if _matters(rows, name):
+            shown.add_row(label, *(_cell(row, name) for row in rows))
     for label, key in (
         ("endpoint errors", "endpoint_errors"),
         ("environment errors", "environment_errors"),
@@ -212,6 +210,15 @@ def comparison(rows: Sequence[Row]) -> Group:
     return Group(*tables)
 
 
+def _matters(rows: Sequence[Row], name: str) -> bool:
+    """Whether a metric says anything of any of the rows."""
+    if name in _SPENDING:
+        return any(row[name] for row in rows)
+    if name == "memory_quality":  # there is nothing to keep where nothing was told
+        return any(Stage.CONSTRUCTION in protocol_stages(row["stages"]) for row in rows)
+    return name not in _OPTIONAL or any(row[name] is not None for row in rows)
+
+
 def _distinct(rows: Sequence[Row], key: str) -> str:
     return ", ".join(dict.fromkeys(str(row[key]) for row in rows))
 
@@ -229,7 +236,8 @@ def _lines(
     shown.add_column("agent", no_wrap=True)
     if episodes:
         shown.add_column("episodes\n(scored)", justify="right", no_wrap=True)
-    used = [(n, label) for n, label in columns if any(row[n] is not None for row in rows)]
+    told = [(n, label) for n, label in columns if any(row[n] is not None for row in rows)]
+    used = [(n, label) for n, label in told if n in _SPENDING or _matters(rows, n)]
     for _, label in used:
         shown.add_column(label, justify="right", no_wrap=True)
     for row in rows:

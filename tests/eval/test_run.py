@@ -307,3 +307,16 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "--resume" in shown
     assert ResultsFolder(out).read()
+
+
+def test_the_table_leaves_out_what_says_nothing(tmp_path: Path, capsys) -> None:
+    babyai = ["--envs", "AgeMem-BabyAI-v0", "--encoder", "hashing", "--episodes", "1"]
+    shown = {}
+    for stages in ("task", "full"):
+        run = ["--agent", "oracle", *babyai, "--stages", stages, "--out", str(tmp_path / stages)]
+        assert main(run) == EXIT_OK
+        shown[stages] = capsys.readouterr().out
+        assert f"oracle / none, stages: {stages}, judge: lexical" in shown[stages]
+        assert "memory system" not in shown[stages]
+    assert "memory quality" in shown["full"]
+    assert "memory quality" not in shown["task"]
