@@ -2,10 +2,12 @@
 #   make eval EPISODES=20                     more episodes
 #   AGEMEM_DATA=/path make eval               HotpotQA's real questions too
 #   make test PYTEST_ARGS='-m "not slow"'     without the tests that load models
+#   make test JOBS=4                          in so many processes (2)
 PYTHON ?= python3.11
 VENV ?= .venv
 EPISODES ?= 2
 PYTEST_ARGS ?=
+JOBS ?= 2
 BIN := $(VENV)/bin
 
 # What `make eval` needs, and what the tests need on top. A stamp remembers the set-up; it is
@@ -24,7 +26,7 @@ eval: $(VENV)/.eval
 		--envs $(EVAL_ENVS) --episodes $(EPISODES) --rounds-per-message 2 --max-tokens 256
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -23,11 +23,9 @@ from typing import Any
 from agemem_envs.errors import AgeMemError, WorkerError
 from agemem_envs.workers import end_with_parent
 from eval.config import RunConfig
-from eval.engines.base import Engine
-from eval.engines.schedule import Died, Event, Idle, Played, Pool, Ready, Schedule
+from eval.engines.schedule import Died, Event, Idle, Played, Pool, PooledEngine, Ready
 from eval.plan import Batch, Plan
 from eval.player import Player
-from eval.results import Result
 
 _CLOSE_SECONDS = 3.0
 """That workers get to release their simulators."""
@@ -35,33 +33,11 @@ Link = Connection
 """A worker, from here: the pipe to it."""
 
 
-class ProcessEngine(Engine):
-    """As many processes as the configuration says, or as there are batches.
-
-    Args:
-        config: What to play.
-        plan: Its episodes.
-
-    Raises:
-        WorkerError: They cannot play this configuration.
-    """
+class ProcessEngine(PooledEngine):
+    """Spawned processes on this machine."""
 
     def __init__(self, config: RunConfig, plan: Plan) -> None:
-        batches = len(plan.batches((), config.batch_size))
-        self._pool = ProcessPool(config, plan)
-        try:
-            self._schedule = Schedule(self._pool, min(config.workers, batches))
-        except BaseException:
-            self.close()
-            raise
-
-    def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Play every batch, each episode yielded as it ends."""
-        return self._schedule.play(batches)
-
-    def close(self) -> None:
-        """Stop the workers, also in the middle of an episode."""
-        self._pool.close()
+        super().__init__(ProcessPool(config, plan), config, plan)
 
 
 class ProcessPool(Pool[Link]):

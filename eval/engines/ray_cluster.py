@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from agemem_envs.errors import AgeMemError, WorkerError, require
 from eval.config import RunConfig
-from eval.engines.base import Engine
-from eval.engines.schedule import Died, Event, Idle, Played, Pool, Ready, Schedule
+from eval.engines.schedule import Died, Event, Idle, Played, Pool, PooledEngine, Ready
 from eval.plan import Batch, Plan
 from eval.player import Player
-from eval.results import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("agemem_envs", "agents", "baselines", "eval")
@@ -31,13 +29,8 @@ START_SECONDS = 300.0
 """For the first worker to be ready, before the cluster counts as full."""
 
 
-class RayEngine(Engine):
-    """As many actors as the configuration says, or as there are batches.
-
-    Args:
-        config: What to play, and the cluster's address; without one a cluster is started
-            here, for this run.
-        plan: Its episodes.
+class RayEngine(PooledEngine):
+    """Actors on a cluster: the one of the configuration's address, or one started for this run.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -45,21 +38,7 @@ class RayEngine(Engine):
     """
 
     def __init__(self, config: RunConfig, plan: Plan) -> None:
-        batches = len(plan.batches((), config.batch_size))
-        self._pool = RayPool(config, plan)
-        try:
-            self._schedule = Schedule(self._pool, min(config.workers, batches))
-        except BaseException:
-            self.close()
-            raise
-
-    def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Play every batch, each episode yielded as it ends."""
-        return self._schedule.play(batches)
-
-    def close(self) -> None:
-        """Stop the actors, and the cluster if it was started here."""
-        self._pool.close()
+        super().__init__(RayPool(config, plan), config, plan)
 
 
 class RayPool(Pool[Any]):

@@ -10,10 +10,12 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from agemem_envs.errors import WorkerError
-from eval.plan import Batch, Planned
+from eval.config import RunConfig
+from eval.engines.base import Engine
+from eval.plan import Batch, Plan, Planned
 from eval.player import Circumstances
 from eval.results import Key, Result
 
@@ -154,3 +156,33 @@ class Schedule(Generic[W]):
                 raise WorkerError(f"the last {MAX_DEATHS} workers died while starting: {why}")
         self._pool.start()
         return given_up
+
+
+class PooledEngine(Engine):
+    """An engine with a pool of workers: as many as it was asked for, or as there are batches.
+
+    Args:
+        pool: Closed by :meth:`close`.
+        config: What to play.
+        plan: Its episodes.
+
+    Raises:
+        WorkerError: The workers cannot play this configuration.
+    """
+
+    def __init__(self, pool: Pool[Any], config: RunConfig, plan: Plan) -> None:
+        self._pool = pool
+        batches = len(plan.batches((), config.batch_size))
+        try:
+            self._schedule = Schedule(pool, min(config.workers, batches))
+        except BaseException:
+            self.close()
+            raise
+
+    def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
+        """Play every batch, each episode yielded as it ends."""
+        return self._schedule.play(batches)
+
+    def close(self) -> None:
+        """Stop the workers, also in the middle of an episode."""
+        self._pool.close()
