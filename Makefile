@@ -25,6 +25,8 @@ eval: $(VENV)/.eval
 	$(BIN)/python eval/run.py --agent agemem --backbone smollm2-135m --constrained --few-shot \
 		--envs $(EVAL_ENVS) --episodes $(EPISODES) --rounds-per-message 2 --max-tokens 256
 
+# One OpenMP thread each: two processes whose threads spin while they wait starve each other.
+test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
