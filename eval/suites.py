@@ -71,9 +71,11 @@ def _trained(agents: Iterable[str], envs: tuple[str, ...] | None = None) -> tupl
 
 
 _ABLATION = ("AgeMem-ALFWorld-v0", "AgeMem-ScienceWorld-v0", *QA)
+_ANSWER_ONLY = Member("agemem-answer-only", QA, "checkpoint_answer_only")
 _EVERYTHING = (
     *_untrained(("oracle", "oracle-no-memory", *SYSTEMS, "agemem-norl", "agemem-norl-rag")),
     *_trained(("agemem", "agemem-rag")),
+    _ANSWER_ONLY,
 )
 
 SUITES: dict[str, Suite] = {
@@ -81,9 +83,7 @@ SUITES: dict[str, Suite] = {
     "bounds": Suite(_untrained(("oracle", "oracle-no-memory", "random"))),
     "table2": Suite((*_untrained(PUBLISHED), *_trained(["agemem"]))),
     "table3": Suite((*_untrained(["agemem-norl"], QA), *_trained(["agemem"], QA))),
-    "table4": Suite(
-        (Member("agemem-answer-only", QA, "checkpoint_answer_only"), *_trained(["agemem"], QA))
-    ),
+    "table4": Suite((_ANSWER_ONLY, *_trained(["agemem"], QA))),
     "figure2": Suite((*_untrained(PUBLISHED[1:], QA), *_trained(["agemem"], QA))),
     "figure3": Suite(
         (

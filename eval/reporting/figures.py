@@ -138,7 +138,9 @@ def _lines(axes: Any, theme: Theme, table: Table, column: int) -> None:
     axes.set_yticks(places, [_short(row.label) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(table.item.axis)
-    axes.set_xlim(0, max(map(_reach, cells)) * 1.35 or 1.0)
+    longest = max(map(_reach, cells)) or 1.0
+    axes.set_xlim(0, longest * 1.35)
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= longest])  # beyond it are labels
     axes.grid(axis="x")
     _legend(axes)
 
@@ -178,7 +180,7 @@ def _groups(axes: Any, theme: Theme, table: Table, columns: Sequence[int]) -> No
     axes.set_ylabel(table.item.axis)
     axes.grid(axis="y")
     tallest = max(_reach(row.cells[i]) for row in table.rows for i in columns)
-    axes.set_ylim(0, tallest * 1.12 or 1.0)
+    axes.set_ylim(0, tallest * 1.12 or 100.0)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5, fontsize=8)
 
