@@ -122,9 +122,16 @@ def add(path: Path, new: Sequence[Standing]) -> None:
     """Add rows, whatever other processes add at the same time.
 
     Raises:
-        ConfigurationError: A row is there already.
+        ConfigurationError: A row is there already, or the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _add(path, new)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write the leaderboard {path}: {error}") from error
+
+
+def _add(path: Path, new: Sequence[Standing]) -> None:
     with _locked(path.parent):
         rows = read(path) if path.exists() else []
         known = {_identity(row) for row in rows}

@@ -17,6 +17,9 @@ from eval.engines.registry import ENGINES
 from eval.registry import AGENTS
 from eval.suites import SUITES
 
+AGENT = "agemem"
+"""That is evaluated where none is named."""
+
 MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts", "base_url"} | {
     "workers", "engine", "address", "judge_cache"
 }  # fmt: skip
@@ -108,7 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what is evaluated")
-    what.add_argument("--agent", default="agemem", metavar="NAME", help="the agent (agemem)")
+    what.add_argument("--agent", default=AGENT, metavar="NAME", help="the agent (agemem)")
     what.add_argument(
         "--suite", metavar="NAME", help="many agents, for a table or figure of the paper"
     )
@@ -318,6 +321,8 @@ def _config(options: argparse.Namespace) -> RunConfig:
         values["suite"] = options.agent
     if values["suite"] not in (None, *SUITES):
         raise UnknownNameError("suite", values["suite"], SUITES)
+    if values["suite"] is not None and options.agent not in (AGENT, values["suite"]):
+        raise ConfigurationError("--suite chooses the agents: leave out --agent")
     if values["suite"] is None and (options.checkpoint or options.checkpoint_answer_only):
         raise ConfigurationError(
             "--checkpoint goes with --suite: a single agent's model is its --backbone"
@@ -332,4 +337,7 @@ def _config(options: argparse.Namespace) -> RunConfig:
 
 
 def _count(text: str) -> int | None:
-    return None if text == "all" else int(text)
+    try:
+        return None if text == "all" else int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor all") from error

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from agemem_envs.endpoint import is_endpoint
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError
 from agemem_envs.hotpot_metrics import exact_match, token_f1
@@ -67,15 +68,28 @@ def _completeness(run: PlayedRun) -> Iterator[str]:
             )
 
 
+def _backbone(config: Mapping[str, Any]) -> str | None:
+    """The name that episodes bear; None where only the server of --base-url knows it."""
+    name = config.get("backbone")
+    if name is None:
+        return "none"
+    if config.get("base_url"):
+        return None
+    return str(name).rpartition("@")[0] if is_endpoint(str(name)) else str(name)
+
+
 def _agreement(run: PlayedRun) -> Iterator[str]:
     """Whether the episodes were played as the configuration says."""
     sources = run.record.get("sources") or {}
+    backbone = _backbone(run.config)
     seeds: dict[str, set[int]] = {}
     for result in run.results:
         episode, where = result.episode, f"{result.episode.env_id}, episode {result.index}"
         for name, value in (("agent", result.agent), ("constrained", result.constrained)):
             if run.config.get(name) != value:
                 yield f"{where}: {name} is {value!r}, configured is {run.config.get(name)!r}"
+        if result.backbone != (backbone or result.backbone):
+            yield f"{where}: backbone is {result.backbone!r}, configured is {backbone!r}"
         if str(episode.source) != sources.get(episode.env_id):
             yield f"{where}: its data is {episode.source}, recorded at the start was other data"
         for name, setting in RECORDED.items():

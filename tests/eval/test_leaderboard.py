@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agemem_envs.episode import StopReason
+from agemem_envs.programs import EXIT_USAGE
 from eval.leaderboard import FILE, add, file_problems, main, read
 from eval.reporting.runs import read_run, read_runs
 from eval.results import Result, ResultsFolder
@@ -125,6 +126,7 @@ def test_a_world_that_was_really_played_is_valid(tmp_path: Path) -> None:
         (lambda r: replace(r, index=9), "1 of 3 episodes are missing, 1 are too many"),
         (lambda r: replace(r, agent="agemem"), "agent is 'agemem'"),
         (lambda r: replace(r, constrained=True), "constrained is True"),
+        (lambda r: replace(r, backbone="gpt-9"), "backbone is 'gpt-9', configured is 'none'"),
         (lost, "--retry-failed"),
         (lambda r: edit(success=True)(lost(r)), "was not scored, yet has a score"),
     ],
@@ -331,3 +333,8 @@ def test_the_committed_leaderboard_is_valid() -> None:
     rows = read(FILE)
     assert {"oracle", "random"} <= {row["method"] for row in rows}
     assert list(file_problems(rows)) == []
+
+
+def test_a_leaderboard_that_cannot_be_written_is_said_so(played: Path, capsys) -> None:
+    assert main(["--add", str(played / "oracle"), "--file", "/proc/board.csv"]) == EXIT_USAGE
+    assert "cannot write the leaderboard" in capsys.readouterr().err

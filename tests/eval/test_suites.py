@@ -196,3 +196,8 @@ def test_the_smoke_suite_brings_its_model_unless_another_is_named() -> None:
     scripted = config_of("--suite", "smoke", "--backbone", "scripted")
     assert (scripted.backbone, scripted.constrained) == ("scripted", False)
     assert smoke.max_actions == scripted.max_actions == 4
+
+
+def test_a_suite_takes_no_agent() -> None:
+    with pytest.raises(ConfigurationError, match="leave out --agent"):
+        config_of("--suite", "table2", "--agent", "rag", "--backbone", "scripted")
