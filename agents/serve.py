@@ -21,10 +21,11 @@ from agemem_envs.errors import (
     ConfigurationError,
     UnknownNameError,
 )
+from agemem_envs.programs import EXIT_OK, EXIT_USAGE
 from agents.backbones import smollm2
 from agents.serving.local import SLOTS, LocalServer
 
-EXIT_OK, EXIT_DIED, EXIT_USAGE = 0, 1, 2
+EXIT_DIED = 1
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 MODELS: dict[str, Callable[[], Path]] = {"smollm2-135m": smollm2.gguf_path}
 
