@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import reprlib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from functools import cache
@@ -314,7 +316,7 @@ class Episode:
         Raises:
             ValueError: The line is not JSON or lacks a field of the record.
         """
-        return decode(cls, json.loads(line))
+        return decode(cls, parse_json(line))
 
 
 T = TypeVar("T")
@@ -337,33 +339,117 @@ def decode(kind: type[T], value: Any) -> T:
     """Rebuild a record of type ``kind`` from what :func:`encode` made of it.
 
     Raises:
-        ValueError: A field is missing or has the wrong shape.
+        ValueError: A field is missing, unknown or of another type; a number is not finite.
     """
-    try:
-        result: T = _decode(kind, value)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a {kind.__name__} record: {error!r}") from error
+    result: T = _decoder(typing.cast(Any, kind))(value)
     return result
 
 
+def parse_json(text: str) -> Any:
+    """The value of a line of JSON, which knows no NaN and no infinity.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deeply to be a record.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply to be a record") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+Decoder = Callable[[Any], Any]
+_PLAIN = {str: "a text", bool: "true or false", int: "a whole number", float: "a finite number"}
+
+
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _decode(kind: Any, value: Any) -> Any:
-    origin = typing.get_origin(kind)
+def _decoder(kind: Any) -> Decoder:
+    """Checks and rebuilds values of a type; made once for each, since a record has many."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return lambda value: value
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        inner = [a for a in typing.get_args(kind) if a is not type(None)]
-        return _decode(inner[0], value) if len(inner) == 1 else value
+        (inner,) = (_decoder(a) for a in arguments if a is not type(None))
+        return lambda value: None if value is None else inner(value)
     if origin is tuple:
-        item = typing.get_args(kind)[0]
-        return tuple(_decode(item, element) for element in value)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
+        return _sequence(_decoder(arguments[0]))
+    if origin is dict:
+        return _mapping(_decoder(arguments[1]))
+    if origin is Literal:
+        return _one_of(arguments)
+    if issubclass(kind, Enum):
+        return typing.cast(Decoder, kind)
     if dataclasses.is_dataclass(kind):
-        hints = _hints(typing.cast(type, kind))
-        return typing.cast(Any, kind)(**{k: _decode(hints[k], v) for k, v in value.items()})
-    return value
+        return _record(kind)
+    return _plain(kind)
+
+
+def _plain(kind: type) -> Decoder:
+    """A text, a truth value or a number; a whole number may stand for any other."""
+    kinds = (int, float) if kind is float else (kind,)
+    name = _PLAIN[kind]
+
+    def check(value: Any) -> Any:
+        # By type, not isinstance: True is no number here.
+        if type(value) not in kinds or (kind is float and not math.isfinite(value)):
+            raise ValueError(f"{_shortened(value)} is not {name}")
+        return value
+
+    return check
+
+
+def _one_of(known: tuple[Any, ...]) -> Decoder:
+    def check(value: Any) -> Any:
+        if value not in known:
+            raise ValueError(f"{_shortened(value)} is none of {', '.join(map(str, known))}")
+        return value
+
+    return check
+
+
+def _sequence(item: Decoder) -> Decoder:
+    def check(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"{_shortened(value)} is not a list")
+        return tuple([item(element) for element in value])
+
+    return check
+
+
+def _mapping(item: Decoder) -> Decoder:
+    def check(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError(f"{_shortened(value)} is not an object")
+        return {key: item(element) for key, element in value.items()}
+
+    return check
+
+
+def _record(kind: Any) -> Decoder:
+    hints = typing.get_type_hints(kind)
+    decoders = {f.name: _decoder(hints[f.name]) for f in dataclasses.fields(kind)}
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"{_shortened(value)} is not a {kind.__name__}")
+        fields = {}
+        for name, content in value.items():
+            try:
+                fields[name] = decoders[name](content)
+            except KeyError as error:
+                raise ValueError(f"{kind.__name__} has no field {_shortened(name)}") from error
+            except ValueError as error:
+                raise ValueError(f"{kind.__name__}.{name}: {error}") from error
+        try:
+            return kind(**fields)
+        except TypeError as error:
+            raise ValueError(f"{kind.__name__} lacks fields: {error}") from error
+
+    return check
+
+
+def _shortened(value: Any) -> str:
+    return reprlib.repr(value)

@@ -101,7 +101,7 @@ def table(
         "all", "", "", "", "",
         f"{episodes * sum(need.prompt for need in found) / 1e6:.1f}",
         f"{episodes * sum(need.completion for need in found) / 1e6:.1f}",
-        f"{sum(hours(need, episodes, prompt_rate, completion_rate) for need in found):.1f}",
+        f"{sum(hours(need, episodes, prompt_rate, completion_rate) for need in found):.2f}",
     )  # fmt: skip
     return shown
 

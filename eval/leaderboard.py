@@ -30,14 +30,18 @@ from rich.table import Table
 from agemem_envs.errors import ConfigurationError, DataFormatError, DataNotFoundError
 from agemem_envs.programs import EXIT_OK, exit_status
 from eval.reporting.benchmarks import PAPER
+from eval.reporting.methods import method_of
 from eval.reporting.runs import PlayedRun, read_runs
 from eval.results import write_atomically
 from eval.standings import COLUMNS, SCORES, Prices, Standing, average_of, standings
+from eval.summary import counted
 from eval.verification import problems
 
 EXIT_INVALID = 1
 FILE = ROOT / "results" / "leaderboard.csv"
 SHOWN_PROBLEMS = 20
+IDENTITY = ("method", "data_sources", "stages", "judge", "played_sha256")
+"""What two rows do not share: the same episodes stand there once by each judge."""
 PRICED = ("cost", "price_in", "price_out")
 """What depends on the prices that were given, not on the runs."""
 WIDTH = 200
@@ -103,15 +107,15 @@ def read(path: Path) -> list[Standing]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise DataFormatError(f"{path} has not the columns of a leaderboard")
-            rows = list(reader)
+            columns, rows = tuple(reader.fieldnames or ()), list(reader)
     except FileNotFoundError as error:
         raise DataNotFoundError(
             f"there is no leaderboard {path} yet: begin one with --add RUN"
         ) from error
     except (OSError, ValueError, csv.Error) as error:
         raise DataFormatError(f"{path} is not a leaderboard: {error}") from error
+    if columns != COLUMNS:
+        raise DataFormatError(f"{path} has not the columns of a leaderboard")
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise DataFormatError(f"{path}, line {number} has not {len(COLUMNS)} columns")
@@ -160,7 +164,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _identity(row: Standing) -> tuple[str, ...]:
-    return tuple(row[name] for name in ("method", "data_sources", "stages", "sha256"))
+    return tuple(row[name] for name in IDENTITY)
 
 
 def file_problems(rows: Sequence[Standing]) -> Iterator[str]:
@@ -171,8 +175,16 @@ def file_problems(rows: Sequence[Standing]) -> Iterator[str]:
         if _identity(row) in seen:
             yield f"{where}: the row is there twice"
         seen.add(_identity(row))
-        if not re.fullmatch(r"[0-9a-f]{64}(; [0-9a-f]{64})*", row["sha256"]):
-            yield f"{where}: {row['sha256']!r} is no SHA-256"
+        for name in ("sha256", "played_sha256"):
+            if not re.fullmatch(r"[0-9a-f]{64}(; [0-9a-f]{64})*", row[name]):
+                yield f"{where}: {name} {row[name]!r} is no SHA-256"
+        methods = {
+            method_of(agent, backbone).key
+            for agent in row["agent"].split("; ")
+            for backbone in row["backbone"].split("; ")
+        }
+        if methods != {row["method"]}:
+            yield f"{where}: its agent {row['agent']} is the method {', '.join(sorted(methods))}"
         try:
             numbers = {name: float(row[name]) for name in (*SCORES, "average") if row[name]}
         except ValueError as error:
@@ -206,7 +218,7 @@ def row_problems(rows: Sequence[Standing], made: Sequence[Standing]) -> Iterator
 
 def show(rows: Sequence[Standing], console: Console) -> None:
     """Print the rows, the highest average first, then by name."""
-    table = Table(title=f"Leaderboard: {len(rows)} rows", title_justify="left")
+    table = Table(title=f"Leaderboard: {counted(len(rows), 'row')}", title_justify="left")
     scores = [f"{b.key}_{b.measure.lower()}" for b in PAPER]
     extra = [name for name in SCORES if name not in scores]
     names = ["method", "backbone", *scores, *extra, "average", "hotpotqa_memory_quality"]
@@ -245,7 +257,7 @@ def run(argv: Sequence[str], console: Console) -> int:
         return EXIT_OK
     if options.check == []:
         rows = read(options.file)
-        return _verdict(list(file_problems(rows)), f"{len(rows)} rows are valid", console)
+        return _verdict(list(file_problems(rows)), f"valid: {counted(len(rows), 'row')}", console)
     runs = read_runs(options.add or options.check)
     checkpoints = _pairs(options.checkpoint)
     if wrong := run_problems(runs):
@@ -253,9 +265,11 @@ def run(argv: Sequence[str], console: Console) -> int:
     made = standings(runs, checkpoints, prices)
     if options.check is not None:
         known = read(options.file) if options.file.exists() else []
-        return _verdict(list(row_problems(known, made)), f"{len(runs)} runs are valid", console)
+        return _verdict(
+            list(row_problems(known, made)), f"valid: {counted(len(runs), 'run')}", console
+        )
     add(options.file, made)
-    _say(console, f"{len(made)} rows were added to {options.file}")
+    _say(console, f"Added {counted(len(made), 'row')} to {options.file}")
     return EXIT_OK
 
 

@@ -6,7 +6,6 @@ a failing server asks only for what is missing.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agemem_envs.errors import ConfigurationError
 from agemem_envs.judges import Judge
 from agemem_envs.scoring import rejudged
 from eval.config import RunConfig
 from eval.player import evaluation_judge
 from eval.provenance import provenance
-from eval.results import Result, ResultsFolder
+from eval.reporting.runs import read_run
+from eval.results import Result
 
 
 def default_folder(run: Path, judge: str) -> Path:
@@ -45,23 +44,20 @@ class Rejudging:
 
     def __init__(self, run: Path, config: RunConfig) -> None:
         self.config = config
-        self._folder = ResultsFolder(run)
         self._judge: Judge = evaluation_judge(config)
-        self.results = self._folder.read()
-        if not self.results:
-            raise ConfigurationError(f"{run} holds no episodes to score")
+        self._run = read_run(run)
+        self.results = self._run.results
 
     def describe(self) -> dict[str, Any]:
         """The content of ``config.json``."""
-        played = self._folder.episodes_file.read_bytes()
         return {
             "config": self.config.to_dict(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sources": self._folder.stored_sources(),
+            "sources": self._run.record["sources"],
             "provenance": provenance(),
             "rejudged": {
-                "run": self._folder.path.resolve().name,
-                "episodes_sha256": hashlib.sha256(played).hexdigest(),
+                "run": self._run.name,
+                "episodes_sha256": self._run.played_sha256,
             },
         }
 

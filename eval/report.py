@@ -107,13 +107,13 @@ def report(argv: Sequence[str]) -> str:
         raise ConfigurationError("--published takes no runs and no curves")
     if not (options.published or options.runs or options.curves):
         raise ConfigurationError("there is nothing to report: name a RUN, --curves or --published")
+    runs = read_runs(options.runs)
     if options.out is None and not options.published:
         raise ConfigurationError("the report needs a folder: --out FOLDER")
     published = read_published()
     if options.published:
         sections = make_sections(published_panels(published), published)
     else:
-        runs = read_runs(options.runs)
         panels = make_panels(runs, dict(_pair(text, "--checkpoint") for text in options.checkpoint))
         sections = make_sections(panels, published, _curves(options))
         sections = [s for s in sections if s.sheets or runs]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from agemem_envs.episode import Episode, decode, encode
+from agemem_envs.episode import Episode, decode, encode, parse_json
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from eval.config import RunConfig
 
@@ -66,7 +66,7 @@ class Result:
         Raises:
             ValueError: The line is not a result.
         """
-        return decode(cls, json.loads(line))
+        return decode(cls, parse_json(line))
 
 
 class ResultsFolder:
@@ -149,6 +149,23 @@ class ResultsFolder:
             DataFormatError: A line other than a torn last one is not an episode.
         """
         return self._parse()[0]
+
+    def read_some(self) -> list[Result]:
+        """All whole episodes, of which there must be one.
+
+        Raises:
+            ConfigurationError: There is none; what could be meant instead is told.
+            DataFormatError: As :meth:`read`.
+        """
+        results = self.read()
+        if results:
+            return results
+        members = sorted(file.parent.name for file in self.path.glob("*/episodes.jsonl"))
+        if members:
+            raise ConfigurationError(
+                f"{self.path} holds several runs: name one of them, {', '.join(members)}"
+            )
+        raise ConfigurationError(f"{self.path} holds no finished episode yet")
 
     def _parse(self) -> tuple[list[Result], int]:
         """The episodes, and how many bytes of the file they take."""

@@ -45,6 +45,7 @@ COLUMNS = (
     "git_revision",
     "date",
     "sha256",
+    "played_sha256",
 )
 """Scores in per cent; what was spent is per episode, of the agent and its memory system."""
 
@@ -125,6 +126,7 @@ def _standing(panel: Panel, conditions: str, runs: Sequence[PlayedRun], prices: 
         "git_revision": _several(str(run.provenance.get("git_revision")) for run in own),
         "date": max(str(run.record.get("started") or "") for run in own),
         "sha256": _several(run.sha256 for run in own),
+        "played_sha256": _several(run.played_sha256 for run in own),
         **_spent(results, prices),
     }
     for benchmark in BENCHMARKS.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +13,7 @@ from agemem_envs.tools import choose_tools
 from baselines.registry import SYSTEMS
 from eval.config import RunConfig
 from eval.registry import agent_class
+from eval.reporting.methods import METHODS, method_of
 
 PAPER = "paper"
 """The paper's protocol: three stages in question answering, the task alone in the worlds."""
@@ -46,12 +48,14 @@ class Suite:
         stages: The protocol, unless another is asked for.
         settings: Other fields of :class:`~eval.config.RunConfig` that it decides.
         model: Fields of the language model, unless ``--backbone`` names another.
+        curves: Training curves of its report: a name, and the log in this checkout.
     """
 
     members: tuple[Member, ...]
     stages: str = PAPER
     settings: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, str] = field(default_factory=dict)
 
     def defaults(self, backbone: str | None) -> dict[str, Any]:
         """What it decides, where the command line does not."""
@@ -110,6 +114,7 @@ SUITES: dict[str, Suite] = {
             "seed": 8,  # an expert ends these games of ALFWorld and BabyAI in four actions
         },
         model={"backbone": "smollm2-135m@local", "constrained": True},
+        curves=dict.fromkeys(("all-returns", "answer-only"), "results/learning/curves.csv"),
     ),
 }
 """The paper's tables and figures, and what else is run together: all memory systems, the bounds
@@ -157,14 +162,27 @@ class Part:
         if self.member.checkpoint is not None:
             trained = getattr(config, self.member.checkpoint)
             if trained is None:
-                flag = "--" + self.member.checkpoint.replace("_", "-")
-                raise ConfigurationError(f"it needs a trained model: pass {flag}")
+                raise ConfigurationError(f"it needs a trained model: pass {self._flag}")
+            self._warn_untrained(trained)
             one = replace(one, backbone=trained, base_url=None)
         if not agent.uses_backbone:
             one = replace(one, backbone=None, base_url=None, constrained=False, few_shot=False)
         if "Add_memory" not in choose_tools(agent.tools or one.tools):
             one = replace(one, few_shot=False)
         return one
+
+    @property
+    def _flag(self) -> str:
+        return "--" + str(self.member.checkpoint).replace("_", "-")
+
+    def _warn_untrained(self, model: str) -> None:
+        method = method_of(self.member.agent, model.rpartition("@")[0] or model)
+        if method.key != self.member.agent:
+            warnings.warn(
+                f"{self._flag} {model} is no trained model: its episodes count as those of "
+                f"{method.title}, and the row of {METHODS[self.member.agent].title} says missing",
+                stacklevel=3,
+            )
 
 
 def parts(config: RunConfig) -> list[Part]:

@@ -124,6 +124,11 @@ def unscored(results: Sequence[Result]) -> int:
     return sum(not result.scored or bool(result.episode.errors) for result in results)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def write_summary(rows: Sequence[Row], folder: Path) -> None:
     """Write ``summary.csv``, and apart from it ``timing.csv``.
 

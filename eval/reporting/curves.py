@@ -14,6 +14,7 @@ from typing import Any
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError, require
 from eval.reporting.sheets import Record, Sheet, Text
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 STEP, SERIES, RUN = "step", "series", "run"
 DEFAULT_METRIC = "reward/total"
 BAND = ("min", "max")
@@ -34,6 +35,7 @@ class Curve:
         low: The lowest seed.
         high: The highest seed.
         seeds: How many logs it is made of.
+        files: Where they are, within this checkout or by name.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Curve:
     low: tuple[float, ...]
     high: tuple[float, ...]
     seeds: int
+    files: tuple[str, ...]
 
     @property
     def end(self) -> float:
@@ -61,10 +64,22 @@ def read_curves(files: Mapping[str, Sequence[Path]], metrics: Sequence[str]) -> 
     """
     pandas = require("pandas", extra="eval")
     return [
-        _curve(pandas, name, [log for p in paths for log in _logs(pandas, p, name, metric)], metric)
+        _curve(
+            pandas,
+            name,
+            metric,
+            [log for path in paths for log in _logs(pandas, path, name, metric)],
+            tuple(map(_shown, paths)),
+        )
         for metric in metrics
         for name, paths in files.items()
     ]
+
+
+def _shown(path: Path) -> str:
+    """A report may be given away: it names no folder of this machine."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
 def _logs(pandas: Any, path: Path, name: str, metric: str) -> list[Any]:
@@ -104,7 +119,9 @@ def _values(pandas: Any, path: Path, log: Any, metric: str) -> Any:
     return chosen
 
 
-def _curve(pandas: Any, name: str, logs: Sequence[Any], metric: str) -> Curve:
+def _curve(
+    pandas: Any, name: str, metric: str, logs: Sequence[Any], files: tuple[str, ...]
+) -> Curve:
     """The mean over logs at the steps that all of them have."""
     steps = pandas.concat(logs).groupby(STEP)
     joint = steps.agg(mean=("mean", "mean"), low=("low", "min"), high=("high", "max"))
@@ -119,6 +136,7 @@ def _curve(pandas: Any, name: str, logs: Sequence[Any], metric: str) -> Curve:
         low=tuple(joint["low"]),
         high=tuple(joint["high"]),
         seeds=len(logs),
+        files=files,
     )
 
 
@@ -138,6 +156,9 @@ def curve_sheet(curves: Sequence[Curve]) -> Sheet:
                              f"{max(c.mean):.3f}", f"{c.end:.3f}")))
             for c in curves
         ),
-        notes=("Means over seeds, at the steps that all logs of a name have.",),
+        notes=(
+            "Means over seeds, at the steps that all logs of a name have.",
+            f"Of {', '.join(dict.fromkeys(file for c in curves for file in c.files))}.",
+        ),
         records=tuple(records),
     )  # fmt: skip

@@ -36,6 +36,7 @@ class Section:
         tables: What is drawn, beside its sheets.
         curves: Likewise.
         shown: Whether ``report.md`` shows it; else it names the files.
+        missing: Why it has no sheet, if it has none.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Section:
     tables: tuple[Table, ...] = ()
     curves: tuple[Curve, ...] = ()
     shown: bool = True
+    missing: str = "none of its methods was played"
 
 
 def make_sections(
@@ -63,10 +65,15 @@ def make_sections(
         if item.key == "table2" and tables:
             found = gains_sheet({table.panel: gains(table) for table in tables})
             sections.append(Section("gains", "Gains of AgeMem", (found,)))
-    if curves:
-        sheets = (curve_sheet(curves),)
-        title = "Figures 5 and 10: training curves"
-        sections.append(Section("figure5", title, sheets, curves=tuple(curves)))
+    sections.append(
+        Section(
+            "figure5",
+            "Figures 5 and 10: training curves",
+            sheets=(curve_sheet(curves),) if curves else (),
+            curves=tuple(curves),
+            missing="no training log was named (eval/report.py --curves)",
+        )
+    )
     played = [panel for panel in panels if panel.results]
     for key, title, make, shown in (
         ("comparisons", "Paired tests between methods", comparison_sheets, False),
@@ -140,7 +147,7 @@ def write_report(sections: Sequence[Section], out: Path) -> None:
         for section in sections:
             text += [f"## {markdown(section.title)}\n"]
             if not section.sheets:
-                text += ["missing: none of its methods was played.\n"]
+                text += [f"missing: {section.missing}.\n"]
                 continue
             for ending, content in joined(section.sheets).items():
                 (folder / f"{section.key}.{ending}").write_text(content, encoding="utf-8")

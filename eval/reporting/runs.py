@@ -41,6 +41,12 @@ class PlayedRun:
         """Versions and git revision of the code that played it."""
         return dict(self.record.get("provenance") or {})
 
+    @property
+    def played_sha256(self) -> str:
+        """Of the episodes as they were played, if another judge scored them anew."""
+        origin = self.record.get("rejudged")
+        return str(origin["episodes_sha256"]) if isinstance(origin, dict) else self.sha256
+
 
 def read_runs(paths: Sequence[Path]) -> list[PlayedRun]:
     """All runs in these folders, each of which is a run or holds several.
@@ -84,9 +90,7 @@ def read_run(path: Path, name: str | None = None) -> PlayedRun:
     """
     folder = ResultsFolder(path)
     record = _json(folder.config_file)
-    results = folder.read()
-    if not results:
-        raise ConfigurationError(f"{path} holds no episodes yet")
+    results = folder.read_some()
     suite = _suite(path.resolve().parent / "config.json")
     return PlayedRun(
         name=name or path.resolve().name,

@@ -95,7 +95,9 @@ class Table:
 
 
 def make_tables(item: Item, panel: Panel, published: Mapping[Key, float]) -> Iterator[Table]:
-    """The item's tables for a panel; none if the panel has no number for it.
+    """The item's tables for a panel: one, or one for each data set that was played.
+
+    A table of which nothing was played says so in every cell; one of all benchmarks is left out.
 
     Args:
         item: What is made.
@@ -108,7 +110,8 @@ def make_tables(item: Item, panel: Panel, published: Mapping[Key, float]) -> Ite
         datasets = [benchmark for benchmark in panel.benchmarks if benchmark.answers]
         tables = [_table(item, panel, published, dataset) for dataset in datasets]
     for table in tables:
-        if any(cell.estimate is not None for row in table.rows for cell in row.cells):
+        played = any(cell.estimate is not None for row in table.rows for cell in row.cells)
+        if played or item.per_dataset:
             yield table
 
 

@@ -46,14 +46,10 @@ def read_run(path: Path) -> Run:
             "Name a results folder that eval/run.py wrote."
         )
     try:
-        results = folder.read()
+        results = folder.read_some()
         config = _config(folder.config_file)
     except OSError as error:
         raise ConfigurationError(f"the run in {path} cannot be read: {error}") from error
-    except RecursionError as error:
-        raise DataFormatError(f"{folder.episodes_file} is nested too deeply to be a run") from error
-    if not results:
-        raise ConfigurationError(f"{path} holds no finished episode (yet)")
     return Run(sendable(path.resolve().name), config, tuple(results))
 
 

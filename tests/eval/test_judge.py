@@ -23,6 +23,7 @@ from agemem_envs.scoring import rejudged
 from eval.judge_report import agreement, kappa, pair, ranks
 from eval.judge_report import main as compare
 from eval.rejudge import default_folder
+from eval.reporting.runs import read_run
 from eval.results import Result, ResultsFolder
 from eval.run import EXIT_UNSCORED, main
 from tests.conftest import ROOT
@@ -194,6 +195,7 @@ def test_rejudged_is_as_if_run_with_that_judge(tmp_path: Path) -> None:
     back = tmp_path / "back"
     assert main(["--rejudge", str(anew), "--judge", "lexical", "--out", str(back)]) == EXIT_OK
     assert ResultsFolder(back).read() == ResultsFolder(lexical).read()
+    assert {read_run(path).played_sha256 for path in (anew, back)} == {read_run(lexical).sha256}
 
 
 def test_a_world_scores_itself(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agemem_envs.episode import StopReason
-from agemem_envs.programs import EXIT_USAGE
+from agemem_envs.programs import EXIT_OK, EXIT_USAGE
 from eval.leaderboard import FILE, add, file_problems, main, read
 from eval.reporting.runs import read_run, read_runs
 from eval.results import Result, ResultsFolder
@@ -234,11 +234,35 @@ def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path
         {**row, "sha256": "abc"},
         {**row, "average": "50"},
         {**row, "pddl_pr": "many"},
+        {**row, "method": "agemem"},
     ]
     complaints = "\n".join(file_problems([row, *wrong]))
-    for complaint in ("not in [0, 100]", "no SHA-256", "its scores give None", "'many'", "twice"):
+    for complaint in (
+        "its agent full-context is the method full-context",
+        "not in [0, 100]", "no SHA-256", "its scores give None", "'many'", "twice",
+    ):  # fmt: skip
         assert complaint in complaints
     assert list(file_problems([row])) == []
+
+
+def test_episodes_stand_once_by_each_judge(played: Path, tmp_path: Path, capsys) -> None:
+    """A run that was judged anew is the same run, unless another judge scored it."""
+    file = ["--file", str(tmp_path / "board.csv")]
+    assert main(["--add", str(played / "oracle"), *file]) == 0
+    by_judge = {"lexical-0.6": EXIT_USAGE, "llm:m": EXIT_OK}
+    for number, (judge, status) in enumerate(by_judge.items()):
+
+        def judged(result: Result, judge: str = judge) -> Result:
+            return setting(judge=judge)(replace(result, seconds=9.0))
+
+        path = rewritten(played / "oracle", tmp_path / f"{number}", judged)
+        ResultsFolder(path).rewrite(map(judged, ResultsFolder(path).read()))
+        record = json.loads((path / "config.json").read_text())
+        record["config"]["judge"] = "lexical" if judge.startswith("lexical") else "m@http://x/v1"
+        record["rejudged"] = {"episodes_sha256": read_run(played / "oracle").sha256}
+        (path / "config.json").write_text(json.dumps(record))
+        assert main(["--add", str(path), *file]) == status, capsys.readouterr()
+    assert [row["judge"] for row in read(tmp_path / "board.csv")] == ["lexical-0.6", "llm:m"]
 
 
 def test_processes_add_at_the_same_time(played: Path, tmp_path: Path) -> None:
@@ -249,7 +273,7 @@ def test_processes_add_at_the_same_time(played: Path, tmp_path: Path) -> None:
         "for row in json.loads(sys.stdin.read()): add(Path(sys.argv[1]), [row])"
     )
     file = tmp_path / "sub" / "board.csv"
-    rows = [{**row, "sha256": f"{number:064x}"} for number in range(60)]
+    rows = [{**row, "played_sha256": f"{number:064x}"} for number in range(60)]
     started = [
         subprocess.Popen(
             [sys.executable, "-c", program, str(file)], cwd=ROOT, stdin=subprocess.PIPE, text=True
@@ -260,7 +284,8 @@ def test_processes_add_at_the_same_time(played: Path, tmp_path: Path) -> None:
         parts = [json.dumps(rows[number::3]) for number in range(3)]
         list(pool.map(lambda process, text: process.communicate(text), started, parts))
     assert [process.returncode for process in started] == [0] * 3
-    assert {one["sha256"] for one in read(file)} == {one["sha256"] for one in rows}
+    hashes = [{one["played_sha256"] for one in some} for some in (read(file), rows)]
+    assert hashes[0] == hashes[1]
     assert [path.name for path in file.parent.iterdir()] == ["board.csv"]
 
 

@@ -143,6 +143,7 @@ def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch) ->
     [
         ([], "nothing to report"),
         (["{run}"], "--out FOLDER"),
+        (["{no}"], "there is no run to read"),
         (["{run}", "{run}", "--out", "{out}"], "hold the same episodes"),
         (["{run}", "--published"], "takes no runs"),
         (["{run}", "--checkpoint", "x", "--out", "{out}"], "NAME=VALUE"),
@@ -174,6 +175,19 @@ def test_it_runs_as_a_script_and_as_a_module(tmp_path: Path) -> None:
         )
         assert run.returncode == 0, run.stderr
         assert "## Table 2" in run.stdout
+
+
+def test_what_was_not_played_or_logged_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", results("mem0", HOTPOT, [1.0]))
+    assert main([str(run), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    for key in ("figure3", "table3", "table4"):
+        with (tmp_path / "out" / f"{key}.csv").open(newline="") as file:
+            assert {row["status"] for row in csv.DictReader(file)} == {"missing"}
+    assert not list((tmp_path / "out").glob("figure3*.png"))
+    ablation = text.partition("## Tables 4 and 5")[2].partition("\n## ")[0]
+    assert ablation.count("missing") == 8
+    assert "missing: no training log was named (eval/report.py --curves)" in text
 
 
 def test_curves_of_several_seeds(tmp_path: Path) -> None:

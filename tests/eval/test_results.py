@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,48 @@ def test_an_episode_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
     folder.close()
     with pytest.raises(DataFormatError, match="twice"):
         folder.read()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("metrics", None, "Episode.metrics: None is not an object"),
+        ("metrics", {"judge": float("nan")}, "NaN"),
+        ("metrics", {"judge": "1"}, "'1' is not a finite number"),
+        ("progress", True, "Episode.progress: True is not a finite number"),
+        ("final_tokens", 1.5, "1.5 is not a whole number"),
+        ("query", 7, "Episode.query: 7 is not a text"),
+        ("success", 1, "Episode.success: 1 is not true or false"),
+        ("steps", {}, "Episode.steps: {} is not a list"),
+        ("messages", [[]], "Episode.messages: [] is not a Message"),
+        ("stop_reason", "bored", "'bored' is not a valid StopReason"),
+        ("source", {"name": "x", "kind": "guess"}, "'guess' is none of embedded, file, hub"),
+        ("source", {"name": "x"}, "DataSource lacks fields"),
+        ("mood", "good", "Episode has no field 'mood'"),
+    ],
+)
+def test_a_field_of_another_type_is_named_with_its_line(
+    tmp_path: Path, path: str, value: object, said: str
+) -> None:
+    record = json.loads(SOME[1].to_json())
+    record["episode"][path] = value
+    folder = ResultsFolder(tmp_path)
+    folder.episodes_file.write_text(f"{SOME[0].to_json()}\n{json.dumps(record)}\n")
+    with pytest.raises(
+        DataFormatError, match=r"episodes\.jsonl, line 2 is not an episode"
+    ) as error:
+        folder.read()
+    assert said in str(error.value)
+
+
+def test_numbers_too_large_and_lines_too_deep_are_refused(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    line = SOME[0].to_json()
+    for text in (line.replace('"seconds": 0.5', '"seconds": 1e999'), "[" * 100_000):
+        assert text != line
+        folder.episodes_file.write_text(f"{text}\n")
+        with pytest.raises(DataFormatError, match="line 1"):
+            folder.read()
 
 
 def test_means_and_intervals() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,30 @@ def test_the_smoke_suite_brings_its_model_unless_another_is_named() -> None:
     scripted = config_of("--suite", "smoke", "--backbone", "scripted")
     assert (scripted.backbone, scripted.constrained) == ("scripted", False)
     assert smoke.max_actions == scripted.max_actions == 4
+
+
+def test_a_suite_draws_its_training_curves(tmp_path: Path, monkeypatch) -> None:
+    curves = suites.SUITES["smoke"].curves
+    assert set(curves) == {"all-returns", "answer-only"}
+    plain = replace(suites.SUITES["plain"], curves=curves)
+    monkeypatch.setitem(suites.SUITES, "plain", plain)
+    out = tmp_path / "s"
+    assert main([*PLAIN, "--out", str(out)]) == EXIT_OK
+    text = (out / "report" / "report.md").read_text()
+    assert "Of results/learning/curves.csv." in text
+    assert list((out / "report").glob("figure5*-light.png"))
+
+
+def test_a_backbone_is_no_trained_model() -> None:
+    named = ["--suite", "half", "--backbone", "scripted", *ENV, "--checkpoint"]
+    for model in ("scripted", "qwen3-4b@http://localhost:8000/v1"):
+        config = config_of(*named, model)
+        with pytest.warns(UserWarning, match="--checkpoint .* no trained model: .* AgeMem-noRL"):
+            parts(config)[1].configure(config)
+    config = config_of(*named, "mine@http://localhost:8000/v1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert parts(config)[1].configure(config).backbone == "mine@http://localhost:8000/v1"
 
 
 def test_a_suite_takes_no_agent() -> None:

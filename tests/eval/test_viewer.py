@@ -281,6 +281,15 @@ def test_a_folder_without_a_whole_run_is_an_error(
     assert_refused([str(run)], said, tmp_path, capsys)
 
 
+def test_a_folder_of_several_runs_names_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / "suite" / name, ORACLE[:1])
+    (tmp_path / "suite" / "config.json").write_text("{}")
+    assert_refused([str(tmp_path / "suite")], "name one of them, one, two", tmp_path, capsys)
+
+
 def test_a_second_run_that_is_not_there_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
