@@ -70,7 +70,7 @@ examples:
   a table of the paper, and all of them in small:
     python eval/run.py --suite table2 --backbone qwen3-4b --base-url http://localhost:8000/v1 \\
         --checkpoint agemem-qwen3-4b@http://localhost:8001/v1 --episodes 100
-    python eval/run.py --suite smoke --backbone smollm2-135m --constrained
+    python eval/run.py --suite smoke
 
 workers:
   Each is a process with environments, agent and client of its own. Neither their number nor

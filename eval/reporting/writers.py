@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -84,7 +85,8 @@ _LATEX = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "[": "{[}",
-        "]": "{]}",
+        "]": "{]}",  # as is *: either has a meaning after a line's end
+        "*": "{*}",
     }
 )
 
@@ -94,21 +96,28 @@ def latex(text: str) -> str:
     return plain(text).translate(_LATEX)
 
 
+_FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
+"""As wide as it is, if the page is."""
+_NOTE = r"\footnotesize\raggedright"
+_TITLE_WIDTH = 12
+"""Characters of a column's title in one line, if its words allow it."""
+
+
 def to_latex(sheet: Sheet) -> str:
-    """A sheet as a ``table`` for the package booktabs."""
+    """A sheet as a ``table`` for the packages booktabs and graphicx, no wider than the page."""
     columns = "l" * _lead(sheet) + "r" * (len(sheet.header) - _lead(sheet))
     lines = [
         r"\begin{table}[t]",
         r"\centering\small",
         rf"\caption{{{latex(sheet.title)}}}",
-        rf"\begin{{tabular}}{{{columns}}}",
+        rf"{_FITTED}\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _ampersands(map(latex, sheet.header)),
+        _ampersands(map(_latex_title, sheet.header)),
         r"\midrule",
         *(_ampersands(map(_latex_cell, row)) for row in sheet.rows),
         r"\bottomrule",
-        r"\end{tabular}",
-        *(rf"\par\smallskip{{\footnotesize {latex(note)}\par}}" for note in sheet.notes),
+        r"\end{tabular}}",
+        *(rf"\par\smallskip{{{_NOTE} {latex(note)}\par}}" for note in sheet.notes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -123,6 +132,13 @@ def _ampersands(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
+def _latex_title(text: str) -> str:
+    lines = textwrap.wrap(plain(text), _TITLE_WIDTH, break_long_words=False)
+    if len(lines) < 2:
+        return latex(text)
+    return r"\begin{tabular}[b]{@{}r@{}}" + r"\\".join(map(latex, lines)) + r"\end{tabular}"
+
+
 def _latex_cell(cell: Text) -> str:
     value, _, rest = cell.text.partition(" ")
     styles = {Mark.BEST: r"\textbf{%s}", Mark.SECOND: r"\underline{%s}"}
@@ -134,5 +150,5 @@ def joined(sheets: Sequence[Sheet]) -> dict[str, str]:
     return {
         "csv": to_csv(record for sheet in sheets for record in sheet.records),
         "md": "\n".join(to_markdown(sheet) for sheet in sheets),
-        "tex": "% needs \\usepackage{booktabs}\n" + "\n".join(map(to_latex, sheets)),
+        "tex": "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(to_latex, sheets)),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,15 @@ from eval.report import main
 from eval.reporting.curves import curve_sheet, read_curves
 from eval.reporting.sheets import Sheet, Text
 from eval.reporting.tables import Mark
-from eval.reporting.writers import csv_cell, latex, markdown, to_csv, to_latex, to_markdown
+from eval.reporting.writers import (
+    csv_cell,
+    joined,
+    latex,
+    markdown,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
 from tests.conftest import ROOT
 from tests.eval.made import results, write_run
 
@@ -79,6 +88,22 @@ def test_a_sheet_in_each_format() -> None:
     assert list(csv.reader(io.StringIO(to_csv(sheet.records)))) == [
         ["a", "b", "c"], ["1.0", "", "x,y"],
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="LaTeX is not installed")
+def test_latex_takes_it_and_no_table_leaves_the_page(tmp_path: Path) -> None:
+    header = ("Method", "", *(f"Benchmark number {i} {HOSTILE} (SR)" for i in range(12)))
+    cells = tuple(Text("12.34 [10.00, 15.00]", Mark.BEST) for _ in header[2:])
+    sheet = Sheet(HOSTILE, header, ((Text(HOSTILE), Text("ours"), *cells),), (HOSTILE,))
+    (tmp_path / "table.tex").write_text(joined([sheet])["tex"], encoding="utf-8")
+    (tmp_path / "page.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n"
+        "\\input{table}\n\\end{document}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    assert "Overfull" not in run.stdout
 
 
 def test_figures_are_whole_in_light_and_dark(tmp_path: Path) -> None:
