@@ -35,7 +35,7 @@ from eval.report import report
 from eval.results import Result, ResultsFolder
 from eval.runner import Run
 from eval.statistics import mean
-from eval.suites import SUITES, parts
+from eval.suites import CURVE_METRIC, SUITES, parts
 from eval.summary import Row, comparison, summarize, table, unscored, write_summary
 
 EXIT_UNSCORED = 3
@@ -161,8 +161,10 @@ def play_suite(
         _say(console, f"Interrupted. Continue with: --out {path} --resume")
     else:
         shutil.rmtree(path / "report", ignore_errors=True)  # of before it was resumed
-        curves = [f"--curves={n}={ROOT / f}" for n, f in SUITES[str(config.suite)].curves.items()]
-        _say(console, report([str(path), "--out", str(path / "report"), *curves]))
+        curves = SUITES[str(config.suite)].curves.items()
+        drawn = [f"--curves={name}={ROOT / file}" for name, file in curves]
+        out = ["--out", str(path / "report"), "--curve-metric", CURVE_METRIC]
+        _say(console, report([str(path), *out, *drawn]))
     return max(status, EXIT_UNSCORED) if failed else status
 
 

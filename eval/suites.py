@@ -19,6 +19,8 @@ PAPER = "paper"
 """The paper's protocol: three stages in question answering, the task alone in the worlds."""
 QA = ("AgeMem-HotpotQA-v0",)
 WORLDS = tuple(env for env in BENCHMARKS if env not in QA)
+CURVE_METRIC = "mean_return"
+"""What a suite draws of trainings: rewards of other weights do not compare."""
 PUBLISHED = ("no-memory", "langmem", "a-mem-fork", "mem0", "mem0-graph", "agemem-norl")
 """The methods of the paper that need no training."""
 
