@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -43,8 +44,7 @@ class Mem0GraphSystem(Mem0System):
     name: ClassVar[str] = "mem0-graph"
 
     def _build(self) -> Any:
-        library = _graph_library()
-        kuzu = require("kuzu", extra="baselines")
+        kuzu, library = _kuzu(), _graph_library()
         small = SimpleNamespace(
             Database=functools.partial(
                 kuzu.Database, buffer_pool_size=BUFFER_BYTES, max_db_size=GRAPH_BYTES
@@ -87,6 +87,16 @@ class Mem0GraphSystem(Mem0System):
 def _line(relation: dict[str, str], end: str) -> str:
     """A relation as the library writes it into prompts."""
     return f"{relation['source']} -- {relation['relationship']} -- {relation[end]}"
+
+
+def _kuzu() -> Any:
+    """Kuzu, its symbols kept to itself.
+
+    It shows them to the whole process, for extensions that are not used here; llama.cpp, loaded
+    after it, takes its ``std::regex``, of another ABI, and ends the process.
+    """
+    with mock.patch.object(sys, "setdlopenflags", create=True):
+        return require("kuzu", extra="baselines")
 
 
 def _graph_library() -> Any:

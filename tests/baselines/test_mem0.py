@@ -498,3 +498,15 @@ def test_an_ideal_model_makes_it_recall_what_plain_retrieval_does(
                 store.observe(message)
         assert system.memories()[: len(told)] == told
         assert system.recall(spec.query, 5)[:5] == plain.recall(spec.query, 5)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="needs xllamacpp")
+def test_llama_cpp_can_be_loaded_after_the_graph() -> None:
+    """As Kuzu comes, this ends the process: its symbols would stand in for llama.cpp's."""
+    program = (
+        "from baselines.mem0_graph import _kuzu; _kuzu().Database(':memory:'); import xllamacpp"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
