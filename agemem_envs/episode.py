@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import reprlib
 import types
 import typing
@@ -362,7 +361,8 @@ def _no_constant(name: str) -> None:
 
 
 Decoder = Callable[[Any], Any]
-_PLAIN = {str: "a text", bool: "true or false", int: "a whole number", float: "a finite number"}
+_PLAIN = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+_LARGE = 2**63
 
 
 @cache
@@ -394,8 +394,10 @@ def _plain(kind: type) -> Decoder:
 
     def check(value: Any) -> Any:
         # By type, not isinstance: True is no number here.
-        if type(value) not in kinds or (kind is float and not math.isfinite(value)):
+        if type(value) not in kinds or value != value:
             raise ValueError(f"{_shortened(value)} is not {name}")
+        if kind in (int, float) and abs(value) >= _LARGE:
+            raise ValueError(f"{_shortened(value)} is too large")
         return value
 
     return check
@@ -430,11 +432,16 @@ def _mapping(item: Decoder) -> Decoder:
 
 def _record(kind: Any) -> Decoder:
     hints = typing.get_type_hints(kind)
-    decoders = {f.name: _decoder(hints[f.name]) for f in dataclasses.fields(kind)}
+    known = dataclasses.fields(kind)
+    decoders = {f.name: _decoder(hints[f.name]) for f in known}
+    needed = [f.name for f in known if f.default is f.default_factory is dataclasses.MISSING]
 
     def check(value: Any) -> Any:
         if not isinstance(value, dict):
             raise ValueError(f"{_shortened(value)} is not a {kind.__name__}")
+        for name in needed:
+            if name not in value:
+                raise ValueError(f"{kind.__name__} lacks the field {name}")
         fields = {}
         for name, content in value.items():
             try:
@@ -443,10 +450,7 @@ def _record(kind: Any) -> Decoder:
                 raise ValueError(f"{kind.__name__} has no field {_shortened(name)}") from error
             except ValueError as error:
                 raise ValueError(f"{kind.__name__}.{name}: {error}") from error
-        try:
-            return kind(**fields)
-        except TypeError as error:
-            raise ValueError(f"{kind.__name__} lacks fields: {error}") from error
+        return kind(**fields)
 
     return check
 

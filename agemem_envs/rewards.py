@@ -58,7 +58,7 @@ def make_reward(spec: str | Mapping[str, float] | RewardConfig) -> RewardConfig:
 
     Raises:
         UnknownNameError: No configuration has this name, or no field.
-        ConfigurationError: A field is not a number.
+        ConfigurationError: It is none of these, or a field is not a number.
     """
     if isinstance(spec, RewardConfig):
         return spec
@@ -66,6 +66,8 @@ def make_reward(spec: str | Mapping[str, float] | RewardConfig) -> RewardConfig:
         if spec not in REWARDS:
             raise UnknownNameError("reward", spec, REWARDS)
         return REWARDS[spec]
+    if not isinstance(spec, Mapping):
+        raise ConfigurationError(f"a reward is a name or a mapping of its fields, got {spec!r}")
     names = [field.name for field in fields(RewardConfig)]
     for name, value in spec.items():
         if name not in names:

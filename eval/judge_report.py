@@ -28,7 +28,7 @@ from agemem_envs.episode import Episode
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.programs import EXIT_OK, exit_status
 from agemem_envs.rewards import retrieved, stored_in_stage_1
-from eval.results import Result, ResultsFolder
+from eval.results import Result, ResultsFolder, consistent
 from eval.statistics import bootstrap_interval, mean
 from eval.summary import Row, write_csv
 
@@ -140,7 +140,7 @@ def agreement(pairs: Sequence[Pair], right: float = RIGHT) -> list[Row]:
     """
     rows = []
     for name, judged in SCORES.items():
-        decided = [pair for pair in pairs if judged.decided(pair[0])]
+        decided = [pair for pair in pairs if _decided(judged, pair[0])]
         scores = [(judged.score(one), judged.score(other)) for one, other in decided]
         both = [(a, b) for a, b in scores if a is not None and b is not None]
         if decided:
@@ -152,6 +152,11 @@ def agreement(pairs: Sequence[Pair], right: float = RIGHT) -> list[Row]:
             }
             rows.append(counts | _compare(np.array(both, dtype=float).reshape(-1, 2), right))
     return rows
+
+
+def _decided(judged: Judged, episode: Episode) -> bool:
+    with consistent(episode):
+        return judged.decided(episode)
 
 
 def _compare(both: np.ndarray, right: float) -> Row:

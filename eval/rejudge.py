@@ -20,7 +20,7 @@ from eval.config import RunConfig
 from eval.player import evaluation_judge
 from eval.provenance import provenance
 from eval.reporting.runs import read_run
-from eval.results import Result
+from eval.results import Result, consistent
 
 
 def default_folder(run: Path, judge: str) -> Path:
@@ -81,11 +81,12 @@ def rejudge(
         on_result: Called with each, as it is done.
 
     Raises:
-        DataFormatError: A record does not say how its reward is weighted.
+        DataFormatError: A record does not say how its reward is weighted, or contradicts itself.
     """
 
     def one(result: Result) -> Result:
-        return replace(result, episode=rejudged(result.episode, judge))
+        with consistent(result.episode):
+            return replace(result, episode=rejudged(result.episode, judge))
 
     with ThreadPoolExecutor(at_once) as pool:
         jobs = [pool.submit(one, result) for result in results]

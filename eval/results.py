@@ -9,17 +9,66 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TextIO
 
 from agemem_envs.episode import Episode, decode, encode, parse_json
-from agemem_envs.errors import ConfigurationError, DataFormatError
+from agemem_envs.errors import AgeMemError, ConfigurationError, DataFormatError
 from eval.config import RunConfig
 
 Key = tuple[str, int]
 """Identifies an episode within a run: the environment, and which of its episodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the settings of every episode must say, for its numbers to be compared with others.
+
+    Attributes:
+        stages: The protocol.
+        tools: Of the policy.
+        encoder: Of the memory.
+        judge: Who scored.
+        summarizer: Of Summary_context.
+        token_counter: What counts the context.
+        max_context_tokens: The context's budget.
+        max_task_actions: In a world.
+        list_actions: Whether observations end with the admissible actions.
+    """
+
+    stages: str
+    tools: tuple[str, ...]
+    encoder: str
+    judge: str
+    summarizer: str
+    token_counter: str
+    max_context_tokens: int
+    max_task_actions: int | None
+    list_actions: bool
+
+
+_CONDITIONS = [f.name for f in fields(Conditions)]
+
+
+@contextmanager
+def consistent(episode: Episode) -> Iterator[None]:
+    """For what is computed of a record.
+
+    Raises:
+        DataFormatError: The record contradicts itself.
+    """
+    try:
+        yield
+    except AgeMemError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DataFormatError(
+            f"{episode.env_id}, task {episode.task_id!r}: the record contradicts itself: "
+            f"{error!r}. It was not written by this harness, or damaged since."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +115,10 @@ class Result:
         Raises:
             ValueError: The line is not a result.
         """
-        return decode(cls, parse_json(line))
+        result = decode(cls, parse_json(line))
+        settings = result.episode.settings
+        decode(Conditions, {name: settings[name] for name in _CONDITIONS if name in settings})
+        return result
 
 
 class ResultsFolder:

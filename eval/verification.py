@@ -46,7 +46,10 @@ def problems(run: PlayedRun) -> list[str]:
 
 def _completeness(run: PlayedRun) -> Iterator[str]:
     """Whether every episode of the configuration is there, scored, and a task of its own."""
-    envs, wanted = list(run.config.get("envs") or ()), run.config.get("episodes")
+    envs, wanted = run.config.get("envs"), run.config.get("episodes")
+    if not isinstance(envs, list):
+        yield f"its configuration's envs are {envs!r}, not a list"
+        envs = []
     for env in dict.fromkeys([*envs, *(r.episode.env_id for r in run.results)]):
         group = [result for result in run.results if result.episode.env_id == env]
         if env not in envs:

@@ -7,9 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from agemem_envs.episode import Episode, encode
-from agemem_envs.errors import DataFormatError
 from eval.metrics import METRICS
-from eval.results import Result
+from eval.results import Result, consistent
 from eval.viewer.gold import gold_facts
 from eval.viewer.timeline import Round, timeline
 
@@ -56,7 +55,7 @@ def story(result: Result) -> dict[str, Any]:
         DataFormatError: The record contradicts itself.
     """
     episode = result.episode
-    try:
+    with consistent(episode):
         rounds = timeline(episode)
         return {
             **encode(
@@ -80,11 +79,6 @@ def story(result: Result) -> dict[str, Any]:
             "messages": [[m.kind, m.content, m.tokens] for m in episode.messages],
             "rounds": [_round(each) for each in rounds],
         }
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise DataFormatError(
-            f"episode {result.index} of {episode.env_id} ({episode.task_id}) contradicts itself: "
-            f"{error!r}. It was not written by this harness, or damaged since."
-        ) from error
 
 
 def _round(each: Round) -> dict[str, Any]:

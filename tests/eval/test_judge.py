@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -390,3 +391,23 @@ def test_the_report_of_two_runs(tmp_path: Path, capsys) -> None:
     assert "holds no episodes" in capsys.readouterr().err
     assert compare([str(tmp_path), str(runs)]) == EXIT_USAGE
     assert "mixes judges" in capsys.readouterr().err
+
+
+def test_a_record_that_contradicts_itself_is_an_error(tmp_path: Path, capsys) -> None:
+    """Whatever is computed of it: no traceback, and nothing is written."""
+    run, spoilt, anew = (tmp_path / name for name in ("run", "spoilt", "anew"))
+    main([*ORACLE, "--out", str(run)])
+    shutil.copytree(run, spoilt)
+    first, *rest = ResultsFolder(run).read()
+    stored = next(step for step in first.episode.steps if step.results)
+    emptied = replace(stored, results=tuple(replace(r, data={}) for r in stored.results))
+    steps = tuple(emptied if step is stored else step for step in first.episode.steps)
+    ResultsFolder(spoilt).rewrite(
+        [replace(first, episode=replace(first.episode, steps=steps)), *rest]
+    )
+    capsys.readouterr()
+    assert main(["--rejudge", str(spoilt), "--judge", "lexical", "--out", str(anew)]) == EXIT_USAGE
+    assert "the record contradicts itself: KeyError" in capsys.readouterr().err
+    assert compare([str(spoilt), str(run)]) == EXIT_USAGE
+    assert "the record contradicts itself: KeyError" in capsys.readouterr().err
+    assert not anew.exists()

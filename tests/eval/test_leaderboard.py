@@ -148,6 +148,14 @@ def test_a_missing_episode_is_found(played: Path, tmp_path: Path) -> None:
     assert any("1 of 3 episodes are missing" in problem for problem in problems(read_run(path)))
 
 
+def test_a_configuration_without_environments_is_found(played: Path, tmp_path: Path) -> None:
+    path = rewritten(played / "oracle", tmp_path / "run", lambda result: result)
+    record = json.loads((path / "config.json").read_text())
+    record["config"]["envs"] = 5
+    (path / "config.json").write_text(json.dumps(record))
+    assert any("envs are 5, not a list" in problem for problem in problems(read_run(path)))
+
+
 def test_a_model_s_verdicts_are_taken_and_what_follows_is_computed(
     played: Path, tmp_path: Path
 ) -> None:

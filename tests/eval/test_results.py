@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -33,6 +33,7 @@ def results(count: int) -> list[Result]:
 
 
 SOME = results(4)
+SOURCE = asdict(SOME[0].episode.source)
 
 
 def hostile(result: Result) -> Result:
@@ -110,17 +111,20 @@ def test_an_episode_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
     [
         ("metrics", None, "Episode.metrics: None is not an object"),
         ("metrics", {"judge": float("nan")}, "NaN"),
-        ("metrics", {"judge": "1"}, "'1' is not a finite number"),
-        ("progress", True, "Episode.progress: True is not a finite number"),
+        ("metrics", {"judge": "1"}, "'1' is not a number"),
+        ("progress", True, "Episode.progress: True is not a number"),
         ("final_tokens", 1.5, "1.5 is not a whole number"),
         ("query", 7, "Episode.query: 7 is not a text"),
         ("success", 1, "Episode.success: 1 is not true or false"),
         ("steps", {}, "Episode.steps: {} is not a list"),
         ("messages", [[]], "Episode.messages: [] is not a Message"),
         ("stop_reason", "bored", "'bored' is not a valid StopReason"),
-        ("source", {"name": "x", "kind": "guess"}, "'guess' is none of embedded, file, hub"),
-        ("source", {"name": "x"}, "DataSource lacks fields"),
+        ("source", SOURCE | {"kind": "guess"}, "'guess' is none of embedded, file, hub"),
+        ("source", {"name": "x"}, "DataSource lacks the field kind"),
         ("mood", "good", "Episode has no field 'mood'"),
+        ("settings", {}, "Conditions lacks the field stages"),
+        ("settings", SOME[0].episode.settings | {"tools": 7}, "Conditions.tools: 7 is not a list"),
+        ("final_tokens", 10**400, "is too large"),
     ],
 )
 def test_a_field_of_another_type_is_named_with_its_line(
