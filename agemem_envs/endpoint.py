@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError, require
 from agemem_envs.text import sendable
@@ -47,6 +48,7 @@ class ChatEndpoint:
         longest_wait: Seconds at most between two attempts.
 
     Raises:
+        ConfigurationError: The URL is none.
         MissingDependencyError: openai or tenacity is not installed.
     """
 
@@ -59,6 +61,7 @@ class ChatEndpoint:
         attempts: int = 4,
         longest_wait: float = 8.0,
     ) -> None:
+        _check_url(base_url)
         openai = require("openai", extra="eval")
         tenacity = require("tenacity", extra="eval")
         self.model = model
@@ -166,3 +169,13 @@ def is_endpoint(spec: str) -> bool:
     """Whether ``spec`` has the form ``MODEL@http://...`` (or ``https``)."""
     model, _, url = spec.rpartition("@")
     return bool(model) and url.startswith(("http://", "https://"))
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port out of range, an open bracket
+        valid = False
+    if not valid:
+        raise ConfigurationError(f"{url!r} is not a server's URL, as http://localhost:8000/v1 is")

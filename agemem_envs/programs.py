@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 from agemem_envs.errors import AgeMemError
@@ -18,18 +20,26 @@ def exit_status(program: Callable[[], int]) -> int:
     """Run a program; each warning in it is one line on standard error, and told once.
 
     Returns:
-        Its own status; 2 after an error that the user can mend, which is one message on
-        standard error; 130 if it was interrupted.
+        Its own status; 2 after an error that the user can mend, a file that cannot be read or
+        written included, which is one message on standard error; 130 if it was interrupted.
     """
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _told_once()
             return program()
-    except AgeMemError as error:
+    except (AgeMemError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_USAGE
     except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
         return EXIT_INTERRUPTED
+
+
+def folder(text: str) -> Path:
+    """The type of an argument that names a folder: an unset variable of a shell is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("it names no folder")
+    return Path(text)
 
 
 def _told_once() -> Callable[..., None]:

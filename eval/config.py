@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from agemem_envs.episode import parse_json
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -127,7 +127,7 @@ class RunConfig:
             ConfigurationError: The file is not there or not a configuration.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = parse_json(path.read_text(encoding="utf-8"))
             return cls.from_dict(data["config"])
         except FileNotFoundError as error:
             raise ConfigurationError(f"there is no run to read: {path} does not exist") from error

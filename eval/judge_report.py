@@ -26,7 +26,7 @@ from rich.table import Table
 
 from agemem_envs.episode import Episode
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.programs import EXIT_OK, exit_status
+from agemem_envs.programs import EXIT_OK, exit_status, folder
 from agemem_envs.rewards import retrieved, stored_in_stage_1
 from eval.results import Result, ResultsFolder, consistent
 from eval.statistics import bootstrap_interval, mean
@@ -240,8 +240,10 @@ def report(argv: Sequence[str], console: Console) -> int:
     parser.add_argument(
         "--right", type=float, default=RIGHT, help=f"a score that counts as right ({RIGHT})"
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the tables as CSV")
+    parser.add_argument("--out", type=folder, metavar="FOLDER", help="write the tables as CSV")
     options = parser.parse_args(argv)
+    if not 0.0 <= options.right <= 1.0:
+        raise ConfigurationError(f"--right must be in [0, 1], got {options.right}")
     first, second = read_side(options.first), read_side(options.second)
     pairs = pair(first, second)
     agreed = agreement([(a.episode, b.episode) for a, b in pairs], options.right)

@@ -33,7 +33,16 @@ from eval.reporting.benchmarks import PAPER
 from eval.reporting.methods import method_of
 from eval.reporting.runs import PlayedRun, read_runs
 from eval.results import write_atomically
-from eval.standings import COLUMNS, SCORES, Prices, Standing, average_of, standings
+from eval.standings import (
+    COLUMNS,
+    QUALITIES,
+    SCORES,
+    SPENT,
+    Prices,
+    Standing,
+    average_of,
+    standings,
+)
 from eval.summary import counted
 from eval.verification import problems
 
@@ -44,6 +53,8 @@ IDENTITY = ("method", "data_sources", "stages", "judge", "played_sha256")
 """What two rows do not share: the same episodes stand there once by each judge."""
 PRICED = ("cost", "price_in", "price_out")
 """What depends on the prices that were given, not on the runs."""
+PER_CENT = (*SCORES, "average", "average_low", "average_high")
+NUMBERS = (*PER_CENT, *QUALITIES, *SPENT, "price_in", "price_out", "episodes")
 WIDTH = 200
 """Of a table that goes to a file or pipe, where nothing should be cut off."""
 ROUNDING = 1e-3
@@ -186,13 +197,16 @@ def file_problems(rows: Sequence[Standing]) -> Iterator[str]:
         if methods != {row["method"]}:
             yield f"{where}: its agent {row['agent']} is the method {', '.join(sorted(methods))}"
         try:
-            numbers = {name: float(row[name]) for name in (*SCORES, "average") if row[name]}
+            numbers = {name: float(row[name]) for name in NUMBERS if row[name]}
         except ValueError as error:
             yield f"{where}: {error}"
             continue
         for name, value in numbers.items():
-            if not 0.0 <= value <= 100.0:
-                yield f"{where}: {name} is {value}, not in [0, 100]"
+            most = 100.0 if name in PER_CENT else sys.float_info.max
+            if not 0.0 <= value <= most:
+                yield f"{where}: {name} is {value}, not in [0, {most:g}]"
+        if not numbers.get("episodes", 0.0) >= 1.0:
+            yield f"{where}: it has no episodes"
         average = average_of(row)
         if (average is None) != ("average" not in numbers) or (
             average is not None and abs(average - numbers["average"]) > ROUNDING
@@ -253,14 +267,18 @@ def run(argv: Sequence[str], console: Console) -> int:
     options = build_parser().parse_args(argv)
     prices = Prices(options.price_in, options.price_out)
     if options.show:
-        show(read(options.file), console)
+        rows = read(options.file)
+        if wrong := list(file_problems(rows)):
+            return _verdict(wrong, "", console)
+        show(rows, console)
         return EXIT_OK
     if options.check == []:
         rows = read(options.file)
         return _verdict(list(file_problems(rows)), f"valid: {counted(len(rows), 'row')}", console)
     runs = read_runs(options.add or options.check)
     checkpoints = _pairs(options.checkpoint)
-    if wrong := run_problems(runs):
+    wrong = run_problems(runs)
+    if wrong:
         return _verdict(wrong, "", console)
     made = standings(runs, checkpoints, prices)
     if options.check is not None:

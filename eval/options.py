@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agemem_envs import BENCHMARKS, ENVS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.programs import folder
 from agemem_envs.stages import PROTOCOLS
 from agemem_envs.tools import TOOL_SETS
 from agents.backbones.registry import BACKBONES
@@ -215,7 +216,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run = parser.add_argument_group("how it is run")
     run.add_argument(
-        "--out", type=Path, metavar="RUN", help="results folder (results/runs/TIME-AGENT-BACKBONE)"
+        "--out",
+        type=folder,
+        metavar="RUN",
+        help="results folder (results/runs/TIME-AGENT-BACKBONE)",
     )
     run.add_argument(
         "--resume",

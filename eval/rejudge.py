@@ -53,7 +53,7 @@ class Rejudging:
         return {
             "config": self.config.to_dict(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sources": self._run.record["sources"],
+            "sources": self._run.record.get("sources") or {},
             "provenance": provenance(),
             "rejudged": {
                 "run": self._run.name,

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.programs import EXIT_OK, exit_status
+from agemem_envs.programs import EXIT_OK, exit_status, folder
 from eval.reporting.curves import DEFAULT_METRIC, Curve, read_curves
 from eval.reporting.document import REPORT, make_sections, run_section, to_text, write_report
 from eval.reporting.panels import make_panels
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "runs", nargs="*", type=Path, metavar="RUN", help="a run's folder, or one that holds runs"
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="a new folder for the report")
+    parser.add_argument("--out", type=folder, metavar="FOLDER", help="a new folder for the report")
     parser.add_argument(
         "--checkpoint",
         action="append",

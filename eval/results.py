@@ -113,9 +113,11 @@ class Result:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: The line is not a result.
+            ValueError: The line is not a result, or of an episode that has not ended.
         """
         result = decode(cls, parse_json(line))
+        if result.episode.stop_reason is None:
+            raise ValueError("the episode has not ended")
         settings = result.episode.settings
         decode(Conditions, {name: settings[name] for name in _CONDITIONS if name in settings})
         return result
@@ -183,15 +185,35 @@ class ResultsFolder:
                 f"another process is running in {self.path}: wait for it, or stop it first"
             ) from error
 
+    def record(self) -> dict[str, Any]:
+        """The content of ``config.json``: the configuration, and what is recorded beside it.
+
+        Raises:
+            DataFormatError: It cannot be read, or a part is of another type.
+        """
+        file = self.config_file
+        try:
+            data = parse_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
+        if not isinstance(data, dict) or not isinstance(data.get("config"), dict):
+            raise DataFormatError(f"{file} is not a run's configuration: it has no object 'config'")
+        for name in ("sources", "provenance", "rejudged"):
+            if not isinstance(data.get(name) or {}, dict):
+                raise DataFormatError(f"{file}: {name} is not an object")
+        if not isinstance((data.get("provenance") or {}).get("libraries") or {}, dict):
+            raise DataFormatError(f"{file}: the provenance's libraries are not an object")
+        if "rejudged" in data and not isinstance(data["rejudged"].get("episodes_sha256"), str):
+            raise DataFormatError(f"{file}: rejudged does not say of which episodes")
+        return data
+
     def stored_sources(self) -> dict[str, str]:
         """The data source of each environment when the run was begun."""
-        stored = json.loads(self.config_file.read_text(encoding="utf-8"))
-        return dict(stored["sources"])
+        return dict(self.record().get("sources") or {})
 
     def update_config(self, config: RunConfig) -> None:
         """Record the configuration with which the run goes on; the rest stays as it was."""
-        stored = json.loads(self.config_file.read_text(encoding="utf-8"))
-        text = json.dumps(stored | {"config": config.to_dict()}, indent=2)
+        text = json.dumps(self.record() | {"config": config.to_dict()}, indent=2)
         write_atomically(self.config_file, text + "\n")
 
     def read(self) -> list[Result]:

@@ -25,7 +25,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agemem_envs.errors import AgeMemError, WorkerError
+from agemem_envs.errors import AgeMemError, ConfigurationError, WorkerError
 from agemem_envs.programs import EXIT_INTERRUPTED, EXIT_OK, exit_status
 from eval.config import RunConfig
 from eval.options import parse
@@ -110,7 +110,7 @@ def _status(results: Sequence[Result], remedy: str, console: Console) -> int:
     missed = unscored(results)
     if not missed:
         return EXIT_OK
-    first = next(error for r in results for error in r.episode.errors)
+    first = next((error for r in results for error in r.episode.errors), "no reason is recorded")
     _say(console, f"{missed} of {len(results)} episodes are not fully scored, first: {first}")
     _say(console, f"Repeat them with: {remedy}")
     return EXIT_UNSCORED
@@ -145,6 +145,8 @@ def play_suite(
             failed[name] = error
             _say(console, f"{name} is missing: {error}")
             continue
+        except KeyboardInterrupt:  # while nothing was played
+            ended = EXIT_INTERRUPTED
         if not played and not resume:
             folder.create({"config": config.to_dict(), "provenance": provenance()})
         played.append(member_path)
@@ -189,6 +191,10 @@ def _open(folder: ResultsFolder, session: Run, resume: bool, retry_failed: bool)
         folder.create(session.describe())
         return []
     folder.lock()
+    if "rejudged" in folder.record():
+        raise ConfigurationError(
+            f"{folder.path} was judged anew from another run: continue that one, and judge it again"
+        )
     results = folder.repair()
     session.check(folder, results)
     if retry_failed:

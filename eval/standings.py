@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,6 +104,11 @@ def _standing(panel: Panel, conditions: str, runs: Sequence[PlayedRun], prices: 
     results = [result for group in panel.results.values() for result in group]
     ids = {id(result) for result in results}
     own = [run for run in runs if any(id(result) in ids for result in run.results)]
+    tasks = Counter((result.episode.env_id, result.episode.task_id) for result in results)
+    (env, task), times = tasks.most_common(1)[0]
+    if times > 1:
+        names = ", ".join(str(run.path) for run in own)
+        raise ConfigurationError(f"the task {task!r} of {env} is in several of the runs {names}")
     average = panel.numbers.get((row.key, ALL, AVERAGE), Estimate(None))
     values: dict[str, Any] = {
         "method": row.method.key,

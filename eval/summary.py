@@ -145,7 +145,7 @@ def write_summary(rows: Sequence[Row], folder: Path) -> None:
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write the rows with all columns; an unscored cell is empty."""
     partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

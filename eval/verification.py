@@ -100,7 +100,10 @@ def _agreement(run: PlayedRun) -> Iterator[str]:
                 yield f"{where}: {name} is not as configured"
         if not _judge_agrees(str(run.config.get("judge")), str(episode.settings.get("judge"))):
             yield f"{where}: judged by {episode.settings.get('judge')}, not as configured"
-        seeds.setdefault(episode.env_id, set()).add((episode.seed or 0) - result.index)
+        if episode.seed is None:
+            yield f"{where}: it has no seed"
+        else:
+            seeds.setdefault(episode.env_id, set()).add(episode.seed - result.index)
     for env, starts in seeds.items():
         if len(starts) > 1:
             yield f"{env}: the episodes' seeds do not follow each other"

@@ -8,6 +8,8 @@ come back to this process, which alone writes them.
 from __future__ import annotations
 
 import os
+import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ FORWARDED = ("AGEMEM_DATA", "ALFWORLD_DATA", "AGEMEM_CACHE")
 """Variables that workers get as they are here; keys are not sent, Ray would show them."""
 WORKER_CPUS = 0.25
 """That Ray sets aside for a worker: most of the time it waits for the model."""
+CONNECT_SECONDS = 10.0
 START_SECONDS = 300.0
 """For the first worker to be ready, before the cluster counts as full."""
 
@@ -109,6 +112,17 @@ class RayPool(Pool[Any]):
         self._ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Find out soon whether anything answers: Ray itself tries for minutes.
+
+    Raises:
+        OSError: Nothing does.
+    """
+    named = re.fullmatch(r"(?:ray://)?([^/:]+):(\d+)", address)
+    if named:
+        socket.create_connection((named[1], int(named[2])), CONNECT_SECONDS).close()
+
+
 def _connect(address: str | None) -> Any:
     """Ray, connected to a cluster.
 
@@ -120,6 +134,7 @@ def _connect(address: str | None) -> Any:
     ray = require("ray", extra="ray")
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     try:
+        _knock(address or "")
         ray.init(
             log_to_driver=False,
             logging_level="error",
@@ -130,7 +145,7 @@ def _connect(address: str | None) -> Any:
             },
             **options,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"at {address}" if address else "here"
         raise WorkerError(
             f"there is no Ray cluster {where}: {error}. Start one with `ray start --head`, and "

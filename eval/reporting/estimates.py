@@ -60,7 +60,7 @@ def estimate(results: Sequence[Result], metric: str) -> Estimate:
     if not known:
         return Estimate(None, episodes=len(results))
     values, tasks = [value for value, _ in known], [task for _, task in known]
-    seed = zlib.crc32(f"{results[0].episode.source.name}/{metric}".encode())
+    seed = zlib.crc32(f"{results[0].episode.source.name}/{metric}".encode(errors="surrogatepass"))
     draws = clustered_means(values, tasks, seed)
     low, high = (None, None) if draws is None else percentile_interval(draws)
     return Estimate(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ class PlayedRun:
     def played_sha256(self) -> str:
         """Of the episodes as they were played, if another judge scored them anew."""
         origin = self.record.get("rejudged")
-        return str(origin["episodes_sha256"]) if isinstance(origin, dict) else self.sha256
+        return str(origin["episodes_sha256"]) if origin else self.sha256
 
 
 def read_runs(paths: Sequence[Path]) -> list[PlayedRun]:
@@ -89,9 +88,9 @@ def read_run(path: Path, name: str | None = None) -> PlayedRun:
         DataFormatError: A file cannot be read.
     """
     folder = ResultsFolder(path)
-    record = _json(folder.config_file)
+    record = folder.record()
     results = folder.read_some()
-    suite = _suite(path.resolve().parent / "config.json")
+    suite = _suite(path.resolve().parent)
     return PlayedRun(
         name=name or path.resolve().name,
         path=path,
@@ -104,18 +103,8 @@ def read_run(path: Path, name: str | None = None) -> PlayedRun:
 
 
 def _suite(path: Path) -> dict[str, Any]:
-    """The configuration of the suite whose folder this file is in; empty if it is none."""
+    """The configuration of the suite whose folder this is; empty if it is none."""
     try:
-        return dict(_json(path)["config"])
+        return dict(ResultsFolder(path).record()["config"])
     except DataFormatError:
         return {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(data, dict) and isinstance(data.get("config"), dict):
-            return data
-    except (OSError, ValueError) as error:
-        raise DataFormatError(f"{path} is not a run's configuration: {error}") from error
-    raise DataFormatError(f"{path} is not a run's configuration: it has no object 'config'")

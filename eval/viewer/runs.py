@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agemem_envs.episode import parse_json
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.text import sendable
 from eval.results import Result, ResultsFolder
@@ -57,7 +57,7 @@ def _config(file: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = parse_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataFormatError(f"{file} is not JSON: {error}") from error
     if not isinstance(config, dict):

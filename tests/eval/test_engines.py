@@ -326,6 +326,15 @@ def begun(server: OpenAIStub) -> set[int]:
     return {request["seed"] // 10_007 for request in list(server.requests)}
 
 
+def test_an_address_at_which_nothing_answers_is_said_so(tmp_path: Path, capsys) -> None:
+    pytest.importorskip("ray", reason='needs Ray: pip install "agemem-envs[ray]"')
+    out = tmp_path / "run"
+    options = ["--engine", "ray", "--address", "127.0.0.1:1", "--out", str(out)]
+    assert main(["--agent", "oracle", *ENV, *options]) == EXIT_USAGE
+    assert "there is no Ray cluster at 127.0.0.1:1" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_two_node_ray_cluster_loses_a_node_and_writes_the_same_summary(

@@ -411,3 +411,22 @@ def test_a_record_that_contradicts_itself_is_an_error(tmp_path: Path, capsys) ->
     assert compare([str(spoilt), str(run)]) == EXIT_USAGE
     assert "the record contradicts itself: KeyError" in capsys.readouterr().err
     assert not anew.exists()
+
+
+def test_a_rejudged_run_is_not_continued(tmp_path: Path, capsys) -> None:
+    run, anew = tmp_path / "run", tmp_path / "anew"
+    main([*ORACLE, "--out", str(run)])
+    main(["--rejudge", str(run), "--judge", "lexical", "--out", str(anew)])
+    before = (anew / "episodes.jsonl").read_bytes()
+    assert main(["--out", str(anew), "--resume", "--episodes", "5"]) == EXIT_USAGE
+    assert "judged anew from another run" in capsys.readouterr().err
+    assert (anew / "episodes.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("url", ["http://[bad", "http://x:99999/v1", "http://"])
+def test_a_judge_without_an_address_stops_the_run_before_it_begins(
+    tmp_path: Path, capsys, url: str
+) -> None:
+    assert main([*ORACLE, "--judge", f"m@{url}", "--out", str(tmp_path / "run")]) == EXIT_USAGE
+    assert "is not a server's URL" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

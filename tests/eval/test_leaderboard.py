@@ -243,10 +243,16 @@ def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path
         {**row, "average": "50"},
         {**row, "pddl_pr": "many"},
         {**row, "method": "agemem"},
+        {**row, "cost": "abc"},
+        {**row, "prompt_tokens": "nan"},
+        {**row, "episodes": "0"},
     ]
     complaints = "\n".join(file_problems([row, *wrong]))
     for complaint in (
         "its agent full-context is the method full-context",
+        "'abc'",
+        "prompt_tokens is nan",
+        "it has no episodes",
         "not in [0, 100]", "no SHA-256", "its scores give None", "'many'", "twice",
     ):  # fmt: skip
         assert complaint in complaints
@@ -271,6 +277,23 @@ def test_episodes_stand_once_by_each_judge(played: Path, tmp_path: Path, capsys)
         (path / "config.json").write_text(json.dumps(record))
         assert main(["--add", str(path), *file]) == status, capsys.readouterr()
     assert [row["judge"] for row in read(tmp_path / "board.csv")] == ["lexical-0.6", "llm:m"]
+
+
+def test_a_file_that_is_not_valid_is_not_shown(played: Path, tmp_path: Path, capsys) -> None:
+    file = tmp_path / "board.csv"
+    main(["--add", str(played / "oracle"), "--file", str(file)])
+    file.write_text(file.read_text().replace(",3,", ",many,"))
+    capsys.readouterr()
+    assert main(["--show", "--file", str(file)]) == 1
+    assert "not valid: line 2" in capsys.readouterr().out
+
+
+def test_a_task_counts_once_in_a_row(played: Path, tmp_path: Path, capsys) -> None:
+    """Runs of one method that overlap are refused, whatever their files' hashes."""
+    path = rewritten(played / "oracle", tmp_path / "again", lambda r: replace(r, seconds=9.0))
+    runs = [str(played / "oracle"), str(path)]
+    assert main(["--add", *runs, "--file", str(tmp_path / "board.csv")]) == EXIT_USAGE
+    assert "is in several of the runs" in capsys.readouterr().err
 
 
 def test_processes_add_at_the_same_time(played: Path, tmp_path: Path) -> None:

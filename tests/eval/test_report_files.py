@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from agemem_envs.errors import AgeMemError, DataFormatError, UnknownNameError
+from agemem_envs.programs import EXIT_USAGE
 from eval.report import main
 from eval.reporting.curves import curve_sheet, read_curves
 from eval.reporting.sheets import Sheet, Text
@@ -158,8 +159,7 @@ def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch) ->
 
     monkeypatch.setattr("eval.reporting.document.draw_table", fail)
     run = write_run(tmp_path / "run", results("mem0", HOTPOT, [1.0]))
-    with pytest.raises(OSError, match="disk full"):
-        main([str(run), "--out", str(tmp_path / "out")])
+    assert main([str(run), "--out", str(tmp_path / "out")]) == EXIT_USAGE
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 

@@ -121,6 +121,7 @@ def test_an_episode_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
         ("stop_reason", "bored", "'bored' is not a valid StopReason"),
         ("source", SOURCE | {"kind": "guess"}, "'guess' is none of embedded, file, hub"),
         ("source", {"name": "x"}, "DataSource lacks the field kind"),
+        ("stop_reason", None, "the episode has not ended"),
         ("mood", "good", "Episode has no field 'mood'"),
         ("settings", {}, "Conditions lacks the field stages"),
         ("settings", SOME[0].episode.settings | {"tools": 7}, "Conditions.tools: 7 is not a list"),
@@ -149,6 +150,28 @@ def test_numbers_too_large_and_lines_too_deep_are_refused(tmp_path: Path) -> Non
         folder.episodes_file.write_text(f"{text}\n")
         with pytest.raises(DataFormatError, match="line 1"):
             folder.read()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[" * 100_000, "nested"),
+        ("[]", "no object 'config'"),
+        ('{"config": {}, "sources": 7}', "sources is not an object"),
+        ('{"config": {}, "provenance": []}', ""),
+        ('{"config": {}, "provenance": "x"}', "provenance is not an object"),
+        ('{"config": {}, "provenance": {"libraries": 7}}', "libraries"),
+        ('{"config": {}, "rejudged": {}}', "of which episodes"),
+    ],
+)
+def test_a_damaged_configuration_is_an_error(tmp_path: Path, content: str, said: str) -> None:
+    folder = ResultsFolder(tmp_path)
+    folder.config_file.write_text(content)
+    if said:
+        with pytest.raises(DataFormatError, match=said):
+            folder.record()
+    else:
+        assert folder.record()["config"] == {}
 
 
 def test_means_and_intervals() -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.programs import EXIT_OK, EXIT_USAGE
+from agemem_envs.programs import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from eval import suites
 from eval.config import RunConfig
 from eval.options import parse
 from eval.results import ResultsFolder
 from eval.run import EXIT_UNSCORED, main
+from eval.runner import Run
 from eval.suites import Member, Suite, parts
 from eval.summary import summarize
 
@@ -227,3 +228,28 @@ def test_a_backbone_is_no_trained_model() -> None:
 def test_a_suite_takes_no_agent() -> None:
     with pytest.raises(ConfigurationError, match="leave out --agent"):
         config_of("--suite", "table2", "--agent", "rag", "--backbone", "scripted")
+
+
+def test_ctrl_c_while_a_member_loads_says_how_to_go_on(tmp_path: Path, capsys, monkeypatch) -> None:
+    loaded: list[str] = []
+
+    class Slow(Run):
+        def __init__(self, config: RunConfig) -> None:
+            loaded.append(config.agent)
+            if len(loaded) == 2:
+                raise KeyboardInterrupt
+            super().__init__(config)
+
+    monkeypatch.setattr("eval.run.Run", Slow)
+    out = tmp_path / "s"
+    assert main([*PLAIN, "--out", str(out)]) == EXIT_INTERRUPTED
+    assert f"Continue with: --out {out} --resume" in " ".join(capsys.readouterr().out.split())
+    assert [row["agent"] for row in rows_of(out)] == ["no-memory"]
+    assert main(["--out", str(out), "--resume"]) == EXIT_OK
+    assert len(rows_of(out)) == 3
+
+
+def test_a_folder_without_a_name_is_refused(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main([*PLAIN, "--out", ""])
+    assert "it names no folder" in capsys.readouterr().err
