@@ -22,7 +22,7 @@ from agemem_envs.protocol import Turn, parse
 from agemem_envs.rewards import Assessment, assess, breakdown, key_items, make_reward
 from agemem_envs.stages import Stage
 from eval.reporting.runs import PlayedRun
-from eval.results import Result
+from eval.results import Result, consistent
 
 TOLERANCE = 1e-9
 LEXICAL = "lexical-"
@@ -123,10 +123,11 @@ def episode_problems(result: Result) -> Iterator[str]:
             yield "it was not scored, yet has a score"
         return
     try:
-        yield from _steps(episode)
-        yield from _outcome(episode)
-        yield from _reward(episode)
-    except (AgeMemError, LookupError, TypeError, ValueError) as error:
+        with consistent(episode):
+            yield from _steps(episode)
+            yield from _outcome(episode)
+            yield from _reward(episode)
+    except AgeMemError as error:
         yield f"its record cannot be scored: {error!r}"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agemem_envs.errors import DataFormatError
 from eval.reporting.benchmarks import Benchmark, benchmark_of
 from eval.reporting.methods import NO_BACKBONE, Method, backbone_key, method_of
 from eval.reporting.runs import PlayedRun
@@ -70,16 +69,8 @@ def placed(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> Pl
         result: Of the run.
         run: It is part of.
         checkpoints: For a trained model the backbone that it was made of.
-
-    Raises:
-        DataFormatError: The episode does not say what it was played under.
     """
-    try:
-        common = identity(result)
-    except KeyError as error:
-        raise DataFormatError(
-            f"{run.path}: episode {result.key} does not record the setting {error}"
-        ) from error
+    common = identity(result)
     conditions = {
         **{name: _text(value) for name, value in result.episode.settings.items()},
         **{name: _text(value) for name, value in common.items()},
