@@ -30,9 +30,14 @@ test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
+# mypy follows files, not the installation: links give the top-level folders their real names.
+TYPED := build/typed/agemem
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p $(TYPED)
+	for name in agents baselines eval train; do ln -sfn ../../../$$name $(TYPED)/$$name; done
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
 

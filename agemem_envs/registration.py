@@ -9,27 +9,27 @@ import gymnasium as gym
 ENTRY_POINT = "agemem_envs.env:MemoryEnv"
 ENVS: dict[str, dict[str, Any]] = {
     "AgeMem-ALFWorld-v0": {
-        "task": "agemem_envs.tasks.alfworld:ALFWorldTask",
+        "task": "agemem_envs.tasks.alfworld.task:ALFWorldTask",
         "encoder": "minilm",
     },
     "AgeMem-ScienceWorld-v0": {
-        "task": "agemem_envs.tasks.scienceworld:ScienceWorldTask",
+        "task": "agemem_envs.tasks.scienceworld.task:ScienceWorldTask",
         "encoder": "minilm",
     },
     "AgeMem-BabyAI-v0": {
-        "task": "agemem_envs.tasks.babyai:BabyAITask",
+        "task": "agemem_envs.tasks.babyai.task:BabyAITask",
         "encoder": "minilm",
     },
     "AgeMem-PDDL-v0": {
-        "task": "agemem_envs.tasks.pddl:PDDLTask",
+        "task": "agemem_envs.tasks.pddl.task:PDDLTask",
         "encoder": "minilm",
     },
     "AgeMem-HotpotQA-v0": {
-        "task": "agemem_envs.tasks.hotpotqa:HotpotQATask",
+        "task": "agemem_envs.tasks.qa.hotpotqa:HotpotQATask",
         "encoder": "minilm",
     },
     "AgeMem-SyntheticQA-v0": {
-        "task": "agemem_envs.tasks.synthetic_qa:SyntheticQATask",
+        "task": "agemem_envs.tasks.qa.synthetic_qa:SyntheticQATask",
         "encoder": "hashing",
     },
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from agemem_envs.context import Context
 from agemem_envs.episode import Episode, Step, StopReason
-from agemem_envs.memory import LongTermMemory
+from agemem_envs.memory.base import LongTermMemory
 from agemem_envs.stages import Stage
 from agemem_envs.tasks.base import Outcome, TaskSpec
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from agemem_envs.endpoint import ChatEndpoint, is_endpoint
 from agemem_envs.errors import ToolError, UnknownNameError
+from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
 
 MAX_SUMMARY_CHARS = 2_048
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")

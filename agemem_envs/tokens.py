@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from agemem_envs.errors import ConfigurationError, UnknownNameError, require
-from agemem_envs.text import sendable
+from agemem_envs.util.sanitize import sendable
 
 MESSAGE_OVERHEAD = 4
 """Tokens that a chat template spends on a message's role and delimiters (ChatML: 4 to 5)."""

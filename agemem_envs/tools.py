@@ -16,7 +16,7 @@ from agemem_envs.context import Context
 from agemem_envs.encoders import Encoder
 from agemem_envs.episode import MemoryItem, ToolCall, ToolResult
 from agemem_envs.errors import ToolError, UnknownNameError
-from agemem_envs.memory import Hit, LongTermMemory, MemoryNotFoundError
+from agemem_envs.memory.base import Hit, LongTermMemory, MemoryNotFoundError
 from agemem_envs.summarizers import Summarizer
 
 MAX_CONTENT_CHARS = 8_192
@@ -317,3 +317,8 @@ def execute(call: ToolCall, tools: Mapping[str, Tool], on: Effects) -> ToolResul
     if len(text) > MAX_RESULT_CHARS:
         text = text[:MAX_RESULT_CHARS] + " [... clipped]"
     return ToolResult(call.name, ok=True, text=text, data=data)
+
+
+def short_name(tool: str) -> str:
+    """``Add_memory`` -> ``add``."""
+    return tool.partition("_")[0].lower()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from agemem.agents.base import Agent
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
 from agemem_envs.protocol import Turn, render
-from agents.base import Agent
 
 EXAMPLES: tuple[tuple[str, Turn], ...] = (
     (

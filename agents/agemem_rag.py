@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from agemem.agents.agemem import AgeMemAgent
+from agemem.agents.recall import with_recalled
 from agemem_envs.context import ChatMessages
 from agemem_envs.env import MemoryEnv
 from agemem_envs.stages import Stage
-from agents.agemem import AgeMemAgent
-from agents.recall import with_recalled
 
 
 class AgeMemRAGAgent(AgeMemAgent):
@@ -23,7 +23,7 @@ class AgeMemRAGAgent(AgeMemAgent):
     environment's context: they cost prompt tokens at each step, and no message holds them.
 
     Args:
-        few_shot: As for :class:`~agents.agemem.AgeMemAgent`.
+        few_shot: As for :class:`~agemem.agents.agemem.AgeMemAgent`.
     """
 
     tools: ClassVar[str | None] = "ltm"

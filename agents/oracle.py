@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from agemem.agents.base import Agent
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import MessageKind, ToolCall
 from agemem_envs.protocol import MAX_CALLS, Turn, render
 from agemem_envs.stages import Stage
 from agemem_envs.state import EpisodeState
-from agents.base import Agent
 
 _NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
 _OPTIONS = re.compile(r"([A-Z][^\s,]*(?: [A-Z][^\s,]*)*|\S+),? or \S")

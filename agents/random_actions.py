@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from agemem.agents.base import Agent
 from agemem_envs.env import MemoryEnv
 from agemem_envs.protocol import Turn, render
 from agemem_envs.spaces import sample_action
 from agemem_envs.stages import Stage
-from agents.base import Agent
 
 
 class RandomAgent(Agent):

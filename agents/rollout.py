@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import gymnasium as gym
 
+from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
+from agemem.agents.base import Agent, Decision
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
-from agents.backbones.base import Backbone, Completion, Request, Sampling
-from agents.base import Agent, Decision
 
 _SEED_STRIDE = 10_007
 """Separates the sampling seeds of an episode's rounds from its neighbours'."""

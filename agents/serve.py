@@ -1,6 +1,6 @@
 """Serve a local model to OpenAI clients, with JSON and tool calls that always parse.
 
-    python -m agents.serve --backbone smollm2-135m --port 8000
+    agemem serve --backbone smollm2-135m --port 8000
 
 llama.cpp's own server runs in a process of its own; before it stands a thin layer for what it
 does not do by itself (see agents/serving/translation.py).
@@ -15,15 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from agemem.agents.backbones import smollm2
+from agemem.agents.backbones.server.local import SLOTS, LocalServer
 from agemem_envs.errors import (
     AgeMemError,
     BackboneUnavailableError,
     ConfigurationError,
     UnknownNameError,
 )
-from agemem_envs.programs import EXIT_OK, EXIT_USAGE
-from agents.backbones import smollm2
-from agents.serving.local import SLOTS, LocalServer
+from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 
 EXIT_DIED = 1
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -40,9 +40,9 @@ what is served:
   reply is one tool call at most. There is no streaming.
 
 examples:
-  python -m agents.serve --backbone smollm2-135m --port 8000
-  python -m agents.serve --backbone /path/to/model.gguf --port 0
-  python eval/run.py --backbone smollm2-135m@http://127.0.0.1:8000/v1 \\
+  agemem serve --backbone smollm2-135m --port 8000
+  agemem serve --backbone /path/to/model.gguf --port 0
+  agemem run --backbone smollm2-135m@http://127.0.0.1:8000/v1 \\
       --envs AgeMem-SyntheticQA-v0 --episodes 1 --max-tokens 256
 
 exit status:
@@ -55,7 +55,7 @@ exit status:
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m agents.serve",
+        prog="agemem serve",
         description="Serve a local model to OpenAI clients.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

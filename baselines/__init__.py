@@ -1,1 +1,1 @@
-"""Memory systems to compare with: one a file, all behind :mod:`baselines.base`."""
+"""Memory systems to compare with: one a file, all behind :mod:`agemem.baselines.base`."""

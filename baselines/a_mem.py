@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.gateway import Gateway
+from agemem.baselines.telemetry import silence
 from agemem_envs.encoders import make_encoder
 from agemem_envs.errors import require
-from agemem_envs.text import sendable
-from baselines.base import TOP_K, MemorySystem
-from baselines.gateway import Gateway
-from baselines.quiet import silence
+from agemem_envs.util.sanitize import sendable
 
 MAX_TOKENS = 2000
 """Of one reply, so that a model which never ends does not hold up the episode."""

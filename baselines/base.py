@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from agemem.agents.base import Agent
+from agemem.agents.recall import with_recalled
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import MemoryItem
-from agemem_envs.memory import MemoryNotFoundError
+from agemem_envs.memory.base import MemoryNotFoundError
 from agemem_envs.protocol import Turn, render
 from agemem_envs.stages import Stage
-from agents.base import Agent
-from agents.recall import with_recalled
 
 TOP_K = 5
 """Memories recalled for a prompt (the paper's experiments: 3 to 5)."""
@@ -124,8 +124,7 @@ class MemoryAgent(Agent):
         self._query = ""
         with _timed(self.system.usage):
             self.system.reset()
-        assert env.state is not None, "begin() is called after reset()"
-        env.state.memory = SystemMemory(self.system)
+        env.use_memory(SystemMemory(self.system))
 
     def decide(self, observation: str, info: Mapping[str, Any]) -> str | ChatMessages:
         """Store what has just arrived; acknowledge it, or prompt the backbone."""

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from agemem.baselines.base import MemorySystem, Usage
 from agemem_envs.errors import EndpointError, require
-from baselines.base import MemorySystem, Usage
 
 MAX_BODY = 16 * 2**20
 """Bytes of a request; a library's prompt is far below."""

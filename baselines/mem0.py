@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
+from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.gateway import Gateway
+from agemem.baselines.telemetry import silence
 from agemem_envs.encoders import CachedEncoder, make_encoder
 from agemem_envs.errors import require
-from agemem_envs.text import sendable
-from baselines.base import TOP_K, MemorySystem
-from baselines.gateway import Gateway
-from baselines.quiet import silence
+from agemem_envs.util.sanitize import sendable
 
 USER = "user"
 """The library's scope of memories, named in its graph prompts; each episode has stores apart."""

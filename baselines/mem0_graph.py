@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest import mock
 
+from agemem.baselines.base import TOP_K
+from agemem.baselines.mem0 import BUILDING, Mem0System
 from agemem_envs.errors import require
-from baselines.base import TOP_K
-from baselines.mem0 import BUILDING, Mem0System
 
 GRAPH_BYTES = 2**34
 """Address space of one graph. Kuzu would reserve 8 TB, so that a process could hold 15."""
@@ -22,7 +22,7 @@ BUFFER_BYTES = 2**30
 class Mem0GraphSystem(Mem0System):
     """Mem0's graph variant (Chhikara et al. 2025), by ``mem0ai`` 1.0.11 on Kuzu 0.11.3.
 
-    All of :class:`~baselines.mem0.Mem0System`, and beside it, in a thread of its own:
+    All of :class:`~agemem.baselines.mem0.Mem0System`, and beside it, in a thread of its own:
 
     - Store: one call names the entities of the message, one the relations between them, one
       the known relations that the message refutes. Entities are merged with a known one at

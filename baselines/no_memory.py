@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from baselines.base import TOP_K, MemorySystem
+from agemem.baselines.base import TOP_K, MemorySystem
 
 
 class NoMemory(MemorySystem):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from agemem.baselines.base import TOP_K, MemorySystem
 from agemem_envs.encoders import make_encoder
-from agemem_envs.memory import MemoryStore
-from baselines.base import TOP_K, MemorySystem
+from agemem_envs.memory.store import MemoryStore
 
 
 class RAG(MemorySystem):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-
+from agemem.baselines.base import MemorySystem
+from agemem.baselines.gateway import Gateway
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from baselines.base import MemorySystem
-from baselines.gateway import Gateway
+from agemem_envs.util.loading import load
 
 SYSTEMS: dict[str, str] = {
-    "no-memory": "baselines.no_memory:NoMemory",
-    "full-context": "baselines.full_context:FullContext",
-    "running-summary": "baselines.running_summary:RunningSummary",
-    "rag": "baselines.rag:RAG",
-    "langmem": "baselines.langmem:LangMemSystem",
-    "a-mem-fork": "baselines.a_mem:AMemSystem",
-    "mem0": "baselines.mem0:Mem0System",
-    "mem0-graph": "baselines.mem0_graph:Mem0GraphSystem",
+    "no-memory": "agemem.baselines.no_memory:NoMemory",
+    "full-context": "agemem.baselines.full_context:FullContext",
+    "running-summary": "agemem.baselines.running_summary:RunningSummary",
+    "rag": "agemem.baselines.rag:RAG",
+    "langmem": "agemem.baselines.langmem:LangMemSystem",
+    "a-mem-fork": "agemem.baselines.a_mem:AMemSystem",
+    "mem0": "agemem.baselines.mem0:Mem0System",
+    "mem0-graph": "agemem.baselines.mem0_graph:Mem0GraphSystem",
 }
 
 
@@ -28,9 +27,8 @@ def system_class(name: str) -> type[MemorySystem]:
     """
     if name not in SYSTEMS:
         raise UnknownNameError("memory system", name, SYSTEMS)
-    module, _, attribute = SYSTEMS[name].partition(":")
-    found: type[MemorySystem] = getattr(importlib.import_module(module), attribute)
-    return found
+    system: type[MemorySystem] = load(SYSTEMS[name])
+    return system
 
 
 def make_system(name: str, gateway: Gateway | None = None) -> MemorySystem:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from agemem_envs.endpoint import ChatEndpoint
+from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.gateway import Gateway
 from agemem_envs.errors import EndpointError
 from agemem_envs.tokens import ApproximateCounter
-from baselines.base import TOP_K, MemorySystem
-from baselines.gateway import Gateway
+from agemem_envs.util.endpoint import ChatEndpoint
 
 BUFFER_TOKENS = 200
 """New text, by the approximate counter, after which the summary is rewritten."""

@@ -1,8 +1,8 @@
 r"""What a suite will take of a server, in tokens and hours, from a rehearsal of it.
 
-    python eval/run.py --suite table2 --backbone scripted --checkpoint scripted --episodes 4 \
+    agemem run --suite table2 --backbone scripted --checkpoint scripted --episodes 4 \
         --out results/runs/rehearsal
-    python eval/estimate.py results/runs/rehearsal --episodes 100 \
+    agemem estimate results/runs/rehearsal --episodes 100 \
         --prompt-rate 20000 --completion-rate 2000
 
 The rehearsal's rounds and tokens are measured: by the scripted backbone, which stores everything
@@ -18,18 +18,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # As in run.py: the checkout's own packages first.
-    sys.path[0] = str(ROOT)
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
+
+    use_checkout()
 
 from rich.console import Console
 from rich.table import Table
 
+from agemem.eval.runs.metrics import (
+    llm_calls,
+    mean_of,
+    spent_completion_tokens,
+    spent_prompt_tokens,
+)
+from agemem.eval.runs.reading import PlayedRun, read_runs
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.programs import EXIT_OK, exit_status
-from eval.metrics import llm_calls, mean_of, spent_completion_tokens, spent_prompt_tokens
-from eval.reporting.runs import PlayedRun, read_runs
+from agemem_envs.util.cli import EXIT_OK, exit_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ def run(argv: Sequence[str]) -> int:
         AgeMemError: A run cannot be read, or an argument is out of its range.
     """
     parser = argparse.ArgumentParser(
-        prog="eval/estimate.py",
+        prog="agemem estimate",
         description="Tokens and hours of a suite, from a rehearsal of it.",
         allow_abbrev=False,
     )

@@ -1,7 +1,7 @@
 """How much the judge matters: the same episodes, scored by two judges.
 
-    python eval/run.py --rejudge RUN --judge judge-model@http://localhost:8001/v1
-    python -m eval.judge_report RUN RUN-rejudged-judge-model
+    agemem run --rejudge RUN --judge judge-model@http://localhost:8001/v1
+    agemem judge-report RUN RUN-rejudged-judge-model
 
 Only what a judge had to decide is compared: answers that were given, memories that were
 stored or retrieved. What is empty scores 0 with any judge, and would look like agreement. The
@@ -17,20 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # as in eval/run.py
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
+
+    use_checkout()
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from agemem.eval.reporting.summary import Row, write_csv
+from agemem.eval.runs.folder import Result, ResultsFolder, consistent
+from agemem.eval.stats.intervals import bootstrap_interval, mean
 from agemem_envs.episode import Episode
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.programs import EXIT_OK, exit_status, folder
-from agemem_envs.rewards import retrieved, stored_in_stage_1
-from eval.results import Result, ResultsFolder, consistent
-from eval.statistics import bootstrap_interval, mean
-from eval.summary import Row, write_csv
+from agemem_envs.judging.rewards import retrieved, stored_in_stage_1
+from agemem_envs.util.cli import EXIT_OK, exit_status, folder
 
 RIGHT = 0.6
 """A score that counts as right: from here on the paper's scale says "partly right"."""
@@ -231,7 +234,7 @@ def ranks(pairs: Sequence[tuple[Result, Result]]) -> list[Row]:
 def report(argv: Sequence[str], console: Console) -> int:
     """Do what the command line says; the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m eval.judge_report",
+        prog="agemem judge-report",
         description="Compare two judges on the same episodes.",
         allow_abbrev=False,
     )

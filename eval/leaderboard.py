@@ -1,8 +1,8 @@
 """The leaderboard: one row for each method, from runs that were checked.
 
-python eval/leaderboard.py --add results/runs/RUN
-python eval/leaderboard.py --check results/runs/RUN
-python eval/leaderboard.py --show
+agemem leaderboard --add results/runs/RUN
+agemem leaderboard --check results/runs/RUN
+agemem leaderboard --show
 """
 
 from __future__ import annotations
@@ -18,36 +18,38 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # As in run.py: the checkout's own packages first.
-    sys.path[0] = str(ROOT)
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
+
+    use_checkout()
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agemem_envs.errors import ConfigurationError, DataFormatError, DataNotFoundError
-from agemem_envs.programs import EXIT_OK, exit_status
-from eval.reporting.benchmarks import PAPER
-from eval.reporting.methods import method_of
-from eval.reporting.runs import PlayedRun, read_runs
-from eval.results import write_atomically
-from eval.standings import (
+from agemem.eval.paper.benchmarks import PAPER
+from agemem.eval.paper.methods import method_of
+from agemem.eval.reporting.summary import counted
+from agemem.eval.runs.folder import write_atomically
+from agemem.eval.runs.reading import PlayedRun, read_runs
+from agemem.eval.submissions.checks import problems
+from agemem.eval.submissions.rows import (
     COLUMNS,
     QUALITIES,
     SCORES,
     SPENT,
+    LeaderboardRow,
     Prices,
-    Standing,
     average_of,
-    standings,
+    leaderboard_rows,
 )
-from eval.summary import counted
-from eval.verification import problems
+from agemem_envs.errors import ConfigurationError, DataFormatError, DataNotFoundError
+from agemem_envs.util.cli import EXIT_OK, exit_status, name_value
+from agemem_envs.util.paths import results_folder
 
 EXIT_INVALID = 1
-FILE = ROOT / "results" / "leaderboard.csv"
+FILE = results_folder() / "leaderboard.csv"
 SHOWN_PROBLEMS = 20
 IDENTITY = ("method", "data_sources", "stages", "judge", "played_sha256")
 """What two rows do not share: the same episodes stand there once by each judge."""
@@ -67,10 +69,10 @@ score follows from its record: exact match, F1, progress, success, all parts of 
 what the lexical judge says are computed anew; what a language model judged is taken as recorded.
 
 examples:
-  python eval/leaderboard.py --add results/runs/table2 --price-in 0.10 --price-out 0.40
-  python eval/leaderboard.py --check results/runs/table2
-  python eval/leaderboard.py --check
-  python eval/leaderboard.py --show
+  agemem leaderboard --add results/runs/table2 --price-in 0.10 --price-out 0.40
+  agemem leaderboard --check results/runs/table2
+  agemem leaderboard --check
+  agemem leaderboard --show
 
 exit status: 0; 1 if what was checked is not valid; 2 if something cannot be read
 """
@@ -79,7 +81,7 @@ exit status: 0; 1 if what was checked is not valid; 2 if something cannot be rea
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="eval/leaderboard.py",
+        prog="agemem leaderboard",
         description="Add runs to the leaderboard, check them, show it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -108,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read(path: Path) -> list[Standing]:
+def read(path: Path) -> list[LeaderboardRow]:
     """The rows of a leaderboard.
 
     Raises:
@@ -133,7 +135,7 @@ def read(path: Path) -> list[Standing]:
     return rows
 
 
-def add(path: Path, new: Sequence[Standing]) -> None:
+def add(path: Path, new: Sequence[LeaderboardRow]) -> None:
     """Add rows, whatever other processes add at the same time.
 
     Raises:
@@ -146,7 +148,7 @@ def add(path: Path, new: Sequence[Standing]) -> None:
         raise ConfigurationError(f"cannot write the leaderboard {path}: {error}") from error
 
 
-def _add(path: Path, new: Sequence[Standing]) -> None:
+def _add(path: Path, new: Sequence[LeaderboardRow]) -> None:
     with _locked(path.parent):
         rows = read(path) if path.exists() else []
         known = {_identity(row) for row in rows}
@@ -174,11 +176,11 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _identity(row: Standing) -> tuple[str, ...]:
+def _identity(row: LeaderboardRow) -> tuple[str, ...]:
     return tuple(row[name] for name in IDENTITY)
 
 
-def file_problems(rows: Sequence[Standing]) -> Iterator[str]:
+def file_problems(rows: Sequence[LeaderboardRow]) -> Iterator[str]:
     """What is wrong with the leaderboard's rows by themselves."""
     seen: set[tuple[str, ...]] = set()
     for number, row in enumerate(rows, 2):
@@ -219,7 +221,7 @@ def run_problems(runs: Sequence[PlayedRun]) -> list[str]:
     return [f"{run.name}: {problem}" for run in runs for problem in problems(run)]
 
 
-def row_problems(rows: Sequence[Standing], made: Sequence[Standing]) -> Iterator[str]:
+def row_problems(rows: Sequence[LeaderboardRow], made: Sequence[LeaderboardRow]) -> Iterator[str]:
     """Where the leaderboard says other than the runs that its rows name."""
     by_identity = {_identity(row): row for row in rows}
     for fresh in made:
@@ -230,7 +232,7 @@ def row_problems(rows: Sequence[Standing], made: Sequence[Standing]) -> Iterator
                 yield f"{where} is {row[name]!r} on the leaderboard, the runs give {fresh[name]!r}"
 
 
-def show(rows: Sequence[Standing], console: Console) -> None:
+def show(rows: Sequence[LeaderboardRow], console: Console) -> None:
     """Print the rows, the highest average first, then by name."""
     table = Table(title=f"Leaderboard: {counted(len(rows), 'row')}", title_justify="left")
     scores = [f"{b.key}_{b.measure.lower()}" for b in PAPER]
@@ -247,7 +249,7 @@ def show(rows: Sequence[Standing], console: Console) -> None:
     console.print(table)
 
 
-def _cell(row: Standing, name: str) -> str:
+def _cell(row: LeaderboardRow, name: str) -> str:
     if name in ("method", "backbone", "judge"):
         return row[name]
     if not row[name]:
@@ -276,11 +278,13 @@ def run(argv: Sequence[str], console: Console) -> int:
         rows = read(options.file)
         return _verdict(list(file_problems(rows)), f"valid: {counted(len(rows), 'row')}", console)
     runs = read_runs(options.add or options.check)
-    checkpoints = _pairs(options.checkpoint)
+    checkpoints = dict(
+        name_value(text, "--checkpoint", "NAME=BACKBONE") for text in options.checkpoint
+    )
     wrong = run_problems(runs)
     if wrong:
         return _verdict(wrong, "", console)
-    made = standings(runs, checkpoints, prices)
+    made = leaderboard_rows(runs, checkpoints, prices)
     if options.check is not None:
         known = read(options.file) if options.file.exists() else []
         return _verdict(
@@ -289,13 +293,6 @@ def run(argv: Sequence[str], console: Console) -> int:
     add(options.file, made)
     _say(console, f"Added {counted(len(made), 'row')} to {options.file}")
     return EXIT_OK
-
-
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    if not all(name and value for name, _, value in pairs):
-        raise ConfigurationError(f"--checkpoint takes NAME=BACKBONE, got {texts}")
-    return {name: value for name, _, value in pairs}
 
 
 def _verdict(wrong: Sequence[str], right: str, console: Console) -> int:

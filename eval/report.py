@@ -1,6 +1,6 @@
 """The paper's tables and figures from recorded runs, the paper's own numbers beside them.
 
-python eval/report.py results/runs/RUN [RUN ...] --out results/reports/NAME
+agemem report results/runs/RUN [RUN ...] --out results/reports/NAME
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # As in run.py: the checkout's own packages first.
-    sys.path[0] = str(ROOT)
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
 
+    use_checkout()
+
+from agemem.eval.reporting.curves import DEFAULT_METRIC, Curve, read_curves
+from agemem.eval.reporting.document import REPORT, make_sections, run_section, to_text, write_report
+from agemem.eval.reporting.groups import make_groups
+from agemem.eval.reporting.published import published_groups, read_published
+from agemem.eval.runs.reading import read_runs
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.programs import EXIT_OK, exit_status, folder
-from eval.reporting.curves import DEFAULT_METRIC, Curve, read_curves
-from eval.reporting.document import REPORT, make_sections, run_section, to_text, write_report
-from eval.reporting.panels import make_panels
-from eval.reporting.published import published_panels, read_published
-from eval.reporting.runs import read_runs
+from agemem_envs.util.cli import EXIT_OK, exit_status, folder, name_value
 
 EPILOG = f"""\
 what is written:
@@ -37,17 +38,17 @@ what is never averaged together:
 
 examples:
   a suite, and single runs beside it:
-    python eval/report.py results/runs/table2 results/runs/my-run --out results/reports/mine
+    agemem report results/runs/table2 results/runs/my-run --out results/reports/mine
 
   a trained model beside the other methods on the backbone that it was made of:
-    python eval/report.py RUN RUN --checkpoint my-agemem=qwen3-4b --out OUT
+    agemem report RUN RUN --checkpoint my-agemem=qwen3-4b --out OUT
 
   training curves of two rewards, two seeds each:
-    python eval/report.py --curves all-returns=a0.csv --curves all-returns=a1.csv \\
+    agemem report --curves all-returns=a0.csv --curves all-returns=a1.csv \\
         --curves answer-only=b0.csv --curves answer-only=b1.csv --out OUT
 
   the paper's own numbers as if they were results:
-    python eval/report.py --published
+    agemem report --published
 
 exit status: 0, or 2 if there is nothing to report or it cannot be read; nothing is written then
 """
@@ -56,7 +57,7 @@ exit status: 0, or 2 if there is nothing to report or it cannot be read; nothing
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="eval/report.py",
+        prog="agemem report",
         description="Make the paper's tables and figures from recorded runs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -112,9 +113,12 @@ def report(argv: Sequence[str]) -> str:
         raise ConfigurationError("the report needs a folder: --out FOLDER")
     published = read_published()
     if options.published:
-        sections = make_sections(published_panels(published), published)
+        sections = make_sections(published_groups(published), published)
     else:
-        panels = make_panels(runs, dict(_pair(text, "--checkpoint") for text in options.checkpoint))
+        panels = make_groups(
+            runs,
+            dict(name_value(text, "--checkpoint", "NAME=BACKBONE") for text in options.checkpoint),
+        )
         sections = make_sections(panels, published, _curves(options))
         sections = [s for s in sections if s.sheets or runs]
         sections += [run_section(runs)] if runs else []
@@ -127,16 +131,9 @@ def report(argv: Sequence[str]) -> str:
 def _curves(options: argparse.Namespace) -> list[Curve]:
     files: dict[str, list[Path]] = {}
     for text in options.curves:
-        name, path = _pair(text, "--curves")
+        name, path = name_value(text, "--curves", "NAME=FILE.csv")
         files.setdefault(name, []).append(Path(path))
     return read_curves(files, options.curve_metric or [DEFAULT_METRIC]) if files else []
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not (name and separator and value):
-        raise ConfigurationError(f"{option} takes NAME=VALUE, got {text!r}")
-    return name, value
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Evaluate an agent on AgeMem environments.
 
-    python eval/run.py --agent agemem --backbone smollm2-135m --envs AgeMem-SyntheticQA-v0
+    agemem run --agent agemem --backbone smollm2-135m --envs AgeMem-SyntheticQA-v0
 
 Writes config.json and episodes.jsonl as it goes, and summary.csv at the end.
 """
@@ -15,28 +15,29 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # The checkout's own packages first, wherever this is started from: another distribution
-    # may bring an `agents` package, and a file of this folder must not hide a library.
-    sys.path[0] = str(ROOT)
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
+
+    use_checkout()
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agemem.eval.play.options import parse
+from agemem.eval.play.rejudge import Rejudging, default_folder
+from agemem.eval.play.runner import Run
+from agemem.eval.play.suites import CURVE_METRIC, SUITES, parts
+from agemem.eval.report import report
+from agemem.eval.reporting.summary import Row, comparison, summarize, table, unscored, write_summary
+from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.stats.intervals import mean
 from agemem_envs.errors import AgeMemError, ConfigurationError, WorkerError
-from agemem_envs.programs import EXIT_INTERRUPTED, EXIT_OK, exit_status
-from eval.config import RunConfig
-from eval.options import parse
-from eval.provenance import provenance
-from eval.rejudge import Rejudging, default_folder
-from eval.report import report
-from eval.results import Result, ResultsFolder
-from eval.runner import Run
-from eval.statistics import mean
-from eval.suites import CURVE_METRIC, SUITES, parts
-from eval.summary import Row, comparison, summarize, table, unscored, write_summary
+from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK, exit_status
+from agemem_envs.util.paths import CODE, results_folder
+from agemem_envs.util.provenance import provenance
 
 EXIT_UNSCORED = 3
 BAR = (
@@ -164,7 +165,7 @@ def play_suite(
     else:
         shutil.rmtree(path / "report", ignore_errors=True)  # of before it was resumed
         curves = SUITES[str(config.suite)].curves.items()
-        drawn = [f"--curves={name}={ROOT / file}" for name, file in curves]
+        drawn = [f"--curves={name}={CODE / file}" for name, file in curves]
         out = ["--out", str(path / "report"), "--curve-metric", CURVE_METRIC]
         _say(console, report([str(path), *out, *drawn]))
     return max(status, EXIT_UNSCORED) if failed else status
@@ -238,7 +239,7 @@ def _default_folder(config: RunConfig) -> Path:
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     what = f"{config.suite or config.agent}-{config.backbone or 'none'}"
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", what)
-    return ROOT / "results" / "runs" / f"{time}-{name}"
+    return results_folder() / "runs" / f"{time}-{name}"
 
 
 def _say(console: Console, text: str) -> None:

@@ -13,6 +13,9 @@ import pytest
 
 from agemem_envs.episode import ToolCall
 from agemem_envs.protocol import Turn, render
+from agemem_envs.util.checkout import use_checkout
+
+use_checkout()  # the tests are of this checkout, whatever is installed
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = os.environ.get("AGEMEM_DATA")

@@ -28,7 +28,7 @@ def test_all_brings_every_extra() -> None:
     while queue:
         name = queue.pop()
         reached.add(name)
-        queue += [r[12:-1] for r in known[name] if r.startswith("agemem-envs[")]
+        queue += [r[7:-1] for r in known[name] if r.startswith("agemem[")]
     assert reached == set(known)
 
 
@@ -38,7 +38,7 @@ def test_every_requirement_is_constrained() -> None:
     for name, requirements in extras().items():
         for requirement in requirements:
             plain = requirement.partition("==")[0].lower()
-            assert plain.startswith("agemem-envs[") or plain in pinned, (name, requirement)
+            assert plain.startswith("agemem[") or plain in pinned, (name, requirement)
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ except ImportError as error:
     assert {n.lower() for n in json.loads(installed)} == {
         "agemem-envs", "cloudpickle", "farama-notifications", "gymnasium", "numpy", "typing_extensions",
     }  # fmt: skip
-    named = ("agemem-envs[minilm]", "agemem-envs[qdrant]", "agemem-envs[eval]",
-             "agemem-envs[transformers]", "agemem-envs[hotpotqa]")  # fmt: skip
+    named = ("agemem[minilm]", "agemem[qdrant]", "agemem[eval]",
+             "agemem[transformers]", "agemem[hotpotqa]")  # fmt: skip
     for error, extra in zip(errors, named, strict=True):
         assert f'pip install "{extra}"' in error

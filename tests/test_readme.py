@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from agemem.eval.play.options import parse
+from agemem.eval.run import main
 from agemem_envs import ENVS
-from eval.options import parse
-from eval.run import main
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHELL = "\n".join(re.findall(r"```(?:bash|sh)\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
-COMMANDS = re.findall(r"^(?:\w+=\S+ )*python eval/run\.py (.*?)(?: *#.*)?$", SHELL, re.MULTILINE)
+COMMANDS = re.findall(
+    r"^(?:\w+=\S+ )*(?:python eval/run\.py|agemem run) (.*?)(?: *#.*)?$", SHELL, re.MULTILINE
+)
 
 
 @pytest.mark.parametrize("example", PYTHON)

@@ -1,6 +1,6 @@
 """Learning curves of training runs, as CSV and PNG: the paper's Figure 5.
 
-    python train/curves.py --series all-returns=RUN1,RUN2 --series answer-only=RUN3 --out FOLDER
+    agemem curves --series all-returns=RUN1,RUN2 --series answer-only=RUN3 --out FOLDER
 
 Runs of one series differ by their seed: the line is their mean, the band its 95% interval.
 """
@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # As in train/grpo.py: the checkout's own packages first.
-    sys.path[0] = str(ROOT)
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
 
+    use_checkout()
+
+from agemem.train.log import read_log
 from agemem_envs.errors import ConfigurationError, require
-from agemem_envs.programs import EXIT_OK, exit_status
-from train.log import read_log
+from agemem_envs.util.cli import EXIT_OK, exit_status, name_value
 
 PANELS = {
     "mean_return": "mean of the three returns",
@@ -118,9 +119,7 @@ def write(series: Mapping[str, Sequence[Path]], out: Path, window: int) -> Any:
 def _series(items: Sequence[str]) -> dict[str, list[Path]]:
     series = {}
     for item in items:
-        label, equals, runs = item.partition("=")
-        if not equals or not runs:
-            raise ConfigurationError(f"--series wants LABEL=RUN[,RUN...], got {item!r}")
+        label, runs = name_value(item, "--series", "LABEL=RUN[,RUN...]")
         series[label] = [Path(run) for run in runs.split(",")]
     return series
 
@@ -132,7 +131,7 @@ def run(argv: Sequence[str]) -> int:
         AgeMemError: A run cannot be read.
     """
     parser = argparse.ArgumentParser(
-        prog="train/curves.py", description="Learning curves as CSV and PNG.", allow_abbrev=False
+        prog="agemem curves", description="Learning curves as CSV and PNG.", allow_abbrev=False
     )
     parser.add_argument("--series", action="append", required=True, metavar="LABEL=RUN[,RUN...]")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")

@@ -10,13 +10,13 @@ from typing import Any
 import gymnasium as gym
 
 import agemem_envs  # noqa: F401 - registers the environments
+from agemem.agents.backbones.transformers_model import chat_text
+from agemem.agents.rollout import Job, rollout
+from agemem.train.settings import EnvSettings
+from agemem.train.teacher import Teacher
 from agemem_envs.context import ChatMessages
 from agemem_envs.errors import AgeMemError
 from agemem_envs.tokens import TokenCounter
-from agents.backbones.transformers_model import chat_text
-from agents.rollout import Job, rollout
-from train.settings import EnvSettings
-from train.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True)

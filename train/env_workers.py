@@ -2,12 +2,11 @@
 
 A worker process hosts several seats, each an environment and the agent that plays it, so that
 an agent may look into its environment's memory. It is run, watched and replaced as any
-simulator is (:mod:`agemem_envs.workers`).
+simulator is (:mod:`agemem_envs.util.workers`).
 """
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -16,15 +15,16 @@ from typing import Any
 import gymnasium as gym
 
 import agemem_envs  # noqa: F401 - registers the environments
+from agemem.agents.base import Agent, Decision
 from agemem_envs.context import ChatMessages
 from agemem_envs.env import MemoryEnv, Transition
 from agemem_envs.episode import DataSource, Episode
-from agemem_envs.workers import Simulator
-from agents.base import Agent, Decision
+from agemem_envs.util.loading import load
+from agemem_envs.util.workers import Simulator
 
 CALL_SECONDS = 600.0
 """A step of a world takes below a second; an LLM judge or summarizer may take minutes."""
-_FACTORY = "train.env_workers:Seats"
+_FACTORY = "agemem.train.env_workers:Seats"
 
 
 class Seats:
@@ -38,8 +38,7 @@ class Seats:
     """
 
     def __init__(self, count: int, env_id: str, options: Mapping[str, Any], agent: str) -> None:
-        module, _, name = agent.partition(":")
-        make_agent = getattr(importlib.import_module(module), name)
+        make_agent = load(agent)
         self._envs: list[MemoryEnv] = []
         self._agents: list[Agent] = []
         self._seen: list[tuple[str, dict[str, Any]]] = [("", {})] * count

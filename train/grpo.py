@@ -1,6 +1,6 @@
 """Train the memory policy by step-wise GRPO.
 
-    python train/grpo.py --backbone qwen3-4b --env AgeMem-HotpotQA-v0
+    agemem grpo --backbone qwen3-4b --env AgeMem-HotpotQA-v0
 
 Paper: AgeMem, arXiv 2601.01885. Departures: the judge is lexical unless one is named (the paper's
 is a language model), and training goes by single rounds of rollouts, each used once, as there.
@@ -16,15 +16,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # The checkout's own packages first, wherever this is started from: another distribution
-    # may bring an `agents` package, and a file of this folder must not hide a library.
-    sys.path[0] = str(ROOT)
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
 
-from agemem_envs.errors import ConfigurationError, require
-from agemem_envs.programs import EXIT_OK, exit_status
-from train.run import (
+    use_checkout()
+
+from agemem.train.run import (
     CONFIG,
     MAY_CHANGE,
     RunSettings,
@@ -34,7 +32,9 @@ from train.run import (
     save_model,
     training,
 )
-from train.settings import add_env_arguments, env_settings
+from agemem.train.settings import add_env_arguments, env_settings
+from agemem_envs.errors import ConfigurationError, require
+from agemem_envs.util.cli import EXIT_OK, exit_status
 
 EPILOG = """\
 backbones:
@@ -46,21 +46,21 @@ examples:
         --micro-batch 1 --vllm colocate --out results/runs/agemem-4b
 
   the reward ablation, and the ablation without short-term tools:
-    python train/grpo.py --backbone qwen3-4b --reward answer-only --out results/runs/answer-only
-    python train/grpo.py --backbone qwen3-4b --stm-tools off --out results/runs/agemem-rag
+    agemem grpo --backbone qwen3-4b --reward answer-only --out results/runs/answer-only
+    agemem grpo --backbone qwen3-4b --stm-tools off --out results/runs/agemem-rag
 
   what it needs of a GPU, without starting:
-    python train/grpo.py --backbone qwen2.5-7b --lora-rank 16 --estimate
+    agemem grpo --backbone qwen2.5-7b --lora-rank 16 --estimate
 
   without a network or GPU, on the embedded model and data:
-    python train/grpo.py --backbone smollm2-135m --env AgeMem-SyntheticQA-v0 --lora-rank 8 \\
+    agemem grpo --backbone smollm2-135m --env AgeMem-SyntheticQA-v0 --lora-rank 8 \\
         --steps 2 --tasks-per-step 1 --group-size 2 --max-completion-tokens 128 --micro-batch 1
 
   after a crash or Ctrl-C:
-    python train/grpo.py --out RUN --resume
+    agemem grpo --out RUN --resume
 
   evaluate what was trained:
-    python eval/run.py --agent agemem --backbone RUN/model
+    agemem run --agent agemem --backbone RUN/model
 
 files of a run:
   config.json      all settings
@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line. Each destination but a few is a field of RunSettings."""
     default = RunSettings.__dataclass_fields__
     parser = argparse.ArgumentParser(
-        prog="train/grpo.py",
+        prog="agemem grpo",
         description="Train the memory policy by step-wise GRPO.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -233,7 +233,7 @@ def run(argv: Sequence[str]) -> int:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         save_model(trainer, settings.out / "model")
     if is_main_process():
-        print(f"Trained. Evaluate with: python eval/run.py --agent agemem --backbone "
+        print(f"Trained. Evaluate with: agemem run --agent agemem --backbone "
               f"{settings.out / 'model'}")  # fmt: skip
     return EXIT_OK
 

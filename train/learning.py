@@ -21,14 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # As in train/grpo.py: the checkout's own packages first.
-    sys.path[0] = str(ROOT)
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
 
+    use_checkout()
+
+from agemem.train.curves import interval, write
 from agemem_envs.errors import AgeMemError
-from agemem_envs.programs import EXIT_OK, exit_status
-from train.curves import interval, write
+from agemem_envs.util.cli import EXIT_OK, exit_status
 
 SETTING = (
     "--env AgeMem-SyntheticQA-v0 --difficulty easy --tasks 16 --max-context-tokens 1024 "
@@ -93,7 +94,7 @@ def train_all(out: Path, seeds: int, steps: int, jobs: int) -> dict[str, list[Pa
 
 
 def _program(name: str, arguments: Sequence[str], log: Path) -> None:
-    command = [sys.executable, str(ROOT / "train" / name), *arguments]
+    command = [sys.executable, str(Path(__file__).with_name(name)), *arguments]
     print(" ".join(command[1:]), flush=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     # One thread each: sums in one order, so that a repetition gives the same curves.
@@ -110,7 +111,7 @@ def summarize(frame: Any, steps: int) -> Any:
     """The end of each arm, and paired differences, with 95% intervals over seeds.
 
     Args:
-        frame: From :func:`train.curves.table`.
+        frame: From :func:`agemem.train.curves.table`.
         steps: Of a full run.
 
     Returns:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agemem.agents.backbones.smollm2 import transformers_path
+from agemem.agents.backbones.transformers_model import require_model, unavailable
+from agemem.train.gpu_memory import Shape
 from agemem_envs.errors import BackboneUnavailableError, ConfigurationError, UnknownNameError
-from agents.backbones.smollm2 import transformers_path
-from agents.backbones.transformers_model import require_model, unavailable
-from train.gpu_memory import Shape
 
 NAMES: dict[str, str | Callable[[], Path]] = {
     "qwen3-4b": "Qwen/Qwen3-4B-Instruct-2507",

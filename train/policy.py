@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
+from agemem.agents.backbones.transformers_model import chat_text
 from agemem_envs.errors import EndpointError, PromptTooLongError
-from agents.backbones.base import Backbone, Completion, Request, Sampling
-from agents.backbones.transformers_model import chat_text
 
 Generate = Callable[[list[list[int]]], tuple[list[list[int]], list[list[float]] | None]]
 """From prompt ids to completion ids, end token included, and their log-probabilities."""

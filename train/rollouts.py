@@ -8,11 +8,11 @@ from typing import Any
 
 import gymnasium as gym
 
+from agemem.agents.base import Agent
+from agemem.agents.rollout import Job, Rollout, rollout
+from agemem.train.policy import PolicyBackbone
+from agemem.train.samples import Sample
 from agemem_envs.errors import ConfigurationError
-from agents.base import Agent
-from agents.rollout import Job, Rollout, rollout
-from train.policy import PolicyBackbone
-from train.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)

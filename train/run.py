@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agemem.train.env_workers import EnvWorkers
+from agemem.train.gpu_memory import Load, sentence
+from agemem.train.models import TrainableModel, find_model
+from agemem.train.settings import EnvSettings
 from agemem_envs.errors import ConfigurationError, EndpointError
-from train.env_workers import EnvWorkers
-from train.gpu_memory import Load, sentence
-from train.models import TrainableModel, find_model
-from train.settings import EnvSettings
+from agemem_envs.util.loading import load
 
-AGENT = "agents.agemem:AgeMemAgent"
-RAG_AGENT = "agents.agemem_rag:AgeMemRAGAgent"
+AGENT = "agemem.agents.agemem:AgeMemAgent"
+RAG_AGENT = "agemem.agents.agemem_rag:AgeMemRAGAgent"
 MARGIN = 1024
 """Tokens of a prompt beyond T_max: what chat templates and what an agent adds to the context."""
 CONFIG = "config.json"
@@ -169,9 +169,8 @@ def training(settings: RunSettings) -> Iterator[Any]:
 
 def _find_agent(path: str) -> None:
     """Fail here, and with the remedy, rather than in a worker."""
-    module, _, name = path.partition(":")
     try:
-        getattr(importlib.import_module(module), name)
+        load(path)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"--stm-tools off needs the agent {path}: {error}") from error
 
@@ -185,9 +184,9 @@ def _trainer(
 ) -> Any:
     from datasets import Dataset
 
-    from train.log import TrainingLog
-    from train.rollouts import Playground
-    from train.stepwise_grpo import StepwiseGRPOTrainer
+    from agemem.train.log import TrainingLog
+    from agemem.train.rollouts import Playground
+    from agemem.train.stepwise_grpo import StepwiseGRPOTrainer
 
     try:
         return StepwiseGRPOTrainer(
@@ -209,7 +208,7 @@ def _trainer(
 def _config(settings: RunSettings) -> Any:
     import torch
 
-    from train.stepwise_grpo import StepwiseGRPOConfig
+    from agemem.train.stepwise_grpo import StepwiseGRPOConfig
 
     on_gpu = torch.cuda.is_available()
     rate = settings.learning_rate

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agemem.train.tasks import task_rows
 from agemem_envs.encoders import ENCODERS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.judging.rewards import REWARDS
 from agemem_envs.registration import ENVS
-from agemem_envs.rewards import REWARDS
-from train.tasks import task_rows
+from agemem_envs.util.cli import name_value
 
 TASK_OPTIONS = ("data", "noise", "distractors")
 """Options of ``--env-option`` that choose tasks, and so concern the list of tasks too."""
@@ -63,7 +64,7 @@ class EnvSettings:
                 raise UnknownNameError(kind, name, known)
 
     def rows(self, count: int, seed: int) -> list[dict[str, Any]]:
-        """The tasks of a run in training order: see :func:`~train.tasks.task_rows`."""
+        """The tasks of a run in training order: see :func:`~agemem.train.tasks.task_rows`."""
         return task_rows(self.env, count, seed, self.difficulty, self.tasks, **self.task_options)
 
     @property
@@ -142,9 +143,7 @@ def env_settings(options: argparse.Namespace, **chosen: Any) -> EnvSettings:
 def _pairs(items: Sequence[str]) -> dict[str, Any]:
     pairs = {}
     for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise ConfigurationError(f"--env-option wants NAME=VALUE, got {item!r}")
+        name, value = name_value(item, "--env-option")
         try:
             pairs[name] = json.loads(value)
         except json.JSONDecodeError:

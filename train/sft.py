@@ -1,6 +1,6 @@
 """Warm start: imitate the teacher, so that reinforcement has a protocol to work with.
 
-    python train/sft.py --backbone smollm2-135m --env AgeMem-HotpotQA-v0 --out results/runs/sft
+    agemem sft --backbone smollm2-135m --env AgeMem-HotpotQA-v0 --out results/runs/sft
 
 Every step of a demonstration is a prompt and a completion; the loss is on the completion alone.
 """
@@ -14,14 +14,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    # As in train/grpo.py: the checkout's own packages first.
-    sys.path[0] = str(ROOT)
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
 
+    use_checkout()
+
+from agemem.train.settings import EnvSettings, add_env_arguments, env_settings
 from agemem_envs.errors import ConfigurationError, require
-from agemem_envs.programs import EXIT_OK, exit_status
-from train.settings import EnvSettings, add_env_arguments, env_settings
+from agemem_envs.util.cli import EXIT_OK, exit_status
 
 TINY = "tiny"
 
@@ -31,8 +32,8 @@ backbones:
   tokenizer of its own
 
 examples:
-  python train/sft.py --backbone qwen3-4b --lora-rank 16 --episodes 500 --out results/runs/sft-4b
-  python train/grpo.py --backbone results/runs/sft-4b/model --out results/runs/agemem-4b
+  agemem sft --backbone qwen3-4b --lora-rank 16 --episodes 500 --out results/runs/sft-4b
+  agemem grpo --backbone results/runs/sft-4b/model --out results/runs/agemem-4b
 
 files of a run:
   model/           the model, for train/grpo.py and eval/run.py (an adapter merged into it)
@@ -48,7 +49,7 @@ exit status:
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="train/sft.py",
+        prog="agemem sft",
         description="Warm start on demonstrations of the teacher.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -91,8 +92,8 @@ def run(argv: Sequence[str]) -> int:
         )
     if (options.out / "model").exists():
         raise ConfigurationError(f"{options.out} already holds a model: choose another --out")
-    from train.demonstrations import demonstrate, encode
-    from train.models import find_model
+    from agemem.train.demonstrations import demonstrate, encode
+    from agemem.train.models import find_model
 
     backbone = options.backbone
     if backbone == TINY:
@@ -112,8 +113,8 @@ def run(argv: Sequence[str]) -> int:
 
 def _tiny(options: argparse.Namespace, settings: EnvSettings) -> Path:
     """Build the tiny policy, knowing nothing yet, with a tokenizer trained on the teacher."""
-    from train.demonstrations import demonstrate
-    from train.tiny import PieceCounter, TinyShape, build_policy, texts_of, train_tokenizer
+    from agemem.train.demonstrations import demonstrate
+    from agemem.train.tiny import PieceCounter, TinyShape, build_policy, texts_of, train_tokenizer
 
     shape = TinyShape()
     episodes = list(demonstrate(settings, options.episodes, options.seed, PieceCounter()))
@@ -136,7 +137,7 @@ def imitate(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from train.run import lora, save_model
+    from agemem.train.run import lora, save_model
 
     on_gpu = torch.cuda.is_available()
     micro = min(options.micro_batch, options.batch_size)

@@ -28,14 +28,14 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
+from agemem.agents.rollout import Rollout
+from agemem.train.advantages import flat_groups, group_advantages, step_weights
+from agemem.train.metrics import average, describe
+from agemem.train.objective import stepwise_loss, truncated_importance
+from agemem.train.policy import PolicyBackbone
+from agemem.train.rollouts import Playground, samples_of
+from agemem.train.samples import Sample, Tensors, collate, micro_batches
 from agemem_envs.errors import AgeMemError, ConfigurationError
-from agents.rollout import Rollout
-from train.advantages import flat_groups, group_advantages, step_weights
-from train.metrics import average, describe
-from train.objective import stepwise_loss, truncated_importance
-from train.policy import PolicyBackbone
-from train.rollouts import Playground, samples_of
-from train.samples import Sample, Tensors, collate, micro_batches
 
 FIXED: dict[str, Any] = {
     "loss_type": "grpo",

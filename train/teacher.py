@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from agemem.agents.oracle import OracleAgent
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
 from agemem_envs.stages import Stage
 from agemem_envs.state import EpisodeState
-from agents.oracle import OracleAgent
 
 
 class Teacher(OracleAgent):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.errors import ConfigurationError
+from agemem_envs.util.loading import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +228,9 @@ def make_task(spec: str | Task, options: Mapping[str, Any]) -> Task:
         if options:
             raise ConfigurationError(f"unknown arguments: {', '.join(options)}")
         return spec
-    module, _, name = spec.partition(":")
+    made = load(spec)
     try:
-        task: Task = getattr(importlib.import_module(module), name)(**options)
+        task: Task = made(**options)
     except TypeError as error:
-        raise ConfigurationError(f"{name}: {error}") from error
+        raise ConfigurationError(f"{made.__name__}: {error}") from error
     return task

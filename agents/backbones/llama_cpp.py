@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agemem_envs.endpoint import ChatEndpoint
+from agemem.agents.backbones.base import Completion, Request, Sampling
+from agemem.agents.backbones.llama_process import LlamaProcess
+from agemem.agents.backbones.openai_server import OpenAIBackbone
 from agemem_envs.errors import EndpointError
-from agemem_envs.text import sendable
 from agemem_envs.tokens import TokenCounter
-from agents.backbones.base import Completion, Request, Sampling
-from agents.backbones.llama_process import LlamaProcess
-from agents.backbones.openai_server import OpenAIBackbone
+from agemem_envs.util.endpoint import ChatEndpoint
+from agemem_envs.util.sanitize import sendable
 
 WINDOW = 12_288
 """Tokens of prompt and completion: the paper's 8,192 + 2,048, and room for examples. llama.cpp

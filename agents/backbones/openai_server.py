@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from agemem_envs.endpoint import ChatEndpoint
+from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem_envs.errors import EndpointError
 from agemem_envs.protocol import Malformed, parse
-from agents.backbones.base import Backbone, Completion, Request, Sampling
+from agemem_envs.util.endpoint import ChatEndpoint
 
 MAX_CONCURRENT = 64
 """Requests in flight at once; a vLLM server batches them."""

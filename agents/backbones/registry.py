@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agemem_envs.endpoint import ChatEndpoint, is_endpoint
+from agemem.agents.backbones.base import Backbone
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agents.backbones.base import Backbone
+from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ def _hub(model: str) -> Builder:
 
     def build(name: str, options: Options) -> Backbone:
         if options.base_url:
-            from agents.backbones.openai_server import OpenAIBackbone
+            from agemem.agents.backbones.openai_server import OpenAIBackbone
 
             endpoint = options.endpoint(model, options.base_url)
             return OpenAIBackbone(endpoint, options.grammar)
         _no_grammar(name, options)
-        from agents.backbones.transformers_model import TransformersBackbone
+        from agemem.agents.backbones.transformers_model import TransformersBackbone
 
         return TransformersBackbone(model, name)
 
@@ -60,16 +60,16 @@ def _hub(model: str) -> Builder:
 
 def _smollm2_llama_cpp(name: str, options: Options) -> Backbone:
     _no_server(name, options)
-    from agents.backbones import smollm2
-    from agents.backbones.llama_cpp import LlamaCppBackbone
+    from agemem.agents.backbones import smollm2
+    from agemem.agents.backbones.llama_cpp import LlamaCppBackbone
 
     return LlamaCppBackbone(smollm2.gguf_path(), name, options.grammar, **options.limits)
 
 
 def _smollm2_local(name: str, options: Options) -> Backbone:
     _no_server(name, options)
-    from agents.backbones import smollm2
-    from agents.serving.local import LocalBackbone
+    from agemem.agents.backbones import smollm2
+    from agemem.agents.backbones.server.local import LocalBackbone
 
     return LocalBackbone(smollm2.gguf_path(), name, options.grammar, **options.limits)
 
@@ -77,8 +77,8 @@ def _smollm2_local(name: str, options: Options) -> Backbone:
 def _smollm2_transformers(name: str, options: Options) -> Backbone:
     _no_server(name, options)
     _no_grammar(name, options)
-    from agents.backbones import smollm2
-    from agents.backbones.transformers_model import TransformersBackbone
+    from agemem.agents.backbones import smollm2
+    from agemem.agents.backbones.transformers_model import TransformersBackbone
 
     return TransformersBackbone(smollm2.transformers_path(), name)
 
@@ -86,7 +86,7 @@ def _smollm2_transformers(name: str, options: Options) -> Backbone:
 def _scripted(name: str, options: Options) -> Backbone:
     _no_server(name, options)
     _no_grammar(name, options)
-    from agents.backbones.scripted import ScriptedBackbone
+    from agemem.agents.backbones.scripted import ScriptedBackbone
 
     return ScriptedBackbone()
 
@@ -121,7 +121,7 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
     if is_endpoint(name):
         if options.base_url:
             raise ConfigurationError(f"{name!r} names its server: it takes no --base-url")
-        from agents.backbones.openai_server import OpenAIBackbone
+        from agemem.agents.backbones.openai_server import OpenAIBackbone
 
         model, _, url = name.rpartition("@")
         return OpenAIBackbone(options.endpoint(model, url), options.grammar)

@@ -10,13 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
 from agemem_envs.errors import EndpointError
 from agemem_envs.protocol import Turn, render
 from agemem_envs.tokens import MESSAGE_OVERHEAD, ApproximateCounter
-from agents.backbones.base import Backbone, Completion, Request, Sampling
 
 Rule = Callable[[ChatMessages], str]
 _QUESTION = prompts.QUESTION.partition("{")[0]

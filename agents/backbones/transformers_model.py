@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem_envs.context import ChatMessages
 from agemem_envs.errors import (
     BackboneUnavailableError,
@@ -14,9 +15,8 @@ from agemem_envs.errors import (
     EndpointError,
     require,
 )
-from agemem_envs.text import sendable
 from agemem_envs.tokens import TokenCounter, TokenizerCounter
-from agents.backbones.base import Backbone, Completion, Request, Sampling
+from agemem_envs.util.sanitize import sendable
 
 PROBE_TIMEOUT = 5.0
 """Seconds to wait for the hub before giving up."""

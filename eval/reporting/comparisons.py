@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metrics import METRICS
-from eval.reporting.benchmarks import Benchmark
-from eval.reporting.estimates import Estimate, estimate
-from eval.reporting.inference import clustered_means, holm, percentile_interval, permutation_p
-from eval.reporting.methods import Kind
-from eval.reporting.panels import Panel, PanelRow, failures
-from eval.reporting.sheets import MISSING, UNSCORED, Sheet, Text
-from eval.results import Result
+from agemem.eval.paper.benchmarks import Benchmark
+from agemem.eval.paper.methods import Kind
+from agemem.eval.reporting.estimates import Estimate, estimate
+from agemem.eval.reporting.groups import ComparisonGroup, GroupRow, failures
+from agemem.eval.reporting.rendered import MISSING, UNSCORED, RenderedCell, RenderedTable
+from agemem.eval.runs.folder import Result
+from agemem.eval.runs.metrics import METRICS
+from agemem.eval.stats.intervals import clustered_means, percentile_interval
+from agemem.eval.stats.significance import holm, permutation_p
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Comparison:
     adjusted: float
 
 
-def compare(panel: Panel, benchmark: Benchmark) -> list[Comparison]:
+def compare(panel: ComparisonGroup, benchmark: Benchmark) -> list[Comparison]:
     """All pairs of competing methods with shared tasks.
 
     A task that was played several times counts once, by its mean.
@@ -82,22 +83,22 @@ def _by_task(results: Sequence[Result], metric: str) -> dict[str, float]:
     return {task: float(np.mean(group)) for task, group in values.items()}
 
 
-def comparison_sheets(panel: Panel) -> Iterator[Sheet]:
+def comparison_sheets(panel: ComparisonGroup) -> Iterator[RenderedTable]:
     """One sheet of paired tests for each benchmark of a panel."""
     for benchmark in panel.benchmarks:
         found = compare(panel, benchmark)
         if found:
-            yield Sheet(
+            yield RenderedTable(
                 title=f"{panel.title}, {benchmark.title} ({benchmark.measure}, points)",
                 header=("First", "Second", "Tasks", "Difference", "p", "p (Holm)"),
                 rows=tuple(
                     (
-                        Text(c.first),
-                        Text(c.second),
-                        Text(str(c.tasks)),
-                        Text(_points(c.difference, c.low, c.high, signed=True)),
-                        Text(f"{c.p:.4f}"),
-                        Text(f"{c.adjusted:.4f}"),
+                        RenderedCell(c.first),
+                        RenderedCell(c.second),
+                        RenderedCell(str(c.tasks)),
+                        RenderedCell(_points(c.difference, c.low, c.high, signed=True)),
+                        RenderedCell(f"{c.p:.4f}"),
+                        RenderedCell(f"{c.adjusted:.4f}"),
                     )
                     for c in found
                 ),
@@ -119,7 +120,7 @@ def comparison_sheets(panel: Panel) -> Iterator[Sheet]:
             )
 
 
-def breakdown_sheets(panel: Panel) -> Iterator[Sheet]:
+def breakdown_sheets(panel: ComparisonGroup) -> Iterator[RenderedTable]:
     """Scores by task type, and by the benchmark's own levels of difficulty."""
     for benchmark in panel.benchmarks:
         rows = [row for row in panel.rows if (row.key, benchmark.key) in panel.results]
@@ -135,23 +136,26 @@ def breakdown_sheets(panel: Panel) -> Iterator[Sheet]:
 
 
 def _breakdown(
-    panel: Panel,
+    panel: ComparisonGroup,
     benchmark: Benchmark,
-    rows: Sequence[PanelRow],
+    rows: Sequence[GroupRow],
     aspect: str,
     name: str,
     values: Sequence[str],
-) -> Sheet:
+) -> RenderedTable:
     cells: dict[tuple[str, str], Estimate] = {}
     for value, row in itertools.product(values, rows):
         played = panel.results[row.key, benchmark.key]
         if chosen := [r for r in played if getattr(r.episode, aspect) == value]:
             cells[value, row.key] = estimate(chosen, benchmark.metric)
-    return Sheet(
+    return RenderedTable(
         title=f"{panel.title}, {benchmark.title} by {name} ({benchmark.measure}, per cent)",
         header=(name.capitalize(), *(row.label for row in rows)),
         rows=tuple(
-            (Text(value), *(Text(_shown(cells.get((value, row.key)))) for row in rows))
+            (
+                RenderedCell(value),
+                *(RenderedCell(_shown(cells.get((value, row.key)))) for row in rows),
+            )
             for value in values
         ),
         notes=("In brackets the 95% interval, then the number of scored episodes.",),
@@ -191,7 +195,7 @@ def _points(value: float, low: float | None, high: float | None, *, signed: bool
     return f"{text} [{low * 100 + 0.0:{sign}.1f}, {high * 100 + 0.0:{sign}.1f}]"
 
 
-def episode_sheet(panel: Panel) -> Sheet:
+def episode_sheet(panel: ComparisonGroup) -> RenderedTable:
     """What each number rests on: episodes, tasks, and what failed around the agents."""
     records = []
     for row, benchmark in itertools.product(panel.rows, panel.benchmarks):
@@ -210,11 +214,12 @@ def episode_sheet(panel: Panel) -> Sheet:
                     "judge failures": lost["judge"],
                 }
             )
-    return Sheet(
+    return RenderedTable(
         title=panel.title,
         header=tuple(name.capitalize() for name in list(records[0])[1:]),
         rows=tuple(
-            tuple(Text(str(value)) for value in list(record.values())[1:]) for record in records
+            tuple(RenderedCell(str(value)) for value in list(record.values())[1:])
+            for record in records
         ),
         records=tuple(records),
     )

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agemem.eval.reporting.rendered import Record, RenderedCell, RenderedTable
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError, require
-from eval.reporting.sheets import Record, Sheet, Text
+from agemem_envs.util.paths import CODE
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 STEP, SERIES, RUN = "step", "series", "run"
 DEFAULT_METRIC = "reward/total"
 BAND = ("min", "max")
@@ -79,7 +79,7 @@ def read_curves(files: Mapping[str, Sequence[Path]], metrics: Sequence[str]) -> 
 def _shown(path: Path) -> str:
     """A report may be given away: it names no folder of this machine."""
     path = path.resolve()
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+    return str(path.relative_to(CODE)) if path.is_relative_to(CODE) else path.name
 
 
 def _logs(pandas: Any, path: Path, name: str, metric: str) -> list[Any]:
@@ -140,7 +140,7 @@ def _curve(
     )
 
 
-def curve_sheet(curves: Sequence[Curve]) -> Sheet:
+def curve_sheet(curves: Sequence[Curve]) -> RenderedTable:
     """Where each curve begins, how high it gets, where it ends; all steps as records."""
     records: list[Record] = [
         {"name": c.name, "metric": c.metric, "seeds": c.seeds, "step": s, "mean": m, "low": lo,
@@ -148,13 +148,13 @@ def curve_sheet(curves: Sequence[Curve]) -> Sheet:
         for c in curves
         for s, m, lo, hi in zip(c.steps, c.mean, c.low, c.high, strict=True)
     ]  # fmt: skip
-    return Sheet(
+    return RenderedTable(
         title="Training curves",
         header=("Name", "Metric", "Seeds", "Steps", "First", "Highest", "Last fifth"),
         rows=tuple(
-            tuple(map(Text, (c.name, c.metric, str(c.seeds), str(len(c.steps)), f"{c.mean[0]:.3f}",
-                             f"{max(c.mean):.3f}", f"{c.end:.3f}")))
+            tuple(map(RenderedCell, (c.name, c.metric, str(c.seeds), str(len(c.steps)), *ends)))
             for c in curves
+            for ends in [[f"{value:.3f}" for value in (c.mean[0], max(c.mean), c.end)]]
         ),
         notes=(
             "Means over seeds, at the steps that all logs of a name have.",

@@ -10,17 +10,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agemem.eval.paper.exhibits import EXHIBITS
+from agemem.eval.reporting.comparisons import breakdown_sheets, comparison_sheets, episode_sheet
+from agemem.eval.reporting.curves import Curve, curve_sheet
+from agemem.eval.reporting.figures import THEMES, draw_curves, draw_table
+from agemem.eval.reporting.groups import ComparisonGroup
+from agemem.eval.reporting.published import Published
+from agemem.eval.reporting.rendered import (
+    Record,
+    RenderedCell,
+    RenderedTable,
+    gains_sheet,
+    sheet_of,
+)
+from agemem.eval.reporting.tables import Table, gains, make_tables
+from agemem.eval.reporting.writers import joined, markdown, to_markdown
+from agemem.eval.runs.reading import PlayedRun
 from agemem_envs.errors import ConfigurationError
-from eval.reporting.comparisons import breakdown_sheets, comparison_sheets, episode_sheet
-from eval.reporting.curves import Curve, curve_sheet
-from eval.reporting.figures import THEMES, draw_curves, draw_table
-from eval.reporting.items import ITEMS
-from eval.reporting.panels import Panel
-from eval.reporting.published import Published
-from eval.reporting.runs import PlayedRun
-from eval.reporting.sheets import Record, Sheet, Text, gains_sheet, sheet_of
-from eval.reporting.tables import Table, gains, make_tables
-from eval.reporting.writers import joined, markdown, to_markdown
 
 REPORT = "report.md"
 
@@ -41,7 +47,7 @@ class Section:
 
     key: str
     title: str
-    sheets: tuple[Sheet, ...]
+    sheets: tuple[RenderedTable, ...]
     tables: tuple[Table, ...] = ()
     curves: tuple[Curve, ...] = ()
     shown: bool = True
@@ -49,11 +55,11 @@ class Section:
 
 
 def make_sections(
-    panels: Sequence[Panel], published: Published, curves: Sequence[Curve] = ()
+    panels: Sequence[ComparisonGroup], published: Published, curves: Sequence[Curve] = ()
 ) -> list[Section]:
     """Everything that can be said of the panels, the paper's numbers beside ours."""
     sections = []
-    for item in ITEMS:
+    for item in EXHIBITS:
         tables = [
             table
             for panel in panels
@@ -108,13 +114,13 @@ def run_section(runs: Sequence[PlayedRun]) -> Section:
     ]
     rows = tuple(
         tuple(
-            Text(str(value)[:16]) if name == "sha256" else Text(str(value))
+            RenderedCell(str(value)[:16]) if name == "sha256" else RenderedCell(str(value))
             for name, value in r.items()
         )
         for r in records
     )
     header = tuple(name.capitalize() for name in records[0])
-    sheet = Sheet("Runs", header, rows, records=tuple(records))
+    sheet = RenderedTable("Runs", header, rows, records=tuple(records))
     return Section("runs", "Runs", (sheet,))
 
 

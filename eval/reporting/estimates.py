@@ -8,16 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eval.metrics import METRICS
-from eval.reporting.benchmarks import PAPER
-from eval.reporting.inference import Array, clustered_means, percentile_interval
-from eval.results import Result
-
-ALL = "all"
-"""In place of a benchmark: the mean of the paper's."""
-AVERAGE, REDUCTION, GAIN = "average", "reduction", "gain"
-SCORE = "score"
-"""The metric by which a benchmark is scored."""
+from agemem.eval.paper.benchmarks import PAPER
+from agemem.eval.paper.exhibits import ALL, AVERAGE, GAIN, REDUCTION, SCORE
+from agemem.eval.runs.folder import Result
+from agemem.eval.runs.metrics import METRICS
+from agemem.eval.stats.intervals import Array, clustered_means, percentile_interval
 
 Key = tuple[str, str, str]
 """Row, benchmark, metric."""

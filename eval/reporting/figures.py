@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agemem.eval.paper.exhibits import REDUCTION
+from agemem.eval.paper.methods import Kind
+from agemem.eval.reporting.curves import Curve
+from agemem.eval.reporting.rendered import shown
+from agemem.eval.reporting.tables import Cell, Table
+from agemem.eval.reporting.writers import plain
 from agemem_envs.errors import require
-from eval.reporting.curves import Curve
-from eval.reporting.estimates import REDUCTION
-from eval.reporting.methods import Kind
-from eval.reporting.sheets import shown
-from eval.reporting.tables import Cell, Table
-from eval.reporting.writers import plain
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
@@ -110,18 +110,18 @@ def draw_table(table: Table, path: Path) -> list[Path]:
     return save(lambda axes, theme: _groups(axes, theme, table, columns), _title(table), size, path)
 
 
-def _lines(axes: Any, theme: Theme, table: Table, column: int) -> None:
+def _lines(axes: Any, theme: Theme, table: Table, index: int) -> None:
     """One horizontal bar for each method, the first on top."""
-    rows = [row for row in table.rows if row.cells[column].value is not None]
-    quantity = table.columns[column]
-    cells = [row.cells[column] for row in rows]
+    rows = [row for row in table.rows if row.cells[index].value is not None]
+    column = table.columns[index]
+    cells = [row.cells[index] for row in rows]
     places = range(len(rows) - 1, -1, -1)
     colours = [_colour(row.method.kind) for row in rows]
     values = [cell.value or 0.0 for cell in cells]
     axes.barh(places, values, height=0.66, color=colours, xerr=_errors(cells), **_bars(theme))
     _paper(axes, theme, [cell.published for cell in cells], places, flipped=True)
     for place, cell, row in zip(places, cells, rows, strict=True):
-        text = shown(cell.value, quantity)
+        text = shown(cell.value, column)
         for other, q in zip(row.cells, table.columns, strict=True):
             if q.metric == REDUCTION and other.value:
                 text += (

@@ -6,14 +6,15 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from agemem.eval.paper.benchmarks import PAPER
+from agemem.eval.paper.exhibits import ABLATION, ALL, AVERAGE, EXHIBITS, REDUCTION, SCORE, Exhibit
+from agemem.eval.paper.methods import METHODS
+from agemem.eval.reporting.estimates import Estimate, Key
+from agemem.eval.reporting.groups import ComparisonGroup, GroupRow, Note
 from agemem_envs.errors import DataFormatError, DataNotFoundError
-from eval.reporting.benchmarks import PAPER
-from eval.reporting.estimates import ALL, AVERAGE, REDUCTION, SCORE, Estimate, Key
-from eval.reporting.items import ABLATION, ITEMS, Item
-from eval.reporting.methods import METHODS
-from eval.reporting.panels import Note, Panel, PanelRow
+from agemem_envs.util.paths import SHIPPED
 
-FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
+FOLDER = SHIPPED / "published"
 HOTPOTQA = "hotpotqa"
 CsvRow = dict[str, str]
 Cells = Iterator[tuple[Key, float]]
@@ -74,10 +75,10 @@ def read_published(folder: Path = FOLDER) -> Published:
         DataNotFoundError: A file is missing.
         DataFormatError: A file has not the documented columns.
     """
-    return {item.key: _read(folder / item.published, item) for item in ITEMS}
+    return {item.key: _read(folder / item.published, item) for item in EXHIBITS}
 
 
-def _read(path: Path, item: Item) -> dict[str, dict[Key, float]]:
+def _read(path: Path, item: Exhibit) -> dict[str, dict[Key, float]]:
     found: dict[str, dict[Key, float]] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -92,12 +93,12 @@ def _read(path: Path, item: Item) -> dict[str, dict[Key, float]]:
     return found
 
 
-def published_panels(published: Published) -> list[Panel]:
+def published_groups(published: Published) -> list[ComparisonGroup]:
     """The paper's numbers as if they were results: what is derived from others is left out."""
     backbones = dict.fromkeys(backbone for item in published.values() for backbone in item)
     panels = []
     for backbone in backbones:
-        by_item = {
+        by_exhibit = {
             key: {
                 cell: Estimate(value)
                 for cell, value in numbers.get(backbone, {}).items()
@@ -105,14 +106,14 @@ def published_panels(published: Published) -> list[Panel]:
             }
             for key, numbers in published.items()
         }
-        known = {row for numbers in by_item.values() for row, _, _ in numbers}
+        known = {row for numbers in by_exhibit.values() for row, _, _ in numbers}
         panels.append(
-            Panel(
+            ComparisonGroup(
                 title=backbone,
                 backbone=backbone,
-                rows=tuple(PanelRow(key, m) for key, m in METHODS.items() if key in known),
+                rows=tuple(GroupRow(key, m) for key, m in METHODS.items() if key in known),
                 benchmarks=PAPER,
-                by_item=by_item,
+                by_exhibit=by_exhibit,
                 notes=(Note("All numbers are the paper's own."),),
             )
         )

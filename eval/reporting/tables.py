@@ -6,19 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from eval.reporting.benchmarks import BENCHMARKS, Benchmark
-from eval.reporting.estimates import (
-    AVERAGE,
-    SCORE,
+from agemem.eval.paper.benchmarks import BENCHMARKS, Benchmark
+from agemem.eval.paper.exhibits import AVERAGE, DATASET, SCORE, Column, Exhibit
+from agemem.eval.paper.methods import METHODS, Kind, Method, order
+from agemem.eval.reporting.estimates import (
     Estimate,
     Key,
     with_averages,
     with_gains,
     with_reductions,
 )
-from eval.reporting.items import DATASET, Item, Quantity
-from eval.reporting.methods import METHODS, Kind, Method, order
-from eval.reporting.panels import Panel, PanelRow
+from agemem.eval.reporting.groups import ComparisonGroup, GroupRow
 
 
 class Mark(StrEnum):
@@ -75,16 +73,16 @@ class Table:
         panel: The panel's title.
         backbone: The panel's backbone.
         dataset: What the :data:`DATASET` is, or None.
-        columns: The quantities; stand-ins of the paper's benchmarks come last.
+        columns: The columns; stand-ins of the paper's benchmarks come last.
         rows: The methods.
         notes: What the reader must know.
     """
 
-    item: Item
+    item: Exhibit
     panel: str
     backbone: str
     dataset: Benchmark | None
-    columns: tuple[Quantity, ...]
+    columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
 
@@ -94,7 +92,9 @@ class Table:
         return any(cell.published is not None for row in self.rows for cell in row.cells)
 
 
-def make_tables(item: Item, panel: Panel, published: Mapping[Key, float]) -> Iterator[Table]:
+def make_tables(
+    item: Exhibit, panel: ComparisonGroup, published: Mapping[Key, float]
+) -> Iterator[Table]:
     """The item's tables for a panel: one, or one for each data set that was played.
 
     A table of which nothing was played says so in every cell; one of all benchmarks is left out.
@@ -116,7 +116,7 @@ def make_tables(item: Item, panel: Panel, published: Mapping[Key, float]) -> Ite
 
 
 def _table(
-    item: Item, panel: Panel, published: Mapping[Key, float], dataset: Benchmark | None
+    item: Exhibit, panel: ComparisonGroup, published: Mapping[Key, float], dataset: Benchmark | None
 ) -> Table:
     numbers = with_averages(panel.numbers_of(item.key))
     numbers = with_reductions(numbers, against="agemem-rag")
@@ -153,32 +153,33 @@ def _table(
     )
 
 
-def _columns(item: Item, panel: Panel, dataset: Benchmark | None) -> tuple[Quantity, ...]:
+def _columns(
+    item: Exhibit, panel: ComparisonGroup, dataset: Benchmark | None
+) -> tuple[Column, ...]:
     """The item's columns, then those of generated data, then of benchmarks of others."""
     if dataset is not None:
         return tuple(
-            replace(q, benchmark=dataset.key) if q.benchmark == DATASET else q
-            for q in item.quantities
+            replace(q, benchmark=dataset.key) if q.benchmark == DATASET else q for q in item.columns
         )
-    columns = list(item.quantities)
+    columns = list(item.columns)
     for benchmark in panel.benchmarks:
         if benchmark.stands_in_for is not None:
             title = BENCHMARKS[benchmark.stands_in_for].title
             columns += [
                 replace(q, benchmark=benchmark.key, title=q.title.replace(title, benchmark.title))
-                for q in item.quantities
+                for q in item.columns
                 if q.benchmark == benchmark.stands_in_for
             ]
         elif benchmark.key not in BENCHMARKS and item.others:
             title = f"{benchmark.title} ({benchmark.measure})"
-            columns.append(Quantity(benchmark.key, SCORE, title, 100.0, ranked=True))
+            columns.append(Column(benchmark.key, SCORE, title, 100.0, ranked=True))
     return tuple(columns)
 
 
-def _rows(item: Item, panel: Panel) -> Iterator[tuple[PanelRow, str]]:
+def _rows(item: Exhibit, panel: ComparisonGroup) -> Iterator[tuple[GroupRow, str]]:
     """The rows and their labels; one of the paper's that was not played is there too."""
     named = dict(item.rows)
-    played: dict[str, list[PanelRow]] = {}
+    played: dict[str, list[GroupRow]] = {}
     for row in panel.rows:
         played.setdefault(row.method.key, []).append(row)
     methods = {key: METHODS[key] for key in named}
@@ -188,7 +189,7 @@ def _rows(item: Item, panel: Panel) -> Iterator[tuple[PanelRow, str]]:
         methods |= {m.key: m for m in others if m.key not in item.left_out}
     listed = sorted(methods, key=lambda key: order(methods[key])) if item.others else list(methods)
     for key in listed:
-        for row in played.get(key, [PanelRow(key, methods[key])]):
+        for row in played.get(key, [GroupRow(key, methods[key])]):
             title = named.get(key, row.method.title)
             yield row, f"{title} ({row.variant})" if row.variant else title
 
@@ -203,21 +204,21 @@ def _cell(estimate: Estimate | None, published: float | None, scale: float) -> C
     return Cell(replace(estimate, value=estimate.value * scale, low=low, high=high), published)
 
 
-def _marked(rows: Sequence[TableRow], columns: Sequence[Quantity]) -> Iterator[TableRow]:
+def _marked(rows: Sequence[TableRow], columns: Sequence[Column]) -> Iterator[TableRow]:
     """The rows with the best and second-best cells of the ranked columns marked.
 
     Numbers that are shown alike are equal. Two that are best leave no second, and where all
     are equal none is best.
     """
     marks: dict[tuple[int, float], Mark] = {}
-    for index, quantity in enumerate(columns):
+    for index, column in enumerate(columns):
         shown = [
-            round(cell.value, quantity.digits)
+            round(cell.value, column.digits)
             for row in rows
             if row.method.kind is not Kind.REFERENCE
             and (cell := row.cells[index]).value is not None
         ]
-        if quantity.ranked and len(set(shown)) > 1:
+        if column.ranked and len(set(shown)) > 1:
             ranked = sorted(shown, reverse=True)
             if ranked[1] < ranked[0]:
                 marks[index, ranked[1]] = Mark.SECOND

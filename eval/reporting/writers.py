@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eval.reporting.sheets import Record, Sheet, Text
-from eval.reporting.tables import Mark
+from agemem.eval.reporting.rendered import Record, RenderedCell, RenderedTable
+from agemem.eval.reporting.tables import Mark
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]+")
@@ -51,7 +51,7 @@ def markdown(text: str) -> str:
 _MARKUP = str.maketrans({c: f"\\{c}" for c in "`*_[]~$#!"})
 
 
-def to_markdown(sheet: Sheet, level: int = 3) -> str:
+def to_markdown(sheet: RenderedTable, level: int = 3) -> str:
     """A sheet as a pipe table, best in bold and second best underlined."""
     lines = [f"{'#' * level} {markdown(sheet.title)}", ""]
     lines += [_pipes(map(markdown, sheet.header)), _pipes("---" for _ in sheet.header)]
@@ -64,7 +64,7 @@ def _pipes(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _markdown_cell(cell: Text) -> str:
+def _markdown_cell(cell: RenderedCell) -> str:
     value, _, rest = markdown(cell.text).partition(" ")
     styles = {Mark.BEST: f"**{value}**", Mark.SECOND: f"<u>{value}</u>"}
     return f"{styles.get(cell.mark, value)} {rest}".strip()
@@ -103,7 +103,7 @@ _TITLE_WIDTH = 12
 """Characters of a column's title in one line, if its words allow it."""
 
 
-def to_latex(sheet: Sheet) -> str:
+def to_latex(sheet: RenderedTable) -> str:
     """A sheet as a ``table`` for the packages booktabs and graphicx, no wider than the page."""
     columns = "l" * _lead(sheet) + "r" * (len(sheet.header) - _lead(sheet))
     lines = [
@@ -123,7 +123,7 @@ def to_latex(sheet: Sheet) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _lead(sheet: Sheet) -> int:
+def _lead(sheet: RenderedTable) -> int:
     """How many columns hold names."""
     return 2 if len(sheet.header) > 1 and sheet.header[1] == "" else 1
 
@@ -139,13 +139,13 @@ def _latex_title(text: str) -> str:
     return r"\begin{tabular}[b]{@{}r@{}}" + r"\\".join(map(latex, lines)) + r"\end{tabular}"
 
 
-def _latex_cell(cell: Text) -> str:
+def _latex_cell(cell: RenderedCell) -> str:
     value, _, rest = cell.text.partition(" ")
     styles = {Mark.BEST: r"\textbf{%s}", Mark.SECOND: r"\underline{%s}"}
     return f"{styles.get(cell.mark, '%s') % latex(value)} {latex(rest)}".strip()
 
 
-def joined(sheets: Sequence[Sheet]) -> dict[str, str]:
+def joined(sheets: Sequence[RenderedTable]) -> dict[str, str]:
     """The sheets of one item, by the ending of its files."""
     return {
         "csv": to_csv(record for sheet in sheets for record in sheet.records),

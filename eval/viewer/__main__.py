@@ -1,7 +1,7 @@
 """Write a run's episodes as one HTML page that needs no network.
 
-    python -m eval.viewer results/runs/my-run
-    python -m eval.viewer results/runs/my-run --compare results/runs/other-run --out both.html
+    agemem view results/runs/my-run
+    agemem view results/runs/my-run --compare results/runs/other-run --out both.html
 
 Whoever has the page has all texts of the run.
 """
@@ -13,17 +13,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agemem.eval.runs.folder import write_atomically
+from agemem.eval.viewer.page import check_target, render
+from agemem.eval.viewer.runs import read_run
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.programs import EXIT_OK, exit_status
-from eval.results import write_atomically
-from eval.viewer.page import check_target, render
-from eval.viewer.runs import read_run
+from agemem_envs.util.cli import EXIT_OK, exit_status
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m eval.viewer",
+        prog="agemem view",
         description="Write a run's episodes as one HTML page: a table, and each episode round by "
         "round. The page needs no network; it holds all texts of the run.",
         allow_abbrev=False,

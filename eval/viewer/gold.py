@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from agemem.eval.viewer.timeline import Round
 from agemem_envs.episode import Episode
-from agemem_envs.judges import Case, LexicalJudge
-from eval.viewer.timeline import Round
+from agemem_envs.judging.judges import Case, LexicalJudge
 
 _JUDGE = LexicalJudge()
 

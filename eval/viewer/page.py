@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agemem.eval.runs.folder import Result
+from agemem.eval.viewer.records import cell, story, task
+from agemem.eval.viewer.runs import Row, Run, pair
 from agemem_envs.errors import ConfigurationError, DataFormatError, require
-from eval.results import Result
-from eval.viewer.records import cell, story, task
-from eval.viewer.runs import Row, Run, pair
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 SCRIPTS = ("dom.js", "store.js", "table.js", "chart.js", "episode.js", "main.js")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from agemem.eval.runs.folder import Result, consistent
+from agemem.eval.runs.metrics import METRICS
+from agemem.eval.viewer.gold import gold_facts
+from agemem.eval.viewer.timeline import Round, timeline
 from agemem_envs.episode import Episode, encode
-from eval.metrics import METRICS
-from eval.results import Result, consistent
-from eval.viewer.gold import gold_facts
-from eval.viewer.timeline import Round, timeline
 
 _METRICS = ("success", "progress", "reward", "tool_calls", "rounds", "malformed_rate", "seconds")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agemem.eval.runs.folder import Result, ResultsFolder
 from agemem_envs.episode import parse_json
 from agemem_envs.errors import ConfigurationError, DataFormatError
-from agemem_envs.text import sendable
-from eval.results import Result, ResultsFolder
+from agemem_envs.util.sanitize import sendable
 
 Row = tuple[Result | None, ...]
 """One task: its episode in each run, None where a run lacks it."""

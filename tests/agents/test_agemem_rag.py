@@ -6,15 +6,15 @@ from typing import Any
 
 import gymnasium as gym
 
+from agemem.agents.agemem_rag import AgeMemRAGAgent
+from agemem.agents.backbones.scripted import ScriptedBackbone
+from agemem.agents.rollout import Job, Rollout, rollout
+from agemem.eval.runs.registry import agent_class
 from agemem_envs import prompts
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import ToolCall
 from agemem_envs.protocol import Turn, render
 from agemem_envs.stages import Stage
-from agents.agemem_rag import AgeMemRAGAgent
-from agents.backbones.scripted import ScriptedBackbone
-from agents.rollout import Job, Rollout, rollout
-from eval.registry import agent_class
 
 HEAD = prompts.RECALLED.partition("{")[0]
 TASK = "synthetic-validation-5"

@@ -11,6 +11,11 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
+from agemem.agents.agemem import AgeMemAgent
+from agemem.agents.backbones.base import Completion, Request, Sampling
+from agemem.agents.backbones.grammar import protocol_grammar
+from agemem.agents.backbones.registry import Options, make_backbone
+from agemem.agents.rollout import Job, rollout
 from agemem_envs.errors import (
     BackboneUnavailableError,
     ConfigurationError,
@@ -19,11 +24,6 @@ from agemem_envs.errors import (
 )
 from agemem_envs.protocol import Turn, parse
 from agemem_envs.tools import TOOLS
-from agents.agemem import AgeMemAgent
-from agents.backbones.base import Completion, Request, Sampling
-from agents.backbones.grammar import protocol_grammar
-from agents.backbones.registry import Options, make_backbone
-from agents.rollout import Job, rollout
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 
@@ -96,7 +96,7 @@ def test_names_that_are_none() -> None:
 def test_a_model_out_of_reach_is_one_error_with_the_remedies(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
     script = (
-        "from agents.backbones.registry import make_backbone\n"
+        "from agemem.agents.backbones.registry import make_backbone\n"
         "from agemem_envs.errors import BackboneUnavailableError\n"
         "try:\n    make_backbone('qwen3-4b')\n"
         "except BackboneUnavailableError as error:\n    print(error)\n"
@@ -154,7 +154,7 @@ def test_llama_cpp_counts_with_the_models_tokenizer(llama) -> None:
 def test_the_llama_server_dies_with_its_parent() -> None:
     script = (
         "import os, signal\n"
-        "from agents.backbones.registry import make_backbone\n"
+        "from agemem.agents.backbones.registry import make_backbone\n"
         "backbone = make_backbone('smollm2-135m')\n"
         "print(backbone._llama.process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -175,7 +175,7 @@ def test_transformers_runs_any_saved_model(tmp_path: Path) -> None:
     """A tiny random Qwen2 with a real tokenizer, saved and loaded as a user's would be."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from agents.backbones.smollm2 import transformers_path
+    from agemem.agents.backbones.smollm2 import transformers_path
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(transformers_path())
     torch.manual_seed(0)

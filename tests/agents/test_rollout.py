@@ -9,7 +9,12 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from agemem_envs.endpoint import ChatEndpoint
+from agemem.agents.agemem import EXAMPLES, AgeMemAgent
+from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
+from agemem.agents.backbones.scripted import ScriptedBackbone
+from agemem.agents.oracle import OracleAgent, OracleNoMemoryAgent, guess
+from agemem.agents.random_actions import RandomAgent
+from agemem.agents.rollout import Job, rollout
 from agemem_envs.episode import StopReason, ToolCall
 from agemem_envs.errors import (
     ConfigurationError,
@@ -19,12 +24,7 @@ from agemem_envs.errors import (
 )
 from agemem_envs.protocol import Turn, render
 from agemem_envs.summarizers import LLMSummarizer
-from agents.agemem import EXAMPLES, AgeMemAgent
-from agents.backbones.base import Backbone, Completion, Request, Sampling
-from agents.backbones.scripted import ScriptedBackbone
-from agents.oracle import OracleAgent, OracleNoMemoryAgent, guess
-from agents.random_actions import RandomAgent
-from agents.rollout import Job, rollout
+from agemem_envs.util.endpoint import ChatEndpoint
 from tests.openai_stub import OpenAIStub
 
 ID = "AgeMem-SyntheticQA-v0"

@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
+from agemem.agents import serve
+from agemem.agents.backbones.base import Completion, Request, Sampling
+from agemem.agents.backbones.registry import BACKBONES, Options, make_backbone
+from agemem.agents.backbones.server.api_server import MAX_BODY, Front
+from agemem.agents.backbones.server.errors import RequestError
+from agemem.agents.backbones.server.schemas import ARRAY_ITEMS, STRING_CHARS, bounded
+from agemem.agents.backbones.server.translation import MAX_TOKENS, translate
 from agemem_envs.errors import ConfigurationError, MissingDependencyError, UnknownNameError
-from agents import serve
-from agents.backbones.base import Completion, Request, Sampling
-from agents.backbones.registry import BACKBONES, Options, make_backbone
-from agents.serving.errors import RequestError
-from agents.serving.front import MAX_BODY, Front
-from agents.serving.schemas import ARRAY_ITEMS, STRING_CHARS, bounded
-from agents.serving.translation import MAX_TOKENS, translate
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 
@@ -541,7 +541,7 @@ def test_the_backbone_generates_and_a_prompt_that_is_too_long_is_refused(backbon
 def served() -> Iterator[tuple[subprocess.Popen[str], str, int]]:
     """The program, its URL, and the process of llama.cpp."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "agents.serve", "--port", "0"],
+        [sys.executable, "-m", "agemem.agents.serve", "--port", "0"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

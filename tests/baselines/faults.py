@@ -7,9 +7,9 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+from agemem.baselines.gateway import Body, Complete
+from agemem.baselines.scripted import plain as scripted
 from agemem_envs.errors import EndpointError
-from baselines import scripted
-from baselines.gateway import Body, Complete
 
 Message = dict[str, Any]
 Fault = Callable[[Message], None]

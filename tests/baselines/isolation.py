@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from baselines.gateway import Gateway
-from baselines.registry import make_system
-from baselines.scripted import complete
+from agemem.baselines.gateway import Gateway
+from agemem.baselines.registry import make_system
+from agemem.baselines.scripted.plain import complete
 from tests.baselines.facts import canary
 
 PARTS = 3

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agemem.baselines.a_mem import AMemSystem
+from agemem.baselines.base import MemoryAgent, Usage
+from agemem.baselines.gateway import Body, Gateway
+from agemem.baselines.rag import RAG
+from agemem.baselines.scripted.a_mem import answer
 from agemem_envs.errors import EndpointError
-from agemem_envs.tasks.synthetic_qa import SyntheticQATask
-from baselines.a_mem import AMemSystem
-from baselines.base import MemoryAgent, Usage
-from baselines.gateway import Body, Gateway
-from baselines.rag import RAG
-from baselines.scripted_a_mem import answer
+from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 
 if importlib.util.find_spec("agentic_memory") is None:  # importing it here would be too early
     pytest.skip("needs a-mem", allow_module_level=True)

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from agemem_envs.programs import EXIT_OK
-from baselines.base import MemoryAgent, MemorySystem, Usage
-from baselines.gateway import Gateway
-from baselines.registry import SYSTEMS, make_system, system_class
-from eval.results import ResultsFolder
-from eval.run import main
+from agemem.baselines.base import MemoryAgent, MemorySystem, Usage
+from agemem.baselines.gateway import Gateway
+from agemem.baselines.registry import SYSTEMS, make_system, system_class
+from agemem.eval.run import main
+from agemem.eval.runs.folder import ResultsFolder
+from agemem_envs.util.cli import EXIT_OK
 from tests.baselines.facts import FACTS, canary
 from tests.baselines.faults import FAULTS, FaultyModel
 from tests.baselines.isolation import PARTS, strangers
@@ -101,7 +101,7 @@ def test_a_whole_run_survives_a_model_that_never_makes_sense(
 ) -> None:
     model = FaultyModel()
     model.fault = FAULTS["cut off"]
-    monkeypatch.setattr("baselines.scripted.complete", model)
+    monkeypatch.setattr("agemem.baselines.scripted.plain.complete", model)
     out = tmp_path / "run"
     arguments = ["--agent", name, "--backbone", "scripted", "--envs", "AgeMem-SyntheticQA-v0"]
     assert main([*arguments, "--episodes", "1", "--out", str(out)]) == EXIT_OK

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from agemem.baselines.gateway import Gateway, forward_to
+from agemem.baselines.no_memory import NoMemory
 from agemem_envs.errors import EndpointError
-from baselines.gateway import Gateway, forward_to
-from baselines.no_memory import NoMemory
 from tests.openai_stub import OpenAIStub
 
 TOOL = {"type": "function", "function": {"name": "store", "parameters": {"type": "object"}}}

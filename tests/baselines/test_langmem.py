@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agemem.baselines.base import MemoryAgent, Usage
+from agemem.baselines.gateway import Body, Gateway
+from agemem.baselines.langmem import MAX_STEPS, LangMemSystem
+from agemem.baselines.rag import RAG
+from agemem.baselines.scripted.langmem import answer
 from agemem_envs.errors import EndpointError
-from agemem_envs.tasks.synthetic_qa import SyntheticQATask
-from baselines.base import MemoryAgent, Usage
-from baselines.gateway import Body, Gateway
-from baselines.langmem import MAX_STEPS, LangMemSystem
-from baselines.rag import RAG
-from baselines.scripted_langmem import answer
+from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 
 if importlib.util.find_spec("langmem") is None:  # importing it here would be too early
     pytest.skip("needs langmem", allow_module_level=True)

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agemem.baselines.base import MemoryAgent, Usage
+from agemem.baselines.gateway import Body, Gateway
+from agemem.baselines.mem0 import Mem0System, _library
+from agemem.baselines.mem0_graph import Mem0GraphSystem
+from agemem.baselines.rag import RAG
+from agemem.baselines.scripted.mem0 import answer
 from agemem_envs.errors import EndpointError
-from agemem_envs.tasks.synthetic_qa import SyntheticQATask
-from baselines.base import MemoryAgent, Usage
-from baselines.gateway import Body, Gateway
-from baselines.mem0 import Mem0System, _library
-from baselines.mem0_graph import Mem0GraphSystem
-from baselines.rag import RAG
-from baselines.scripted_mem0 import answer
+from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from tests.conftest import ROOT
 
 for name in ("mem0", "kuzu"):
@@ -439,8 +439,8 @@ def test_more_graphs_than_the_library_alone_could_hold(make: Callable[..., Mem0S
 def test_a_run_leaves_no_file_and_says_nothing(tmp_path: Path) -> None:
     script = (
         "import os, logging\n"
-        "from baselines.gateway import Gateway\n"
-        "from baselines.mem0_graph import Mem0GraphSystem\n"
+        "from agemem.baselines.gateway import Gateway\n"
+        "from agemem.baselines.mem0_graph import Mem0GraphSystem\n"
         "from tests.baselines.test_mem0 import FACTS, Model, text\n"
         "model = Model(); gateway = Gateway(model)\n"
         "system = Mem0GraphSystem(gateway, 'hashing')\n"
@@ -503,9 +503,7 @@ def test_an_ideal_model_makes_it_recall_what_plain_retrieval_does(
 @pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="needs xllamacpp")
 def test_llama_cpp_can_be_loaded_after_the_graph() -> None:
     """As Kuzu comes, this ends the process: its symbols would stand in for llama.cpp's."""
-    program = (
-        "from baselines.mem0_graph import _kuzu; _kuzu().Database(':memory:'); import xllamacpp"
-    )
+    program = "from agemem.baselines.mem0_graph import _kuzu; _kuzu().Database(':memory:'); import xllamacpp"
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )

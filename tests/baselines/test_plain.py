@@ -9,15 +9,15 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
+from agemem.agents.backbones.scripted import ScriptedBackbone
+from agemem.agents.rollout import Job, rollout
+from agemem.baselines.base import MemoryAgent, MemorySystem
+from agemem.baselines.gateway import Gateway
+from agemem.baselines.registry import SYSTEMS, make_system, system_class
+from agemem.baselines.scripted.plain import complete
 from agemem_envs import prompts
 from agemem_envs.env import MemoryEnv
 from agemem_envs.errors import ConfigurationError, EndpointError, UnknownNameError
-from agents.backbones.scripted import ScriptedBackbone
-from agents.rollout import Job, rollout
-from baselines.base import MemoryAgent, MemorySystem
-from baselines.gateway import Gateway
-from baselines.registry import SYSTEMS, make_system, system_class
-from baselines.scripted import complete
 
 PLAIN = ("no-memory", "full-context", "rag", "running-summary")
 TASK = "synthetic-validation-5"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gymnasium as gym
 import pytest
 
-from agemem_envs.tasks.synthetic_qa import SyntheticQATask
+from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 
 ID = "AgeMem-SyntheticQA-v0"
 STEPS = 1_000

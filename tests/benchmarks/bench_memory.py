@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from agemem_envs.memory import MemoryStore
+from agemem_envs.memory.store import MemoryStore
 
 ITEMS, DIM = 100_000, 384
 

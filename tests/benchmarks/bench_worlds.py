@@ -19,9 +19,9 @@ import numpy as np
 
 from agemem_envs.env import MemoryEnv
 from agemem_envs.protocol import Turn, render
-from agemem_envs.tasks.pddl_language import LANGUAGES
-from agemem_envs.tasks.scienceworld import SIMPLIFICATIONS
-from agemem_envs.workers import Simulator
+from agemem_envs.tasks.pddl.language import LANGUAGES
+from agemem_envs.tasks.scienceworld.task import SIMPLIFICATIONS
+from agemem_envs.util.workers import Simulator
 from tests.benchmarks.measure_worlds import make
 
 EPISODES = 10
@@ -79,8 +79,8 @@ def medians(pairs: Sequence[tuple[float, float]]) -> list[float]:
 def test_babyai_step(benchmark) -> None:
     import gymnasium as gym
 
-    from agemem_envs.tasks.babyai_levels import make_game
-    from agemem_envs.tasks.babyai_text import describe
+    from agemem_envs.tasks.babyai.generator import make_game
+    from agemem_envs.tasks.babyai.text import describe
 
     moves = {"turn left": 0, "turn right": 1, "move forward": 2}
     env = make_long("BabyAI", split="test")
@@ -106,7 +106,7 @@ def test_babyai_step(benchmark) -> None:
 
 
 def test_pddl_step(benchmark) -> None:
-    from agemem_envs.tasks.pddl_world import World
+    from agemem_envs.tasks.pddl.world import World
 
     env = make_long("PDDL", data="embedded", split="test")
     task: Any = env.task
@@ -167,7 +167,7 @@ def test_scienceworld_step(benchmark) -> None:
 
 
 def test_alfworld_reset_and_step(benchmark) -> None:
-    host = "agemem_envs.tasks.alfworld_simulator:AlfworldSimulator"
+    host = "agemem_envs.tasks.alfworld.simulator:AlfworldSimulator"
     sides = {fast: Simulator(host, {"fast": fast}, timeout=300) for fast in (False, True)}
     first: dict[bool, list[float]] = {False: [], True: []}
     again: dict[bool, list[float]] = {False: [], True: []}

@@ -16,11 +16,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from agemem_envs.tasks.synthetic_qa import SyntheticQATask
-from baselines.base import MemoryAgent, MemorySystem, Usage
-from baselines.gateway import Gateway
-from baselines.registry import SYSTEMS, make_system
-from baselines.scripted import complete
+from agemem.baselines.base import MemoryAgent, MemorySystem, Usage
+from agemem.baselines.gateway import Gateway
+from agemem.baselines.registry import SYSTEMS, make_system
+from agemem.baselines.scripted.plain import complete
+from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from tests.baselines.facts import FACTS
 from tests.baselines.faults import FAULTS, FaultyModel
 

@@ -30,11 +30,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from agemem_envs.programs import EXIT_OK
-from agents.backbones.scripted import store_everything
-from eval.options import parse
-from eval.results import ResultsFolder
-from eval.runner import Run
+from agemem.agents.backbones.scripted import store_everything
+from agemem.eval.play.options import parse
+from agemem.eval.play.runner import Run
+from agemem.eval.runs.folder import ResultsFolder
+from agemem_envs.util.cli import EXIT_OK
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 

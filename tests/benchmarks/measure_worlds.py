@@ -29,13 +29,13 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from agemem.agents.oracle import OracleAgent
+from agemem.agents.random_actions import RandomAgent
+from agemem.agents.rollout import Job, rollout
 from agemem_envs import BENCHMARKS, ENVS
 from agemem_envs.env import MemoryEnv
-from agemem_envs.tasks.scienceworld import VARIATIONS
-from agemem_envs.workers import end_with_parent
-from agents.oracle import OracleAgent
-from agents.random_actions import RandomAgent
-from agents.rollout import Job, rollout
+from agemem_envs.tasks.scienceworld.task import VARIATIONS
+from agemem_envs.util.workers import end_with_parent
 
 CAP = 400
 """Actions, well above what any expert needs; a task that needs more counts as lost."""

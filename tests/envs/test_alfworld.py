@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError
-from agemem_envs.tasks.alfworld import ALFWorldTask
-from agemem_envs.tasks.alfworld_games import TASK_TYPES, generate
-from agemem_envs.workers import Simulator
+from agemem_envs.tasks.alfworld.generator import TASK_TYPES, generate
+from agemem_envs.tasks.alfworld.task import ALFWorldTask
+from agemem_envs.util.workers import Simulator
 
-HOST = "agemem_envs.tasks.alfworld_simulator:AlfworldSimulator"
+HOST = "agemem_envs.tasks.alfworld.simulator:AlfworldSimulator"
 PICK_TWO = "pick_two_obj_and_place/valid_unseen/1"
 
 

@@ -21,14 +21,14 @@ from agemem_envs.errors import (
     DataNotFoundError,
     UnknownNameError,
 )
-from agemem_envs.tasks.babyai import SEEDS, BabyAITask
-from agemem_envs.tasks.babyai_actions import LISTED, Plan, Refusal, plan
-from agemem_envs.tasks.babyai_expert import Player
-from agemem_envs.tasks.babyai_levels import FLAWED, RENAMED, level_ids, level_name, make_game
-from agemem_envs.tasks.babyai_mission import next_part, parts
-from agemem_envs.tasks.babyai_search import Deed, Errand, shortest
-from agemem_envs.tasks.babyai_text import describe
-from agemem_envs.tasks.babyai_world import HEADINGS, Primitive, World, field_of_view, position
+from agemem_envs.tasks.babyai.actions import LISTED, Plan, Refusal, plan
+from agemem_envs.tasks.babyai.expert import Player
+from agemem_envs.tasks.babyai.explorer import Deed, Errand, shortest
+from agemem_envs.tasks.babyai.generator import FLAWED, RENAMED, level_ids, level_name, make_game
+from agemem_envs.tasks.babyai.mission import next_part, parts
+from agemem_envs.tasks.babyai.task import SEEDS, BabyAITask
+from agemem_envs.tasks.babyai.text import describe
+from agemem_envs.tasks.babyai.world import HEADINGS, Primitive, World, field_of_view, position
 from tests.conftest import outputs_of_processes
 
 SAMPLE = [f"{level}:{3_000_000_000 + number}" for number, level in enumerate(level_ids())]
@@ -479,7 +479,7 @@ def test_the_knowledge_is_fair(task: BabyAITask, task_id: str) -> None:
 
 
 def test_places_are_told_as_seen_from_the_start() -> None:
-    from agemem_envs.tasks.babyai_knowledge import Survey, offset
+    from agemem_envs.tasks.babyai.knowledge import Survey, offset
 
     assert offset(2, -1) == "2 steps ahead and 1 step to the left"
     assert offset(-1, 0) == "1 step behind"
@@ -495,7 +495,7 @@ def test_places_are_told_as_seen_from_the_start() -> None:
 
 
 def test_locks_keys_boxes_and_blockers_are_told() -> None:
-    from agemem_envs.tasks.babyai_knowledge import Survey
+    from agemem_envs.tasks.babyai.knowledge import Survey
 
     boxed = " ".join(Survey(world_of("BabyAI-KeyInBox-v0:1")).needed())
     assert "is locked; the" in boxed
@@ -544,7 +544,7 @@ def test_nothing_is_printed_even_when_minigrid_rejects_its_samples(
 
 SCRIPT = """
 import numpy as np
-from agemem_envs.tasks.babyai import BabyAITask
+from agemem_envs.tasks.babyai.task import BabyAITask
 task = BabyAITask(split="test")
 for task_id in task.task_ids(6, 4):
     print(task.reset(task_id, np.random.default_rng(1)))

@@ -10,8 +10,8 @@ from tests.envs.options import OPTIONS
 
 SCRIPT = """
 import hashlib, sys, gymnasium as gym
-from agents.random_actions import RandomAgent
-from agents.rollout import Job, rollout
+from agemem.agents.random_actions import RandomAgent
+from agemem.agents.rollout import Job, rollout
 env_id, options = sys.argv[1], eval(sys.argv[2])
 env = gym.make(f"agemem_envs:{env_id}", encoder="hashing", **options)
 task = env.unwrapped.task.task_ids(3, seed=17)[-1]

@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from agemem_envs.endpoint import ChatEndpoint, is_endpoint
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 from agemem_envs.summarizers import make_summarizer
+from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
 from tests.openai_stub import OpenAIStub
 
 CHAT = [{"role": "user", "content": "hello"}]

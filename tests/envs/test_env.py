@@ -10,8 +10,8 @@ import pytest
 from agemem_envs.encoders import make_encoder
 from agemem_envs.episode import MessageKind, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.judges import LexicalJudge, Verdict
-from agemem_envs.memory import MemoryStore
+from agemem_envs.judging.judges import LexicalJudge, Verdict
+from agemem_envs.memory.store import MemoryStore
 from agemem_envs.stages import Stage, StagePlan
 
 ID = "AgeMem-SyntheticQA-v0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agemem_envs.hotpot_metrics import (
+from agemem_envs.judging.hotpot_metrics import (
     exact_match,
     normalize_answer,
     supporting_fact_scores,

@@ -6,9 +6,16 @@ import json
 
 import pytest
 
-from agemem_envs.endpoint import ChatEndpoint
 from agemem_envs.errors import UnknownNameError
-from agemem_envs.judges import Case, LexicalJudge, LLMJudge, Verdict, make_judge, parse_verdict
+from agemem_envs.judging.judges import (
+    Case,
+    LexicalJudge,
+    LLMJudge,
+    Verdict,
+    make_judge,
+    parse_verdict,
+)
+from agemem_envs.util.endpoint import ChatEndpoint
 from tests.openai_stub import OpenAIStub
 
 CASE = Case("Which river?", "Tasp", ("The river Tasp flows through Velmor.",))

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from agemem_envs.encoders import HashingEncoder
 from agemem_envs.errors import DataFormatError
-from agemem_envs.memory import LongTermMemory, MemoryNotFoundError, MemoryStore
-from agemem_envs.qdrant_memory import QdrantStore
+from agemem_envs.memory.base import LongTermMemory, MemoryNotFoundError
+from agemem_envs.memory.qdrant import QdrantStore
+from agemem_envs.memory.store import MemoryStore
 
 ENCODER = HashingEncoder(64)
 STORES: dict[str, Callable[[], LongTermMemory]] = {

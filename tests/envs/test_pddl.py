@@ -19,18 +19,18 @@ from agemem_envs.errors import (
     UnknownNameError,
 )
 from agemem_envs.tasks.base import IDS_PER_SEED, TaskSpec
-from agemem_envs.tasks.pddl import (
+from agemem_envs.tasks.pddl.expert import Planner
+from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, make_problem, split_of
+from agemem_envs.tasks.pddl.knowledge import make_distractors, make_knowledge
+from agemem_envs.tasks.pddl.language import LANGUAGES, Unclear
+from agemem_envs.tasks.pddl.rules import LORE
+from agemem_envs.tasks.pddl.task import (
     MAX_ACTION_CHARS,
     PDDLTask,
     domain_text,
     load_agentboard,
 )
-from agemem_envs.tasks.pddl_knowledge import make_distractors, make_knowledge
-from agemem_envs.tasks.pddl_language import LANGUAGES, Unclear
-from agemem_envs.tasks.pddl_lore import LORE
-from agemem_envs.tasks.pddl_problems import DOMAINS, SPLITS, make_problem, split_of
-from agemem_envs.tasks.pddl_world import World
-from agemem_envs.tasks.planners import Planner
+from agemem_envs.tasks.pddl.world import World
 from tests.conftest import outputs_of_processes
 
 pytest.importorskip("pddlgym", exc_type=ImportError)
@@ -402,8 +402,8 @@ def test_agentboards_60_problems_bear_their_rows_goals(real_data: Path) -> None:
 
 def test_one_seed_is_one_episode_in_every_process() -> None:
     program = (
-        "import numpy as np; from agemem_envs.tasks.pddl import PDDLTask\n"
-        "from agemem_envs.tasks.pddl_problems import DRAFTS, make_problem\n"
+        "import numpy as np; from agemem_envs.tasks.pddl.task import PDDLTask\n"
+        "from agemem_envs.tasks.pddl.generator import DRAFTS, make_problem\n"
         "print([make_problem(d, 'test', n).pddl() for d in DRAFTS for n in range(40)])\n"
         "task = PDDLTask(data='embedded')\n"
         "for domain in ('gripper', 'blocksworld', 'barman', 'tyreworld'):\n"

@@ -18,8 +18,8 @@ from agemem_envs.episode import (
     ToolResult,
 )
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.judges import Case, LexicalJudge, Verdict
-from agemem_envs.rewards import (
+from agemem_envs.judging.judges import Case, LexicalJudge, Verdict
+from agemem_envs.judging.rewards import (
     REWARDS,
     Assessment,
     RewardConfig,

@@ -19,8 +19,8 @@ from agemem_envs.errors import (
     SimulatorError,
     UnknownNameError,
 )
-from agemem_envs.tasks.scienceworld import VARIATIONS, ScienceWorldTask
-from agemem_envs.workers import Simulator
+from agemem_envs.tasks.scienceworld.task import VARIATIONS, ScienceWorldTask
+from agemem_envs.util.workers import Simulator
 
 SHORT = "find-non-living-thing/0"
 LIVELY = "find-animal/3"
@@ -85,7 +85,7 @@ def test_one_task_is_one_course_of_events_in_every_process(task: ScienceWorldTas
         return [*seen, simulator.call("valid")]
 
     task.reset(SHORT, rng(), talk=False)  # one of the processes has a past
-    host = "agemem_envs.tasks.scienceworld_simulator:ScienceWorldSimulator"
+    host = "agemem_envs.tasks.scienceworld.simulator:ScienceWorldSimulator"
     fresh = Simulator(host, {"simplifications": "openDoors"}, environment={"FRESH": "1"})
     past = Simulator(host, {"simplifications": "openDoors"})
     past.begin()

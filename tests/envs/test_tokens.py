@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agemem_envs.errors import UnknownNameError
-from agemem_envs.tasks.synthetic_worlds import make_record
+from agemem_envs.tasks.qa.generator import make_record
 from agemem_envs.tokens import ApproximateCounter, make_token_counter
 
 
@@ -27,7 +27,7 @@ def test_names() -> None:
 
 @pytest.mark.slow
 def test_the_approximation_against_a_real_tokenizer() -> None:
-    from agents.backbones.smollm2 import transformers_path
+    from agemem.agents.backbones.smollm2 import transformers_path
 
     real = make_token_counter(f"tokenizer:{transformers_path()}")
     plain = "The river flows through the old town, which was founded long ago by a clockmaker."

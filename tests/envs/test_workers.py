@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from agemem_envs.errors import SimulatorError
-from agemem_envs.workers import Simulator
+from agemem_envs.util.workers import Simulator
 
 HOST = "tests.envs.test_workers:Host"
 
@@ -252,7 +252,7 @@ def test_a_forked_process_starts_its_own(start) -> None:
 
 PARENT = """
     import os, sys, time
-    from agemem_envs.workers import Simulator
+    from agemem_envs.util.workers import Simulator
     idle, busy = Simulator({host!r}), Simulator({host!r})
     idle.begin(), busy.begin()
     print(idle.call("pid"), busy.call("pid"), busy.call("start_child"), flush=True)

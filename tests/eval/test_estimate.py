@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agemem_envs.programs import EXIT_OK, EXIT_USAGE
-from eval.estimate import Need, hours, main, needs
-from eval.reporting.runs import read_runs
-from eval.run import main as evaluate
+from agemem.eval.estimate import Need, hours, main, needs
+from agemem.eval.run import main as evaluate
+from agemem.eval.runs.reading import read_runs
+from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 
 ENV = "AgeMem-SyntheticQA-v0"
 RATES = ("--prompt-rate", "1000", "--completion-rate", "100")

@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agemem_envs.endpoint import ChatEndpoint
+from agemem.eval.judge_report import agreement, kappa, pair, ranks
+from agemem.eval.judge_report import main as compare
+from agemem.eval.play.rejudge import default_folder
+from agemem.eval.run import EXIT_UNSCORED, main
+from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.reading import read_run
 from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import ConfigurationError, DataFormatError
-from agemem_envs.judge_cache import JudgeCache, cache_key, default_file
-from agemem_envs.judges import Case, Cost, LexicalJudge, LLMJudge, Verdict
-from agemem_envs.programs import EXIT_OK, EXIT_USAGE
-from agemem_envs.scoring import rejudged
-from eval.judge_report import agreement, kappa, pair, ranks
-from eval.judge_report import main as compare
-from eval.rejudge import default_folder
-from eval.reporting.runs import read_run
-from eval.results import Result, ResultsFolder
-from eval.run import EXIT_UNSCORED, main
+from agemem_envs.judging.cache import JudgeCache, cache_key, default_file
+from agemem_envs.judging.judges import Case, Cost, LexicalJudge, LLMJudge, Verdict
+from agemem_envs.judging.scoring import rejudged
+from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
+from agemem_envs.util.endpoint import ChatEndpoint
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 
@@ -70,7 +70,7 @@ def test_another_model_server_or_version_is_another_judge(monkeypatch) -> None:
         cache_key(judge, messages, {"t": 0}) for judge in ("a@http://x/v1", "a@http://y/v1", "b")
     }
     keys |= {cache_key("b", messages, {"t": 1}), cache_key("b", [*messages, *messages], {"t": 0})}
-    monkeypatch.setattr("agemem_envs.judge_cache.VERSION", 2)
+    monkeypatch.setattr("agemem_envs.judging.cache.VERSION", 2)
     keys.add(cache_key("b", messages, {"t": 0}))
     assert len(keys) == 6
 
@@ -89,8 +89,8 @@ def test_processes_and_threads_share_a_cache(tmp_path: Path) -> None:
     """Eight processes with four threads each write the same hundred keys: the first one counts."""
     script = (
         "import sys\nfrom concurrent.futures import ThreadPoolExecutor\n"
-        "from agemem_envs.endpoint import ChatReply\n"
-        "from agemem_envs.judge_cache import JudgeCache\n"
+        "from agemem_envs.util.endpoint import ChatReply\n"
+        "from agemem_envs.judging.cache import JudgeCache\n"
         "cache = JudgeCache()\n"
         "def put(i): return cache.put(str(i), 'j', ChatReply(sys.argv[1], i, 1, None)).text\n"
         "with ThreadPoolExecutor(4) as pool: print(','.join(pool.map(put, range(100))))\n"
@@ -125,7 +125,7 @@ def test_a_lexical_run_touches_no_cache(tmp_path: Path) -> None:
 
 
 def test_a_lost_cache_leaves_an_episode_unscored_and_not_wrong() -> None:
-    from agemem_envs.rewards import assess
+    from agemem_envs.judging.rewards import assess
     from tests.eval.test_results import SOME
 
     with OpenAIStub(verdict_of) as server:

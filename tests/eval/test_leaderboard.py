@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from agemem.eval.leaderboard import FILE, add, file_problems, main, read
+from agemem.eval.run import main as evaluate
+from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.reading import read_run, read_runs
+from agemem.eval.submissions.checks import problems
+from agemem.eval.submissions.rows import Prices, leaderboard_rows
 from agemem_envs.episode import StopReason
-from agemem_envs.programs import EXIT_OK, EXIT_USAGE
-from eval.leaderboard import FILE, add, file_problems, main, read
-from eval.reporting.runs import read_run, read_runs
-from eval.results import Result, ResultsFolder
-from eval.run import main as evaluate
-from eval.standings import Prices, standings
-from eval.verification import problems
+from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 from tests.conftest import ROOT
-from tests.eval.made import SOURCES, results, write_run
+from tests.eval.make_runs import SOURCES, results, write_run
 
 QA, PDDL = "AgeMem-SyntheticQA-v0", "AgeMem-PDDL-v0"
 
@@ -186,7 +186,7 @@ def test_the_row_of_a_method_by_hand(tmp_path: Path) -> None:
     for index, made in enumerate(groups):
         write_run(tmp_path / str(index), made)
     runs = read_runs([tmp_path])
-    (row,) = standings(runs, {}, Prices(1.0, 2.0))
+    (row,) = leaderboard_rows(runs, {}, Prices(1.0, 2.0))
     assert (row["method"], row["backbone"], row["judge"]) == ("mem0", "scripted", "llm:judge")
     scores = ("alfworld_sr", "sciworld_sr", "pddl_pr", "babyai_sr", "hotpotqa_j", "average")
     assert [row[name] for name in scores] == ["50"] * 6
@@ -201,7 +201,7 @@ def test_the_row_of_a_method_by_hand(tmp_path: Path) -> None:
     assert float(row["cost"]) == pytest.approx((110 * 1.0 + 11 * 2.0) / 1e6)
     assert (row["seconds"], row["episodes"], row["git_revision"]) == ("2", "10", "abc")
     assert row["sha256"].count("; ") == 4
-    (free,) = standings(runs, {}, Prices())
+    (free,) = leaderboard_rows(runs, {}, Prices())
     assert (free["cost"], free["price_in"]) == ("", "")
 
 
@@ -298,9 +298,9 @@ def test_a_task_counts_once_in_a_row(played: Path, tmp_path: Path, capsys) -> No
 
 def test_processes_add_at_the_same_time(played: Path, tmp_path: Path) -> None:
     """None of sixty rows from three processes is lost."""
-    (row,) = standings(read_runs([played / "oracle"]), {}, Prices())
+    (row,) = leaderboard_rows(read_runs([played / "oracle"]), {}, Prices())
     program = (
-        "import json, sys; from pathlib import Path; from eval.leaderboard import add\n"
+        "import json, sys; from pathlib import Path; from agemem.eval.leaderboard import add\n"
         "for row in json.loads(sys.stdin.read()): add(Path(sys.argv[1]), [row])"
     )
     file = tmp_path / "sub" / "board.csv"
@@ -322,8 +322,8 @@ def test_processes_add_at_the_same_time(played: Path, tmp_path: Path) -> None:
 
 def test_a_row_does_not_depend_on_what_is_added_with_it(played: Path) -> None:
     alone = {r["method"]: r for n in ("agemem", "full", "oracle")
-             for r in standings(read_runs([played / n]), {}, Prices())}  # fmt: skip
-    together = standings(read_runs([played]), {}, Prices())
+             for r in leaderboard_rows(read_runs([played / n]), {}, Prices())}  # fmt: skip
+    together = leaderboard_rows(read_runs([played]), {}, Prices())
     assert {row["method"]: row for row in together} == alone
 
 
@@ -336,7 +336,7 @@ def test_methods_under_other_conditions_have_other_rows(tmp_path: Path) -> None:
     ):
         write_run(tmp_path / name, results("mem0", QA, [1.0], first_task=ord(name), **more))
     write_run(tmp_path / "d", results("mem0", QA, [1.0], first_task=9), temperature=0.5)
-    rows = standings(read_runs([tmp_path]), {}, Prices())
+    rows = leaderboard_rows(read_runs([tmp_path]), {}, Prices())
     assert len({row["conditions"] for row in rows}) == len(rows) == 5
     assert sum("task: noise=0" in row["conditions"] for row in rows) == 1
     assert sum("temperature: 0.5" in row["conditions"] for row in rows) == 1
@@ -346,7 +346,7 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
     name = '=HYPERLINK("http://x")'
     run = write_run(tmp_path / "run", results(name, QA, [1.0], backbone="@SUM(1)\n[red]x"))
     runs = read_runs([run])
-    made = standings(runs, {}, Prices())
+    made = leaderboard_rows(runs, {}, Prices())
     add(tmp_path / "board.csv", made)
     (row,) = read(tmp_path / "board.csv")
     assert (row["method"], row["backbone"]) == (f"'{name}", "'@SUM(1) [red]x")

@@ -14,13 +14,11 @@ import matplotlib
 import pytest
 from PIL import Image
 
-from agemem_envs.errors import AgeMemError, DataFormatError, UnknownNameError
-from agemem_envs.programs import EXIT_USAGE
-from eval.report import main
-from eval.reporting.curves import curve_sheet, read_curves
-from eval.reporting.sheets import Sheet, Text
-from eval.reporting.tables import Mark
-from eval.reporting.writers import (
+from agemem.eval.report import main
+from agemem.eval.reporting.curves import curve_sheet, read_curves
+from agemem.eval.reporting.rendered import RenderedCell, RenderedTable
+from agemem.eval.reporting.tables import Mark
+from agemem.eval.reporting.writers import (
     csv_cell,
     joined,
     latex,
@@ -29,8 +27,10 @@ from eval.reporting.writers import (
     to_latex,
     to_markdown,
 )
+from agemem_envs.errors import AgeMemError, DataFormatError, UnknownNameError
+from agemem_envs.util.cli import EXIT_USAGE
 from tests.conftest import ROOT
-from tests.eval.made import results, write_run
+from tests.eval.make_runs import results, write_run
 
 HOTPOT, BABYAI = "AgeMem-HotpotQA-v0", "AgeMem-BabyAI-v0"
 HOSTILE = (
@@ -74,10 +74,10 @@ def test_escapes() -> None:
 
 
 def test_a_sheet_in_each_format() -> None:
-    sheet = Sheet(
+    sheet = RenderedTable(
         "T", ("Method", "", "A"),
-        ((Text("m"), Text("ours"), Text("0.5 [0.1, 0.9]", Mark.BEST)),
-         (Text(""), Text("paper"), Text("0.4", Mark.SECOND))),
+        ((RenderedCell("m"), RenderedCell("ours"), RenderedCell("0.5 [0.1, 0.9]", Mark.BEST)),
+         (RenderedCell(""), RenderedCell("paper"), RenderedCell("0.4", Mark.SECOND))),
         ("A note.",), ({"a": 1.0, "b": None, "c": "x,y"},),
     )  # fmt: skip
     assert to_markdown(sheet) == (
@@ -94,8 +94,10 @@ def test_a_sheet_in_each_format() -> None:
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="LaTeX is not installed")
 def test_latex_takes_it_and_no_table_leaves_the_page(tmp_path: Path) -> None:
     header = ("Method", "", *(f"Benchmark number {i} {HOSTILE} (SR)" for i in range(12)))
-    cells = tuple(Text("12.34 [10.00, 15.00]", Mark.BEST) for _ in header[2:])
-    sheet = Sheet(HOSTILE, header, ((Text(HOSTILE), Text("ours"), *cells),), (HOSTILE,))
+    cells = tuple(RenderedCell("12.34 [10.00, 15.00]", Mark.BEST) for _ in header[2:])
+    sheet = RenderedTable(
+        HOSTILE, header, ((RenderedCell(HOSTILE), RenderedCell("ours"), *cells),), (HOSTILE,)
+    )
     (tmp_path / "table.tex").write_text(joined([sheet])["tex"], encoding="utf-8")
     (tmp_path / "page.tex").write_text(
         "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n"
@@ -157,7 +159,7 @@ def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch) ->
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("eval.reporting.document.draw_table", fail)
+    monkeypatch.setattr("agemem.eval.reporting.document.draw_table", fail)
     run = write_run(tmp_path / "run", results("mem0", HOTPOT, [1.0]))
     assert main([str(run), "--out", str(tmp_path / "out")]) == EXIT_USAGE
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
@@ -194,7 +196,7 @@ def test_what_cannot_be_reported_says_why(
 
 
 def test_it_runs_as_a_script_and_as_a_module(tmp_path: Path) -> None:
-    for command in ([str(ROOT / "eval" / "report.py")], ["-m", "eval.report"]):
+    for command in ([str(ROOT / "eval" / "report.py")], ["-m", "agemem.eval.report"]):
         run = subprocess.run(
             [sys.executable, *command, "--published"], cwd=ROOT, capture_output=True, text=True
         )

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from agemem.eval.paper.exhibits import EXHIBITS
+from agemem.eval.report import report
+from agemem.eval.reporting.document import make_sections
+from agemem.eval.reporting.groups import ComparisonGroup
+from agemem.eval.reporting.published import FOLDER, published_groups, read_published
+from agemem.eval.reporting.rendered import sheet_of
+from agemem.eval.reporting.tables import Mark, Table, gains, make_tables
 from agemem_envs.errors import DataFormatError, DataNotFoundError
-from eval.report import report
-from eval.reporting.document import make_sections
-from eval.reporting.items import ITEMS
-from eval.reporting.panels import Panel
-from eval.reporting.published import FOLDER, published_panels, read_published
-from eval.reporting.sheets import sheet_of
-from eval.reporting.tables import Mark, Table, gains, make_tables
 
 PUBLISHED = read_published()
-PANELS = {panel.backbone: panel for panel in published_panels(PUBLISHED)}
+PANELS = {panel.backbone: panel for panel in published_groups(PUBLISHED)}
 QWEN25, QWEN3 = "qwen2.5-7b", "qwen3-4b"
 
 
 def table(key: str, backbone: str) -> Table:
-    item = next(item for item in ITEMS if item.key == key)
+    item = next(item for item in EXHIBITS if item.key == key)
     (found,) = make_tables(item, PANELS[backbone], PUBLISHED[key][backbone])
     return found
 
@@ -108,12 +108,12 @@ def test_the_other_items_reprint_their_numbers(key: str, row: str, cells: list[s
 def test_every_number_of_the_paper_is_in_the_report() -> None:
     """No cell of a published file is dropped on the way."""
     reported = 0
-    for item in ITEMS:
+    for item in EXHIBITS:
         for backbone, numbers in PUBLISHED[item.key].items():
             cells = [c for row in table(item.key, backbone).rows for c in row.cells]
             assert sum(cell.published is not None for cell in cells) == len(numbers)
             reported += len(numbers)
-    files = [FOLDER / item.published for item in ITEMS]
+    files = [FOLDER / item.published for item in EXHIBITS]
     rows = [line.split(",") for f in files for line in f.read_text().splitlines()[1:]]
     names = {QWEN25, QWEN3}
     printed = sum(cell.replace(".", "").isdigit() and cell not in names for r in rows for cell in r)
@@ -136,4 +136,4 @@ def test_a_paper_without_its_files_is_an_error(tmp_path) -> None:
 
 
 def test_an_empty_panel_has_no_tables() -> None:
-    assert all(not s.sheets for s in make_sections([Panel("x", "x", (), ())], PUBLISHED))
+    assert all(not s.sheets for s in make_sections([ComparisonGroup("x", "x", (), ())], PUBLISHED))

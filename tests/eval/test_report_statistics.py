@@ -7,24 +7,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.reporting.benchmarks import BENCHMARKS
-from eval.reporting.comparisons import breakdown_sheets, compare, comparison_sheets, episode_sheet
-from eval.reporting.estimates import average, estimate
-from eval.reporting.inference import clustered_means, holm, percentile_interval, permutation_p
-from eval.reporting.panels import Panel, make_panels
-from eval.reporting.runs import read_runs
-from eval.statistics import bootstrap_interval
-from eval.summary import Row
-from tests.eval.made import FAILED, SOURCES, results, write_run
+from agemem.eval.paper.benchmarks import BENCHMARKS
+from agemem.eval.reporting.comparisons import (
+    breakdown_sheets,
+    compare,
+    comparison_sheets,
+    episode_sheet,
+)
+from agemem.eval.reporting.estimates import average, estimate
+from agemem.eval.reporting.groups import ComparisonGroup, make_groups
+from agemem.eval.reporting.summary import Row
+from agemem.eval.runs.reading import read_runs
+from agemem.eval.stats.intervals import bootstrap_interval, clustered_means, percentile_interval
+from agemem.eval.stats.significance import holm, permutation_p
+from tests.eval.make_runs import FAILED, SOURCES, results, write_run
 
 HOTPOT, BABYAI = "AgeMem-HotpotQA-v0", "AgeMem-BabyAI-v0"
 HALF = [0.0] * 50 + [1.0] * 50
 
 
-def panel_of(tmp_path: Path, **agents: list) -> Panel:
+def panel_of(tmp_path: Path, **agents: list) -> ComparisonGroup:
     for name, made in agents.items():
         write_run(tmp_path / name, made)
-    (panel,) = make_panels(read_runs([tmp_path]), {})
+    (panel,) = make_groups(read_runs([tmp_path]), {})
     return panel
 
 

@@ -10,30 +10,31 @@ from typing import Any
 
 import pytest
 
-from eval.report import main, report
-from eval.reporting.estimates import ALL, AVERAGE, SCORE
-from eval.reporting.items import ITEMS
-from eval.reporting.panels import Panel, make_panels
-from eval.reporting.runs import read_runs
-from eval.reporting.sheets import MISSING, UNSCORED, sheet_of
-from eval.reporting.tables import Mark, Table, make_tables
-from eval.results import Result
+from agemem.eval.paper.exhibits import ALL, AVERAGE, EXHIBITS, SCORE
+from agemem.eval.report import main, report
+from agemem.eval.reporting.groups import ComparisonGroup, make_groups
+from agemem.eval.reporting.rendered import MISSING, UNSCORED, sheet_of
+from agemem.eval.reporting.tables import Mark, Table, make_tables
+from agemem.eval.runs.folder import Result
+from agemem.eval.runs.reading import read_runs
 from tests.conftest import outputs_of_processes
-from tests.eval.made import FAILED, SOURCES, results, write_run
+from tests.eval.make_runs import FAILED, SOURCES, results, write_run
 
 ALFWORLD, SCIENCE, PDDL, BABYAI, HOTPOT, SYNTHETIC = SOURCES
 TRAINED = "my-agemem"
 ADD, RETRIEVE, FILTER = "Add_memory", "Retrieve_memory", "Filter_context"
 
 
-def panels(tmp_path: Path, *groups: Sequence[Result], checkpoints=(), **config: Any) -> list[Panel]:
+def panels(
+    tmp_path: Path, *groups: Sequence[Result], checkpoints=(), **config: Any
+) -> list[ComparisonGroup]:
     start = len(list(tmp_path.iterdir()))
     paths = [write_run(tmp_path / f"{start + i}", g, **config) for i, g in enumerate(groups)]
-    return make_panels(read_runs(paths), dict(checkpoints))
+    return make_groups(read_runs(paths), dict(checkpoints))
 
 
-def table(panel: Panel, key: str) -> Table:
-    return next(make_tables(next(i for i in ITEMS if i.key == key), panel, {}))
+def table(panel: ComparisonGroup, key: str) -> Table:
+    return next(make_tables(next(i for i in EXHIBITS if i.key == key), panel, {}))
 
 
 def shown(found: Table) -> dict[str, list[str]]:
@@ -152,7 +153,7 @@ def test_different_conditions_make_another_panel(
 ) -> None:
     second = results("mem0", HOTPOT, [0.0], first_task=50, **other)
     paths = [write_run(tmp_path / "a", ONE), write_run(tmp_path / "b", second, **config)]
-    found = make_panels(read_runs(paths), {})
+    found = make_groups(read_runs(paths), {})
     values = {panel.title: panel.numbers["mem0", "hotpotqa", SCORE].value for panel in found}
     assert sorted(values.values()) == [0.0, 1.0]
     assert any(named in title for title, value in values.items() if value == 0.0)
@@ -178,7 +179,7 @@ def test_what_differs_within_a_method_makes_another_row(
 ) -> None:
     second = results("mem0", HOTPOT, [0.0], first_task=50, **other)
     paths = [write_run(tmp_path / "a", ONE), write_run(tmp_path / "b", second, **config)]
-    (panel,) = make_panels(read_runs(paths), {})
+    (panel,) = make_groups(read_runs(paths), {})
     cells = {row.label: panel.numbers[row.key, "hotpotqa", SCORE].value for row in panel.rows}
     assert sorted(cells.values()) == [0.0, 1.0]
     assert any(named in label for label, value in cells.items() if value == 0.0)
@@ -283,7 +284,7 @@ def test_a_suite_says_of_what_its_checkpoint_was_made(tmp_path: Path) -> None:
     write_run(suite / "agemem", results("agemem", HOTPOT, [0.5], backbone=TRAINED))
     stored = '{"config": {"suite": "table2", "backbone": "scripted", "checkpoint": "my-agemem"}}'
     (suite / "config.json").write_text(stored)
-    (panel,) = make_panels(read_runs([suite]), {})
+    (panel,) = make_groups(read_runs([suite]), {})
     assert (panel.backbone, [row.key for row in panel.rows]) == ("scripted", ["mem0", "agemem"])
     assert any("Rows differ in backbone" in note.text for note in panel.notes)
 
@@ -294,7 +295,7 @@ def test_the_order_of_runs_and_lines_does_not_matter(tmp_path: Path) -> None:
     turned = [write_run(tmp_path / f"t{i}", g[::-1]) for i, g in enumerate(groups)]
 
     def records(folders: list[Path]) -> list[object]:
-        (panel,) = make_panels(read_runs(folders), {})
+        (panel,) = make_groups(read_runs(folders), {})
         return list(sheet_of(table(panel, "table2")).records)
 
     assert records(paths) == records(paths[::-1]) == records(turned)
@@ -333,11 +334,11 @@ def test_every_process_writes_the_same(tmp_path: Path) -> None:
         made = results(agent, HOTPOT, [0.1, 0.9, 0.4], backbone=backbone, categories=kinds)
         write_run(tmp_path / name, made)
     program = (
-        "import sys; from pathlib import Path; from eval.report import report;"
-        "from eval.reporting.document import *; from eval.reporting.panels import make_panels;"
-        "from eval.reporting.published import read_published;"
-        "from eval.reporting.runs import read_runs;"
-        "panels = make_panels(read_runs([Path(sys.argv[1])]), {});"
+        "import sys; from pathlib import Path; from agemem.eval.report import report;"
+        "from agemem.eval.reporting.document import *; from agemem.eval.reporting.groups import make_groups;"
+        "from agemem.eval.reporting.published import read_published;"
+        "from agemem.eval.runs.reading import read_runs;"
+        "panels = make_groups(read_runs([Path(sys.argv[1])]), {});"
         "print([joined(s.sheets) for s in make_sections(panels, read_published())])"
     )
     assert len(outputs_of_processes(program, (1, 2, 3), str(tmp_path))) == 1

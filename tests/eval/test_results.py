@@ -11,14 +11,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from agemem.agents.oracle import OracleAgent
+from agemem.agents.rollout import Job, rollout
+from agemem.eval.reporting.summary import summarize, unscored, write_csv
+from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.metrics import METRICS
+from agemem.eval.stats.intervals import bootstrap_interval, mean
 from agemem_envs.episode import StopReason
 from agemem_envs.errors import ConfigurationError, DataFormatError
-from agents.oracle import OracleAgent
-from agents.rollout import Job, rollout
-from eval.metrics import METRICS
-from eval.results import Result, ResultsFolder
-from eval.statistics import bootstrap_interval, mean
-from eval.summary import summarize, unscored, write_csv
 
 
 def results(count: int) -> list[Result]:

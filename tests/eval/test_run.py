@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agemem_envs.programs import EXIT_OK, EXIT_USAGE
-from eval.results import Result, ResultsFolder
-from eval.run import EXIT_UNSCORED, main
+from agemem.eval.run import EXIT_UNSCORED, main
+from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 
@@ -143,7 +143,7 @@ def test_out_must_not_be_a_file(tmp_path: Path, capsys) -> None:
 
 
 def test_other_data_is_not_mixed_into_a_run(tmp_path: Path, capsys, monkeypatch) -> None:
-    from agemem_envs.tasks.synthetic_worlds import make_record
+    from agemem_envs.tasks.qa.generator import make_record
 
     data = tmp_path / "data" / "hotpotqa"
     data.mkdir(parents=True)
@@ -231,7 +231,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 
 
 def answer_by_rule(body) -> str:
-    from agents.backbones.scripted import store_everything
+    from agemem.agents.backbones.scripted import store_everything
 
     return store_everything(body["messages"])
 
@@ -277,7 +277,7 @@ def test_it_runs_from_any_folder_and_beside_another_agents_package(tmp_path: Pat
         )
         assert done.returncode == EXIT_OK, done.stderr
     module = subprocess.run(
-        [sys.executable, "-m", "eval.run", *ORACLE, "--episodes", "1", "--out", str(tmp_path / "m")],
+        [sys.executable, "-m", "agemem.eval.run", *ORACLE, "--episodes", "1", "--out", str(tmp_path / "m")],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert module.returncode == EXIT_OK, module.stderr

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
+from agemem.eval.play import suites
+from agemem.eval.play.options import parse
+from agemem.eval.play.runner import Run
+from agemem.eval.play.suites import Member, Suite, parts
+from agemem.eval.reporting.summary import summarize
+from agemem.eval.run import EXIT_UNSCORED, main
+from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.folder import ResultsFolder
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.programs import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
-from eval import suites
-from eval.config import RunConfig
-from eval.options import parse
-from eval.results import ResultsFolder
-from eval.run import EXIT_UNSCORED, main
-from eval.runner import Run
-from eval.suites import Member, Suite, parts
-from eval.summary import summarize
+from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 
 ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
 PLAIN = ["--agent", "plain", "--backbone", "scripted", *ENV, "--episodes", "2"]
@@ -240,7 +240,7 @@ def test_ctrl_c_while_a_member_loads_says_how_to_go_on(tmp_path: Path, capsys, m
                 raise KeyboardInterrupt
             super().__init__(config)
 
-    monkeypatch.setattr("eval.run.Run", Slow)
+    monkeypatch.setattr("agemem.eval.run.Run", Slow)
     out = tmp_path / "s"
     assert main([*PLAIN, "--out", str(out)]) == EXIT_INTERRUPTED
     assert f"Continue with: --out {out} --resume" in " ".join(capsys.readouterr().out.split())
@@ -252,4 +252,4 @@ def test_ctrl_c_while_a_member_loads_says_how_to_go_on(tmp_path: Path, capsys, m
 def test_a_folder_without_a_name_is_refused(capsys) -> None:
     with pytest.raises(SystemExit):
         main([*PLAIN, "--out", ""])
-    assert "it names no folder" in capsys.readouterr().err
+    assert "expected a directory" in capsys.readouterr().err

@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
+from agemem.eval.runs.folder import ResultsFolder
+from agemem.eval.viewer.__main__ import main
+from agemem.eval.viewer.gold import gold_facts
+from agemem.eval.viewer.page import ASSETS, SCRIPTS
+from agemem.eval.viewer.records import peak_tokens, ranges, story
+from agemem.eval.viewer.runs import Run, pair
+from agemem.eval.viewer.timeline import Cause, timeline
 from agemem_envs.episode import Episode, MessageKind
-from eval.results import ResultsFolder
-from eval.viewer.__main__ import main
-from eval.viewer.gold import gold_facts
-from eval.viewer.page import ASSETS, SCRIPTS
-from eval.viewer.records import peak_tokens, ranges, story
-from eval.viewer.runs import Run, pair
-from eval.viewer.timeline import Cause, timeline
 from tests.eval.viewer_runs import HOSTILE, MANAGED, ORACLE, RANDOM, hostile_run, page_of, write
 
 # -- what is derived from the record ---------------------------------------------------

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
-from eval.viewer.page import render
-from eval.viewer.runs import Run
+from agemem.eval.viewer.page import render
+from agemem.eval.viewer.runs import Run
 from tests.eval.viewer_runs import HOSTILE, MANAGED, ORACLE, RANDOM, hostile_run, page_of
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import gymnasium as gym
 
 import agemem_envs  # noqa: F401  (registers the environments)
+from agemem.agents.base import Agent
+from agemem.agents.oracle import OracleAgent
+from agemem.agents.random_actions import RandomAgent
+from agemem.agents.rollout import Job, rollout
+from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.viewer.__main__ import main
 from agemem_envs.episode import Episode
-from agents.base import Agent
-from agents.oracle import OracleAgent
-from agents.random_actions import RandomAgent
-from agents.rollout import Job, rollout
-from eval.results import Result, ResultsFolder
-from eval.viewer.__main__ import main
 from tests.conftest import answer, call
 
 TASK = "synthetic-validation-0"

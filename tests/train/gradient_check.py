@@ -13,15 +13,18 @@ import json
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":
+if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
+    from agemem_envs.util.checkout import use_checkout
+
+    use_checkout()
 
 import torch
 from accelerate.utils import gather_object
 from transformers import AutoModelForCausalLM, TrainerCallback
 
+from agemem.train.stepwise_grpo import StepwiseGRPOTrainer
 from tests.train.toy import toy_trainer
-from train.stepwise_grpo import StepwiseGRPOTrainer
 
 BETA = 0.1
 

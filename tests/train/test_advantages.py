@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from train.advantages import EPSILON, flat_groups, group_advantages, step_weights
+from agemem.train.advantages import EPSILON, flat_groups, group_advantages, step_weights
 
 NAN = math.nan
 

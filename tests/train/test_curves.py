@@ -14,9 +14,9 @@ pytest.importorskip("pandas")
 
 import pandas
 
+from agemem.train.curves import interval, main, table
+from agemem.train.learning import ALL, ANSWER, BEFORE, summarize
 from agemem_envs.errors import DataNotFoundError
-from train.curves import interval, main, table
-from train.learning import ALL, ANSWER, BEFORE, summarize
 
 NAMES = (
     "reward/total",

@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("psutil")
 
 import agemem_envs  # noqa: F401
+from agemem.agents.agemem import AgeMemAgent
+from agemem.agents.backbones.scripted import ScriptedBackbone
+from agemem.agents.rollout import Job, rollout
+from agemem.train.env_workers import EnvWorkers
 from agemem_envs.episode import StopReason
 from agemem_envs.errors import SimulatorError
-from agents.agemem import AgeMemAgent
-from agents.backbones.scripted import ScriptedBackbone
-from agents.rollout import Job, rollout
-from train.env_workers import EnvWorkers
 
 ID = "AgeMem-SyntheticQA-v0"
 OPTIONS = {"split": "train", "noise": 1}
@@ -26,7 +26,7 @@ TASKS = ["synthetic-train-1", "synthetic-train-1", "synthetic-train-2"]
 
 @pytest.fixture
 def workers() -> Iterator[EnvWorkers]:
-    made = EnvWorkers(3, 2, ID, OPTIONS, "agents.agemem:AgeMemAgent")
+    made = EnvWorkers(3, 2, ID, OPTIONS, "agemem.agents.agemem:AgeMemAgent")
     yield made
     made.close()
     made.close()
@@ -78,11 +78,11 @@ def test_a_dead_worker_spoils_its_own_episodes_and_is_replaced(workers: EnvWorke
 
 def test_an_impossible_option_says_so(workers: EnvWorkers) -> None:
     with pytest.raises(SimulatorError, match="noise must be at least 0"):
-        EnvWorkers(1, 1, ID, {"noise": -1}, "agents.agemem:AgeMemAgent")
+        EnvWorkers(1, 1, ID, {"noise": -1}, "agemem.agents.agemem:AgeMemAgent")
 
 
 def test_closing_ends_the_processes() -> None:
-    made = EnvWorkers(1, 1, ID, {**OPTIONS, "distractors": 0}, "agents.agemem:AgeMemAgent")
+    made = EnvWorkers(1, 1, ID, {**OPTIONS, "distractors": 0}, "agemem.agents.agemem:AgeMemAgent")
     made.close()
     with pytest.raises(SimulatorError):
         made.envs[0].reset(seed=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from train.gpu_memory import GIB, Load, Shape, estimate
+from agemem.train.gpu_memory import GIB, Load, Shape, estimate
 
 SHAPE = Shape(GIB, layers=10, hidden=1024, kv_heads=2, head_size=64)
 

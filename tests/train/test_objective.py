@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from train.objective import stepwise_loss, truncated_importance
+from agemem.train.objective import stepwise_loss, truncated_importance
 
 
 def loss(logprobs, old, advantage, *, reference=None, weights=None, mask=None, correction=None):

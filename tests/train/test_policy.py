@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from agemem.agents.backbones.base import Request, Sampling
+from agemem.train.policy import PolicyBackbone
 from agemem_envs.errors import PromptTooLongError
-from agents.backbones.base import Request, Sampling
 from tests.train.toy import byte_tokenizer
-from train.policy import PolicyBackbone
 
 TOKENIZER = byte_tokenizer()
 END = TOKENIZER.eos_token_id

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agemem.train import sft
+from agemem.train.grpo import main, parse
+from agemem.train.run import last_checkpoint
 from tests.conftest import ROOT
-from train import sft
-from train.grpo import main, parse
-from train.run import last_checkpoint
 
 SETTING = (
     "--env AgeMem-SyntheticQA-v0 --difficulty easy --tasks 2 --max-context-tokens 1024 "
@@ -42,7 +42,7 @@ def test_the_papers_defaults(tmp_path: Path) -> None:
     assert settings.env.env == "AgeMem-HotpotQA-v0"
     assert settings.env.split == "train"
     assert (settings.env.reward, settings.env.tools) == ("all-returns", "all")
-    assert settings.agent == "agents.agemem:AgeMemAgent"
+    assert settings.agent == "agemem.agents.agemem:AgeMemAgent"
 
 
 def test_the_ablations(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_the_ablations(tmp_path: Path) -> None:
     assert answer.env.env_options("x")["reward"] == "answer-only"
     rag, _ = parse([*base, "--stm-tools", "off"])
     assert rag.env.env_options("x")["tools"] == "ltm"
-    assert rag.agent == "agents.agemem_rag:AgeMemRAGAgent"
+    assert rag.agent == "agemem.agents.agemem_rag:AgeMemRAGAgent"
 
 
 def test_further_options_of_the_environment(tmp_path: Path) -> None:

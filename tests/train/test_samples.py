@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from train.samples import Sample, collate, micro_batches
+from agemem.train.samples import Sample, collate, micro_batches
 
 
 def sample(length: int, weight: float = 0.25) -> Sample:

@@ -15,11 +15,11 @@ pytest.importorskip("trl")
 import torch
 from transformers import TrainerCallback
 
+from agemem.train.stepwise_grpo import StepwiseGRPOConfig
 from agemem_envs.errors import AgeMemError, ConfigurationError
 from tests.conftest import ROOT
 from tests.train.gradient_check import check
 from tests.train.toy import ToyEnv, build_model, toy_trainer
-from train.stepwise_grpo import StepwiseGRPOConfig
 
 TOLERANCE = 1e-6
 

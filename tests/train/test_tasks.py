@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agemem.train.tasks import task_rows
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.tasks.synthetic_qa import SyntheticQATask
-from train.tasks import task_rows
+from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 
 ID = "AgeMem-SyntheticQA-v0"
 

@@ -6,12 +6,12 @@ import gymnasium as gym
 import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
+from agemem.agents.rollout import Job, rollout
+from agemem.train.demonstrations import demonstrate
+from agemem.train.settings import EnvSettings
+from agemem.train.teacher import Teacher
+from agemem.train.tiny import PieceCounter
 from agemem_envs.episode import Episode
-from agents.rollout import Job, rollout
-from train.demonstrations import demonstrate
-from train.settings import EnvSettings
-from train.teacher import Teacher
-from train.tiny import PieceCounter
 
 OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_rounds": 2}
 

@@ -16,12 +16,12 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from agemem.agents.agemem import AgeMemAgent
+from agemem.train.rollouts import Playground
+from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
+from agemem.train.tiny import CHAT_TEMPLATE
 from agemem_envs.episode import DataSource, Episode, RewardBreakdown, Step, StopReason
 from agemem_envs.stages import Stage
-from agents.agemem import AgeMemAgent
-from train.rollouts import Playground
-from train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
-from train.tiny import CHAT_TEMPLATE
 
 SOURCE = DataSource("toy", "embedded", "train", "1", "tests")
 

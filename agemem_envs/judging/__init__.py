@@ -1,0 +1,1 @@
+"""Scores: judges, rewards, and how an episode is scored."""

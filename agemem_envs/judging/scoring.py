@@ -1,0 +1,59 @@
+"""Scores a finished episode: when it ends, and again later, under another judge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agemem_envs.episode import Episode
+from agemem_envs.errors import DataFormatError
+from agemem_envs.judging.judges import Judge
+from agemem_envs.judging.rewards import RewardConfig, assess, breakdown, make_reward
+
+
+def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float | None) -> Episode:
+    """The episode with all that depends on its judge: metrics, reward, errors.
+
+    Args:
+        episode: Finished, with the metrics of its task.
+        judge: Scores what the task itself cannot.
+        reward: Weights and penalties.
+        native: The world's own score in [0, 1]; None in question answering.
+    """
+    assessment = assess(episode, judge, native)
+    answered = episode.prediction is not None
+    metrics = {
+        **episode.metrics,
+        "judge": assessment.task.score if answered else 0.0,
+        "memory_quality": assessment.memory_quality.score,
+        **assessment.costs,
+    }
+    return replace(
+        episode,
+        metrics=metrics,
+        reward=breakdown(episode, assessment, reward, answered),
+        errors=assessment.errors,
+    )
+
+
+def rejudged(episode: Episode, judge: Judge) -> Episode:
+    """A recorded episode as this judge would have scored it.
+
+    An episode that was never scored (its server or simulator failed) stays so. A world's own
+    score is no matter of judgement: it stays too.
+
+    Raises:
+        DataFormatError: The record does not say how its reward is weighted.
+    """
+    episode = replace(episode, settings={**episode.settings, "judge": judge.name})
+    if episode.stop_reason is None or not episode.stop_reason.scored:
+        return episode
+    if "reward" not in episode.settings:
+        raise DataFormatError(
+            f"the record of {episode.env_id}, task {episode.task_id!r} lacks settings['reward']: "
+            "it was written before that was recorded, and cannot be scored anew"
+        )
+    interactive = "actions" in episode.metrics
+    native = (episode.metrics["judge"] or 0.0) if interactive else None
+    kept = {k: value for k, value in episode.metrics.items() if not k.startswith("judge_")}
+    reward = make_reward(episode.settings["reward"])
+    return scored(replace(episode, metrics=kept), judge, reward, native)

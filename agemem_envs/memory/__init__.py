@@ -1,0 +1,1 @@
+"""Long-term memory: the interface, the stores, and their names."""

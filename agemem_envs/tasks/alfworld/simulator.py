@@ -1,0 +1,256 @@
+"""ALFWorld's simulator, TextWorld, as a worker process hosts it.
+
+Three of TextWorld's pure functions are memoised, a translation that only its planner needs is
+put off until the planner is asked, and garbage is collected less often; all of it leaves every
+observation and command as it is (a test replays games with and without).
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import gc
+import json
+import os
+import random
+import re
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from agemem_envs.errors import DataFormatError
+
+MEMOISED_TEXTS = 8192
+MEMOISED_GAMES = 8
+"""A translated game takes some 5 MB; a group of rollouts plays the same one."""
+EXPLORER_STEPS = 1000
+"""The handcoded expert gives up by itself after so many; the environment ends long before."""
+Reply = dict[str, Any]
+_IN_RECEPTACLE = re.compile(r"\(inReceptacle ([A-Za-z]+)_bar_\S+ ([A-Za-z]+)_bar_[^\s)]+\)")
+
+
+class AlfworldSimulator:
+    """One game of ALFWorld at a time, in the process that makes it.
+
+    Args:
+        fast: Whether to memoise; False is for checking that it changes nothing.
+    """
+
+    def __init__(self, fast: bool = True) -> None:
+        # Importing alfworld creates this folder, by default in the home; nothing is read there.
+        os.environ["ALFWORLD_DATA"] = tempfile.mkdtemp()
+        import textworld
+        from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
+        from textworld.envs.pddl import PddlEnv
+
+        if fast:
+            _memoise()
+            # A translation makes a million objects and keeps most: looking through the
+            # libraries' own again and again takes a third of its time.
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
+        infos = textworld.EnvInfos(
+            won=True, admissible_commands=True, facts=True, command_templates=True
+        )
+        self._pddl: Any = PddlEnv(infos)
+        if fast:
+            self._pddl.downward_lib = _LazyPlanner(self._pddl.downward_lib)
+        self._env: Any = AlfredDemangler(self._pddl, shuffle=False)
+        self._explorer: Any = None
+
+    def start_file(self, path: str, task_type: str, params: Reply) -> Reply:
+        """Begin the game of a ``game.tw-pddl`` file."""
+        with open(path, encoding="utf-8") as file:
+            try:
+                return self._start(json.load(file), task_type, params)
+            except Exception as error:  # TextWorld asserts, and raises whatever Python raises
+                raise DataFormatError(f"{path} cannot be played: {error!r}") from error
+
+    def start_generated(self, task_type: str, split: str, number: int) -> Reply:
+        """Begin a game of :mod:`agemem_envs.tasks.alfworld.generator`."""
+        from agemem_envs.tasks.alfworld.generator import generate, walkthrough
+
+        game = generate(task_type, split, number)
+        reply = self._start(game, task_type, game["pddl_params"])
+        places = sorted({fact[1] for fact in self._facts() if fact[0] == "receptacleatlocation"})
+        self._walkthrough = reply["walkthrough"] = walkthrough(
+            task_type, game["pddl_params"], reply["contents"], places, reply["openable"]
+        )
+        return reply
+
+    def _start(self, game: Reply, task_type: str, params: Reply) -> Reply:
+        self._env.load(game)
+        self._state = self._env.reset()
+        self._last_command = ""
+        self._played: list[str] = []
+        self._walkthrough = list(game.get("walkthrough") or ())
+        self._explorer = _explorer(task_type, params)
+        if self._explorer is not None:
+            random.seed(0)  # the handcoded expert's own choices: this process is its alone
+            self._explorer.observe(self._state["feedback"])
+        return {
+            **self._reply(),
+            "walkthrough": self._walkthrough,
+            "contents": self._contents(),
+            "target": str(params.get("object_target", "")).lower(),
+            "toggle": str(params.get("toggle_target", "")).lower(),
+            "puts": any(
+                form.startswith("put {o} in/on") for form in self._state["command_templates"]
+            ),
+            "openable": sorted({fact[1] for fact in self._facts() if fact[0] == "openable"}),
+        }
+
+    def step(self, command: str) -> Reply:
+        """Carry out a command; one that is not admissible changes nothing."""
+        self._state, _, _ = self._env.step(command)
+        self._last_command = command
+        self._played.append(command)
+        return self._reply()
+
+    def _reply(self) -> Reply:
+        return {
+            "observation": str(self._state["feedback"]),
+            "admissible": list(self._state["admissible_commands"]),
+            "won": bool(self._state["won"]),
+        }
+
+    def glimpse_file(self, path: str) -> list[tuple[str, str]]:
+        """The classes of a game's things with those of their receptacles, without playing it."""
+        with open(path, encoding="utf-8") as file:
+            return _classes(json.load(file)["pddl_problem"])
+
+    def glimpse_generated(self, task_type: str, split: str, number: int) -> list[tuple[str, str]]:
+        """As :meth:`glimpse_file`, of a generated game."""
+        from agemem_envs.tasks.alfworld.generator import generate
+
+        return _classes(generate(task_type, split, number)["pddl_problem"])
+
+    def plan(self) -> list[str]:
+        """The planner's commands from here to the goal; empty if there are none."""
+        return list(self._pddl._pddl_state.replan(self._pddl._entity_infos))
+
+    def expert(self) -> str | None:
+        """The next command of the walkthrough, or of a new plan once it was left."""
+        done = len(self._played)
+        if self._played == self._walkthrough[:done] and done < len(self._walkthrough):
+            return self._walkthrough[done]
+        return next(iter(self.plan()), None)
+
+    def explore(self) -> str | None:
+        """The next command of ALFWorld's handcoded expert, which knows what it has seen."""
+        if self._explorer is None:
+            return None
+        if not self._last_command:
+            self._last_command = "look"
+            return "look"
+        # It looks for "put" to learn that its hands are empty; games say "move ... to" today.
+        last = self._last_command
+        seen = "put " + last.removeprefix("move ") if last.startswith("move ") else last
+        admissible = self._state["admissible_commands"]
+        try:
+            command = str(self._explorer.act(self._state, seen))
+        except Exception:  # it raises when it gives up, and on what it did not foresee
+            return str(random.choice(admissible))
+        if command not in admissible and command.startswith("move "):
+            thing, _, place = command.removeprefix("move ").partition(" to ")
+            command = f"put {thing} in/on {place}"
+        if command == last or command not in admissible:
+            return str(random.choice(admissible))  # as its own wrapper does, to get unstuck
+        return command
+
+    def _facts(self) -> list[list[str]]:
+        return [
+            [fact.name, *(name.strip() for name in fact.names)] for fact in self._state["facts"]
+        ]
+
+    def _contents(self) -> list[tuple[str, str]]:
+        """Every thing with the receptacle that it is in or on, sorted."""
+        found = {(fact[1], fact[2]) for fact in self._facts() if fact[0] == "inreceptacle"}
+        return sorted(found)
+
+
+def _explorer(task_type: str, params: Reply) -> Any:
+    """ALFWorld's handcoded policy for a task, or None if it has none for it."""
+    import alfworld.gen.constants as constants
+    from alfworld.agents.expert import HandCodedTWAgent
+
+    if not params:
+        return None
+    lowered = {
+        key: value.lower() if value in constants.OBJECTS else value for key, value in params.items()
+    }
+    agent = HandCodedTWAgent(max_steps=EXPLORER_STEPS)
+    return agent.get_task_policy({"task_type": task_type})(lowered, max_steps=EXPLORER_STEPS)
+
+
+def _classes(problem: str) -> list[tuple[str, str]]:
+    found = _IN_RECEPTACLE.findall(problem)
+    return sorted({(thing.lower(), place.lower()) for thing, place in found})
+
+
+def _memoise() -> None:
+    """Remember what TextWorld computes again and again from the same texts."""
+    import fast_downward
+    from textworld.envs.pddl import textgen
+    from textworld.logic import Rule
+
+    if hasattr(fast_downward.pddl2sas, "__wrapped__"):
+        return
+    parse = functools.lru_cache(MEMOISED_TEXTS)(
+        functools.partial(_parse_symbols, textgen._parse_and_convert)
+    )
+
+    def parse_and_convert(text: str, rule_name: str, trace: bool = False) -> Any:
+        return copy.deepcopy(parse(text, rule_name))  # the caller writes into the symbols
+
+    textgen._parse_and_convert = parse_and_convert
+    Rule.parse_conjunctive_query = functools.lru_cache(MEMOISED_TEXTS)(Rule.parse_conjunctive_query)
+    fast_downward.pddl2sas = _lazy_translation(fast_downward.pddl2sas)
+
+
+def _parse_symbols(parse: Callable[..., Any], text: str, rule_name: str) -> Any:
+    return parse(text, rule_name=rule_name)
+
+
+def _lazy_translation(translate: Callable[..., Any]) -> Callable[..., Any]:
+    now = functools.lru_cache(MEMOISED_GAMES)(
+        lambda domain, problem, optimize: translate(domain, problem, optimize=optimize)
+    )
+
+    @functools.wraps(translate)
+    def pddl2sas(domain: str, problem: str, verbose: bool = False, optimize: bool = False) -> Any:
+        if optimize:  # for the planner alone; its first result is not used
+            return None, _Later(lambda: now(domain, problem, True)[1])
+        return now(domain, problem, False)
+
+    return pddl2sas
+
+
+class _Later:
+    """A text that is made when it is needed; ``encode`` is all that TextWorld asks of it."""
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        self.make = make
+
+    def encode(self, encoding: str) -> _Later:
+        return self
+
+
+class _LazyPlanner:
+    """Fast Downward's library, whose planner gets its translation when it is first asked."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self._later: _Later | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._library, name)
+
+    def load_sas_replan(self, later: _Later) -> None:
+        self._later = later
+
+    def replan(self, verbose: bool) -> Any:
+        if self._later is not None:
+            self._library.load_sas_replan(self._later.make().encode("utf-8"))
+            self._later = None
+        return self._library.replan(verbose)

@@ -1,0 +1,298 @@
+"""The actions of BabyAI as AgentBoard defines them, carried out step by step on the grid."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from agemem_envs.tasks.babyai.world import (
+    HEADINGS,
+    Cell,
+    Pose,
+    Primitive,
+    Sight,
+    Thing,
+    World,
+    carries_key,
+    door_state,
+    name_of,
+    passable,
+)
+from agemem_envs.util.sanitize import sendable
+
+FORMS = (
+    "go to <object> <number>",
+    "pick up <object> <number>",
+    "go through <open door> <number>",
+    "toggle and go through <shut door> <number>",
+    "drop",
+    "toggle",
+    "turn left",
+    "turn right",
+    "move forward",
+)
+"""The forms that actions take; an object is named as the view names it."""
+MAX_ECHO = 80
+"""Characters of an action that is not understood that its reply repeats."""
+
+_TARGETED = re.compile(
+    r"(go to|pick ?up|toggle and go through|go through) (?:the |a )?([a-z ]+?)(?: (\d{1,4}))?"
+)
+_NO_WAY = "You know no free way to the {sight}."
+Path: TypeAlias = tuple[Primitive, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an action comes to.
+
+    Attributes:
+        path: The primitive actions, at least one.
+        reply: What it did, as a sentence.
+    """
+
+    path: Path
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an action cannot be carried out now, as a sentence."""
+
+    reason: str
+
+
+class Paths:
+    """Shortest ways over the cells that were seen and are free, from where the player is.
+
+    Args:
+        world: The game.
+        targets: The cells that the player may want to face. The search ends when it has a
+            way to each, or has been everywhere.
+    """
+
+    def __init__(self, world: World, targets: Iterable[Cell]) -> None:
+        self._origin: dict[Pose, tuple[Pose, Primitive] | None] = {}
+        self._facing: dict[Cell, Pose] = {}
+        seen, at, origin = world.seen, world.at, self._origin
+        missing = set(targets)
+        start = world.pose
+        origin[start] = None
+        queue = deque([start])
+        while queue and missing:
+            pose = queue.popleft()
+            x, y, heading = pose
+            front = (x + HEADINGS[heading][0], y + HEADINGS[heading][1])
+            if front in missing:
+                missing.remove(front)
+                self._facing[front] = pose
+            if front in seen and passable(at(front)) and (*front, heading) not in origin:
+                origin[*front, heading] = (pose, Primitive.FORWARD)
+                queue.append((*front, heading))
+            for turn, change in ((Primitive.LEFT, 3), (Primitive.RIGHT, 1)):
+                turned = (x, y, (heading + change) % 4)
+                if turned not in origin:
+                    origin[turned] = (pose, turn)
+                    queue.append(turned)
+
+    def to_face(self, cell: Cell) -> Path | None:
+        """The primitives after which the player faces a cell; None if there are none."""
+        pose = self._facing.get(cell)
+        if pose is None:
+            return None
+        path: list[Primitive] = []
+        while (step := self._origin[pose]) is not None:
+            pose, primitive = step
+            path.append(primitive)
+        return tuple(reversed(path))
+
+
+Answer: TypeAlias = Plan | Refusal
+
+
+def plan(world: World, text: str) -> Answer:
+    """What an action in a player's words comes to, here and now. Takes any text."""
+    words = " ".join(text.split()).strip(" .!").lower()
+    if words in _SIMPLE:
+        return _SIMPLE[words](world)
+    match = _TARGETED.fullmatch(words)
+    if match is None:
+        return Refusal(f'"{_printable(text)}" is not an action. Actions are: {", ".join(FORMS)}.')
+    verb, name, number = match.groups()
+    sight = _find(world, name, int(number or 1))
+    if sight is None:
+        return Refusal(f"You see no {_printable(name)} {number or 1} here.")
+    return _TARGETS["pick up" if verb.startswith("pick") else verb](
+        world, sight, Paths(world, [sight.spot.cell])
+    )
+
+
+def admissible(world: World) -> Iterator[tuple[str, Plan]]:
+    """The actions that would be carried out now, each with its plan."""
+    for words in LISTED:
+        answer = _SIMPLE[words](world)
+        if isinstance(answer, Plan):
+            yield words, answer
+    sights = world.sights
+    paths = Paths(world, [sight.spot.cell for sight in sights])
+    for sight in sights:
+        for verb, make in _TARGETS.items():
+            answer = make(world, sight, paths)
+            if isinstance(answer, Plan):
+                yield f"{verb} {sight}", answer
+
+
+def _printable(text: str) -> str:
+    short = " ".join(text.split())
+    short = short[:MAX_ECHO] + ("..." if len(short) > MAX_ECHO else "")
+    return sendable(short)
+
+
+def _find(world: World, name: str, number: int) -> Sight | None:
+    """The visible object of this name; a door's state may be left out of it."""
+    sights = world.sights
+    exact = [sight for sight in sights if sight.name == name]
+    loose = [sight for sight in sights if f"{sight.thing.color} {sight.thing.type}" == name]
+    found = exact or loose
+    return found[number - 1] if 0 < number <= len(found) else None
+
+
+# -- actions on a visible object -----------------------------------------------------------
+
+
+def _go_to(world: World, sight: Sight, paths: Paths) -> Answer:
+    path = paths.to_face(sight.spot.cell)
+    if path is None:
+        return Refusal(_NO_WAY.format(sight=sight))
+    # A step that does nothing lets the game see that the player stands there already.
+    return Plan(path or (Primitive.DONE,), f"You went to the {sight}.")
+
+
+def _pick_up(world: World, sight: Sight, paths: Paths) -> Answer:
+    carried = world.game.carrying
+    if not sight.thing.can_pickup():
+        return Refusal(f"The {sight} cannot be picked up.")
+    if carried is not None:
+        return Refusal(f"You are carrying a {name_of(carried)} already: drop it first.")
+    path = paths.to_face(sight.spot.cell)
+    if path is None:
+        return Refusal(_NO_WAY.format(sight=sight))
+    return Plan((*path, Primitive.PICKUP), f"You picked up the {sight.name}.")
+
+
+def _go_through(world: World, sight: Sight, paths: Paths) -> Answer:
+    if sight.thing.type != "door":
+        return Refusal(f"The {sight} is not a door.")
+    if door_state(sight.thing) != "open":
+        return Refusal(f'The {sight} is shut: "toggle and go through" it.')
+    path = paths.to_face(sight.spot.cell)
+    if path is None:
+        return Refusal(_NO_WAY.format(sight=sight))
+    return Plan((*path, *_THROUGH), f"You went through the {sight}.")
+
+
+def _toggle_and_go_through(world: World, sight: Sight, paths: Paths) -> Answer:
+    if sight.thing.type != "door":
+        return Refusal(f"The {sight} is not a door.")
+    if door_state(sight.thing) == "open":
+        return Refusal(f'The {sight} is open: "go through" it.')
+    if not _opens(world, sight.thing):
+        return Refusal(f"The {sight} is locked, and you do not carry a {sight.thing.color} key.")
+    path = paths.to_face(sight.spot.cell)
+    if path is None:
+        return Refusal(_NO_WAY.format(sight=sight))
+    return Plan(
+        (*path, Primitive.TOGGLE, *_THROUGH),
+        f"You opened the {sight.thing.color} door and went through it.",
+    )
+
+
+_THROUGH = (Primitive.FORWARD, Primitive.FORWARD)
+"""Into the doorway and beyond; who finds an object there stays in the doorway."""
+_TARGETS: dict[str, Callable[[World, Sight, Paths], Answer]] = {
+    "go to": _go_to,
+    "pick up": _pick_up,
+    "go through": _go_through,
+    "toggle and go through": _toggle_and_go_through,
+}
+
+
+def _opens(world: World, door: Thing) -> bool:
+    """Whether the player can open a shut door now."""
+    return door_state(door) != "locked" or carries_key(world.game, door.color)
+
+
+# -- actions on the cell in front ----------------------------------------------------------
+
+
+def _turn_left(world: World) -> Answer:
+    return Plan((Primitive.LEFT,), "You turned left.")
+
+
+def _turn_right(world: World) -> Answer:
+    return Plan((Primitive.RIGHT,), "You turned right.")
+
+
+def _forward(world: World) -> Answer:
+    thing = world.at(world.front)
+    if not passable(thing):
+        return Refusal(f"A {_seen_as(thing)} is in your way.")
+    return Plan((Primitive.FORWARD,), "You moved forward.")
+
+
+def _pick_up_front(world: World) -> Answer:
+    thing, carried = world.at(world.front), world.game.carrying
+    if carried is not None:
+        return Refusal(f"You are carrying a {name_of(carried)} already: drop it first.")
+    if thing is None or not thing.can_pickup():
+        return Refusal("Nothing that can be picked up is right in front of you.")
+    return Plan((Primitive.PICKUP,), f"You picked up the {name_of(thing)}.")
+
+
+def _drop(world: World) -> Answer:
+    thing, carried = world.at(world.front), world.game.carrying
+    if carried is None:
+        return Refusal("You are not carrying anything.")
+    if thing is not None:
+        return Refusal(f"The place in front of you is taken by a {_seen_as(thing)}.")
+    return Plan((Primitive.DROP,), f"You dropped the {name_of(carried)}.")
+
+
+def _toggle(world: World) -> Answer:
+    thing = world.at(world.front)
+    if thing is None or thing.type not in ("door", "box"):
+        return Refusal("Nothing that can be opened or closed is right in front of you.")
+    if thing.type == "box":
+        return Plan((Primitive.TOGGLE,), f"You opened the {name_of(thing)}, which is used up.")
+    if not _opens(world, thing):
+        return Refusal(f"The {thing.color} door is locked, and you do not carry its key.")
+    verb = "closed" if door_state(thing) == "open" else "opened"
+    return Plan((Primitive.TOGGLE,), f"You {verb} the {thing.color} door.")
+
+
+def _wait(world: World) -> Answer:
+    return Plan((Primitive.DONE,), "You did nothing.")
+
+
+def _seen_as(thing: Thing) -> str:
+    return "wall" if thing.type == "wall" else name_of(thing)
+
+
+_SIMPLE: dict[str, Callable[[World], Answer]] = {
+    "drop": _drop,
+    "toggle": _toggle,
+    "turn left": _turn_left,
+    "left": _turn_left,
+    "turn right": _turn_right,
+    "right": _turn_right,
+    "move forward": _forward,
+    "forward": _forward,
+    "pickup": _pick_up_front,
+    "pick up": _pick_up_front,
+    "done": _wait,
+}
+LISTED = ("drop", "move forward", "toggle", "turn left", "turn right")
+"""The actions without an object that are told to a player; the others are synonyms."""

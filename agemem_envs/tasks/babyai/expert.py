@@ -1,0 +1,280 @@
+"""A player of BabyAI that plans with what it knows: the whole grid, or what was seen so far.
+
+It looks at the game afresh at every errand: which instruction is next, the cheapest way to
+its object, and the first thing on that way that must be seen to before (a shut door, a key,
+something in the way). So it goes on from any state, whoever brought it about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from typing import Any
+
+from agemem_envs.tasks.babyai.explorer import Deed, Errand, Move, shortest
+from agemem_envs.tasks.babyai.mission import kind_of, next_part
+from agemem_envs.tasks.babyai.routes import neighbours, obstacles, route
+from agemem_envs.tasks.babyai.world import (
+    Cell,
+    Pose,
+    World,
+    carries_key,
+    door_state,
+    is_key,
+    position,
+)
+
+PORTABLE = ("key", "ball", "box")
+RING: tuple[Cell, ...] = ((-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0))
+"""From a cell to the eight around it, in turn."""
+
+
+class Player:
+    """Plans one errand after the other.
+
+    Args:
+        world: The game.
+        informed: Whether it knows the whole grid, or only what was seen.
+    """
+
+    def __init__(self, world: World, informed: bool) -> None:
+        self._world = world
+        self._informed = informed
+        self._everything = frozenset(
+            (x, y) for x in range(world.game.width) for y in range(world.game.height)
+        )
+        self._agenda: list[Move] = []
+        self._course: tuple[Pose, int] | None = None
+
+    def action(self) -> str | None:
+        """The next action; None if it knows none."""
+        if not self._agenda or not self._is_on_course():
+            errand = self.errand()
+            self._agenda = list(shortest(self._world, errand, self._known)) if errand else []
+        if not self._agenda:
+            return None
+        move = self._agenda.pop(0)
+        self._course = (move.pose, len(self._world.seen)) if move.pose else None
+        return move.action
+
+    def _is_on_course(self) -> bool:
+        """Whether the last move came out as planned, and taught nothing new."""
+        if self._course is None:
+            return False
+        pose, seen = self._course
+        return pose == self._world.pose and (self._informed or seen == len(self._world.seen))
+
+    @property
+    def _known(self) -> Set[Cell]:
+        return self._everything if self._informed else self._world.seen
+
+    def errand(self) -> Errand | None:
+        """What to do next for the mission."""
+        instruction = next_part(self._world.game.instrs)
+        errand = self._carry_out(instruction)
+        if errand is None and not self._informed:
+            errand = self._explore()
+        return errand or self._open_a_box()
+
+    # -- the four kinds of instruction -------------------------------------------------
+
+    def _carry_out(self, instruction: Any) -> Errand | None:
+        kind = kind_of(instruction)
+        if kind == "PutNextInstr":
+            return self._put_next(instruction)
+        things = instruction.desc.obj_set
+        if kind == "OpenInstr":
+            return self._open(things)
+        if kind == "PickupInstr":
+            return self._reach(Deed.PICK_UP, self._cells(things)) or self._release(things)
+        return self._reach(Deed.FACE, self._cells(things)) or self._release(things)
+
+    def _open(self, doors: Iterable[Any]) -> Errand | None:
+        errand = self._reach(Deed.OPEN, self._cells(doors))
+        if errand is not None and errand.deed is Deed.OPEN:
+            door = self._world.at(errand.cell)
+            if door_state(door) == "open":  # only opening it counts
+                return Errand(Deed.TOGGLE, errand.cell)
+            if door_state(door) == "locked" and not carries_key(self._world.game, door.color):
+                return self._fetch_key(door.color, frozenset({errand.cell}))
+        return errand
+
+    def _put_next(self, instruction: Any) -> Errand | None:
+        """Carry one thing to another, when the way is clear: it takes both hands."""
+        movable = instruction.desc_move.obj_set
+        places = self._places_beside(instruction.desc_fixed.obj_set)
+        if any(self._world.game.carrying is thing for thing in movable):
+            return next(filter(None, (self._reach(Deed.DROP, cells) for cells in places)), None)
+        nearest = self._way_to(frozenset(self._cells(movable)))
+        if nearest is None or not any(places):
+            return None
+        ahead = next(
+            filter(None, (self._way_to(cells, nearest[-1]) for cells in places if cells)), ()
+        )
+        for cell in obstacles(self._world, ahead):
+            if needs_hands(self._world.at(cell)):
+                errand = self._clear(cell, frozenset(), frozenset(ahead))
+                if errand is not None:
+                    return errand
+        return self._reach(Deed.PICK_UP, nearest[-1:], leave=frozenset(ahead))
+
+    def _places_beside(self, things: Iterable[Any]) -> tuple[frozenset[Cell], frozenset[Cell]]:
+        """The cells beside some things: the empty ones, and those that could be emptied."""
+        cells = [place for cell in self._cells(things) for place in neighbours(cell)]
+        known = [place for place in cells if place in self._known]
+        at = self._world.at
+        return (
+            frozenset(place for place in known if at(place) is None),
+            frozenset(place for place in known if getattr(at(place), "type", "wall") in PORTABLE),
+        )
+
+    def _way_to(self, cells: frozenset[Cell], start: Cell | None = None) -> tuple[Cell, ...] | None:
+        keys = self._keys_in_reach()
+        return route(self._world, cells.__contains__, self._known, keys=keys, start=start)
+
+    def _release(self, things: Iterable[Any]) -> Errand | None:
+        """If what is wanted is in its own hands, put it down, to go to it or pick it up."""
+        held = any(self._world.game.carrying is thing for thing in things)
+        return self._put_down() if held else None
+
+    # -- what an instruction needs -----------------------------------------------------
+
+    def _reach(
+        self,
+        deed: Deed,
+        cells: Iterable[Cell],
+        avoid: frozenset[Cell] = frozenset(),
+        leave: frozenset[Cell] = frozenset(),
+    ) -> Errand | None:
+        """The deed at the nearest of the cells, or what must be done before.
+
+        Args:
+            deed: What to do.
+            cells: Where.
+            avoid: Cells that must not be crossed.
+            leave: Cells where nothing must be put down.
+        """
+        wanted = frozenset(cells)
+        return self._approach(deed, wanted.__contains__, avoid, leave) if wanted else None
+
+    def _approach(
+        self,
+        deed: Deed,
+        accept: Callable[[Cell], bool],
+        avoid: frozenset[Cell] = frozenset(),
+        leave: frozenset[Cell] = frozenset(),
+    ) -> Errand | None:
+        """The same, where the cells are told by a rule."""
+        while True:
+            way = route(self._world, accept, self._known, keys=self._keys_in_reach(), avoid=avoid)
+            if way is None:
+                return None
+            leave |= set(way)
+            blocked = obstacles(self._world, way[:-1])
+            if not blocked:
+                break
+            errand = self._clear(blocked[0], avoid, leave)
+            if errand is not None:
+                return errand
+            avoid |= {blocked[0]}
+        goal = way[-1]
+        if deed is Deed.PICK_UP and self._world.game.carrying is not None:
+            return self._put_down(leave)
+        if deed is Deed.DROP and self._world.at(goal) is not None:
+            return self._clear(goal, avoid, leave)
+        return Errand(deed, goal)
+
+    def _clear(
+        self, cell: Cell, avoid: frozenset[Cell], leave: frozenset[Cell] = frozenset()
+    ) -> Errand | None:
+        """Open the door in a cell, or take the thing there out of the way."""
+        thing = self._world.at(cell)
+        if thing.type != "door":
+            full = self._informed and thing.contains is not None  # a box with a key
+            return self._reach(Deed.TOGGLE if full else Deed.PICK_UP, {cell}, avoid, leave)
+        if door_state(thing) == "closed" or carries_key(self._world.game, thing.color):
+            return self._reach(Deed.OPEN, {cell}, avoid, leave)
+        return self._fetch_key(thing.color, avoid | {cell}, leave)
+
+    def _fetch_key(
+        self, color: str, avoid: frozenset[Cell], leave: frozenset[Cell] = frozenset()
+    ) -> Errand | None:
+        keys = [c for c in self._things() if is_key(self._world.at(c), color)]
+        if keys:
+            return self._reach(Deed.PICK_UP, keys, avoid, leave)
+        return self._reach(Deed.TOGGLE, self._boxes_with(color), avoid, leave)
+
+    def _put_down(self, leave: frozenset[Cell] = frozenset()) -> Errand | None:
+        """Drop what is carried at the nearest place where it is in nobody's way, if there is one.
+
+        Args:
+            leave: Cells that are about to be crossed.
+        """
+        empty = frozenset(filter(self._is_empty, self._known))
+        aside = frozenset(filter(self._out_of_the_way, empty))
+        here = position(self._world.game)
+        free = self._world.at(here) is None and not empty.isdisjoint(neighbours(here))
+        behind = frozenset({here} if free else ())
+        for cells in (aside - leave, empty - leave, behind, empty):
+            way = route(self._world, cells.__contains__, self._known, free=True)
+            if way is not None:
+                return Errand(Deed.DROP, way[-1])
+        return None
+
+    def _explore(self) -> Errand | None:
+        known = self._known
+        return self._approach(Deed.FACE, lambda cell: cell not in known)
+
+    def _open_a_box(self) -> Errand | None:
+        """The last resort when everything was seen: a key may be in a box."""
+        carried = self._world.game.carrying
+        if carried is not None and carried.type == "box":
+            return self._put_down()
+        boxes = [cell for cell in self._things() if self._world.at(cell).type == "box"]
+        return self._reach(Deed.TOGGLE, boxes)
+
+    # -- what it knows -----------------------------------------------------------------
+
+    def _things(self) -> list[Cell]:
+        """The known cells with something in them, walls aside."""
+        at = self._world.at
+        return sorted(c for c in self._known if getattr(at(c), "type", "wall") != "wall")
+
+    def _cells(self, things: Iterable[Any]) -> list[Cell]:
+        """The known cells of some objects."""
+        wanted = {id(thing) for thing in things}
+        return [cell for cell in self._things() if id(self._world.at(cell)) in wanted]
+
+    def _keys_in_reach(self) -> frozenset[str]:
+        """The colours of the keys whose place it knows."""
+        things = [self._world.at(cell) for cell in self._things()]
+        inside = [thing.contains for thing in things if self._informed and thing.type == "box"]
+        return frozenset(t.color for t in (*things, *inside) if t is not None and t.type == "key")
+
+    def _boxes_with(self, color: str) -> list[Cell]:
+        at = self._world.at
+        return [
+            cell
+            for cell in self._things()
+            if self._informed and at(cell).type == "box" and is_key(at(cell).contains, color)
+        ]
+
+    def _is_empty(self, cell: Cell) -> bool:
+        return self._world.at(cell) is None and cell != position(self._world.game)
+
+    def _out_of_the_way(self, cell: Cell) -> bool:
+        """Whether a thing in a cell would leave the ways around it open."""
+        at, known = self._world.at, self._known
+        beside = neighbours(cell)
+        if any(getattr(at(place), "type", "") == "door" for place in beside):
+            return False
+        ring = [(cell[0] + dx, cell[1] + dy) for dx, dy in RING]
+        open_ = [place in known and at(place) is None for place in ring]
+        if sum(a != b for a, b in zip(open_, open_[1:] + open_[:1], strict=True)) > 2:
+            return False
+        things = [p for p in beside if getattr(at(p), "type", "wall") != "wall"]
+        return all(any(at(n) is None for n in neighbours(p) if n != cell) for p in things)
+
+
+def needs_hands(thing: Any) -> bool:
+    """Whether both hands are needed to make way: to fetch a key, or to carry a thing off."""
+    return thing.type != "door" or door_state(thing) == "locked"

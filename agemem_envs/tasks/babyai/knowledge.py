@@ -1,0 +1,236 @@
+"""What is told of a BabyAI game before it is played: where things are, and what is in the way.
+
+Places are told from the start: so many steps ahead or behind and to the left or right, as
+the player will face then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from agemem_envs.tasks.babyai.mission import kind_of, objects_of, parts
+from agemem_envs.tasks.babyai.routes import obstacles, route
+from agemem_envs.tasks.babyai.world import HEADINGS, Cell, Thing, World, door_state, is_key
+from agemem_envs.tasks.base import Fact
+
+MAX_NEEDED = 8
+MAX_NOISE = 4
+DISTRACTORS = 5
+COLORS = ("blue", "green", "grey", "purple", "red", "yellow")
+KINDS = ("ball", "box", "key")
+RULES = {
+    "GoToInstr": "Going to {thing} is done by standing next to it and facing it.",
+    "OpenInstr": "Opening {thing} is done by facing it and toggling it; one that stands open "
+    "already must be closed first.",
+    "PickupInstr": "Picking up {thing} needs empty hands: whatever is carried must be dropped "
+    "aside before.",
+    "PutNextInstr": "Putting {thing} next to another thing is done by dropping it on an empty "
+    "place that touches the other side by side, not diagonally.",
+}
+"""How each kind of instruction is carried out."""
+START = "As you stand at the start"
+
+
+def tell(world: World, generator: np.random.Generator) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
+    """The knowledge of a game at its start, in a drawn order, and the distractors."""
+    survey = Survey(world)
+    facts = [Fact(text, gold=text) for text in survey.needed()]
+    facts += [Fact(text) for text in survey.noise(generator)]
+    order = generator.permutation(len(facts))
+    return tuple(facts[i] for i in order), tuple(_distractors(survey.wanted(), generator))
+
+
+class Survey:
+    """The map of a game at its start.
+
+    Args:
+        world: The game.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._x, self._y, self._heading = world.pose
+        width, height = world.game.width, world.game.height
+        cells = [(x, y) for x in range(width) for y in range(height)]
+        self._all = frozenset(cells)
+        self._things = {
+            cell: world.at(cell)
+            for cell in cells
+            if world.at(cell) is not None and world.at(cell).type != "wall"
+        }
+        self._keys = frozenset(
+            thing.color
+            for found in self._things.values()
+            for thing in (found, found.contains)
+            if thing is not None and thing.type == "key"
+        )
+        self._told: set[Cell] = set()
+
+    def needed(self) -> list[str]:
+        """What a player must know: how it is done, where things are, what is locked or blocked."""
+        instructions = parts(self._world.game.instrs)
+        places: list[str] = []
+        hindrances: list[str] = []
+        for instruction in instructions:
+            meant = [cell for cell in map(self._nearest, objects_of(instruction)) if cell]
+            self._told.update(meant)
+            places.append(" ".join(map(self._place_and_way, meant)))
+            opens = kind_of(instruction) == "OpenInstr"
+            for cell in meant:
+                hindrances += self._hindrances(cell, frozenset(), opens=opens)
+        texts = [self._rules(instructions), *places, *hindrances]
+        return list(dict.fromkeys(text for text in texts if text))[:MAX_NEEDED]
+
+    def noise(self, generator: np.random.Generator) -> list[str]:
+        """True facts that nobody needs: other things, and the building itself."""
+        wanted = set(self.wanted())
+        others = [
+            f"{START}, there is a {_plain(thing)} {self._place(cell)}."
+            for cell, thing in self._things.items()
+            if cell not in self._told and _plain(thing) not in wanted
+        ]
+        picked = generator.permutation(len(others))[: MAX_NOISE - 1]
+        return [others[i] for i in picked] + self._building()[: max(1, MAX_NOISE - len(picked))]
+
+    def wanted(self) -> list[str]:
+        """The names of the things that the mission is about, each once."""
+        groups = (group for part in parts(self._world.game.instrs) for group in objects_of(part))
+        return list(dict.fromkeys(_plain(thing) for group in groups for thing in group))
+
+    # -- sentences ---------------------------------------------------------------------
+
+    def _rules(self, instructions: Sequence[Any]) -> str:
+        rules: dict[str, str] = {}
+        for part in instructions:
+            things = objects_of(part)[0]
+            cell = self._nearest(things)
+            thing = self._things[cell] if cell else things[0]  # or it is carried
+            rules[kind_of(part)] = RULES[kind_of(part)].format(thing=f"the {_plain(thing)}")
+        return " ".join(rules.values())
+
+    def _place_and_way(self, cell: Cell) -> str:
+        text = f"{START}, your {_plain(self._things[cell])} is {self._place(cell)}."
+        doors = [c for c in self._way(cell)[:-1] if self._is_door(c)]
+        if doors:
+            named = [f"the {_plain(self._things[c])} ({self._place(c)})" for c in doors]
+            text += f" The way to it leads through {', then '.join(named)}."
+        return text
+
+    def _hindrances(
+        self, cell: Cell, seen: frozenset[Cell], *, opens: bool = False
+    ) -> Iterator[str]:
+        """What keeps a player from a cell: locks with their keys, and things in the way.
+
+        Args:
+            cell: Where the player wants to be next to.
+            seen: Doors whose locks were told.
+            opens: Whether the thing in the cell is a door to be opened.
+        """
+        shut = obstacles(self._world, self._way(cell)[:-1])
+        for door in filter(self._is_locked, [*shut, cell] if opens else shut):
+            if door not in seen:
+                yield from self._lock(door, seen | {door})
+        for place in shut:
+            if not self._is_door(place) and place not in self._told:
+                self._told.add(place)
+                yield (
+                    f"{START}, a {_plain(self._things[place])} {self._place(place)} blocks the "
+                    "way: pick it up and drop it aside."
+                )
+
+    def _lock(self, door: Cell, seen: frozenset[Cell]) -> Iterator[str]:
+        self._told.add(door)
+        color = self._things[door].color
+        name = f"{START}, the {color} door {self._place(door)} is locked"
+        loose = [c for c, thing in self._things.items() if is_key(thing, color)]
+        boxed = [c for c, thing in self._things.items() if is_key(thing.contains, color)]
+        key = self._closest(loose or boxed)
+        if key is None:
+            yield f"{name}, and there is no key to it."
+            return
+        self._told.add(key)
+        if loose:
+            yield f"{name}; the {color} key that opens it is {self._place(key)}."
+        else:
+            box = _plain(self._things[key])
+            yield (
+                f"{name}; the {color} key that opens it is inside the {box} {self._place(key)}: "
+                "toggle the box to get at it."
+            )
+        yield from self._hindrances(key, seen)
+
+    def _building(self) -> list[str]:
+        doors = [thing for cell, thing in self._things.items() if self._is_door(cell)]
+        ajar = sum(door_state(door) == "open" for door in doors)
+        loose = len(self._things) - len(doors)
+        return [
+            f"The whole building has {_count(len(doors), 'door')}.",
+            f"The outer walls enclose {self._world.game.width} by {self._world.game.height} "
+            "places, the walls included.",
+            f"At the start, {_count(loose, 'thing')} can be found lying about, counting all rooms.",
+            f"In all, {_count(ajar, 'door')} will stand open at the start.",
+        ]
+
+    # -- the map -----------------------------------------------------------------------
+
+    def _place(self, cell: Cell) -> str:
+        """Where a cell is, seen from the start."""
+        dx, dy = cell[0] - self._x, cell[1] - self._y
+        fx, fy = HEADINGS[self._heading]
+        return offset(dx * fx + dy * fy, dy * fx - dx * fy)
+
+    def _way(self, cell: Cell) -> tuple[Cell, ...]:
+        return route(self._world, cell.__eq__, self._all, keys=self._keys) or ()
+
+    def _closest(self, cells: Sequence[Cell]) -> Cell | None:
+        """The cell that is reached first, or the first one if none is."""
+        wanted = frozenset(cells)
+        way = route(self._world, wanted.__contains__, self._all, keys=self._keys)
+        return way[-1] if way else next(iter(cells), None)
+
+    def _nearest(self, things: Sequence[Thing]) -> Cell | None:
+        """Where the nearest of some objects lies; None if it is carried."""
+        meant = {id(thing) for thing in things}
+        return self._closest([c for c, thing in self._things.items() if id(thing) in meant])
+
+    def _is_door(self, cell: Cell) -> bool:
+        return bool(self._things[cell].type == "door") if cell in self._things else False
+
+    def _is_locked(self, cell: Cell) -> bool:
+        return self._is_door(cell) and door_state(self._things[cell]) == "locked"
+
+
+def offset(ahead: int, right: int) -> str:
+    """A place relative to the start, in steps."""
+    told = []
+    if ahead:
+        told.append(f"{_count(abs(ahead), 'step')} {'ahead' if ahead > 0 else 'behind'}")
+    if right:
+        side = "right" if right > 0 else "left"
+        told.append(f"{_count(abs(right), 'step')} to the {side}")
+    return " and ".join(told) or "right where you stand"
+
+
+def _distractors(wanted: Sequence[str], generator: np.random.Generator) -> list[str]:
+    """Facts of other buildings; some are about things like those that are wanted here."""
+    texts: dict[str, None] = {}
+    names = list(wanted[:2])
+    while len(texts) < DISTRACTORS:
+        color, other = (COLORS[i] for i in generator.integers(len(COLORS), size=2))
+        name = names.pop(0) if names else f"{color} {KINDS[generator.integers(len(KINDS))]}"
+        ahead, right = (int(n) for n in generator.integers(-9, 10, size=2))
+        behind = f", behind the {other} door" if generator.random() < 0.5 else ""
+        place = f"{offset(ahead, right)} from its start{behind}"
+        texts[f"In another building, the {name} is {place}."] = None
+    return list(texts)
+
+
+def _plain(thing: Thing) -> str:
+    return f"{thing.color} {thing.type}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}" + ("" if number == 1 else "s")

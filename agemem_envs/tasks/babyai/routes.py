@@ -1,0 +1,113 @@
+"""Ways through a BabyAI grid that may lead through shut doors and past things in the way."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Container
+from itertools import count
+
+from agemem_envs.tasks.babyai.world import (
+    HEADINGS,
+    Cell,
+    World,
+    carries_key,
+    door_state,
+    passable,
+    position,
+)
+
+STEP_COST = 1
+DOOR_COST = 2
+"""Of opening a shut door that needs no further errand."""
+ERRAND_COST = 12
+"""Of fetching a key, or of taking a thing out of the way: about what they take in steps."""
+
+
+def route(
+    world: World,
+    accept: Callable[[Cell], bool],
+    known: Container[Cell],
+    *,
+    keys: Container[str] = (),
+    avoid: Container[Cell] = (),
+    free: bool = False,
+    start: Cell | None = None,
+) -> tuple[Cell, ...] | None:
+    """The cheapest way to a cell.
+
+    Args:
+        world: The game.
+        accept: Which cells it may lead to, whatever is in them.
+        known: The cells that it may cross.
+        keys: Colours of the locked doors whose key can be fetched.
+        avoid: Cells that it must not cross.
+        free: Whether it may cross only what can be entered as it is.
+        start: Where it begins; by default where the player is.
+
+    Returns:
+        The cells to enter, the accepted one last (alone, where the way begins at it); None
+        if there is no way.
+    """
+    start = position(world.game) if start is None else start
+    heading = int(world.game.agent_dir)
+    origin: dict[Cell, Cell] = {}
+    best = {start: 0}
+    tie = count()
+    heap = [(0, next(tie), start)]
+    while heap:
+        cost, _, cell = heapq.heappop(heap)
+        if cost > best[cell]:
+            continue
+        if accept(cell):
+            return _trace(origin, cell)
+        if cell not in known or (cell != start and cell in avoid):
+            continue
+        toll = 0 if cell == start else _toll(world, cell, keys, free)
+        if toll is None:
+            continue
+        for turn in (0, 3, 1, 2):  # straight on before left, right and back
+            dx, dy = HEADINGS[(heading + turn) % 4]
+            after = (cell[0] + dx, cell[1] + dy)
+            total = cost + STEP_COST + toll
+            if _inside(world, after) and total < best.get(after, 1 << 30):
+                best[after] = total
+                origin[after] = cell
+                heapq.heappush(heap, (total, next(tie), after))
+    return None
+
+
+def obstacles(world: World, way: tuple[Cell, ...]) -> list[Cell]:
+    """The cells of a way that cannot be entered as they are."""
+    return [cell for cell in way if not passable(world.at(cell))]
+
+
+def neighbours(cell: Cell) -> list[Cell]:
+    """The four cells beside a cell."""
+    return [(cell[0] + dx, cell[1] + dy) for dx, dy in HEADINGS]
+
+
+def _toll(world: World, cell: Cell, keys: Container[str], free: bool) -> int | None:
+    """What it costs to make a cell passable; None if that cannot be done."""
+    thing = world.at(cell)
+    if passable(thing):
+        return 0
+    if free or thing.type == "wall":
+        return None
+    if thing.type != "door":
+        return ERRAND_COST
+    if door_state(thing) == "closed" or carries_key(world.game, thing.color):
+        return DOOR_COST
+    return ERRAND_COST if thing.color in keys else None
+
+
+def _inside(world: World, cell: Cell) -> bool:
+    return bool(0 <= cell[0] < world.game.width and 0 <= cell[1] < world.game.height)
+
+
+def _trace(origin: dict[Cell, Cell], cell: Cell) -> tuple[Cell, ...]:
+    way = [cell]
+    while cell in origin:
+        cell = origin[cell]
+        way.append(cell)
+    way.reverse()
+    return tuple(way[1:] or way)

@@ -1,0 +1,1 @@
+"""PDDL: planning problems in English."""

@@ -1,0 +1,74 @@
+"""What stages 1 and 2 tell of a PDDL world, put together from its domain's lore."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agemem_envs.tasks.base import Fact
+from agemem_envs.tasks.pddl.generator import make_problem
+from agemem_envs.tasks.pddl.rules import LORE
+from agemem_envs.tasks.pddl.world import Problem
+
+NOISE = 4
+"""Facts of stage 1 that are not needed."""
+FOREIGN_RULES = 2
+"""Facts of stage 2 about other domains."""
+FOREIGN_FINDINGS = 3
+"""Facts of stage 2 about another problem of the same domain."""
+
+_NUMBERS = 1_000_000
+
+
+def make_knowledge(
+    domain: str, problem: Problem, generator: np.random.Generator
+) -> tuple[Fact, ...]:
+    """The facts of stage 1 in a random order: 3 to 6 that are needed, 4 that are not.
+
+    Args:
+        domain: A key of :data:`~agemem_envs.tasks.pddl.rules.LORE`.
+        problem: The problem at its start.
+        generator: The only source of chance.
+    """
+    lore = LORE[domain]
+    needed = [_rule(domain, text) for text in lore.needed(problem)]
+    needed += [_finding("this", domain, text) for text in lore.findings(problem)]
+    idle = [_rule(domain, text) for text in lore.idle(problem)]
+    idle += [_finding("this", domain, text) for text in lore.remarks(problem)]
+    facts = [Fact(text, text) for text in needed]
+    facts += [Fact(text) for text in _some(generator, idle, NOISE)]
+    return tuple(facts[index] for index in generator.permutation(len(facts)))
+
+
+def make_distractors(
+    domain: str, problem: Problem, generator: np.random.Generator
+) -> tuple[str, ...]:
+    """The messages of stage 2: rules of other domains, the case of another problem.
+
+    Args:
+        domain: A key of :data:`~agemem_envs.tasks.pddl.rules.LORE`.
+        problem: The episode's own problem.
+        generator: The only source of chance.
+    """
+    foreign = [
+        _rule(other, rule.text) for other in sorted(LORE) if other != domain
+        for rule in LORE[other].rules
+    ]  # fmt: skip
+    lore, other_problem = LORE[domain], problem
+    while other_problem == problem:
+        other_problem = make_problem(domain, "train", int(generator.integers(_NUMBERS)))
+    elsewhere = lore.findings(other_problem) + lore.remarks(other_problem)
+    told = _some(generator, foreign, FOREIGN_RULES)
+    told += [_finding("another", domain, text) for text in elsewhere[:FOREIGN_FINDINGS]]
+    return tuple(told[index] for index in generator.permutation(len(told)))
+
+
+def _rule(domain: str, text: str) -> str:
+    return f"In the {LORE[domain].world}, {text}."
+
+
+def _finding(which: str, domain: str, text: str) -> str:
+    return f"In {which} {LORE[domain].world}, {text}."
+
+
+def _some(generator: np.random.Generator, texts: list[str], count: int) -> list[str]:
+    return [texts[index] for index in generator.permutation(len(texts))[:count]]

@@ -1,0 +1,347 @@
+"""AgeMem-PDDL: planning problems of four classical domains, played in English."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from agemem_envs.data import (
+    AGENTBOARD_REMEDY,
+    agentboard_folder,
+    agentboard_rows,
+    content_hash,
+    warn_embedded,
+)
+from agemem_envs.episode import DataSource
+from agemem_envs.errors import (
+    ConfigurationError,
+    DataFormatError,
+    DataNotFoundError,
+    UnknownNameError,
+)
+from agemem_envs.tasks.base import (
+    MAX_NUMBER,
+    Outcome,
+    Task,
+    TaskSpec,
+    choose_ids,
+    generated_numbers,
+)
+from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
+from agemem_envs.tasks.pddl.knowledge import make_distractors, make_knowledge
+from agemem_envs.tasks.pddl.language import LANGUAGES, Language, Unclear, inside
+from agemem_envs.tasks.pddl.rules import LORE
+from agemem_envs.tasks.pddl.world import Atom, World, load_pddlgym
+from agemem_envs.util.sanitize import natural_number
+from agemem_envs.util.workers import Simulator
+
+MAX_ACTION_CHARS = 500
+"""A longer text is no action; AgentBoard's longest has about 100 characters."""
+PLANNING_SECONDS = 60.0
+"""The expert's limit for one plan; the slowest of AgentBoard's took 9 s on a busy machine."""
+
+AGENTBOARD_DOMAINS = {"blockworld": "blocksworld"}
+"""AgentBoard's names of domains, where they are not ours."""
+
+INVALID = "The action is not valid and therefore takes no effect: {reason}."
+SATISFIED = "The goal is satisfied."
+LIST_ACTIONS = "check valid actions"
+LOOK = "look around"
+QUERY = """\
+{goal}
+You act in the {world}. Give one action at a time, in one of these forms, with the names of \
+objects for the words in capitals:
+{forms}
+{look}: tells what holds now
+{list_actions}: tells which actions are valid now
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One problem of a list.
+
+    Attributes:
+        category: One of the four domains.
+        domain: PDDL text.
+        problem: PDDL text.
+        difficulty: AgentBoard's level, or empty.
+    """
+
+    category: str
+    domain: str
+    problem: str
+    difficulty: str = ""
+
+
+class PDDLTask(Task):
+    """Planning problems in gripper, blocksworld, barman and tyreworld (AgentBoard, 2024).
+
+    - Task: reach a state in which a set of literals holds. Everything can be seen; what has
+      to be known are the domain's rules and what they mean for the case.
+    - Actions: one ground operator a time, in English ("pick up ball1 at rooma with arm
+      left"), in PDDL ("(pick ball1 rooma left)") or in AgentBoard's words; also "check valid
+      actions" and "look around". An invalid action changes nothing, is told what it lacks,
+      and counts, as the last two do.
+    - Observation: first the whole state, then what each action changed, in sentences.
+    - Progress: the best fraction so far of the goal literals that hold after a valid action;
+      0 before the first one. Success: all hold. The score is the progress.
+    - Splits: ``agentboard``, its 60 test problems (gripper 20, blocksworld 10, barman 20,
+      tyreworld 10), with ids like ``gripper/prob01`` and AgentBoard's difficulty; ``train``,
+      ``validation`` and ``test``, generated without end, disjoint, four domains alike, with
+      ids like ``pddl-test-gripper-17``. 30 actions.
+    - Data source: hkust-nlp/agentboard (domains and problems), GPL-2.0; or this package's own
+      domain files and generator (``pddl_problems``). Simulated by pddlgym (MIT).
+    - Expert: Fast Downward (GPL-3.0, run as a program) plans from the present state.
+    - Departures from AgentBoard: a reply names what an invalid action lacks; "look around"
+      works in all domains; in the full protocol the rules are told in stage 1 and not with
+      the goal; replies tell changes in all domains, where AgentBoard repeats the state in two.
+
+    Args:
+        split: ``agentboard``, ``train``, ``validation``, ``test``, or ``auto``: AgentBoard's
+            problems where its data is, else the generated ``test`` split with a warning.
+        data: ``auto`` for ``$AGEMEM_DATA/agentboard``, a folder of AgentBoard's data, or
+            ``embedded`` for the generated problems.
+
+    Raises:
+        UnknownNameError: There is no such split.
+        ConfigurationError: Split and data contradict each other.
+        DataNotFoundError: Data that was asked for is not there.
+        DataFormatError: It is there in another schema.
+        MissingDependencyError: pddlgym is not installed.
+    """
+
+    name = "pddl"
+    interactive = True
+    default_task_rounds = 45
+    default_task_actions = 30
+
+    def __init__(self, split: str = "auto", data: str | os.PathLike[str] = "auto") -> None:
+        load_pddlgym()
+        self._split, folder = choose_source(split, os.fspath(data))
+        self._listed: Mapping[str, Entry] = {}
+        if folder is None:
+            self.source = DataSource(self.name, "embedded", self._split, VERSION, "pddl_problems")
+        else:
+            self._listed, version = load_agentboard(folder)
+            self.source = DataSource(self.name, "file", self._split, version, "pddl_test.jsonl")
+        self._planner = Simulator("agemem_envs.tasks.pddl.expert:Planner", timeout=120.0)
+        self._planner_begun = False
+
+    # -- which task --------------------------------------------------------------------
+
+    def task_ids(self, count: int | None, seed: int) -> list[str]:
+        """AgentBoard's in an order given by ``seed``; or generated, the domains in turn."""
+        if self._listed:
+            return choose_ids(list(self._listed), count, seed, str(self.source))
+        numbers, kinds = generated_numbers(count, seed, str(self.source)), len(DOMAINS)
+        return [
+            f"pddl-{self._split}-{DOMAINS[index % kinds]}-{numbers[index // kinds]}"
+            for index in range(len(numbers))
+        ]
+
+    def sample_id(self, generator: np.random.Generator) -> str:
+        """Any id of the split; of the generated, each domain is as likely."""
+        if self._listed:
+            ids = list(self._listed)
+            return ids[int(generator.integers(len(ids)))]
+        domain = DOMAINS[int(generator.integers(len(DOMAINS)))]
+        return f"pddl-{self._split}-{domain}-{generator.integers(MAX_NUMBER)}"
+
+    def entry(self, task_id: str) -> Entry:
+        """The problem with this id, and its domain.
+
+        Raises:
+            UnknownNameError: The split has no such task.
+        """
+        if self._listed:
+            if task_id not in self._listed:
+                raise UnknownNameError(f"task id of {self.source}", task_id, self._listed)
+            return self._listed[task_id]
+        prefix, _, digits = task_id.rpartition("-")
+        number = natural_number(digits)
+        domain = prefix.removeprefix(f"pddl-{self._split}-")
+        known = domain in DOMAINS and prefix == f"pddl-{self._split}-{domain}"
+        if not known or number is None:
+            forms = [f"pddl-{self._split}-{domain}-<number>" for domain in DOMAINS]
+            raise UnknownNameError("task id", task_id, forms)
+        problem = make_problem(domain, self._split, number)
+        return Entry(domain, domain_text(domain), problem.pddl())
+
+    # -- playing -----------------------------------------------------------------------
+
+    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+        """Begin a problem."""
+        entry = self._entry = self.entry(task_id)
+        world = self._world = World(entry.domain, entry.problem)
+        language = self._language = LANGUAGES[entry.category]
+        self._progress = 0.0
+        self._plan: list[Atom] | None = None
+        self._planner_begun = False
+        self._is_hopeless = False
+        problem = world.problem
+        return TaskSpec(
+            id=task_id,
+            query=query(entry.category, problem.goal),
+            knowledge=make_knowledge(entry.category, problem, generator) if talk else (),
+            distractors=make_distractors(entry.category, problem, generator) if talk else (),
+            reference="",
+            source=self.source,
+            category=entry.category,
+            difficulty=entry.difficulty,
+            opening=language.state(problem.init),
+            briefing=LORE[entry.category].briefing(),
+        )
+
+    def step(self, action: str) -> Outcome:
+        """Carry out an action, if the text names a valid one."""
+        observation = self._carry_out(action)
+        success = self._world.satisfied == len(self._world.goal)
+        if success:
+            observation = f"{observation} {SATISFIED}"
+        return Outcome(observation, self._progress, success, success, self._progress)
+
+    def _carry_out(self, text: str) -> str:
+        world, language = self._world, self._language
+        if len(text) > MAX_ACTION_CHARS:
+            return INVALID.format(reason=f"it has more than {MAX_ACTION_CHARS} characters")
+        wish = " ".join(text.lower().split()).rstrip(".!")
+        if wish == LIST_ACTIONS:
+            return f"The valid actions are: {'; '.join(self.admissible_actions())}."
+        if wish == LOOK:
+            return language.state(world.atoms)
+        action = language.parse(text, world.objects)
+        reason = action.reason if isinstance(action, Unclear) else obstacle(world, language, action)
+        if isinstance(action, Unclear) or reason:
+            return INVALID.format(reason=reason)
+        change = language.change(*world.apply(action))
+        self._progress = max(self._progress, world.satisfied / len(world.goal))
+        self._plan = self._plan[1:] if self._plan and self._plan[0] == action else None
+        return change
+
+    def admissible_actions(self) -> list[str]:
+        """The valid ground operators, in English."""
+        return sorted(map(self._language.action, self._world.actions()))
+
+    def expert_action(self) -> str | None:
+        """The next action of Fast Downward's plan from the present state."""
+        if self._plan is None and not self._is_hopeless:
+            self._plan = self._make_plan()
+            # One search in vain is enough: another would take as long, at every step.
+            self._is_hopeless = not self._plan
+        return self._language.action(self._plan[0]) if self._plan else None
+
+    def _make_plan(self) -> list[Atom]:
+        if not self._planner_begun:
+            self._planner.begin()
+            self._planner_begun = True
+        problem = self._world.problem.pddl()
+        self._planner_begun = False  # unless the call succeeds
+        lines = self._planner.call("solve", self._entry.domain, problem, PLANNING_SECONDS)
+        self._planner_begun = True
+        return [tuple(line.strip("()").split()) for line in lines or []]
+
+    def close(self) -> None:
+        """Give the planner's process back. Calling it again has no effect."""
+        self._planner.close()
+        self._planner_begun = False
+
+
+def query(category: str, goal: tuple[Atom, ...]) -> str:
+    """The goal in AgentBoard's words, and how to act."""
+    language = LANGUAGES[category]
+    return QUERY.format(
+        goal=language.goal(goal),
+        world=LORE[category].world,
+        forms="\n".join(language.forms.values()),
+        look=LOOK,
+        list_actions=LIST_ACTIONS,
+    ).strip()
+
+
+def obstacle(world: World, language: Language, action: Atom) -> str:
+    """What keeps an action from being carried out now; empty if nothing does."""
+    misfits = world.misfits(action)
+    if misfits:
+        return "; ".join(f"{name} is not of the type {kind}" for name, kind in misfits)
+    return "; ".join(inside(language.fact(a, holds=False)) for a in world.missing(action))
+
+
+def domain_text(domain: str) -> str:
+    """This package's PDDL file of a domain."""
+    folder = files("agemem_envs.tasks.pddl") / "domains"
+    return (folder / f"{domain}.pddl").read_text(encoding="utf-8")
+
+
+# -- where the problems are ------------------------------------------------------------
+
+
+def choose_source(split: str, data: str) -> tuple[str, Path | None]:
+    """The split that is meant, and AgentBoard's folder if it is AgentBoard's.
+
+    Raises:
+        UnknownNameError: There is no such split.
+        ConfigurationError: Split and data contradict each other.
+        DataNotFoundError: Data that was asked for is not there.
+    """
+    known = ("auto", "agentboard", *SPLITS)
+    if split not in known:
+        raise UnknownNameError("split", split, known)
+    generated = split in SPLITS
+    if (generated and data not in ("auto", "embedded")) or (
+        split == "agentboard" and data == "embedded"
+    ):
+        raise ConfigurationError(
+            f"split={split!r} is not in data={data!r}: "
+            f"{', '.join(SPLITS)} are generated, agentboard is read from AgentBoard's folder"
+        )
+    if generated or data == "embedded":
+        return (split if generated else "test"), None
+    folder = agentboard_folder("pddl", split, data)
+    if folder is not None:
+        return "agentboard", folder
+    warn_embedded("PDDL", AGENTBOARD_REMEDY)
+    return "test", None
+
+
+def load_agentboard(folder: Path) -> tuple[dict[str, Entry], str]:
+    """AgentBoard's problems by id, and the content hash of all their files.
+
+    Args:
+        folder: With ``pddl_test.jsonl``, ``pddl/<domain>.pddl`` and ``pddl/<domain>/*.pddl``.
+            Row k of a domain is its k-th problem file in lexicographic order.
+
+    Raises:
+        DataNotFoundError: A file is missing.
+        DataFormatError: A row is not in AgentBoard's schema, or of another domain.
+    """
+    rows, _ = agentboard_rows(folder, "pddl")
+    entries: dict[str, Entry] = {}
+    used = [folder / "pddl_test.jsonl"]
+    waiting: dict[str, list[Path]] = {}
+    for row in rows:
+        name = str(row["additional_info"].get("subtask"))
+        category = AGENTBOARD_DOMAINS.get(name, name)
+        if category not in DOMAINS:
+            raise DataFormatError(f"pddl_test.jsonl: {name!r} is none of the domains {DOMAINS}")
+        domain = folder / "pddl" / f"{name}.pddl"
+        if name not in waiting:
+            waiting[name] = sorted((folder / "pddl" / name).glob("*.pddl"))
+            used += [domain, *waiting[name]]
+        if not waiting[name] or not domain.is_file():
+            raise DataNotFoundError(
+                f"{domain.parent} has not a problem of {name} for each row. {AGENTBOARD_REMEDY}"
+            )
+        file = waiting[name].pop(0)
+        entries[f"{name}/{file.stem}"] = Entry(
+            category,
+            domain.read_text(encoding="utf-8"),
+            file.read_text(encoding="utf-8"),
+            str(row.get("difficulty", "")),
+        )
+    return entries, content_hash(*used)

@@ -1,0 +1,1 @@
+"""Question answering: HotpotQA and SyntheticQA."""

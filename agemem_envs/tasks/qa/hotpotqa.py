@@ -1,0 +1,226 @@
+"""AgeMem-HotpotQA: multi-hop questions over Wikipedia, from the real data set."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, data_folder, warn_embedded
+from agemem_envs.episode import DataSource
+from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError, require
+from agemem_envs.tasks.base import choose_ids
+from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
+from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QARecord, QATask
+
+HUB_ID = "hotpotqa/hotpot_qa"
+HUB_CONFIG = "distractor"
+FILES = {"validation": "*dev*.json", "train": "*train*.json"}
+REMEDY = (
+    f"Set ${ENVIRONMENT_VARIABLE} to a folder with hotpotqa/hotpot_dev_distractor_v1.json, pass "
+    'data=<file or folder>, or pass data="hub" to download it (pip install '
+    '"agemem[hotpotqa]").'
+)
+Row = Mapping[str, Any]
+
+
+class HotpotQATask(QATask):
+    """HotpotQA, distractor setting (Yang et al. 2018).
+
+    - Task: bridge and comparison questions over ten Wikipedia paragraphs, two of them gold.
+    - Observation, actions, success, progress: as :class:`~agemem_envs.tasks.qa.task.QATask`.
+    - Splits: train (90,447 questions) and validation (7,405) in the full data set; the test
+      set's answers are not public.
+    - Task ids: HotpotQA's own ``_id``.
+    - Data source: ``data`` argument, see :mod:`agemem_envs.data`. CC BY-SA 4.0.
+    - Departures: the paragraphs are told over two stages instead of shown with the
+      question; annotations that point past a paragraph's end are ignored.
+
+    Args:
+        split: ``train`` or ``validation``.
+        data: ``auto``, ``embedded``, ``hub``, ``hub:<id or folder>``, or a path to a file
+            or folder in the original JSON schema.
+        noise: Paragraphs of stage 1 that are not needed.
+        distractors: Most paragraphs of stage 2.
+
+    Raises:
+        UnknownNameError: There is no such split.
+        DataNotFoundError: Data that was asked for is not there.
+        DataFormatError: It is there in another schema.
+    """
+
+    name = "hotpotqa"
+
+    def __init__(
+        self,
+        split: str = "validation",
+        data: str | os.PathLike[str] = "auto",
+        noise: int = NOISE,
+        distractors: int = DISTRACTORS,
+    ) -> None:
+        super().__init__(noise, distractors)
+        if split not in FILES:
+            raise UnknownNameError("split", split, FILES)
+        self._embedded: SyntheticQATask | None = None
+        self._rows: Mapping[str, Row] = {}
+        choice = os.fspath(data)
+        if choice == "auto":
+            choice = _find(split)
+        if choice == "embedded":
+            self._embedded = SyntheticQATask(split, noise, distractors)
+            self.source = self._embedded.source
+        elif choice == "hub" or choice.startswith("hub:"):
+            self._rows, self.source = load_hub(choice.partition(":")[2] or HUB_ID, split)
+        else:
+            self._rows, self.source = load_files(Path(choice), split)
+        self._ids = sorted(self._rows)
+
+    def task_ids(self, count: int | None, seed: int) -> list[str]:
+        """``_id`` of ``count`` questions, in an order given by ``seed``."""
+        if self._embedded:
+            return self._embedded.task_ids(count, seed)
+        return choose_ids(self._ids, count, seed, str(self.source))
+
+    def sample_id(self, generator: np.random.Generator) -> str:
+        """The ``_id`` of any question."""
+        if self._embedded:
+            return self._embedded.sample_id(generator)
+        return self._ids[int(generator.integers(len(self._ids)))]
+
+    def record(self, task_id: str) -> QARecord:
+        """The question with this ``_id``."""
+        if self._embedded:
+            return self._embedded.record(task_id)
+        if task_id not in self._rows:
+            raise UnknownNameError(f"task id of {self.source}", task_id, self._ids[:5])
+        return QARecord.from_row(self._rows[task_id])
+
+
+def _find(split: str) -> str:
+    """What ``auto`` means here and now."""
+    folder = data_folder("hotpotqa")
+    if folder is not None:
+        return str(folder)
+    if _hub_cache().is_dir():
+        return "hub"
+    warn_embedded("HotpotQA", REMEDY)
+    return "embedded"
+
+
+def _hub_cache() -> Path:
+    """Where ``datasets`` keeps the downloaded set (its documented defaults)."""
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    cache = os.environ.get("HF_DATASETS_CACHE", os.path.join(home, "datasets"))
+    return Path(cache).expanduser() / HUB_ID.replace("/", "___")
+
+
+def load_files(path: Path, split: str) -> tuple[Mapping[str, Row], DataSource]:
+    """The rows of the original JSON files.
+
+    Args:
+        path: A file, or a folder with ``*dev*.json`` or ``*train*.json``.
+        split: Which of the two a folder's files are chosen by.
+
+    Raises:
+        DataNotFoundError: There is no such file.
+        DataFormatError: A file is not a JSON array of HotpotQA rows, or is of another split.
+    """
+    files = sorted(path.glob(FILES[split])) if path.is_dir() else [path]
+    other = next(name for name in FILES if name != split)
+    if path.is_file() and path.match(FILES[other]) and not path.match(FILES[split]):
+        raise DataFormatError(f"{path.name} looks like the {other} split: pass split={other!r}")
+    if not files or not all(file.is_file() for file in files):
+        wanted = path / FILES[split] if path.is_dir() else path
+        raise DataNotFoundError(f"no HotpotQA data at {wanted}. {REMEDY}")
+    stamps = tuple((str(file.resolve()), file.stat().st_mtime_ns) for file in files)
+    return _read_files(stamps, split)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_files(
+    stamps: tuple[tuple[str, int], ...], split: str
+) -> tuple[Mapping[str, Row], DataSource]:
+    """Parsed once a process (the training file has 500 MB); rows are never written to."""
+    files = [Path(name) for name, _ in stamps]
+    rows: dict[str, Row] = {}
+    for file in files:
+        try:
+            parsed = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataFormatError(f"{file} is not JSON: {error}") from error
+        if not isinstance(parsed, list) or not parsed:
+            raise DataFormatError(f"{file} is not a JSON array of questions")
+        for row in parsed:
+            if not isinstance(row, dict) or "_id" not in row:
+                raise DataFormatError(f"{file}: {str(row)[:80]!r} has no '_id'")
+            if str(row["_id"]) in rows:
+                raise DataFormatError(
+                    f"{file}: the question {row['_id']!r} is already in "
+                    f"{' or '.join(f.name for f in files)}. Pass one file: data=<file>."
+                )
+            rows[str(row["_id"])] = row
+    QARecord.from_row(next(iter(rows.values())))  # fail now, not in the middle of a run
+    location = "+".join(file.name for file in files)
+    return rows, DataSource("hotpotqa", "file", split, content_hash(*files), location)
+
+
+@functools.lru_cache(maxsize=4)
+def load_hub(repository: str, split: str) -> tuple[Mapping[str, Row], DataSource]:
+    """The rows of the Hugging Face data set, through ``datasets`` and its cache.
+
+    Args:
+        repository: A hub id, or a folder in the hub's layout.
+        split: ``train`` or ``validation``.
+
+    Raises:
+        MissingDependencyError: datasets is not installed.
+        DataNotFoundError: It can be neither downloaded nor found in the cache.
+    """
+    datasets = require("datasets", extra="hotpotqa")
+    try:
+        table = datasets.load_dataset(repository, HUB_CONFIG, split=split)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise DataNotFoundError(
+            f"{repository} ({HUB_CONFIG}, {split}) cannot be loaded: {str(error)[:200]}. {REMEDY}"
+        ) from error
+    location = repository if repository == HUB_ID else Path(repository).name
+    source = DataSource(
+        "hotpotqa", "hub", split, f"{table.info.version}-{table._fingerprint}", location
+    )
+    return _HubRows(table), source
+
+
+class _HubRows(Mapping[str, Row]):
+    """A hub table as a mapping from ``_id`` to rows in the original schema, read on demand."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._index = {str(name): index for index, name in enumerate(table["id"])}
+
+    def __getitem__(self, task_id: str) -> Row:
+        return from_hub_row(self._table[self._index[task_id]])
+
+    def __iter__(self) -> Any:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+
+def from_hub_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the hub's columnar schema in the schema of the original files."""
+    facts, context = row["supporting_facts"], row["context"]
+    return {
+        "_id": row["id"],
+        "question": row["question"],
+        "answer": row["answer"],
+        "supporting_facts": list(zip(facts["title"], facts["sent_id"], strict=True)),
+        "context": list(zip(context["title"], context["sentences"], strict=True)),
+        "type": row["type"],
+        "level": row["level"],
+    }

@@ -1,0 +1,1 @@
+"""ScienceWorld: school science experiments in a text world."""

@@ -1,0 +1,1 @@
+"""What every package uses: command lines, servers, files, text of unknown origin."""

@@ -1,0 +1,79 @@
+"""How a command-line program talks and ends."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from agemem_envs.errors import AgeMemError, ConfigurationError
+
+EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def exit_status(program: Callable[[], int]) -> int:
+    """Run a program; each warning in it is one line on standard error, and told once.
+
+    Returns:
+        Its own status; 2 after an error that the user can mend, a file that cannot be read or
+        written included, which is one message on standard error; 130 if it was interrupted.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_once()
+            return program()
+    except (AgeMemError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return EXIT_INTERRUPTED
+
+
+def folder(text: str) -> Path:
+    """Type of a directory option; rejects the empty string (an unset shell variable)."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a directory, got an empty string")
+    return Path(text)
+
+
+def name_value(text: str, option: str, form: str = "NAME=VALUE") -> tuple[str, str]:
+    """Split the ``NAME=VALUE`` of an option that may be repeated.
+
+    Args:
+        text: What the user wrote.
+        option: The flag, for the message.
+        form: What it takes, for the message.
+
+    Raises:
+        ConfigurationError: The name, the value or the equals sign is missing.
+    """
+    name, _, value = text.partition("=")
+    if not (name and value):
+        raise ConfigurationError(f"{option} takes {form}, got {text!r}")
+    return name, value
+
+
+def _show_once() -> Callable[..., None]:
+    """In place of :func:`warnings.showwarning`, which repeats itself for every environment."""
+    told: set[str] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = _ANSI.sub("", str(message)).removeprefix("WARN: ")  # gymnasium's paint
+        if text not in told:
+            told.add(text)
+            (file or sys.stderr).write(f"warning: {text}\n")
+
+    return show

@@ -1,0 +1,439 @@
+"""Simulators in processes of their own: pooled, recycled, and never left behind.
+
+A simulator that leaks, hangs, is not thread-safe or starts a virtual machine runs in a
+child process, which hosts one object and carries out calls of its methods. A worker
+
+- is given back to a pool when its environment closes, and serves the next environment that
+  wants the same simulator;
+- is replaced between episodes once it has played ``max_episodes`` or holds ``max_megabytes``,
+  which bounds what leaks upstream;
+- is killed with all it started when a call takes too long;
+- ends by itself, with its process group, when its parent is gone, however it died.
+
+``python -m agemem_envs.util.workers`` is the child's side. POSIX only, as are the simulators.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from typing import IO, Any, cast
+
+from agemem_envs.errors import SimulatorError, require
+from agemem_envs.util.loading import load
+
+MAX_IDLE = 2
+"""Idle workers of one kind that the pool keeps."""
+START_TIMEOUT = 120.0
+"""Seconds that a simulator may take to start (a Java one takes 5 to 8 on a busy machine)."""
+_CLOSE_SECONDS = 3.0
+_POLL_SECONDS = 1.0
+_ERROR_CHARS = 500
+
+
+def end_with_parent() -> None:
+    """Let this process end within a second or so once its parent is gone.
+
+    For processes that play episodes in parallel, say as the initializer of a process pool:
+    a parent that was killed cannot end them, and they would wait for work for ever.
+    """
+    threading.Thread(target=_watch, args=(os.getppid(), lambda: os._exit(1)), daemon=True).start()
+
+
+class Simulator:
+    """A simulator in a child process, from the side of who uses it.
+
+    Args:
+        factory: ``"module:callable"``; what it returns is hosted by the child.
+        options: Keyword arguments of the factory; plain picklable data.
+        environment: Environment variables of the child, beside the parent's own.
+        timeout: Seconds that a call may take.
+        max_episodes: Episodes after which the process is replaced.
+        max_megabytes: Resident memory of the child and all it started, above which it is
+            replaced between episodes.
+    """
+
+    def __init__(
+        self,
+        factory: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 120.0,
+        max_episodes: int = 200,
+        max_megabytes: float = 1024.0,
+    ) -> None:
+        require("psutil", extra="alfworld")  # now, not in the middle of an episode
+        key = _Key(factory, dict(options or {}), dict(environment or {}))
+        self._timeout = timeout
+        self._lease = _Lease(key, max_episodes, max_megabytes)
+        # An environment that nobody closed gives its process back when it is collected.
+        weakref.finalize(self, self._lease.end).atexit = False
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a simulator cannot be copied or pickled: make another environment")
+
+    __copy__ = __reduce__
+
+    def __deepcopy__(self, memo: object) -> Any:
+        return self.__reduce__()
+
+    def begin(self) -> None:
+        """Begin an episode: start, take over or replace the process, as needed.
+
+        Raises:
+            SimulatorError: The simulator cannot be started.
+        """
+        self._lease.renew()
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the hosted object, and return what it returns.
+
+        Raises:
+            SimulatorError: It raised, or the process died, or took too long and was killed.
+                :meth:`begin` then starts another: what it hosts may be spoiled.
+        """
+        worker = self._lease.worker
+        if worker is None:
+            raise SimulatorError(f"{self._lease.key.factory}: no episode was begun")
+        return worker.call(method, arguments, self._timeout)
+
+    def megabytes(self) -> float:
+        """Resident memory of the process and all it started; 0 if there is none."""
+        return self._lease.worker.megabytes() if self._lease.worker is not None else 0.0
+
+    def close(self) -> None:
+        """Give the process back to the pool. Calling it again has no effect."""
+        self._lease.end()
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What makes two workers interchangeable."""
+
+    factory: str
+    options: dict[str, Any]
+    environment: dict[str, str]
+
+
+@dataclass
+class _Lease:
+    """The worker that a simulator has, if it has one, and when it is to be replaced."""
+
+    key: _Key
+    max_episodes: int
+    max_megabytes: float
+    worker: _Worker | None = None
+
+    def renew(self) -> None:
+        """Have a worker that can play one more episode."""
+        worker, self.worker = self.worker, None
+        if worker is not None and not self._is_good(worker):
+            worker.stop()
+            worker = None
+        if worker is None:
+            worker = _POOL.take(self.key)
+        worker.episodes += 1
+        self.worker = worker
+
+    def end(self) -> None:
+        """Give the worker back, or stop it if it has done its part."""
+        worker, self.worker = self.worker, None
+        if worker is None:
+            return
+        if self._is_good(worker):
+            _POOL.give_back(worker)
+        else:
+            worker.stop()
+
+    def _is_good(self, worker: _Worker) -> bool:
+        return (
+            worker.usable
+            and not worker.suspect
+            and worker.episodes < self.max_episodes
+            and worker.megabytes() <= self.max_megabytes
+        )
+
+
+class _Worker:
+    """One child process."""
+
+    def __init__(self, key: _Key) -> None:
+        self.key = key
+        self.owner = os.getpid()
+        self.episodes = 0
+        self.broken = False
+        self.suspect = False
+        self._stopped = False
+        self._connection, theirs = Pipe()
+        self._folder = tempfile.mkdtemp(prefix="agemem-worker-")
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
+        descriptor = theirs.fileno()
+        self._process = subprocess.Popen(
+            # -P: a file in the current folder must not hide a library.
+            [
+                *(sys.executable, "-P", "-m", "agemem_envs.util.workers"),
+                *(str(descriptor), str(self.owner), self._folder),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
+            pass_fds=[descriptor],
+            start_new_session=True,  # Ctrl-C is for the parent, which then closes in order
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+                "PYTHONHASHSEED": "0",  # sets in simulators shall not make episodes differ
+                "TMPDIR": self._folder,
+                **key.environment,
+            },
+        )
+        theirs.close()
+        try:
+            self._exchange((key.factory, key.options), START_TIMEOUT)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def usable(self) -> bool:
+        """Whether it lives and can serve this process (not one that forked from it)."""
+        ours = not self.broken and self.owner == os.getpid()
+        return ours and not self._has_ended()
+
+    def answers(self) -> bool:
+        """Whether it is there, by asking: a process that is just dying still looks alive."""
+        try:
+            return self.usable and self._exchange(None, _CLOSE_SECONDS) is None
+        except SimulatorError:
+            return False
+
+    def call(self, method: str, arguments: tuple[Any, ...], timeout: float) -> Any:
+        if self.broken or self.owner != os.getpid():
+            raise SimulatorError(f"{self.key.factory}: its process is gone; reset first")
+        return self._exchange((method, arguments), timeout)
+
+    def _exchange(self, message: object, timeout: float) -> Any:
+        ok, value, late = False, None, False
+        try:
+            self._connection.send(message)
+            late = not self._connection.poll(timeout)
+            if not late:
+                ok, value = self._connection.recv()
+        except (EOFError, OSError) as error:
+            said = self._last_words()
+            self.stop()
+            raise SimulatorError(f"{self.key.factory}: its process died. {said}") from error
+        except BaseException:  # Ctrl-C in the middle: its reply would answer the next call
+            self.stop()
+            raise
+        if late:
+            self.stop()
+            raise SimulatorError(f"{self.key.factory}: no reply within {timeout:g} s; killed")
+        if not ok:
+            self.suspect = True
+            raise SimulatorError(f"{self.key.factory}: {value}")
+        return value
+
+    def _last_words(self) -> str:
+        self._wait_for_end()
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")[-_ERROR_CHARS:].strip()
+
+    def megabytes(self) -> float:
+        psutil = require("psutil", extra="alfworld")
+        total = 0
+        with suppress(psutil.NoSuchProcess):
+            child = psutil.Process(self._process.pid)
+            for process in (child, *child.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    total += process.memory_info().rss
+        return total / 2**20
+
+    def hang_up(self) -> None:
+        """Tell the child to close its simulator and end."""
+        self.broken = True
+        with suppress(OSError):
+            self._connection.close()
+
+    def stop(self) -> None:
+        """End the process and its group; one inherited by a fork is the parent's.
+
+        Calling it again has no effect.
+        """
+        self.hang_up()
+        if self._stopped:
+            return
+        self._stopped = True
+        if self.owner != os.getpid():
+            self._process.returncode = 0  # not ours to wait for
+            return
+        try:
+            self._wait_for_end()
+        finally:
+            if self._process.returncode is None:  # not waited for: the id is still its own
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+            self._stderr.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            _POOL.forget(self)
+
+    def _wait_for_end(self) -> None:
+        end = time.monotonic() + _CLOSE_SECONDS
+        while not self._has_ended() and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def _has_ended(self) -> bool:
+        """Whether the process has ended, without letting the system reuse its id."""
+        if self._process.returncode is not None or not hasattr(os, "waitid"):
+            return self._process.poll() is not None
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, how) is not None
+
+
+class _Pool:
+    """All workers of this process, and which of them are idle."""
+
+    def __init__(self) -> None:
+        # Reentrant: the collector may end a lease while its thread holds the lock.
+        self._lock = threading.RLock()
+        self._live: set[_Worker] = set()
+        self._idle: list[_Worker] = []
+
+    def take(self, key: _Key) -> _Worker:
+        while (found := self._pop(key)) is not None:
+            if found.answers():
+                return found
+            found.stop()
+        worker = _Worker(key)
+        with self._lock:
+            self._live.add(worker)
+        return worker
+
+    def _pop(self, key: _Key) -> _Worker | None:
+        with self._lock:
+            found = next((idle for idle in self._idle if idle.key == key), None)
+            if found is not None:
+                self._idle.remove(found)
+            return found
+
+    def give_back(self, worker: _Worker) -> None:
+        with self._lock:
+            if sum(idle.key == worker.key for idle in self._idle) < MAX_IDLE:
+                self._idle.append(worker)
+                return
+        worker.stop()
+
+    def forget(self, worker: _Worker) -> None:
+        with self._lock:
+            self._live.discard(worker)
+            if worker in self._idle:
+                self._idle.remove(worker)
+
+    def close(self) -> None:
+        """Stop every worker: all are told first, then waited for."""
+        with self._lock:
+            live = [worker for worker in self._live if worker.owner == os.getpid()]
+        for worker in live:
+            worker.hang_up()
+        for worker in live:
+            worker.stop()
+
+    def after_fork(self) -> None:
+        """In a forked child: the workers are the parent's."""
+        inherited = list(self._live)
+        self.__init__()  # type: ignore[misc]
+        for worker in inherited:
+            worker.stop()
+
+
+_POOL = _Pool()
+atexit.register(_POOL.close)
+os.register_at_fork(after_in_child=_POOL.after_fork)
+
+
+# -- the child's side ------------------------------------------------------------------
+
+
+def _serve(descriptor: int, parent: int, folder: str) -> None:
+    threading.Thread(target=_watch, args=(parent, lambda: _end(folder)), daemon=True).start()
+    connection = Connection(descriptor)
+    hosted: Any = None
+    try:
+        factory, options = connection.recv()
+        hosted = _answer(connection, lambda: _make(factory, options), reply=False)
+        while hosted is not None:
+            message = connection.recv()
+            if message is None:
+                connection.send((True, None))
+                continue
+            method, arguments = message
+            _answer(connection, lambda m=method, a=arguments: getattr(hosted, m)(*a))
+    except (EOFError, OSError):
+        pass  # the parent hung up, or is gone
+    except BaseException:  # the last words, before the group is ended
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        if hasattr(hosted, "close"):
+            with suppress(Exception):
+                hosted.close()
+        _end(folder)
+
+
+def _make(factory: str, options: dict[str, Any]) -> Any:
+    return load(factory)(**options)
+
+
+def _answer(connection: Connection[Any, Any], work: Any, reply: bool = True) -> Any:
+    """Do the work and send its result, or its error, which is the caller's to judge."""
+    try:
+        value = work()
+        connection.send((True, value if reply else None))  # nothing is sent if it has no pickle
+    except (EOFError, OSError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # libraries leave by sys.exit
+        connection.send((False, _describe(error)))
+        return None
+    return value
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {str(error)[:_ERROR_CHARS]}"
+    except Exception:  # an error whose own text fails
+        return type(error).__name__
+
+
+def _watch(parent: int, end: Callable[[], None]) -> None:
+    """End once the parent is gone, even in the middle of a call."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    end()
+
+
+def _end(folder: str) -> None:
+    """End this process and all that the simulator started."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    # Imported by its name, so that what is pickled belongs to the module and not to __main__.
+    serve = cast(Any, importlib.import_module("agemem_envs.util.workers"))._serve
+    serve(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,105 @@
+"""A local model behind an OpenAI-compatible server, and the backbone that brings its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from agemem.agents.backbones.llama_cpp import WINDOW, LlamaBackbone
+from agemem.agents.backbones.llama_process import LlamaProcess
+from agemem.agents.backbones.server.api_server import Front
+
+SLOTS = 8
+"""Requests that are decoded at once; further ones wait in llama.cpp's queue. llama.cpp gives a
+request the slot whose last prompt began like it, so that each of a library's prompts (five of
+one message, in Mem0's graph) finds its instructions read already."""
+CONCURRENT = 2
+"""Requests of one batch that are sent at once: more would not be faster on a few cores."""
+
+
+class LocalServer:
+    """llama.cpp's server in a process of its own, behind a :class:`Front` in this one.
+
+    Neither outlives this process, however it dies. With more than one slot, or with the
+    prompt cache that llama.cpp uses unless a request has ``"cache_prompt": false``, the same
+    request can give another text when other requests came before or beside it.
+
+    Args:
+        model: A GGUF file.
+        name: What the server calls the model. Requests may call it anything.
+        host: Address to listen on; llama.cpp's own is always 127.0.0.1.
+        port: 0 picks a free one.
+        slots: Requests that are decoded at once, each with a window of its own.
+
+    Attributes:
+        url: Base URL for clients, up to and with ``/v1``.
+        llama: The process.
+
+    Raises:
+        MissingDependencyError: xllamacpp is not installed.
+        BackboneUnavailableError: llama.cpp cannot load the model.
+        ConfigurationError: The address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        name: str,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        slots: int = SLOTS,
+    ) -> None:
+        self._front = Front(name, host, port)  # first: a taken port is told at once
+        try:
+            self.llama = LlamaProcess(model, WINDOW, slots)
+        except BaseException:
+            self._front.close()
+            raise
+        self._front.serve(self.llama.url)
+        self.url = self._front.url
+
+    def __enter__(self) -> LocalServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop both servers. Calling it again has no effect."""
+        self._front.close()
+        self.llama.close()
+
+
+class LocalBackbone(LlamaBackbone):
+    """A model on a :class:`LocalServer` of its own, which others may call too, at ``url``.
+
+    Args:
+        model: A GGUF file.
+        name: As recorded in results.
+        grammar: A GBNF grammar that constrains decoding, or None.
+        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
+
+    Raises:
+        MissingDependencyError: xllamacpp or openai is not installed.
+        BackboneUnavailableError: llama.cpp cannot load the model.
+    """
+
+    max_concurrent = CONCURRENT
+
+    def __init__(
+        self, model: Path, name: str, grammar: str | None = None, **endpoint_options: Any
+    ) -> None:
+        self._server = LocalServer(model, name)
+        try:
+            super().__init__(
+                self._server.llama, name, self._server.url, grammar, **endpoint_options
+            )
+        except BaseException:
+            self._server.close()
+            raise
+
+    def close(self) -> None:
+        """Stop the server. Calling it again has no effect."""
+        self._server.close()
+        super().close()

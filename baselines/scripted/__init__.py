@@ -1,0 +1,1 @@
+"""Ideal models: what a perfect language model would answer each memory system."""

@@ -1,0 +1,1 @@
+"""The paper's methods, benchmarks, tables and figures, as data."""

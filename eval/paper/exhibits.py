@@ -1,0 +1,165 @@
+"""The paper's tables and figures, one row of data each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agemem.eval.paper.benchmarks import PAPER
+from agemem.eval.paper.methods import METHODS
+from agemem_envs.tools import TOOLS, short_name
+
+ALL = "all"
+"""In place of a benchmark: the mean of the paper's."""
+AVERAGE, REDUCTION, GAIN = "average", "reduction", "gain"
+SCORE = "score"
+"""The metric by which a benchmark is scored."""
+DATASET = "dataset"
+"""In place of a benchmark: the question answering that a table is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        benchmark: Its key, :data:`DATASET` or :data:`ALL`.
+        metric: A metric, or a column made of several numbers.
+        title: What is shown.
+        scale: By which the number is multiplied to be shown: 100 for per cent.
+        digits: After the point.
+        ranked: Whether the highest and the second are marked.
+        signed: Whether a plus is shown.
+    """
+
+    benchmark: str
+    metric: str
+    title: str
+    scale: float = 1.0
+    digits: int = 2
+    ranked: bool = False
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A table, or a figure and the table of its numbers.
+
+    Attributes:
+        key: Of its files.
+        title: What is shown.
+        published: The file of the paper's own numbers.
+        columns: The columns.
+        rows: The paper's methods, and what they are called here.
+        others: Whether all other methods are listed too.
+        left_out: Of these, methods that have no such number.
+        plotted: The columns that are drawn; none for a table without a figure.
+        axis: What is drawn, with its unit.
+    """
+
+    key: str
+    title: str
+    published: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, str], ...]
+    others: bool = False
+    left_out: tuple[str, ...] = ()
+    plotted: tuple[str, ...] = ()
+    axis: str = ""
+
+    @property
+    def per_dataset(self) -> bool:
+        """Whether it is about one data set, and made anew for each."""
+        return any(column.benchmark == DATASET for column in self.columns)
+
+
+def _titled(*keys: str) -> tuple[tuple[str, str], ...]:
+    return tuple((key, METHODS[key].title) for key in keys)
+
+
+_SYSTEMS = ("langmem", "a-mem", "mem0", "mem0g", "agemem-norl", "agemem")
+ABLATION = (
+    ("no-memory", "Base"),
+    ("agemem-norl-rag", "+LT"),
+    ("agemem-rag", "+LT/RL"),
+    ("agemem", "+LT/ST/RL"),
+)
+_ABLATED = tuple(b for b in PAPER if b.key in ("alfworld", "sciworld", "hotpotqa"))
+
+EXHIBITS: tuple[Exhibit, ...] = (
+    Exhibit(
+        "table2",
+        "Table 2: main results (per cent)",
+        "table2_main.csv",
+        (
+            *(Column(b.key, SCORE, f"{b.title} ({b.measure})", 100.0, ranked=True) for b in PAPER),
+            Column(ALL, AVERAGE, "Average", 100.0, ranked=True),
+        ),
+        rows=_titled("no-memory", *_SYSTEMS),
+        others=True,
+    ),
+    Exhibit(
+        "figure2",
+        "Figure 2: memory quality",
+        "figure2_memory_quality.csv",
+        (Column(DATASET, "memory_quality", "Memory quality", digits=3, ranked=True),),
+        rows=_titled(*_SYSTEMS),
+        others=True,
+        left_out=("no-memory",),
+        plotted=("memory_quality",),
+        axis="memory quality",
+    ),
+    Exhibit(
+        "figure3",
+        "Figure 3: prompt tokens per model call",
+        "figure3_prompt_tokens.csv",
+        (
+            Column(DATASET, "prompt_tokens", "Prompt tokens", digits=0),
+            Column(DATASET, REDUCTION, "Fewer than AgeMem-RAG (per cent)", 100.0, 1),
+        ),
+        rows=_titled("agemem-norl-rag", "agemem-norl", "agemem-rag", "agemem"),
+        plotted=("prompt_tokens",),
+        axis="prompt tokens per call",
+    ),
+    Exhibit(
+        "table3",
+        "Table 3: tool calls per episode",
+        "table3_tool_usage.csv",
+        (
+            *(
+                Column(DATASET, f"{short_name(tool)}_calls", short_name(tool).capitalize())
+                for tool in TOOLS
+            ),
+            Column(DATASET, "tool_calls", "Total"),
+        ),
+        rows=(("agemem-norl", "without training (AgeMem-noRL)"), ("agemem", "trained (AgeMem)")),
+    ),
+    Exhibit(
+        "figure4",
+        "Figures 4 and 9: ablation (per cent)",
+        "figure4_figure9_ablation.csv",
+        tuple(
+            column
+            for b in _ABLATED
+            for column in (
+                Column(b.key, SCORE, f"{b.title} ({b.measure})", 100.0),
+                Column(b.key, GAIN, f"{b.title}: gain over Base", 100.0, signed=True),
+            )
+        ),
+        rows=ABLATION,
+        plotted=(SCORE,),
+        axis="score (per cent)",
+    ),
+    Exhibit(
+        "table4",
+        "Tables 4 and 5: reward ablation",
+        "table4_table5_reward_ablation.csv",
+        (
+            Column(DATASET, "judge", "J", digits=3),
+            Column(DATASET, "prompt_tokens", "Prompt tokens", digits=0),
+            Column(DATASET, "memory_quality", "Memory quality", digits=3),
+            Column(DATASET, "tool_calls", "Tool calls"),
+        ),
+        rows=(("agemem-answer-only", "answer-only"), ("agemem", "all-returns")),
+    ),
+)
+"""In the order of the report."""

@@ -1,0 +1,1 @@
+"""Plays runs: workers, executors, suites."""

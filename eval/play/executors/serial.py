@@ -1,0 +1,32 @@
+"""The serial engine: batch after batch, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from agemem.eval.play.executors.base import Executor
+from agemem.eval.play.worker import EpisodeWorker
+from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.folder import Result
+from agemem.eval.runs.plan import Batch, Plan
+
+
+class SerialExecutor(Executor):
+    """One player, here.
+
+    Args:
+        config: What to play.
+        plan: Its episodes.
+    """
+
+    def __init__(self, config: RunConfig, plan: Plan) -> None:
+        self._worker = EpisodeWorker(config, plan.sources)
+
+    def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
+        """Play every batch, each episode yielded as it ends."""
+        for batch in batches:
+            yield from self._worker.play(batch)
+
+    def close(self) -> None:
+        """Release environments and the backbone."""
+        self._worker.close()

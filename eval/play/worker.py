@@ -1,0 +1,237 @@
+"""Plays episodes in one process, with a backbone, a gateway and environments of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import gymnasium as gym
+
+from agemem.agents.backbones.base import Backbone, Sampling
+from agemem.agents.backbones.grammar import protocol_grammar
+from agemem.agents.backbones.openai_server import OpenAIBackbone
+from agemem.agents.backbones.registry import Options, make_backbone
+from agemem.agents.backbones.scripted import ScriptedBackbone
+from agemem.agents.base import Agent
+from agemem.agents.rollout import Job, rollout
+from agemem.baselines.gateway import Gateway, forward_to
+from agemem.baselines.registry import SYSTEMS, system_class
+from agemem.baselines.scripted import plain as scripted
+from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.folder import Result
+from agemem.eval.runs.plan import Batch, Planned, task_options, tool_set
+from agemem.eval.runs.registry import agent_class, make_agent
+from agemem_envs.env import MemoryEnv
+from agemem_envs.episode import DataSource, Episode
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.judging.cache import JudgeCache
+from agemem_envs.judging.judges import Judge, make_judge
+from agemem_envs.summarizers import make_summarizer
+from agemem_envs.tokens import TokenCounter
+from agemem_envs.tools import choose_tools
+from agemem_envs.util.endpoint import is_endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class RunMetadata:
+    """What the records of a run's episodes have in common, whoever played them.
+
+    Attributes:
+        agent: As in :class:`Result`.
+        backbone: Likewise.
+        engine: Likewise.
+        constrained: Likewise.
+        sources: The data source of each environment.
+        settings: The settings of each environment.
+    """
+
+    agent: str
+    backbone: str
+    engine: str
+    constrained: bool
+    sources: dict[str, DataSource]
+    settings: dict[str, dict[str, Any]]
+
+    def result(self, planned: Planned, seconds: float, episode: Episode) -> Result:
+        """The result of a played episode."""
+        return Result(
+            agent=self.agent,
+            backbone=self.backbone,
+            engine=self.engine,
+            constrained=self.constrained,
+            index=planned.index,
+            seconds=seconds,
+            episode=replace(episode, env_id=planned.env_id),
+        )
+
+    def lost(self, planned: Planned, why: str) -> Result:
+        """The result of an episode whose processes died: the environment's fault, not scored."""
+        episode = Episode.unplayed(
+            env_id=planned.env_id,
+            task_id=planned.task_id,
+            seed=planned.seed,
+            source=self.sources[planned.env_id],
+            settings=self.settings[planned.env_id],
+            error=why,
+        )
+        return self.result(planned, 0.0, episode)
+
+
+class EpisodeWorker:
+    """Everything that playing takes: loaded, made, and never shared with another process.
+
+    Args:
+        config: What to play.
+        sources: The data source of each environment, as the run's plan found it.
+
+    Raises:
+        ConfigurationError: The data found here is another.
+        AgeMemError: Something that the configuration names cannot be had.
+    """
+
+    def __init__(self, config: RunConfig, sources: Mapping[str, str]) -> None:
+        self.config = config
+        self._stack = ExitStack()
+        try:
+            self._prepare()
+            self._check_sources(sources)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        config = self.config
+        # The cheap checks first: a bad name must not wait for models to load.
+        self._judge = evaluation_judge(config)
+        limits = {"timeout": config.request_timeout, "attempts": config.attempts}
+        self._summarizer = make_summarizer(config.summarizer, **limits)
+        self._backbone: Backbone | None = None
+        if agent_class(config.agent).uses_backbone:
+            self._backbone = make_backbone(cast(str, config.backbone), self._options())
+            self._stack.callback(self._backbone.close)
+        self._gateway = self._make_gateway()
+        self._slots = {
+            env_id: [self._make_slot(env_id) for _ in range(config.batch_size)]
+            for env_id in config.envs
+        }
+
+    def _options(self) -> Options:
+        config = self.config
+        grammar = None
+        if config.constrained:
+            grammar = protocol_grammar(choose_tools(tool_set(config)).values())
+        return Options(config.base_url, grammar, config.request_timeout, config.attempts)
+
+    def _make_gateway(self) -> Gateway | None:
+        """To the backbone's server, for a memory system that calls the model itself."""
+        name = self.config.agent
+        if name not in SYSTEMS or not system_class(name).uses_llm:
+            return None
+        if isinstance(self._backbone, ScriptedBackbone):
+            gateway = Gateway(scripted.complete)
+        elif isinstance(self._backbone, OpenAIBackbone):
+            endpoint = self._backbone.endpoint
+            complete = forward_to(
+                endpoint.base_url,
+                endpoint.model,
+                max_tokens=self.config.max_tokens,
+                timeout=self.config.request_timeout,
+                attempts=self.config.attempts,
+            )
+            gateway = Gateway(complete)
+        else:
+            raise ConfigurationError(
+                f"{name} calls the model through a server of its own: pass --backbone MODEL@URL, "
+                "--base-url, smollm2-135m@local, or scripted"
+            )
+        self._stack.callback(gateway.close)
+        return gateway
+
+    def _make_env(self, env_id: str) -> gym.Env[str, str]:
+        config = self.config
+        arguments: dict[str, Any] = {
+            "stages": config.stages,
+            "tools": tool_set(config),
+            "judge": self._judge,
+            "summarizer": self._summarizer,
+            "max_context_tokens": config.max_context_tokens,
+            "rounds_per_message": config.rounds_per_message,
+            "list_actions": config.list_actions,
+            **task_options(config),
+        }
+        counter: str | TokenCounter | None = config.token_counter
+        if counter is None and self._backbone is not None:
+            counter = self._backbone.token_counter()
+        chosen = {  # None is the environment's own
+            "max_task_actions": config.max_actions,
+            "max_task_rounds": config.max_task_rounds,
+            "encoder": config.encoder,
+            "token_counter": counter,
+        }
+        arguments |= {name: value for name, value in chosen.items() if value is not None}
+        # An unscored reward is NaN, which the passive checker would warn of at every turn.
+        env = gym.make(env_id, disable_env_checker=True, **arguments)
+        self._stack.callback(env.close)
+        return env
+
+    def _make_slot(self, env_id: str) -> tuple[gym.Env[str, str], Agent]:
+        options = {"few_shot": True} if self.config.few_shot else {}
+        agent = make_agent(self.config.agent, self._gateway, **options)
+        self._stack.callback(agent.close)
+        return self._make_env(env_id), agent
+
+    def _check_sources(self, sources: Mapping[str, str]) -> None:
+        found = {env_id: str(source) for env_id, source in self.metadata.sources.items()}
+        if found != sources:
+            raise ConfigurationError(
+                f"the run is on {dict(sources)}, but a process that plays it found {found}. "
+                "Give every machine the same data and the same AGEMEM_DATA."
+            )
+
+    @property
+    def metadata(self) -> RunMetadata:
+        """What the records of all episodes have in common."""
+        envs = {
+            env_id: cast(MemoryEnv, slots[0][0].unwrapped) for env_id, slots in self._slots.items()
+        }
+        return RunMetadata(
+            agent=self.config.agent,
+            backbone=self._backbone.name if self._backbone else "none",
+            engine=self._backbone.engine if self._backbone else "none",
+            constrained=self.config.constrained,
+            sources={env_id: env.task.source for env_id, env in envs.items()},
+            settings={env_id: env.settings() for env_id, env in envs.items()},
+        )
+
+    def play(self, batch: Batch) -> Iterator[Result]:
+        """Play a batch, each episode yielded as it ends."""
+        config, metadata = self.config, self.metadata
+        jobs = [
+            Job(env, agent, planned.seed, planned.task_id)
+            for planned, (env, agent) in zip(batch, self._slots[batch[0].env_id], strict=False)
+        ]
+        sampling = Sampling(config.temperature, config.top_p, config.max_tokens)
+        start = time.perf_counter()
+        for played in rollout(jobs, self._backbone, sampling):
+            seconds = (time.perf_counter() - start) / len(batch)
+            yield metadata.result(batch[played.job], seconds, played.episode)
+
+    def close(self) -> None:
+        """Release environments and the backbone. Calling it again has no effect."""
+        self._stack.close()
+
+
+def evaluation_judge(config: RunConfig) -> Judge:
+    """The judge of a configuration, with the cache if it asks a model.
+
+    Raises:
+        UnknownNameError: There is no such judge.
+        MissingDependencyError: Its library is not installed.
+        ConfigurationError: The cache cannot be had.
+    """
+    cache = JudgeCache() if config.judge_cache and is_endpoint(config.judge) else None
+    limits = {"timeout": config.request_timeout, "attempts": config.attempts}
+    return make_judge(config.judge, cache=cache, **limits)

@@ -1,0 +1,1 @@
+"""A run: its settings, its plan, and its record on disk."""

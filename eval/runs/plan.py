@@ -1,0 +1,161 @@
+"""What a run has to play: every episode by name, before anything slow is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.folder import Key, Result
+from agemem.eval.runs.registry import agent_class
+from agemem_envs import ENVS
+from agemem_envs.encoders import ENCODERS
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.stages import protocol_stages
+from agemem_envs.tasks.base import make_task
+from agemem_envs.tools import choose_tools
+
+SEED_STRIDE = 1_000_003
+"""Separates the episode seeds of neighbouring run seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One episode that is to be played."""
+
+    env_id: str
+    index: int
+    task_id: str
+    seed: int
+
+    @property
+    def key(self) -> Key:
+        """Identifies the episode within a run, as :attr:`Result.key` does."""
+        return self.env_id, self.index
+
+
+Batch = tuple[Planned, ...]
+"""Episodes of one environment that are played in lockstep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All episodes of a run, and the data that they were chosen from.
+
+    Attributes:
+        episodes: In the order of the configuration's environments.
+        sources: The data source of each environment.
+    """
+
+    episodes: tuple[Planned, ...]
+    sources: dict[str, str]
+
+    def batches(self, done: Iterable[Result], size: int) -> list[Batch]:
+        """What is not done yet, in batches of at most ``size`` episodes."""
+        played = {result.key for result in done}
+        groups: dict[str, list[Planned]] = {}
+        for planned in self.episodes:
+            if planned.key not in played:
+                groups.setdefault(planned.env_id, []).append(planned)
+        return [
+            tuple(group[start : start + size])
+            for group in groups.values()
+            for start in range(0, len(group), size)
+        ]
+
+    def check(self, where: str, sources: dict[str, str], results: Sequence[Result]) -> None:
+        """Make sure that recorded episodes are ones of this plan.
+
+        Args:
+            where: The folder of the record, for the message.
+            sources: Its data sources.
+            results: Its episodes.
+
+        Raises:
+            ConfigurationError: The data is another than when the run was begun, or fewer
+                episodes are asked for than are there.
+        """
+        if sources != self.sources:
+            raise ConfigurationError(
+                f"{where} was run on {sources}, but the data found now is {self.sources}. "
+                "Set AGEMEM_DATA as it was, or start a new run with another --out."
+            )
+        tasks = {planned.key: planned.task_id for planned in self.episodes}
+        for result in results:
+            if tasks.get(result.key) != result.episode.task_id:
+                raise ConfigurationError(
+                    f"{where} holds episode {result.key}, task "
+                    f"{result.episode.task_id!r}, which is not part of this run: ask for at "
+                    "least as many --episodes as before"
+                )
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Choose the tasks of a run.
+
+    Raises:
+        AgeMemError: A name is not known, or an environment's data cannot be had.
+    """
+    for env_id in config.envs:
+        if env_id not in ENVS:
+            raise UnknownNameError("environment", env_id, ENVS)
+    _check_backbone_options(config)
+    _check_names(config)
+    sources: dict[str, str] = {}
+    episodes: list[Planned] = []
+    for env_id in config.envs:
+        with closing(make_task(ENVS[env_id]["task"], task_options(config))) as task:
+            ids = task.task_ids(config.episodes, config.seed)
+            sources[env_id] = str(task.source)
+        episodes += [
+            Planned(env_id, index, task_id, config.seed * SEED_STRIDE + index)
+            for index, task_id in enumerate(ids)
+        ]
+    return Plan(tuple(episodes), sources)
+
+
+def task_options(config: RunConfig) -> dict[str, Any]:
+    """The options of the task that are chosen; for the others it has its own defaults."""
+    chosen = {name: getattr(config, name) for name in ("split", "noise", "distractors")}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def tool_set(config: RunConfig) -> str:
+    """The set of tools that the agent is made for, or else the one that is asked for."""
+    return agent_class(config.agent).tools or config.tools
+
+
+def _check_names(config: RunConfig) -> None:
+    """Refuse names that only the environments would look at, after the backbone is loaded."""
+    protocol_stages(config.stages)
+    tools = choose_tools(tool_set(config))
+    if config.encoder is not None and config.encoder not in ENCODERS:
+        raise UnknownNameError("encoder", config.encoder, ENCODERS)
+    if config.few_shot and "Add_memory" not in tools:
+        raise ConfigurationError("--few-shot shows the memory tools: it needs --tools all or ltm")
+
+
+def _check_backbone_options(config: RunConfig) -> None:
+    needed = agent_class(config.agent).uses_backbone
+    if needed and config.backbone is None:
+        raise ConfigurationError(
+            f"agent {config.agent!r} needs a language model: pass --backbone, for example "
+            "--backbone smollm2-135m"
+        )
+    if not needed:
+        given = [
+            flag
+            for flag, value in (
+                ("--backbone", config.backbone),
+                ("--base-url", config.base_url),
+                ("--constrained", config.constrained),
+                ("--few-shot", config.few_shot),
+            )
+            if value
+        ]
+        if given:
+            raise ConfigurationError(
+                f"agent {config.agent!r} uses no language model: remove {', '.join(given)}"
+            )

@@ -1,0 +1,1 @@
+"""Statistics: the one place for means, intervals and tests."""

@@ -1,0 +1,98 @@
+"""Means and their bootstrap intervals.
+
+Tasks repeat: the task, not the episode, is what was drawn, so the intervals that compare methods
+draw whole tasks. SciPy takes a second to import, and is imported where it is used: the
+processes that only play do without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+RESAMPLES = 9_999
+Array = npt.NDArray[np.float64]
+CELLS_AT_ONCE = 4_000_000
+"""Random draws that are held in memory at a time."""
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the scored values; None if there is none."""
+    scored = [value for value in values if value is not None]
+    return float(np.mean(scored)) if scored else None
+
+
+def bootstrap_interval(
+    values: Sequence[float | None], confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float] | None:
+    """The percentile bootstrap interval of the mean of the scored values.
+
+    Returns:
+        (low, high); None for fewer than two scored values. If all are equal the bootstrap
+        cannot see any spread, and the interval is that point.
+    """
+    scored = np.array([value for value in values if value is not None], dtype=float)
+    if len(scored) < 2:
+        return None
+    if np.ptp(scored) == 0.0:
+        return float(scored[0]), float(scored[0])
+    from scipy import stats
+
+    result = stats.bootstrap(
+        (scored,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def clustered_means(
+    values: Sequence[float], clusters: Sequence[Hashable], seed: int = 0
+) -> Array | None:
+    """Bootstrap means of values, where whole clusters are drawn.
+
+    Values of one cluster (the same task, played again) depend on each other; drawing them one
+    by one would make intervals too narrow.
+
+    Args:
+        values: At least one.
+        clusters: To which cluster each value belongs.
+        seed: Of the draws. Independent quantities need different ones.
+
+    Returns:
+        :data:`RESAMPLES` means; None for fewer than two clusters.
+    """
+    members: dict[Hashable, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        members.setdefault(cluster, []).append(value)
+    if len(members) < 2:
+        return None
+    if min(values) == max(values):
+        return np.full(RESAMPLES, values[0], dtype=float)
+    sums = np.array([sum(group) for group in members.values()])
+    sizes = np.array([float(len(group)) for group in members.values()])
+    from scipy import stats
+
+    result = stats.bootstrap(
+        (sums, sizes),
+        lambda total, size, axis: total.sum(axis=axis) / size.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=max(1, CELLS_AT_ONCE // len(sums)),
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    draws: Array = result.bootstrap_distribution
+    return draws
+
+
+def percentile_interval(draws: Array, confidence: float = 0.95) -> tuple[float, float]:
+    """The (low, high) between which the middle of the draws lies."""
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,0 +1,1 @@
+"""The leaderboard's rows, and the checks that a run must pass."""

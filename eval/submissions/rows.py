@@ -1,0 +1,207 @@
+"""The leaderboard's rows: what a method scored and spent, from its recorded runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agemem.eval.paper.benchmarks import BENCHMARKS, PAPER
+from agemem.eval.paper.exhibits import ALL, AVERAGE, SCORE
+from agemem.eval.paper.methods import Method, order
+from agemem.eval.reporting.estimates import Estimate
+from agemem.eval.reporting.groups import ComparisonGroup, make_groups
+from agemem.eval.reporting.writers import csv_cell
+from agemem.eval.runs.comparability import Conditions, classify, listed
+from agemem.eval.runs.folder import Result
+from agemem.eval.runs.metrics import (
+    llm_calls,
+    mean_of,
+    spent_completion_tokens,
+    spent_prompt_tokens,
+)
+from agemem.eval.runs.reading import PlayedRun
+from agemem_envs.errors import ConfigurationError
+
+LeaderboardRow = dict[str, str]
+"""A row of the file: every column as text, empty where there is no number."""
+
+SCORES = tuple(f"{b.key}_{b.measure.lower()}" for b in BENCHMARKS.values())
+QUALITIES = tuple(f"{b.key}_memory_quality" for b in BENCHMARKS.values() if b.answers)
+SPENT = ("llm_calls", "prompt_tokens", "completion_tokens", "seconds", "cost")
+COLUMNS = (
+    "method",
+    "agent",
+    "backbone",
+    *SCORES,
+    "average",
+    "average_low",
+    "average_high",
+    *QUALITIES,
+    *SPENT,
+    "price_in",
+    "price_out",
+    "episodes",
+    "data_sources",
+    "stages",
+    "judge",
+    "constrained",
+    "conditions",
+    "versions",
+    "git_revision",
+    "date",
+    "sha256",
+    "played_sha256",
+)
+"""Scores in per cent; what was spent is per episode, of the agent and its memory system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a million tokens cost, in any currency; None if it is not told."""
+
+    prompt: float | None = None
+    completion: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [price for price in (self.prompt, self.completion) if price is not None]
+        if len(given) == 1:
+            raise ConfigurationError("--price-in and --price-out go together")
+        if not all(0.0 <= price < float("inf") for price in given):
+            raise ConfigurationError(f"prices must be at least 0, got {given}")
+
+
+def leaderboard_rows(
+    runs: Sequence[PlayedRun], checkpoints: Mapping[str, str], prices: Prices
+) -> list[LeaderboardRow]:
+    """One row for each method under each set of conditions.
+
+    A row depends on its own runs alone, whatever else is added or checked with them.
+
+    Args:
+        runs: The runs of a method are taken together if all but the benchmark is alike.
+        checkpoints: For a trained model the backbone that it was made of.
+        prices: For the cost.
+
+    Raises:
+        ConfigurationError: A benchmark has no column, or a run is of more than one method.
+    """
+    groups: dict[tuple[Method, str, Conditions], list[PlayedRun]] = {}
+    for run in sorted(runs, key=lambda run: run.sha256):
+        first = classify(run.results[0], run, checkpoints)  # a run has one agent and one setting
+        key = (first.method, first.base, first.shared + first.model + first.row)
+        groups.setdefault(key, []).append(run)
+    return [
+        _leaderboard_row(panel, listed(conditions), members, prices)
+        for (_, _, conditions), members in sorted(groups.items(), key=lambda g: order(g[0][0]))
+        for panel in make_groups(members, checkpoints)
+    ]
+
+
+def _leaderboard_row(
+    panel: ComparisonGroup, conditions: str, runs: Sequence[PlayedRun], prices: Prices
+) -> LeaderboardRow:
+    for benchmark in panel.benchmarks:
+        if benchmark.key not in BENCHMARKS:
+            raise ConfigurationError(f"the leaderboard has no column for {benchmark.key}")
+    if len(panel.rows) > 1:
+        labels = ", ".join(row.label for row in panel.rows)
+        raise ConfigurationError(f"{runs[0].path} is more than one method: {labels}")
+    (row,) = panel.rows
+    results = [result for group in panel.results.values() for result in group]
+    ids = {id(result) for result in results}
+    own = [run for run in runs if any(id(result) in ids for result in run.results)]
+    tasks = Counter((result.episode.env_id, result.episode.task_id) for result in results)
+    (env, task), times = tasks.most_common(1)[0]
+    if times > 1:
+        names = ", ".join(str(run.path) for run in own)
+        raise ConfigurationError(f"the task {task!r} of {env} is in several of the runs {names}")
+    average = panel.numbers.get((row.key, ALL, AVERAGE), Estimate(None))
+    values: dict[str, Any] = {
+        "method": row.method.key,
+        "agent": _several(result.agent for result in results),
+        "backbone": _several(result.backbone for result in results),
+        "average": _per_cent(average.value),
+        "average_low": _per_cent(average.low),
+        "average_high": _per_cent(average.high),
+        "price_in": prices.prompt,
+        "price_out": prices.completion,
+        "episodes": len(results),
+        "data_sources": _several(str(result.episode.source) for result in results),
+        "stages": _several(
+            f"{BENCHMARKS[key].title}: {group[0].episode.settings['stages']}"
+            for (_, key), group in panel.results.items()
+        ),
+        "judge": _several(str(result.episode.settings["judge"]) for result in results),
+        "constrained": _several("yes" if result.constrained else "no" for result in results),
+        "conditions": "; ".join([conditions, *_of_benchmarks(panel, own)]),
+        "versions": _several(_versions(run.provenance) for run in own),
+        "git_revision": _several(str(run.provenance.get("git_revision")) for run in own),
+        "date": max(str(run.record.get("started") or "") for run in own),
+        "sha256": _several(run.sha256 for run in own),
+        "played_sha256": _several(run.played_sha256 for run in own),
+        **_spent(results, prices),
+    }
+    for benchmark in BENCHMARKS.values():
+        score = panel.numbers.get((row.key, benchmark.key, SCORE), Estimate(None))
+        values[f"{benchmark.key}_{benchmark.measure.lower()}"] = _per_cent(score.value)
+        if benchmark.answers:
+            quality = panel.numbers.get((row.key, benchmark.key, "memory_quality"))
+            values[f"{benchmark.key}_memory_quality"] = quality and quality.value
+    return {name: _text(values[name]) for name in COLUMNS}
+
+
+def _of_benchmarks(panel: ComparisonGroup, runs: Sequence[PlayedRun]) -> Iterator[str]:
+    """What each benchmark was played under, beside its data and stages."""
+    runs_of = {id(result): run for run in runs for result in run.results}
+    for (_, key), group in panel.results.items():
+        column = classify(group[0], runs_of[id(group[0])], {}).column
+        told = [(k, v) for k, v in column if k not in ("data_source", "env", "stages")]
+        yield f"{BENCHMARKS[key].title}: {listed(told)}"
+
+
+def _spent(results: Sequence[Result], prices: Prices) -> dict[str, float | None]:
+    """Means over all episodes, failed ones too: they were paid for."""
+    prompt, completion = (
+        mean_of(results, spent_prompt_tokens),
+        mean_of(results, spent_completion_tokens),
+    )
+    cost = None
+    if None not in (prompt, completion, prices.prompt, prices.completion):
+        cost = (prompt * prices.prompt + completion * prices.completion) / 1e6  # type: ignore[operator]
+    return {
+        "llm_calls": mean_of(results, llm_calls),
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "seconds": mean_of(results, lambda result: result.seconds),
+        "cost": cost,
+    }
+
+
+def _versions(provenance: Mapping[str, Any]) -> str:
+    known = {"agemem_envs": provenance.get("agemem_envs"), "python": provenance.get("python")}
+    return " ".join(
+        f"{k}=={v}" for k, v in {**known, **(provenance.get("libraries") or {})}.items()
+    )
+
+
+def _several(texts: Iterable[str]) -> str:
+    """Different texts in order, joined."""
+    return "; ".join(sorted(set(texts)))
+
+
+def _per_cent(value: float | None) -> float | None:
+    return None if value is None else value * 100
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(csv_cell(str(value)))
+
+
+def average_of(row: LeaderboardRow) -> float | None:
+    """The average that a row's scores give; None without all of the paper's benchmarks."""
+    texts = [row[f"{b.key}_{b.measure.lower()}"] for b in PAPER]
+    return sum(map(float, texts)) / len(texts) if all(texts) else None
