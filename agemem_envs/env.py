@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,6 +20,7 @@ import numpy as np
 from agemem_envs import prompts, protocol
 from agemem_envs.context import Context
 from agemem_envs.encoders import Encoder, make_encoder
+from agemem_envs.env_settings import EnvSettings, EpisodeSettings
 from agemem_envs.episode import Episode, MessageKind, Step, StopReason
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.judging.judges import Judge, make_judge
@@ -27,18 +28,19 @@ from agemem_envs.judging.rewards import RewardConfig, key_items, make_reward
 from agemem_envs.judging.scoring import scored
 from agemem_envs.memory.base import LongTermMemory
 from agemem_envs.memory.registry import make_memory
+from agemem_envs.settings import settings_of
 from agemem_envs.spaces import UnicodeText, sample_action
 from agemem_envs.stages import Stage, StagePlan, protocol_stages
 from agemem_envs.state import EpisodeState
 from agemem_envs.summarizers import Summarizer, make_summarizer
 from agemem_envs.tasks.base import Task, make_task
 from agemem_envs.tokens import TokenCounter, make_token_counter
-from agemem_envs.tools import MAX_TOP_K, Effects, Tool, choose_tools, execute, render_hits
+from agemem_envs.tools import Effects, Tool, choose_tools, execute, render_hits
 
 MAX_SHOWN_MALFORMED = 1_000
 """Characters of a malformed output that stay in the context."""
-MAX_BUDGET = 10_000_000
-"""Largest ``max_context_tokens``: beyond any model's window."""
+PARTS = {"tools", "encoder", "memory", "judge", "summarizer", "token_counter", "reward"}
+"""Settings that may be given as an object in place of a name."""
 MAX_RECORDED_ACTION = 4_096
 """Characters of a malformed output that stay in the record."""
 MAX_LISTED_ACTIONS = 60
@@ -68,26 +70,12 @@ class MemoryEnv(gym.Env[str, str]):
       ``progress``, ``reward_breakdown`` and ``episode``.
 
     Args:
-        task: A :class:`Task`, or ``"module:Class"``, which is called with ``task_options``.
-        stages: ``"full"``, or ``"task"`` for stage 3 alone.
-        tools: ``"all"``, ``"ltm"``, ``"stm"``, ``"none"``, or tool names.
-        encoder: ``"hashing"``, ``"minilm"`` or an encoder.
-        memory: ``"exact"``, ``"qdrant"``, ``"qdrant:<folder or URL>"``, or a store.
-        judge: ``"lexical"``, ``"MODEL@URL"`` or a judge.
-        summarizer: ``"extractive"``, ``"MODEL@URL"`` or a summarizer.
-        token_counter: ``"approximate"``, ``"tokenizer:<id or path>"`` or a counter.
-        reward: ``"all-returns"``, ``"answer-only"``, a mapping of fields, or a config.
-        max_context_tokens: T_max.
-        top_k: Memories shown by retrieval (the paper: 3 to 5).
-        filter_threshold: theta of Filter_context.
-        rounds_per_message: Rounds that may be spent on a message of stages 1 and 2.
-        max_task_rounds: Rounds of stage 3; by default the benchmark's, or enough for
-            ``max_task_actions``.
-        max_task_actions: World actions in stage 3; by default the benchmark's.
-        list_actions: Whether an interactive world's observations end with the admissible
-            actions, at most ``MAX_LISTED_ACTIONS``, some of each verb.
+        task: A :class:`Task`, or ``"module:Class"``, which is called with the remaining options.
         render_mode: ``"ansi"`` or None.
-        task_options: Passed to the task's class: ``split``, ``data``, ...
+        options: The fields of :class:`~agemem_envs.env_settings.EnvSettings` (``stages``,
+            ``tools``, ``max_context_tokens``, ``top_k``, ...). ``encoder``, ``memory``,
+            ``judge``, ``summarizer``, ``token_counter`` and ``reward`` may be objects too.
+            All others are arguments of the task's class: ``split``, ``data``, ...
 
     Raises:
         ConfigurationError: An argument has an impossible value.
@@ -96,67 +84,60 @@ class MemoryEnv(gym.Env[str, str]):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}
 
-    def __init__(
-        self,
-        task: str | Task,
-        *,
-        stages: str = "full",
-        tools: str | Sequence[str] = "all",
-        encoder: str | Encoder = "hashing",
-        memory: str | LongTermMemory = "exact",
-        judge: str | Judge = "lexical",
-        summarizer: str | Summarizer = "extractive",
-        token_counter: str | TokenCounter = "approximate",
-        reward: str | Mapping[str, float] | RewardConfig = "all-returns",
-        max_context_tokens: int = 8192,
-        top_k: int = 3,
-        filter_threshold: float = 0.6,
-        rounds_per_message: int = 3,
-        max_task_rounds: int | None = None,
-        max_task_actions: int | None = None,
-        list_actions: bool = False,
-        render_mode: str | None = None,
-        **task_options: Any,
-    ) -> None:
-        _check_limits(max_context_tokens, top_k, filter_threshold, render_mode)
-        _refuse_none(
-            tools=tools, encoder=encoder, memory=memory, judge=judge, summarizer=summarizer,
-            token_counter=token_counter, reward=reward,
-        )  # fmt: skip
-        self.task = make_task(task, task_options)
+    def __init__(self, task: str | Task, *, render_mode: str | None = None, **options: Any) -> None:
+        if render_mode not in (None, "ansi"):
+            raise ConfigurationError(f"render_mode must be 'ansi' or None, got {render_mode!r}")
+        asked, parts = _split(options)
+        self.task = make_task(task, options)
         self.plan = StagePlan(
-            stages=protocol_stages(stages),
-            rounds_per_message=rounds_per_message,
-            task_rounds=_task_rounds(self.task, max_task_rounds, max_task_actions),
-            task_actions=_default(max_task_actions, self.task.default_task_actions),
+            stages=protocol_stages(asked.stages),
+            rounds_per_message=asked.rounds_per_message,
+            task_rounds=_task_rounds(self.task, asked.max_task_rounds, asked.max_task_actions),
+            task_actions=_default(asked.max_task_actions, self.task.default_task_actions),
         )
-        self.tools: dict[str, Tool] = choose_tools(tools)
-        self.encoder = make_encoder(encoder)
-        self.judge = make_judge(judge)
-        self.summarizer = make_summarizer(summarizer)
-        self.token_counter = make_token_counter(token_counter)
-        self.reward = make_reward(reward)
-        self.max_context_tokens = max_context_tokens
-        self.top_k = top_k
-        self.filter_threshold = filter_threshold
-        self.list_actions = list_actions
+        self.tools: dict[str, Tool] = choose_tools(asked.tools)
+        self.encoder: Encoder = make_encoder(parts.get("encoder", asked.encoder or "hashing"))
+        self.judge: Judge = make_judge(parts.get("judge", asked.judge))
+        self.summarizer: Summarizer = make_summarizer(parts.get("summarizer", asked.summarizer))
+        self.token_counter: TokenCounter = make_token_counter(
+            parts.get("token_counter", asked.token_counter or "approximate")
+        )
+        self.reward: RewardConfig = make_reward(parts.get("reward", asked.reward))
+        self._memory: LongTermMemory = make_memory(parts.get("memory", asked.memory), self.encoder)
+        self._settings = self._resolved(asked)
         self.render_mode = render_mode
         self.state: EpisodeState | None = None
-        self._memory = make_memory(memory, self.encoder)
+        budget = asked.max_context_tokens
         schemas = [tool.schema for tool in self.tools.values()]
         self._schemas_json = json.dumps(schemas)
-        self._system_prompt = prompts.system_prompt(schemas, max_context_tokens, self._talks)
-        self._stages_name = stages
-        if self.token_counter.count(self._system_prompt) >= max_context_tokens:
+        self._system_prompt = prompts.system_prompt(schemas, budget, self._talks)
+        needed = self.token_counter.count(self._system_prompt)
+        if needed >= budget:
             raise ConfigurationError(
-                f"max_context_tokens={max_context_tokens} does not even hold the system prompt "
-                f"({self.token_counter.count(self._system_prompt)} tokens)"
+                f"max_context_tokens={budget} is too small for the system prompt ({needed} tokens)"
             )
-        self._max_observation = 16 * max_context_tokens + (1 << 18)
+        self._max_observation = 16 * budget + (1 << 18)
         self.observation_space = UnicodeText(self._max_observation)
         self.action_space = UnicodeText(
             protocol.MAX_ACTION_CHARS, partial(sample_action, tools=tuple(self.tools))
         )
+
+    def _resolved(self, asked: EnvSettings) -> EpisodeSettings:
+        """The settings as they are recorded, every name and default resolved."""
+        names = {
+            "task": self.task.variant,
+            "tools": tuple(self.tools),
+            "encoder": self.encoder.name,
+            "memory": self._memory.name,
+            "judge": self.judge.name,
+            "reward": asdict(self.reward),
+            "summarizer": self.summarizer.name,
+            "token_counter": self.token_counter.name,
+            "max_task_rounds": self.plan.task_rounds,
+            "max_task_actions": self.plan.task_actions,
+        }
+        values = {name: getattr(asked, name) for name in settings_of(EnvSettings)}
+        return EpisodeSettings(**(values | names))
 
     # -- Gymnasium ---------------------------------------------------------------------
 
@@ -224,7 +205,7 @@ class MemoryEnv(gym.Env[str, str]):
             step = self._answer(state, step, turn)
         state.steps.append(step)
         self._advance(state, answered=step.answer is not None)
-        if state.stop_reason is None and state.context.tokens > self.max_context_tokens:
+        if state.stop_reason is None and state.context.tokens > self._settings.max_context_tokens:
             state.stop_reason = StopReason.CONTEXT_OVERFLOW
         return self._transition(state)
 
@@ -255,8 +236,8 @@ class MemoryEnv(gym.Env[str, str]):
             context=state.context,
             encoder=self.encoder,
             summarizer=self.summarizer,
-            filter_threshold=self.filter_threshold,
-            top_k=self.top_k,
+            filter_threshold=self._settings.filter_threshold,
+            top_k=self._settings.top_k,
         )
         results = tuple(execute(call, self.tools, effects) for call in turn.calls)
         text = "\n".join(f"{result.name[:40]}: {result.text}" for result in results)
@@ -324,7 +305,7 @@ class MemoryEnv(gym.Env[str, str]):
 
     def _with_actions(self, observation: str) -> str:
         """A world's reply, with the admissible actions if they are to be listed."""
-        if not self.list_actions:
+        if not self._settings.list_actions:
             return observation
         actions = sorted(self.task.admissible_actions())
         shown = ", ".join(_of_each_kind(actions, MAX_LISTED_ACTIONS))
@@ -344,7 +325,7 @@ class MemoryEnv(gym.Env[str, str]):
             return
         if len(state.memory):
             self.encoder.encode(self._told(state))  # all of the stage in one batch; then cached
-        hits = state.memory.search(told, self.top_k)
+        hits = state.memory.search(told, self._settings.top_k)
         text = f"{prompts.MEMORIES}\n{render_hits(hits)}" if hits else ""
         shown = [m for m in state.context.messages if m.kind is MessageKind.MEMORIES]
         if [message.content for message in shown] == ([text] if text else []):
@@ -370,7 +351,7 @@ class MemoryEnv(gym.Env[str, str]):
             "stage": int(state.stage),
             "round": len(state.steps),
             "tokens_used": state.context.tokens,
-            "token_budget": self.max_context_tokens,
+            "token_budget": self._settings.max_context_tokens,
             "tools": json.loads(self._schemas_json),  # the caller's own copy
             "task_id": state.spec.id,
             "data_source": str(state.spec.source),
@@ -461,6 +442,7 @@ class MemoryEnv(gym.Env[str, str]):
             gold_facts=spec.gold_facts,
             key_items=key_items(spec.query),
             settings=self.settings(),
+            interactive=self.task.interactive,
             messages=tuple(state.context.history),
             steps=tuple(state.steps),
             final_tokens=state.context.tokens,
@@ -469,26 +451,9 @@ class MemoryEnv(gym.Env[str, str]):
             prediction=state.prediction,
         )
 
-    def settings(self) -> dict[str, Any]:
-        """What an episode's result depends on beside the agent, as plain data."""
-        return {
-            "task": self.task.variant,
-            "stages": self._stages_name,
-            "tools": list(self.tools),
-            "encoder": self.encoder.name,
-            "memory": self._memory.name,
-            "judge": self.judge.name,
-            "reward": asdict(self.reward),
-            "summarizer": self.summarizer.name,
-            "token_counter": self.token_counter.name,
-            "max_context_tokens": self.max_context_tokens,
-            "top_k": self.top_k,
-            "filter_threshold": self.filter_threshold,
-            "rounds_per_message": self.plan.rounds_per_message,
-            "max_task_rounds": self.plan.task_rounds,
-            "max_task_actions": self.plan.task_actions,
-            "list_actions": self.list_actions,
-        }
+    def settings(self) -> EpisodeSettings:
+        """What an episode's result depends on beside the task and the agent."""
+        return self._settings
 
 
 def _of_each_kind(actions: Sequence[str], count: int) -> list[str]:
@@ -512,22 +477,22 @@ def _default(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-def _refuse_none(**arguments: object) -> None:
-    for name, value in arguments.items():
-        if value is None:
+def _split(options: dict[str, Any]) -> tuple[EnvSettings, dict[str, Any]]:
+    """Take the environment's settings out of its arguments.
+
+    Args:
+        options: What remains in it belongs to the task.
+
+    Returns:
+        The settings; and, by name, the objects that were given in place of names.
+    """
+    given = {name: options.pop(name) for name in settings_of(EnvSettings) if name in options}
+    parts = {}
+    for name in PARTS & given.keys():
+        if given[name] is None:
             raise ConfigurationError(f"{name} must not be None; leave it out for the default")
-
-
-def _check_limits(
-    max_context_tokens: int, top_k: int, filter_threshold: float, render_mode: str | None
-) -> None:
-    for name, value, high in (
-        ("max_context_tokens", max_context_tokens, MAX_BUDGET),
-        ("top_k", top_k, MAX_TOP_K),
-    ):
-        if type(value) is not int or not 1 <= value <= high:
-            raise ConfigurationError(f"{name} must be an integer in [1, {high}], got {value!r}")
-    if type(filter_threshold) not in (int, float) or not -1.0 <= filter_threshold <= 1.0:
-        raise ConfigurationError(f"filter_threshold must be in [-1, 1], got {filter_threshold}")
-    if render_mode not in (None, "ansi"):
-        raise ConfigurationError(f"render_mode must be 'ansi' or None, got {render_mode!r}")
+        if not isinstance(given[name], str):
+            parts[name] = given.pop(name)
+    if isinstance(given.get("tools"), list):
+        given["tools"] = tuple(given["tools"])
+    return EnvSettings(**given), parts

@@ -7,18 +7,17 @@ therefore be rebuilt exactly, however much was filtered or summarised afterwards
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import reprlib
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum, StrEnum
-from functools import cache
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal
 
+from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.stages import Stage
+from agemem_envs.util.records import Int, Number, from_line, to_line
+
+FORMAT = 1
+"""Of the records of episodes. 0: written before formats had numbers; ``interactive`` is missing."""
 
 Role = Literal["system", "user", "assistant"]
 
@@ -84,11 +83,11 @@ class Message:
         round: The step during which it was written, from 0; -1 before the first.
     """
 
-    id: int
+    id: Int
     kind: MessageKind
     content: str
-    tokens: int
-    round: int = -1
+    tokens: Int
+    round: Int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +136,10 @@ class Step:
         seconds: Wall time of the model call, if it was measured.
     """
 
-    index: int
+    index: Int
     stage: Stage
-    visible: tuple[int, ...]
-    context_tokens: int
+    visible: tuple[Int, ...]
+    context_tokens: Int
     action: str
     thought: str = ""
     calls: tuple[ToolCall, ...] = ()
@@ -148,9 +147,9 @@ class Step:
     answer: str | None = None
     malformed: str | None = None
     observation: str | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    seconds: float | None = None
+    prompt_tokens: Int | None = None
+    completion_tokens: Int | None = None
+    seconds: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +169,8 @@ class MemoryItem:
     content: str
     metadata: dict[str, Any] = field(default_factory=dict)
     memory_type: str | None = None
-    created_at: float = 0.0
-    updated_at: float | None = None
+    created_at: Number = 0.0
+    updated_at: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,17 +203,17 @@ class RewardBreakdown:
     components are in [0, 1]; ``penalty`` is at most 0. Source: AgeMem, section on rewards.
     """
 
-    total: float | None
-    task: float | None
-    context: float
-    compression: float
-    preventive: float
-    preservation: float
-    memory: float | None
-    storage: float | None
-    maintenance: float
-    relevance: float | None
-    penalty: float
+    total: Number | None
+    task: Number | None
+    context: Number
+    compression: Number
+    preventive: Number
+    preservation: Number
+    memory: Number | None
+    storage: Number | None
+    maintenance: Number
+    relevance: Number | None
+    penalty: Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +231,8 @@ class Episode:
         reference: The expected answer; empty in interactive worlds.
         gold_facts: The facts that answer the query.
         key_items: Names, numbers and times of the query (K_q).
-        settings: Budgets and the names of encoder, judge, summarizer and counter.
+        settings: The environment's settings, every name resolved.
+        interactive: Whether the task is a world that is acted in; else a question to answer.
         messages: Every message that was ever in the context, by id.
         steps: One entry a model call.
         final_tokens: Tokens in the context at the end.
@@ -248,7 +248,7 @@ class Episode:
 
     env_id: str
     task_id: str
-    seed: int | None
+    seed: Int | None
     source: DataSource
     category: str
     difficulty: str
@@ -256,16 +256,17 @@ class Episode:
     reference: str
     gold_facts: tuple[str, ...]
     key_items: tuple[str, ...]
-    settings: dict[str, Any]
+    settings: EpisodeSettings
+    interactive: bool = False
     messages: tuple[Message, ...] = ()
     steps: tuple[Step, ...] = ()
-    final_tokens: int = 0
+    final_tokens: Int = 0
     memories: tuple[MemoryItem, ...] = ()
     stop_reason: StopReason | None = None
     prediction: str | None = None
     success: bool | None = None
-    progress: float | None = None
-    metrics: dict[str, float | None] = field(default_factory=dict)
+    progress: Number | None = None
+    metrics: dict[str, Number | None] = field(default_factory=dict)
     reward: RewardBreakdown | None = None
     errors: tuple[str, ...] = ()
 
@@ -276,7 +277,7 @@ class Episode:
         task_id: str,
         seed: int | None,
         source: DataSource,
-        settings: dict[str, Any],
+        settings: EpisodeSettings,
         error: str,
     ) -> Episode:
         """The record of an episode that could not be played, through no fault of the agent."""
@@ -306,154 +307,24 @@ class Episode:
 
     def to_json(self) -> str:
         """One line of JSON; pure ASCII, so any Unicode (lone surrogates too) survives a file."""
-        return json.dumps(encode(self), ensure_ascii=True, allow_nan=False)
+        return to_line(self, FORMAT)
 
     @classmethod
     def from_json(cls, line: str) -> Episode:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: The line is not JSON or lacks a field of the record.
+            ValueError: The line is not JSON, lacks a field of the record, or is of a newer format.
         """
-        return decode(cls, parse_json(line))
+        episode, version = from_line(cls, line, FORMAT)
+        return episode.upgraded(version)
 
+    def upgraded(self, version: int) -> Episode:
+        """The record, read from an older format, as one of today's.
 
-T = TypeVar("T")
-
-
-def encode(value: Any) -> Any:
-    """Turn nested records into what ``json.dumps`` takes."""
-    if isinstance(value, Enum):
-        return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [encode(item) for item in value]
-    return value
-
-
-def decode(kind: type[T], value: Any) -> T:
-    """Rebuild a record of type ``kind`` from what :func:`encode` made of it.
-
-    Raises:
-        ValueError: A field is missing, unknown or of another type; a number is not finite.
-    """
-    result: T = _decoder(typing.cast(Any, kind))(value)
-    return result
-
-
-def parse_json(text: str) -> Any:
-    """The value of a line of JSON, which knows no NaN and no infinity.
-
-    Raises:
-        ValueError: It is no JSON, or nested too deeply to be a record.
-    """
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deeply to be a record") from error
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-Decoder = Callable[[Any], Any]
-_PLAIN = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
-_LARGE = 2**63
-
-
-@cache
-def _decoder(kind: Any) -> Decoder:
-    """Checks and rebuilds values of a type; made once for each, since a record has many."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return lambda value: value
-    if origin in (typing.Union, types.UnionType):
-        (inner,) = (_decoder(a) for a in arguments if a is not type(None))
-        return lambda value: None if value is None else inner(value)
-    if origin is tuple:
-        return _sequence(_decoder(arguments[0]))
-    if origin is dict:
-        return _mapping(_decoder(arguments[1]))
-    if origin is Literal:
-        return _one_of(arguments)
-    if issubclass(kind, Enum):
-        return typing.cast(Decoder, kind)
-    if dataclasses.is_dataclass(kind):
-        return _record(kind)
-    return _plain(kind)
-
-
-def _plain(kind: type) -> Decoder:
-    """A text, a truth value or a number; a whole number may stand for any other."""
-    kinds = (int, float) if kind is float else (kind,)
-    name = _PLAIN[kind]
-
-    def check(value: Any) -> Any:
-        # By type, not isinstance: True is no number here.
-        if type(value) not in kinds or value != value:
-            raise ValueError(f"{_shortened(value)} is not {name}")
-        if kind in (int, float) and abs(value) >= _LARGE:
-            raise ValueError(f"{_shortened(value)} is too large")
-        return value
-
-    return check
-
-
-def _one_of(known: tuple[Any, ...]) -> Decoder:
-    def check(value: Any) -> Any:
-        if value not in known:
-            raise ValueError(f"{_shortened(value)} is none of {', '.join(map(str, known))}")
-        return value
-
-    return check
-
-
-def _sequence(item: Decoder) -> Decoder:
-    def check(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise ValueError(f"{_shortened(value)} is not a list")
-        return tuple([item(element) for element in value])
-
-    return check
-
-
-def _mapping(item: Decoder) -> Decoder:
-    def check(value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise ValueError(f"{_shortened(value)} is not an object")
-        return {key: item(element) for key, element in value.items()}
-
-    return check
-
-
-def _record(kind: Any) -> Decoder:
-    hints = typing.get_type_hints(kind)
-    known = dataclasses.fields(kind)
-    decoders = {f.name: _decoder(hints[f.name]) for f in known}
-    needed = [f.name for f in known if f.default is f.default_factory is dataclasses.MISSING]
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, dict):
-            raise ValueError(f"{_shortened(value)} is not a {kind.__name__}")
-        for name in needed:
-            if name not in value:
-                raise ValueError(f"{kind.__name__} lacks the field {name}")
-        fields = {}
-        for name, content in value.items():
-            try:
-                fields[name] = decoders[name](content)
-            except KeyError as error:
-                raise ValueError(f"{kind.__name__} has no field {_shortened(name)}") from error
-            except ValueError as error:
-                raise ValueError(f"{kind.__name__}.{name}: {error}") from error
-        return kind(**fields)
-
-    return check
-
-
-def _shortened(value: Any) -> str:
-    return reprlib.repr(value)
+        Args:
+            version: The format that it was read from.
+        """
+        if version == 0 and "actions" in self.metrics:
+            return replace(self, interactive=True)
+        return self

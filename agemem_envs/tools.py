@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from agemem_envs.context import Context
 from agemem_envs.encoders import Encoder
+from agemem_envs.env_settings import MAX_TOP_K
 from agemem_envs.episode import MemoryItem, ToolCall, ToolResult
 from agemem_envs.errors import ToolError, UnknownNameError
 from agemem_envs.memory.base import Hit, LongTermMemory, MemoryNotFoundError
@@ -22,7 +23,6 @@ from agemem_envs.summarizers import Summarizer
 MAX_CONTENT_CHARS = 8_192
 MAX_METADATA_CHARS = 2_048
 MAX_ITEMS = 1_024
-MAX_TOP_K = 10
 MAX_RESULT_CHARS = 32_768
 
 JsonType = Literal["string", "integer", "boolean", "object"]

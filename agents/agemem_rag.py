@@ -46,4 +46,4 @@ class AgeMemRAGAgent(AgeMemAgent):
     def _similar(self, wanted: str) -> list[str]:
         state = self._env.state
         assert state is not None, "begin() is called after reset()"
-        return [hit.item.content for hit in state.memory.search(wanted, self._env.top_k)]
+        return [hit.item.content for hit in state.memory.search(wanted, self._env.settings().top_k)]

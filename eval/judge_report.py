@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from agemem.eval.reporting.summary import Row, write_csv
-from agemem.eval.runs.folder import Result, ResultsFolder, consistent
+from agemem.eval.runs.reading import read_runs
+from agemem.eval.runs.result import Result, consistent
 from agemem.eval.stats.intervals import bootstrap_interval, mean
 from agemem_envs.episode import Episode
 from agemem_envs.errors import ConfigurationError
@@ -60,7 +61,7 @@ def _part(name: str) -> Score:
 
 def _asks(episode: Episode) -> bool:
     """Whether it is question answering: a world scores itself."""
-    return "actions" not in episode.metrics
+    return not episode.interactive
 
 
 SCORES: dict[str, Judged] = {
@@ -84,12 +85,8 @@ def read_side(path: Path) -> list[Result]:
     Raises:
         ConfigurationError: There are none, or they have several judges.
     """
-    folders = [path] if ResultsFolder(path).exists else []
-    folders = folders or sorted(file.parent for file in path.rglob("episodes.jsonl"))
-    results = [result for folder in folders for result in ResultsFolder(folder).read()]
-    judges = sorted({str(result.episode.settings["judge"]) for result in results})
-    if not results:
-        raise ConfigurationError(f"{path} holds no episodes")
+    results = [result for run in read_runs([path]) for result in run.results]
+    judges = sorted({result.episode.settings.judge for result in results})
     if len(judges) > 1:
         raise ConfigurationError(f"{path} mixes judges: {', '.join(judges)}")
     return results
@@ -251,7 +248,7 @@ def report(argv: Sequence[str], console: Console) -> int:
     pairs = pair(first, second)
     agreed = agreement([(a.episode, b.episode) for a, b in pairs], options.right)
     ranked = ranks(pairs)
-    names = [str(side[0].episode.settings["judge"]) for side in (first, second)]
+    names = [side[0].episode.settings.judge for side in (first, second)]
     console.print(f"first: {names[0]}, second: {names[1]}", highlight=False)
     alone = len(first) + len(second) - 2 * len(pairs)
     console.print(f"{len(pairs)} episodes on both sides, {alone} on one only", highlight=False)

@@ -31,7 +31,6 @@ from rich.table import Table
 from agemem.eval.paper.benchmarks import PAPER
 from agemem.eval.paper.methods import method_of
 from agemem.eval.reporting.summary import counted
-from agemem.eval.runs.folder import write_atomically
 from agemem.eval.runs.reading import PlayedRun, read_runs
 from agemem.eval.submissions.checks import problems
 from agemem.eval.submissions.rows import (
@@ -46,6 +45,7 @@ from agemem.eval.submissions.rows import (
 )
 from agemem_envs.errors import ConfigurationError, DataFormatError, DataNotFoundError
 from agemem_envs.util.cli import EXIT_OK, exit_status, name_value
+from agemem_envs.util.files import write_atomically
 from agemem_envs.util.paths import results_folder
 
 EXIT_INVALID = 1

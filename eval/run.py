@@ -27,17 +27,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agemem.eval.play.options import parse
 from agemem.eval.play.rejudge import Rejudging, default_folder
-from agemem.eval.play.runner import Run
+from agemem.eval.play.runner import RunSession
 from agemem.eval.play.suites import CURVE_METRIC, SUITES, parts
 from agemem.eval.report import report
 from agemem.eval.reporting.summary import Row, comparison, summarize, table, unscored, write_summary
 from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.folder import ResultsFolder
+from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import mean
 from agemem_envs.errors import AgeMemError, ConfigurationError, WorkerError
+from agemem_envs.run_record import RunKind, RunRecord
 from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK, exit_status
 from agemem_envs.util.paths import CODE, results_folder
-from agemem_envs.util.provenance import provenance
 
 EXIT_UNSCORED = 3
 BAR = (
@@ -72,7 +73,7 @@ def play_run(
     folder = ResultsFolder(path)
     if not resume:
         folder.refuse_existing()  # before anything slow is loaded
-    session = Run(config)
+    session = RunSession(config)
     try:
         done = _open(folder, session, resume, retry_failed)
         interrupted = _play(session, folder, done, console)
@@ -149,7 +150,7 @@ def play_suite(
         except KeyboardInterrupt:  # while nothing was played
             ended = EXIT_INTERRUPTED
         if not played and not resume:
-            folder.create({"config": config.to_dict(), "provenance": provenance()})
+            folder.create(RunRecord(kind=RunKind.SUITE, config=config))
         played.append(member_path)
         status = max(status, ended)
         if ended == EXIT_INTERRUPTED:
@@ -186,13 +187,15 @@ def _conclude(
     console.print(f"Written to {path}", soft_wrap=True, highlight=False)
 
 
-def _open(folder: ResultsFolder, session: Run, resume: bool, retry_failed: bool) -> list[Result]:
+def _open(
+    folder: ResultsFolder, session: RunSession, resume: bool, retry_failed: bool
+) -> list[Result]:
     """Create the folder, or take up what is in it."""
     if not resume:
         folder.create(session.describe())
         return []
     folder.lock()
-    if "rejudged" in folder.record():
+    if folder.record().rejudged:
         raise ConfigurationError(
             f"{folder.path} was judged anew from another run: continue that one, and judge it again"
         )
@@ -201,11 +204,11 @@ def _open(folder: ResultsFolder, session: Run, resume: bool, retry_failed: bool)
     if retry_failed:
         results = [r for r in results if r.scored and not r.episode.errors]
         folder.rewrite(results)
-    folder.update_config(session.config)
+    folder.reconfigure(session.config)
     return results
 
 
-def _play(session: Run, folder: ResultsFolder, done: list[Result], console: Console) -> bool:
+def _play(session: RunSession, folder: ResultsFolder, done: list[Result], console: Console) -> bool:
     """Play what is missing, with a progress bar; whether it was interrupted."""
     successes = [r.episode.success for r in done]
     every = max(1, len(session.plan.episodes) // 10)

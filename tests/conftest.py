@@ -7,17 +7,38 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import ToolCall
+from agemem_envs.judging.rewards import RewardConfig
 from agemem_envs.protocol import Turn, render
+from agemem_envs.tools import TOOLS
 from agemem_envs.util.checkout import use_checkout
 
 use_checkout()  # the tests are of this checkout, whatever is installed
 
 ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = EpisodeSettings(
+    stages="full",
+    tools=tuple(TOOLS),
+    encoder="hashing-384",
+    memory="exact",
+    judge="lexical-0.6",
+    reward=asdict(RewardConfig()),
+    summarizer="extractive-0.3",
+    token_counter="approximate-utf8-bytes/4",
+    max_context_tokens=8192,
+    top_k=3,
+    filter_threshold=0.6,
+    rounds_per_message=3,
+    max_task_rounds=12,
+    max_task_actions=1,
+    list_actions=False,
+)
 REAL_DATA = os.environ.get("AGEMEM_DATA")
 """The folder of real benchmark data, if this machine has one."""
 
@@ -39,6 +60,11 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("needs real benchmark data: set AGEMEM_DATA")
     monkeypatch.setenv("AGEMEM_DATA", str(Path(REAL_DATA).resolve()))
     return Path(REAL_DATA).resolve()
+
+
+def episode_settings(**changes: object) -> EpisodeSettings:
+    """The recorded settings of a default environment, but for ``changes``."""
+    return replace(SETTINGS, **changes)
 
 
 def call(name: str, **arguments: object) -> str:

@@ -11,10 +11,9 @@ import numpy as np
 
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.registration import ENVS
+from agemem_envs.seeding import episode_seed
 from agemem_envs.tasks.base import Task, make_task
 
-SEED_STRIDE = 1_000_003
-"""Separates the episode seeds of neighbouring run seeds."""
 MAX_MISSES = 10_000
 """Tasks of another difficulty in a row, after which there is none of the wanted one."""
 
@@ -51,7 +50,7 @@ def task_rows(
         if distinct is not None:
             chosen = itertools.islice(itertools.cycle(chosen), count)
         return [
-            {"prompt": task_id, "task_id": task_id, "seed": seed * SEED_STRIDE + index}
+            {"prompt": task_id, "task_id": task_id, "seed": episode_seed(seed, index)}
             for index, task_id in enumerate(chosen)
         ]
 

@@ -221,7 +221,7 @@ def compression(episode: Episode) -> float:
     """``max(0, 1 - T_used / T_max)``."""
     if not episode.steps:
         return 0.0
-    budget = float(episode.settings["max_context_tokens"])
+    budget = float(episode.settings.max_context_tokens)
     return max(0.0, 1.0 - used_tokens(episode) / budget)
 
 
@@ -234,7 +234,7 @@ def used_tokens(episode: Episode) -> int:
 
 def preventive(episode: Episode) -> float:
     """1 if a context-reducing tool was carried out before any overflow, else 0."""
-    budget = episode.settings["max_context_tokens"]
+    budget = episode.settings.max_context_tokens
     for step in episode.steps:
         if step.context_tokens > budget:
             return 0.0
@@ -288,7 +288,7 @@ def penalty(episode: Episode, config: RewardConfig) -> float:
     if episode.stop_reason is StopReason.ROUND_LIMIT:
         total += config.round_penalty
     overflowed = episode.stop_reason is StopReason.CONTEXT_OVERFLOW
-    if overflowed or used_tokens(episode) > episode.settings["max_context_tokens"]:
+    if overflowed or used_tokens(episode) > episode.settings.max_context_tokens:
         total += config.overflow_penalty
     return total
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agemem_envs.episode import Episode
-from agemem_envs.errors import DataFormatError
 from agemem_envs.judging.judges import Judge
 from agemem_envs.judging.rewards import RewardConfig, assess, breakdown, make_reward
 
@@ -42,18 +41,12 @@ def rejudged(episode: Episode, judge: Judge) -> Episode:
     score is no matter of judgement: it stays too.
 
     Raises:
-        DataFormatError: The record does not say how its reward is weighted.
+        ConfigurationError: The recorded reward is not one.
     """
-    episode = replace(episode, settings={**episode.settings, "judge": judge.name})
+    episode = replace(episode, settings=replace(episode.settings, judge=judge.name))
     if episode.stop_reason is None or not episode.stop_reason.scored:
         return episode
-    if "reward" not in episode.settings:
-        raise DataFormatError(
-            f"the record of {episode.env_id}, task {episode.task_id!r} lacks settings['reward']: "
-            "it was written before that was recorded, and cannot be scored anew"
-        )
-    interactive = "actions" in episode.metrics
-    native = (episode.metrics["judge"] or 0.0) if interactive else None
+    native = (episode.metrics["judge"] or 0.0) if episode.interactive else None
     kept = {k: value for k, value in episode.metrics.items() if not k.startswith("judge_")}
-    reward = make_reward(episode.settings["reward"])
+    reward = make_reward(episode.settings.reward)
     return scored(replace(episode, metrics=kept), judge, reward, native)

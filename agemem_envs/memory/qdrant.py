@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from agemem_envs.encoders import Encoder
-from agemem_envs.episode import MemoryItem, decode, encode
+from agemem_envs.episode import MemoryItem
 from agemem_envs.errors import ConfigurationError, require
 from agemem_envs.memory.base import (
     Hit,
@@ -17,6 +17,7 @@ from agemem_envs.memory.base import (
     new_item,
     revised_item,
 )
+from agemem_envs.util.records import from_plain, to_plain
 
 
 class QdrantStore:
@@ -91,7 +92,7 @@ class QdrantStore:
                 self._collection, limit=1_000, offset=offset, with_payload=True
             )
             for point in points:
-                yield int(point.id), decode(MemoryItem, point.payload["item"])
+                yield int(point.id), from_plain(MemoryItem, point.payload["item"])
             if offset is None:
                 return
 
@@ -107,12 +108,12 @@ class QdrantStore:
         key = item_key(memory_id)
         if key >= 0:
             for point in self._client.retrieve(self._collection, [key]):
-                return key, decode(MemoryItem, point.payload["item"])
+                return key, from_plain(MemoryItem, point.payload["item"])
         raise MemoryNotFoundError(f"no memory has the id {memory_id[:40]!r}")
 
     def _put(self, key: int, item: MemoryItem) -> MemoryItem:
         vector = self.encoder.encode([item.content])[0].tolist()
-        payload = {"item": encode(item)}
+        payload = {"item": to_plain(item)}
         point = self._models.PointStruct(id=key, vector=vector, payload=payload)
         self._client.upsert(self._collection, [point], wait=True)
         return item
@@ -170,7 +171,7 @@ class QdrantStore:
             with_payload=True,
         )
         hits = [
-            (-float(point.score), int(point.id), decode(MemoryItem, point.payload["item"]))
+            (-float(point.score), int(point.id), from_plain(MemoryItem, point.payload["item"]))
             for point in response.points
         ]
         chosen = sorted((h for h in hits if not where or matches(h[2], where)), key=lambda h: h[:2])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from agemem_envs.encoders import Encoder, Vectors
-from agemem_envs.episode import MemoryItem, decode, encode
+from agemem_envs.episode import MemoryItem
 from agemem_envs.errors import DataFormatError
 from agemem_envs.memory.base import (
     Hit,
@@ -20,6 +20,7 @@ from agemem_envs.memory.base import (
     new_item,
     revised_item,
 )
+from agemem_envs.util.records import from_plain, to_plain
 
 
 class MemoryStore:
@@ -159,7 +160,7 @@ class MemoryStore:
             "encoder": self.encoder.name,
             "next_key": self._next_key,
             "writes": self._writes,
-            "items": [encode(item) for item in self],
+            "items": [to_plain(item) for item in self],
         }
         Path(path).write_text(json.dumps(state, indent=1), encoding="utf-8")
 
@@ -172,7 +173,7 @@ class MemoryStore:
         """
         try:
             state = json.loads(Path(path).read_text(encoding="utf-8"))
-            items = [decode(MemoryItem, item) for item in state["items"]]
+            items = [from_plain(MemoryItem, item) for item in state["items"]]
             keys = [int(item.id.removeprefix("m")) for item in items]
             next_key, writes, made_with = state["next_key"], state["writes"], state["encoder"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,36 +1,55 @@
-"""What a result depends on beside its configuration: code, libraries, machine."""
+"""Provenance: the code, the libraries and the machine behind a result."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
 import subprocess
-from typing import Any
+from dataclasses import dataclass, field
 
 import agemem_envs
 from agemem_envs.util.paths import CHECKOUT
 
 _LIBRARIES = (
     "gymnasium numpy datasets torch transformers sentence-transformers xllamacpp openai "
-    "qdrant-client alfworld textworld scienceworld minigrid pddlgym"
+    "qdrant-client alfworld textworld scienceworld minigrid pddlgym trl peft accelerate"
 ).split()
 
 
-def provenance() -> dict[str, Any]:
-    """Versions and the git revision (``None`` outside a checkout)."""
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The software that made a result; None where it is not recorded.
+
+    Attributes:
+        agemem_envs: The version of this project.
+        git_revision: Of the checkout, with ``-dirty`` if it differs; None outside a checkout.
+        python: The version of Python.
+        platform: The operating system.
+        libraries: The versions of the libraries that results depend on.
+    """
+
+    agemem_envs: str | None = None
+    git_revision: str | None = None
+    python: str | None = None
+    platform: str | None = None
+    libraries: dict[str, str] = field(default_factory=dict)
+
+
+def provenance() -> Provenance:
+    """The software of this process."""
     versions = {}
     for name in _LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {
-        "agemem_envs": agemem_envs.__version__,
-        "git_revision": _git_revision(),
-        "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
-        "libraries": versions,
-    }
+    return Provenance(
+        agemem_envs=agemem_envs.__version__,
+        git_revision=_git_revision(),
+        python=platform.python_version(),
+        platform=platform.platform(terse=True),
+        libraries=versions,
+    )
 
 
 def _git_revision() -> str | None:

@@ -1,4 +1,4 @@
-"""The command line of eval/run.py."""
+"""The command line of `agemem run`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,16 @@ from pathlib import Path
 
 from agemem.agents.backbones.registry import BACKBONES
 from agemem.baselines.registry import SYSTEMS
-from agemem.eval.play.executors.registry import EXECUTORS
 from agemem.eval.play.suites import SUITES
-from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.config import KINDS, MAY_REJUDGE, MAY_RESUME, RunConfig
 from agemem.eval.runs.registry import AGENTS
 from agemem_envs import BENCHMARKS, ENVS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.stages import PROTOCOLS
-from agemem_envs.tools import TOOL_SETS
+from agemem_envs.run_record import FILE, read_record_file
+from agemem_envs.settings import Group, differences, plain_settings
 from agemem_envs.util.cli import folder
+from agemem_envs.util.flags import add_flags, from_flags
 
-AGENT = "agemem"
-"""That is evaluated where none is named."""
-
-MAY_CHANGE = {"episodes", "batch_size", "request_timeout", "attempts", "base_url"} | {
-    "workers", "engine", "address", "judge_cache"
-}  # fmt: skip
-"""What a resumed run may set anew: how it is run, not what is measured."""
-
-MAY_REJUDGE = {"judge", "judge_cache", "workers", "request_timeout", "attempts"}
-"""What may be set anew to score a run by another judge."""
 EPILOG = f"""\
 names:
   agents      {", ".join(AGENTS)};
@@ -59,7 +49,7 @@ examples:
 
   the same on a Ray cluster, 32 workers on all its machines:
     agemem run --agent agemem --backbone qwen3-4b \\
-        --base-url http://gpu-box:8000/v1 --episodes 200 --engine ray \\
+        --base-url http://gpu-box:8000/v1 --episodes 200 --executor ray \\
         --address head:6379 --workers 32
 
   another judge's scores of a run, without playing it again:
@@ -75,7 +65,7 @@ examples:
 
 workers:
   Each is a process with environments, agent and client of its own. Neither their number nor
-  the engine nor the order in which episodes end changes a result. A backbone that is loaded
+  the executor nor the order in which episodes end changes a result. A backbone that is loaded
   by the process itself (smollm2-135m, a folder, a hub id) takes one worker only: serve it,
   with vLLM or `agemem serve`, and all workers share the server. A worker that dies
   has its episodes played again, twice at most; then they are environment errors.
@@ -83,15 +73,16 @@ workers:
 files of a run:
   config.json      all settings, versions, git revision; --config repeats it
   episodes.jsonl   one whole episode a line
-  summary.csv      one row for each environment and data source: what a repetition gives again
-  report/          of a suite: the paper's tables and figures, as eval/report.py makes them
-  timing.csv       what it does not: seconds, and the judge's answers that were cached
+  summary.csv      one row for each environment and data source: values that a repetition
+                   reproduces bit for bit
+  timing.csv       values that vary: seconds, and answers of the judge that were cached
+  report/          of a suite: the paper's tables and figures, as `agemem report` makes them
 
 environment variables:
   AGEMEM_DATA      folder of benchmark data: hotpotqa/*dev*.json, hotpotqa/*train*.json,
                    alfworld/json_2.1.1/, agentboard/*_test.jsonl
   ALFWORLD_DATA    folder of ALFWorld's games, as alfworld-download leaves them
-  AGEMEM_CACHE     folder of what LLM judges have said (~/.cache/agemem-envs)
+  AGEMEM_CACHE     folder of the answers of LLM judges and of converted models (~/.cache/agemem)
   OPENAI_API_KEY   sent to servers of --base-url, --judge and --summarizer
 
 exit status:
@@ -111,110 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    what = parser.add_argument_group("what is evaluated")
-    what.add_argument("--agent", default=AGENT, metavar="NAME", help="the agent (agemem)")
-    what.add_argument(
-        "--suite", metavar="NAME", help="many agents, for a table or figure of the paper"
-    )
-    what.add_argument("--backbone", metavar="NAME", help="its language model")
-    what.add_argument(
-        "--checkpoint", metavar="NAME", help="with --suite: the trained model, a backbone too"
-    )
-    what.add_argument(
-        "--checkpoint-answer-only",
-        metavar="NAME",
-        help="with --suite table4: the model trained on the task's reward alone",
-    )
-    what.add_argument("--base-url", metavar="URL", help="server that runs a named backbone")
-    what.add_argument(
-        "--few-shot", action="store_true", help="show the model a short worked episode"
-    )
-    what.add_argument(
-        "--constrained",
-        action="store_true",
-        help="force outputs into the protocol by a grammar (llama.cpp, vLLM); recorded",
-    )
-    where = parser.add_argument_group("on what")
-    where.add_argument(
-        "--envs", nargs="+", default=["all"], metavar="ID", help="environments (all)"
-    )
-    where.add_argument(
-        "--episodes", type=_count, default=10, metavar="N", help='per environment, or "all" (10)'
-    )
-    where.add_argument("--split", help="data split (each benchmark's own default)")
-    where.add_argument("--seed", type=int, default=0, help="chooses tasks and chance (0)")
-    where.add_argument(
-        "--stages",
-        help=f"protocol: {', '.join(PROTOCOLS)} (full; in a suite of the paper's: full for "
-        "question answering, task for worlds)",
-    )
-    where.add_argument("--tools", default="all", help=f"tools: {', '.join(TOOL_SETS)} (all)")
-    where.add_argument(
-        "--max-context-tokens", type=int, default=8192, metavar="N", help="T_max (8192)"
-    )
-    where.add_argument(
-        "--rounds-per-message",
-        type=int,
-        default=3,
-        metavar="N",
-        help="rounds for a message of stages 1 and 2 (3)",
-    )
-    where.add_argument(
-        "--noise",
-        type=int,
-        metavar="N",
-        help="question answering: unneeded paragraphs of stage 1 (3)",
-    )
-    where.add_argument(
-        "--distractors",
-        type=int,
-        metavar="N",
-        help="question answering: paragraphs of stage 2, at most (5)",
-    )
-    where.add_argument(
-        "--max-actions",
-        type=int,
-        metavar="N",
-        help="actions in an interactive world (each benchmark's own: 30, as AgentBoard)",
-    )
-    where.add_argument(
-        "--max-task-rounds",
-        type=int,
-        metavar="N",
-        help="rounds of stage 3 (each benchmark's own; in a world some more than actions)",
-    )
-    where.add_argument(
-        "--list-actions",
-        action="store_true",
-        help="end each observation of a world with the admissible actions",
-    )
-    where.add_argument("--encoder", help="hashing or minilm (each environment's own)")
-    where.add_argument(
-        "--summarizer", default="extractive", help="extractive or MODEL@URL (extractive)"
-    )
-    where.add_argument(
-        "--token-counter",
-        metavar="NAME",
-        help="approximate or tokenizer:ID (the backbone's tokenizer where there is one)",
-    )
-    how = parser.add_argument_group("how it is scored and sampled")
-    how.add_argument("--judge", default="lexical", help="lexical or MODEL@URL (lexical)")
-    how.add_argument(
-        "--judge-cache",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="whether an LLM judge is asked only what it has not said yet (yes)",
-    )
-    how.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (0)")
-    how.add_argument("--top-p", type=float, default=1.0, help="nucleus sampling (1)")
-    how.add_argument(
-        "--max-tokens",
-        type=int,
-        default=2048,
-        metavar="N",
-        help="of one output, a memory system's own included (2048)",
-    )
-    run = parser.add_argument_group("how it is run")
+    run = add_flags(parser, RunConfig)[Group.EXECUTION]
     run.add_argument(
         "--out",
         type=folder,
@@ -238,38 +126,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="score RUN's episodes by --judge, into another folder (RUN-rejudged-JUDGE)",
     )
     run.add_argument("--config", type=Path, metavar="FILE", help="defaults from a config.json")
-    run.add_argument(
-        "--batch-size",
-        type=int,
-        default=1,
-        metavar="N",
-        help="episodes in lockstep, their model calls batched (1)",
-    )
-    run.add_argument(
-        "--workers",
-        type=int,
-        default=1,
-        metavar="N",
-        help="processes that play; with --rejudge: episodes judged at once (1)",
-    )
-    run.add_argument(
-        "--engine",
-        metavar="NAME",
-        help=f"{', '.join(EXECUTORS)} (processes if there are several workers)",
-    )
-    run.add_argument(
-        "--address", metavar="HOST:PORT", help="Ray cluster (one that is started for the run)"
-    )
-    run.add_argument(
-        "--request-timeout",
-        type=float,
-        default=120.0,
-        metavar="S",
-        help="seconds a request (120)",
-    )
-    run.add_argument(
-        "--attempts", type=int, default=4, metavar="N", help="tries of a failing request (4)"
-    )
     return parser
 
 
@@ -294,20 +150,20 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
         )
     stored = None
     begun = options.out if options.resume else options.rejudge
-    base = options.config if begun is None else begun / "config.json"
+    base = options.config if begun is None else begun / FILE
     if base is not None:
-        stored = RunConfig.load(base)
-        parser.set_defaults(**stored.to_dict())  # what was given on the command line still wins
-        if options.engine is not None:
-            parser.set_defaults(address=None)  # that of another engine
+        stored = read_record_file(base, RunConfig, KINDS).config
+        parser.set_defaults(**plain_settings(stored))  # the command line still wins
+        if options.executor is not None:
+            parser.set_defaults(address=None)  # that of another executor
         options = parser.parse_args(argv)
     elif suite := SUITES.get(options.suite or options.agent):
         parser.set_defaults(**suite.defaults(options.backbone))  # likewise
         options = parser.parse_args(argv)
     config = _config(options)
     if begun is not None and stored is not None:
-        may_change = MAY_CHANGE if options.resume else MAY_REJUDGE
-        changed = [d for d in stored.differences(config) if d.split(":")[0] not in may_change]
+        allowed = MAY_RESUME if options.resume else MAY_REJUDGE
+        changed = list(differences(stored, config, allowed))
         if changed:
             raise ConfigurationError(
                 f"{begun} was run with other settings ({'; '.join(changed)}). Leave these "
@@ -318,30 +174,20 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, argparse.Namespace]:
 
 
 def _config(options: argparse.Namespace) -> RunConfig:
-    values = vars(options).copy()
-    for name in ("out", "resume", "retry_failed", "rejudge", "config"):
-        values.pop(name)
-    if options.suite is None and options.agent in SUITES:
-        values["suite"] = options.agent
-    if values["suite"] not in (None, *SUITES):
-        raise UnknownNameError("suite", values["suite"], SUITES)
-    if values["suite"] is not None and options.agent not in (AGENT, values["suite"]):
+    suite = options.suite
+    if suite is None and options.agent in SUITES:
+        suite = options.agent
+    if suite not in (None, *SUITES):
+        raise UnknownNameError("suite", suite, SUITES)
+    if suite is not None and options.agent not in (RunConfig().agent, suite):
         raise ConfigurationError("--suite chooses the agents: leave out --agent")
-    if values["suite"] is None and (options.checkpoint or options.checkpoint_answer_only):
+    if suite is None and (options.checkpoint or options.checkpoint_answer_only):
         raise ConfigurationError(
             "--checkpoint goes with --suite: a single agent's model is its --backbone"
         )
-    values["stages"] = values["stages"] or "full"
-    envs = [env for item in values.pop("envs") for env in item.split(",") if env]
-    chosen = [env for name in envs for env in (BENCHMARKS if name == "all" else (name,))]
-    for env in chosen:
+    names = [env for item in options.envs for env in item.split(",") if env]
+    envs = [env for name in names for env in (BENCHMARKS if name == "all" else (name,))]
+    for env in envs:
         if env not in ENVS:
             raise UnknownNameError("environment", env, [*ENVS, "all"])
-    return RunConfig(envs=tuple(dict.fromkeys(chosen)), **values)
-
-
-def _count(text: str) -> int | None:
-    try:
-        return None if text == "all" else int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor all") from error
+    return from_flags(RunConfig, options, suite=suite, envs=tuple(dict.fromkeys(envs)))

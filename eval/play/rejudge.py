@@ -10,17 +10,15 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from agemem.eval.play.worker import evaluation_judge
 from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.folder import Result, consistent
 from agemem.eval.runs.reading import read_run
+from agemem.eval.runs.result import Result, consistent
 from agemem_envs.judging.judges import Judge
 from agemem_envs.judging.scoring import rejudged
-from agemem_envs.util.provenance import provenance
+from agemem_envs.run_record import Origin, RunKind, RunRecord
 
 
 def default_folder(run: Path, judge: str) -> Path:
@@ -48,18 +46,14 @@ class Rejudging:
         self._run = read_run(run)
         self.results = self._run.results
 
-    def describe(self) -> dict[str, Any]:
-        """The content of ``config.json``."""
-        return {
-            "config": self.config.to_dict(),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sources": self._run.record.get("sources") or {},
-            "provenance": provenance(),
-            "rejudged": {
-                "run": self._run.name,
-                "episodes_sha256": self._run.played_sha256,
-            },
-        }
+    def describe(self) -> RunRecord[RunConfig]:
+        """The record of the new run."""
+        return RunRecord(
+            kind=RunKind.EVALUATION,
+            config=self.config,
+            sources=self._run.record.sources,
+            rejudged=Origin(self._run.name, self._run.played_sha256),
+        )
 
     def score(self, on_result: Callable[[Result], None]) -> list[Result]:
         """All episodes under the new judge, several judged at once."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
 
-from agemem.eval.play.executors.registry import make_executor
+from agemem.eval.play.executors.base import Executor
+from agemem.eval.play.executors.registry import EXECUTORS
+from agemem.eval.play.resolve import resolve
 from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.plan import make_plan
-from agemem_envs.util.provenance import provenance
+from agemem.eval.runs.result import Result
+from agemem_envs.run_record import RunKind, RunRecord
+from agemem_envs.util.loading import load
 
 
-class Run:
+class RunSession:
     """A run that can start: its plan is made, and what plays it is ready.
 
     Args:
@@ -24,18 +26,14 @@ class Run:
     """
 
     def __init__(self, config: RunConfig) -> None:
+        run = resolve(config)
         self.config = config
         self.plan = make_plan(config)
-        self._engine = make_executor(config, self.plan)
+        self._executor: Executor = load(EXECUTORS[run.executor])(run, self.plan)
 
-    def describe(self) -> dict[str, Any]:
-        """The content of ``config.json``."""
-        return {
-            "config": self.config.to_dict(),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sources": self.plan.sources,
-            "provenance": provenance(),
-        }
+    def describe(self) -> RunRecord[RunConfig]:
+        """The record of the run."""
+        return RunRecord(kind=RunKind.EVALUATION, config=self.config, sources=self.plan.sources)
 
     def check(self, folder: ResultsFolder, results: list[Result]) -> None:
         """Make sure that a folder's episodes are ones of this run.
@@ -43,7 +41,7 @@ class Run:
         Raises:
             ConfigurationError: They are not.
         """
-        self.plan.check(str(folder.path), folder.stored_sources(), results)
+        self.plan.check(str(folder.path), folder.record().sources, results)
 
     def play(self, folder: ResultsFolder, on_result: Callable[[Result], None]) -> None:
         """Play every episode that the folder lacks, writing each as it ends.
@@ -55,10 +53,10 @@ class Run:
         Raises:
             WorkerError: The processes that play it died too often.
         """
-        for result in self._engine.play(self.plan.batches(folder.read(), self.config.batch_size)):
+        for result in self._executor.play(self.plan.batches(folder.read(), self.config.batch_size)):
             folder.append(result)
             on_result(result)
 
     def close(self) -> None:
         """Stop what plays. Calling it again has no effect."""
-        self._engine.close()
+        self._executor.close()

@@ -110,7 +110,7 @@ SUITES: dict[str, Suite] = {
             "noise": 0,
             "distractors": 1,
             "rounds_per_message": 1,
-            "max_actions": 4,
+            "max_task_actions": 4,
             "max_task_rounds": 4,
             "max_tokens": 112,
             "seed": 8,  # an expert ends these games of ALFWorld and BabyAI in four actions

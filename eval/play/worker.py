@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import gymnasium as gym
 
@@ -20,17 +20,18 @@ from agemem.agents.rollout import Job, rollout
 from agemem.baselines.gateway import Gateway, forward_to
 from agemem.baselines.registry import SYSTEMS, system_class
 from agemem.baselines.scripted import plain as scripted
+from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.folder import Result
-from agemem.eval.runs.plan import Batch, Planned, task_options, tool_set
-from agemem.eval.runs.registry import agent_class, make_agent
+from agemem.eval.runs.plan import Batch, Planned
+from agemem.eval.runs.registry import make_agent
+from agemem.eval.runs.result import Result
 from agemem_envs.env import MemoryEnv
+from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.judging.cache import JudgeCache
 from agemem_envs.judging.judges import Judge, make_judge
 from agemem_envs.summarizers import make_summarizer
-from agemem_envs.tokens import TokenCounter
 from agemem_envs.tools import choose_tools
 from agemem_envs.util.endpoint import is_endpoint
 
@@ -53,7 +54,7 @@ class RunMetadata:
     engine: str
     constrained: bool
     sources: dict[str, DataSource]
-    settings: dict[str, dict[str, Any]]
+    settings: dict[str, EpisodeSettings]
 
     def result(self, planned: Planned, seconds: float, episode: Episode) -> Result:
         """The result of a played episode."""
@@ -84,7 +85,7 @@ class EpisodeWorker:
     """Everything that playing takes: loaded, made, and never shared with another process.
 
     Args:
-        config: What to play.
+        run: What to play.
         sources: The data source of each environment, as the run's plan found it.
 
     Raises:
@@ -92,8 +93,9 @@ class EpisodeWorker:
         AgeMemError: Something that the configuration names cannot be had.
     """
 
-    def __init__(self, config: RunConfig, sources: Mapping[str, str]) -> None:
-        self.config = config
+    def __init__(self, run: ResolvedRun, sources: Mapping[str, str]) -> None:
+        self._run = run
+        self.config = run.config
         self._stack = ExitStack()
         try:
             self._prepare()
@@ -109,7 +111,7 @@ class EpisodeWorker:
         limits = {"timeout": config.request_timeout, "attempts": config.attempts}
         self._summarizer = make_summarizer(config.summarizer, **limits)
         self._backbone: Backbone | None = None
-        if agent_class(config.agent).uses_backbone:
+        if self._run.agent.uses_backbone:
             self._backbone = make_backbone(cast(str, config.backbone), self._options())
             self._stack.callback(self._backbone.close)
         self._gateway = self._make_gateway()
@@ -122,7 +124,7 @@ class EpisodeWorker:
         config = self.config
         grammar = None
         if config.constrained:
-            grammar = protocol_grammar(choose_tools(tool_set(config)).values())
+            grammar = protocol_grammar(choose_tools(self._run.tools).values())
         return Options(config.base_url, grammar, config.request_timeout, config.attempts)
 
     def _make_gateway(self) -> Gateway | None:
@@ -152,26 +154,15 @@ class EpisodeWorker:
 
     def _make_env(self, env_id: str) -> gym.Env[str, str]:
         config = self.config
-        arguments: dict[str, Any] = {
-            "stages": config.stages,
-            "tools": tool_set(config),
+        arguments = {
+            **config.env_options,
+            "tools": self._run.tools,
             "judge": self._judge,
             "summarizer": self._summarizer,
-            "max_context_tokens": config.max_context_tokens,
-            "rounds_per_message": config.rounds_per_message,
-            "list_actions": config.list_actions,
-            **task_options(config),
         }
-        counter: str | TokenCounter | None = config.token_counter
-        if counter is None and self._backbone is not None:
-            counter = self._backbone.token_counter()
-        chosen = {  # None is the environment's own
-            "max_task_actions": config.max_actions,
-            "max_task_rounds": config.max_task_rounds,
-            "encoder": config.encoder,
-            "token_counter": counter,
-        }
-        arguments |= {name: value for name, value in chosen.items() if value is not None}
+        counter = self._backbone.token_counter() if self._backbone is not None else None
+        if config.token_counter is None and counter is not None:
+            arguments["token_counter"] = counter
         # An unscored reward is NaN, which the passive checker would warn of at every turn.
         env = gym.make(env_id, disable_env_checker=True, **arguments)
         self._stack.callback(env.close)

@@ -14,8 +14,8 @@ from agemem.eval.paper.methods import Kind
 from agemem.eval.reporting.estimates import Estimate, estimate
 from agemem.eval.reporting.groups import ComparisonGroup, GroupRow, failures
 from agemem.eval.reporting.rendered import MISSING, UNSCORED, RenderedCell, RenderedTable
-from agemem.eval.runs.folder import Result
 from agemem.eval.runs.metrics import METRICS
+from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import clustered_means, percentile_interval
 from agemem.eval.stats.significance import holm, permutation_p
 
@@ -77,7 +77,7 @@ def compare(panel: ComparisonGroup, benchmark: Benchmark) -> list[Comparison]:
 def _by_task(results: Sequence[Result], metric: str) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for result in results:
-        value = METRICS[metric](result) if result.scored else None
+        value = METRICS[metric].of(result) if result.scored else None
         if value is not None:
             values.setdefault(result.episode.task_id, []).append(value)
     return {task: float(np.mean(group)) for task, group in values.items()}

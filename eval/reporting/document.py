@@ -105,9 +105,9 @@ def run_section(runs: Sequence[PlayedRun]) -> Section:
             "agent": run.results[0].agent,
             "backbone": run.results[0].backbone,
             "episodes": len(run.results),
-            "seed": run.config.get("seed"),
-            "started": run.record.get("started"),
-            "code": run.provenance.get("git_revision"),
+            "seed": run.config.seed,
+            "started": run.record.started,
+            "code": run.record.provenance.git_revision,
             "sha256": run.sha256,
         }
         for run in runs

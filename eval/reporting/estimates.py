@@ -10,8 +10,8 @@ import numpy as np
 
 from agemem.eval.paper.benchmarks import PAPER
 from agemem.eval.paper.exhibits import ALL, AVERAGE, GAIN, REDUCTION, SCORE
-from agemem.eval.runs.folder import Result
 from agemem.eval.runs.metrics import METRICS
+from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import Array, clustered_means, percentile_interval
 
 Key = tuple[str, str, str]
@@ -49,7 +49,7 @@ def estimate(results: Sequence[Result], metric: str) -> Estimate:
 
     Failures of the surroundings and of the judge are left out, never counted as zero.
     """
-    measure = METRICS[metric]
+    measure = METRICS[metric].of
     pairs = [(measure(r), r.episode.task_id) for r in results if r.scored]
     known = [(value, task) for value, task in pairs if value is not None]
     if not known:

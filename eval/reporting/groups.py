@@ -22,8 +22,8 @@ from agemem.eval.runs.comparability import (
     differing,
     listed,
 )
-from agemem.eval.runs.folder import Result
 from agemem.eval.runs.reading import PlayedRun
+from agemem.eval.runs.result import Result
 from agemem_envs.tools import TOOLS, short_name
 
 QA_METRICS = (
@@ -260,7 +260,7 @@ def _task_notes(
         if lost:
             text = f"{row.label}, {benchmark.title}: of {len(results)} episodes unscored: {lost}."
             yield Note(text, benchmark.key)
-    judge = str(played[0][1][0].episode.settings["judge"])
+    judge = played[0][1][0].episode.settings.judge
     if benchmark in PAPER and benchmark.answers and not judge.startswith("llm:"):
         yield Note(
             f"The paper's judge is a language model; J and memory quality by {judge} do not "

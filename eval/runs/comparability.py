@@ -1,55 +1,79 @@
-"""Conditions: what a result was played under, and to what of a table each condition belongs."""
+"""Experimental conditions of a result, grouped by scope: table, column, row or model.
+
+Which condition belongs where follows from the declarations of the settings
+(:class:`~agemem_envs.settings.Scope`); only what a result records beside them is named here.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agemem.eval.paper.benchmarks import Benchmark, benchmark_of
 from agemem.eval.paper.methods import NO_BACKBONE, Method, backbone_key, method_of
-from agemem.eval.reporting.summary import identity
-from agemem.eval.runs.folder import Result
+from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.reading import PlayedRun
+from agemem.eval.runs.result import Result
+from agemem_envs.env_settings import EnvSettings
+from agemem_envs.settings import Scope, in_scope, settings_of
+from agemem_envs.tools import TOOL_SETS
 
 Conditions = tuple[tuple[str, str], ...]
 """Names and values, sorted by name."""
 
-COLUMN_FIELDS = (
-    "data_source",
-    "encoder",
-    "env",
-    "max_task_actions",
-    "max_task_rounds",
-    "stages",
-    "task",
-)
-"""What belongs to the benchmark: one value in a column."""
-ROW_FIELDS = ("backbone", "engine", "few_shot", "token_counter", "tools")
-"""What belongs to the method: it may differ between rows, never within one."""
-MODEL_FIELDS = ("constrained", "max_tokens", "temperature", "top_p")
-"""What belongs to the model: one value in a panel, and no matter to an agent without one."""
-SAMPLING = ("few_shot", "max_tokens", "temperature", "top_p")
-"""Read from the run's configuration: an episode does not record it."""
-NOT_RECORDED = "not recorded"
-_OWNED = {*COLUMN_FIELDS, *ROW_FIELDS, *MODEL_FIELDS}
-"""All other conditions are shared by all rows and columns of a panel."""
+_RESULT = {
+    "backbone": Scope.METHOD,
+    "engine": Scope.METHOD,
+    "constrained": Scope.MODEL,
+    "env": Scope.WORLD,
+    "data_source": Scope.WORLD,
+    "task": Scope.WORLD,
+}
+"""Conditions that a result records itself."""
+_SHOWN_AS = {"judge": "judge_name"}
+"""Conditions that bear another name than their setting: ``judge`` is a metric."""
+_UNSHOWN = {"agent"}
+"""Settings that are no condition: the agent is the method."""
+
+
+def _by_scope() -> dict[Scope, tuple[str, ...]]:
+    """The names of the conditions of each scope, sorted."""
+    scopes = {name: d.setting.scope for name, d in settings_of(RunConfig).items()} | _RESULT
+    names = {scope: [n for n, s in scopes.items() if s is scope] for scope in Scope}
+    return {
+        scope: tuple(sorted(_SHOWN_AS.get(n, n) for n in found if n not in _UNSHOWN))
+        for scope, found in names.items()
+    }
+
+
+CONDITIONS = _by_scope()
+"""The names of the conditions of each scope."""
+ROW_FIELDS = CONDITIONS[Scope.METHOD]
+_OF_THE_RUN = [
+    name
+    for name in in_scope(RunConfig, Scope.TABLE, Scope.WORLD, Scope.METHOD, Scope.MODEL)
+    if name not in settings_of(EnvSettings) and name not in _RESULT and name not in _UNSHOWN
+]
+"""Conditions that only the run's configuration tells: an episode does not record them."""
+SUMMARIZED = [name for name, d in settings_of(EnvSettings).items() if d.setting.summarized]
+"""Settings that a summary has columns of."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedResult:
-    """A result, and the conditions it was played under, by what they belong to.
+    """A result, and the conditions it was played under, by scope.
 
     Attributes:
         result: The result.
         method: Its row.
         benchmark: Its column.
-        base: The backbone whose panel it stands in.
-        shared: What all of a panel have in common.
-        model: What all of a panel have in common that call a model.
-        column: What all rows of the column have in common.
-        row: What may differ from other rows.
+        base: The backbone of its comparison group.
+        shared: The conditions that all results of a group share.
+        model: The conditions that all results of a group share whose agents call a model.
+        column: The conditions that all results of its column share.
+        row: The conditions that may differ from other rows.
     """
 
     result: Result
@@ -63,25 +87,21 @@ class ClassifiedResult:
 
 
 def classify(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> ClassifiedResult:
-    """Where a result belongs.
+    """The row, the column and the conditions of a result.
 
     Args:
         result: Of the run.
-        run: It is part of.
-        checkpoints: For a trained model the backbone that it was made of.
+        run: The run that it is part of.
+        checkpoints: For a trained model, by name, the backbone that it was made of.
     """
-    common = identity(result)
     conditions = {
-        **{name: _text(value) for name, value in result.episode.settings.items()},
-        **{name: _text(value) for name, value in common.items()},
-        **{name: _text(run.config.get(name, NOT_RECORDED)) for name in SAMPLING},
+        **{name: _text(value) for name, value in identity(result).items()},
+        **{name: _text(getattr(run.config, name)) for name in _OF_THE_RUN},
     }
-    for alias in ("agent", "judge"):  # the first is the method; the second is judge_name too
-        conditions.pop(alias, None)
     base = checkpoints.get(result.backbone) or run.suite_backbone or result.backbone
 
-    def of(fields: Iterable[str]) -> Conditions:
-        return tuple((name, conditions.get(name, NOT_RECORDED)) for name in fields)
+    def of(scope: Scope) -> Conditions:
+        return tuple((name, conditions[name]) for name in CONDITIONS[scope])
 
     without_model = result.backbone == NO_BACKBONE
     return ClassifiedResult(
@@ -89,11 +109,40 @@ def classify(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> 
         method=method_of(result.agent, result.backbone),
         benchmark=benchmark_of(result.episode),
         base=NO_BACKBONE if without_model else backbone_key(base),
-        shared=of(sorted(conditions.keys() - _OWNED)),
-        model=() if without_model else of(MODEL_FIELDS),
-        column=of(COLUMN_FIELDS),
-        row=of(ROW_FIELDS) if not without_model else (),
+        shared=of(Scope.TABLE),
+        model=() if without_model else of(Scope.MODEL),
+        column=of(Scope.WORLD),
+        row=() if without_model else of(Scope.METHOD),
     )
+
+
+def identity(result: Result) -> dict[str, Any]:
+    """The values that results must have in common to share a mean, by name."""
+    settings = result.episode.settings
+    values = {name: getattr(settings, name) for name in settings_of(EnvSettings)}
+    return {
+        "agent": result.agent,
+        "backbone": result.backbone,
+        "engine": result.engine,
+        "constrained": result.constrained,
+        "env": result.episode.env_id,
+        "data_source": str(result.episode.source),
+        "task": settings.task,
+        **{_SHOWN_AS.get(name, name): value for name, value in values.items()},
+        "tools": _tool_set(settings.tools),
+    }
+
+
+def _tool_set(tools: Sequence[str]) -> str:
+    """The name of a tool set, or its members."""
+    named = (name for name, members in TOOL_SETS.items() if list(members) == list(tools))
+    return next(named, "+".join(tools))
+
+
+def summary_columns(result: Result) -> dict[str, Any]:
+    """The part of a result's identity that a summary shows."""
+    shown = {_SHOWN_AS.get(name, name) for name in SUMMARIZED} | {"agent", *_RESULT}
+    return {name: value for name, value in identity(result).items() if name in shown}
 
 
 def _text(value: Any) -> str:

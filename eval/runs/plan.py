@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.folder import Key, Result
-from agemem.eval.runs.registry import agent_class
+from agemem.eval.runs.result import Key, Result
 from agemem_envs import ENVS
-from agemem_envs.encoders import ENCODERS
-from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.stages import protocol_stages
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.seeding import episode_seed
 from agemem_envs.tasks.base import make_task
-from agemem_envs.tools import choose_tools
-
-SEED_STRIDE = 1_000_003
-"""Separates the episode seeds of neighbouring run seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,66 +89,16 @@ def make_plan(config: RunConfig) -> Plan:
     """Choose the tasks of a run.
 
     Raises:
-        AgeMemError: A name is not known, or an environment's data cannot be had.
+        AgeMemError: An environment's data is not available.
     """
-    for env_id in config.envs:
-        if env_id not in ENVS:
-            raise UnknownNameError("environment", env_id, ENVS)
-    _check_backbone_options(config)
-    _check_names(config)
     sources: dict[str, str] = {}
     episodes: list[Planned] = []
     for env_id in config.envs:
-        with closing(make_task(ENVS[env_id]["task"], task_options(config))) as task:
+        with closing(make_task(ENVS[env_id]["task"], config.task_options)) as task:
             ids = task.task_ids(config.episodes, config.seed)
             sources[env_id] = str(task.source)
         episodes += [
-            Planned(env_id, index, task_id, config.seed * SEED_STRIDE + index)
+            Planned(env_id, index, task_id, episode_seed(config.seed, index))
             for index, task_id in enumerate(ids)
         ]
     return Plan(tuple(episodes), sources)
-
-
-def task_options(config: RunConfig) -> dict[str, Any]:
-    """The options of the task that are chosen; for the others it has its own defaults."""
-    chosen = {name: getattr(config, name) for name in ("split", "noise", "distractors")}
-    return {name: value for name, value in chosen.items() if value is not None}
-
-
-def tool_set(config: RunConfig) -> str:
-    """The set of tools that the agent is made for, or else the one that is asked for."""
-    return agent_class(config.agent).tools or config.tools
-
-
-def _check_names(config: RunConfig) -> None:
-    """Refuse names that only the environments would look at, after the backbone is loaded."""
-    protocol_stages(config.stages)
-    tools = choose_tools(tool_set(config))
-    if config.encoder is not None and config.encoder not in ENCODERS:
-        raise UnknownNameError("encoder", config.encoder, ENCODERS)
-    if config.few_shot and "Add_memory" not in tools:
-        raise ConfigurationError("--few-shot shows the memory tools: it needs --tools all or ltm")
-
-
-def _check_backbone_options(config: RunConfig) -> None:
-    needed = agent_class(config.agent).uses_backbone
-    if needed and config.backbone is None:
-        raise ConfigurationError(
-            f"agent {config.agent!r} needs a language model: pass --backbone, for example "
-            "--backbone smollm2-135m"
-        )
-    if not needed:
-        given = [
-            flag
-            for flag, value in (
-                ("--backbone", config.backbone),
-                ("--base-url", config.base_url),
-                ("--constrained", config.constrained),
-                ("--few-shot", config.few_shot),
-            )
-            if value
-        ]
-        if given:
-            raise ConfigurationError(
-                f"agent {config.agent!r} uses no language model: remove {', '.join(given)}"
-            )

@@ -1,50 +1,49 @@
-"""Runs on disk, as a report reads them."""
+"""Runs on disk, as every program reads them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.folder import ResultsFolder
+from agemem.eval.runs.result import Result
 from agemem_envs.errors import ConfigurationError, DataFormatError
+from agemem_envs.run_record import RunKind, RunRecord
 
 
 @dataclass(frozen=True, slots=True)
 class PlayedRun:
-    """One run and what is recorded of it.
+    """One run: its record and its episodes.
 
     Attributes:
         name: Of its folder, within the folder that was named.
         path: Where it is.
-        config: The configuration, as plain data.
-        record: The whole of ``config.json``.
+        record: The content of ``config.json``.
         sha256: Of ``episodes.jsonl``.
-        results: Its episodes.
+        results: Its episodes, at least one.
         suite_backbone: The backbone of the suite that it is a part of, or None. A suite's
             trained models stand beside it in the same tables.
     """
 
     name: str
     path: Path
-    config: dict[str, Any]
-    record: dict[str, Any]
+    record: RunRecord[RunConfig]
     sha256: str
     results: tuple[Result, ...]
     suite_backbone: str | None = None
 
     @property
-    def provenance(self) -> dict[str, Any]:
-        """Versions and git revision of the code that played it."""
-        return dict(self.record.get("provenance") or {})
+    def config(self) -> RunConfig:
+        """The settings of the run."""
+        return self.record.config
 
     @property
     def played_sha256(self) -> str:
-        """Of the episodes as they were played, if another judge scored them anew."""
-        origin = self.record.get("rejudged")
-        return str(origin["episodes_sha256"]) if origin else self.sha256
+        """The SHA-256 of the episodes as they were played, if another judge scored them."""
+        origin = self.record.rejudged
+        return origin.episodes_sha256 if origin else self.sha256
 
 
 def read_runs(paths: Sequence[Path]) -> list[PlayedRun]:
@@ -73,7 +72,7 @@ def _read(path: Path) -> Iterable[PlayedRun]:
     if not files:
         raise ConfigurationError(
             f"there is no run in {path}: a run is a folder with config.json and episodes.jsonl, "
-            "as eval/run.py writes it"
+            "as `agemem run` writes it"
         )
     for file in files:
         name = path.resolve().name if file.parent == path else str(file.parent.relative_to(path))
@@ -84,27 +83,34 @@ def read_run(path: Path, name: str | None = None) -> PlayedRun:
     """One run.
 
     Raises:
-        ConfigurationError: It has no episode.
+        ConfigurationError: There is none here, or it has no episode.
         DataFormatError: A file cannot be read.
     """
     folder = ResultsFolder(path)
+    if not folder.exists:
+        raise ConfigurationError(
+            f"{path} holds no run: there is neither config.json nor episodes.jsonl. Name a folder "
+            "that `agemem run` wrote."
+        )
     record = folder.record()
-    results = folder.read_some()
-    suite = _suite(path.resolve().parent)
+    try:
+        results, sha256 = folder.read_some()
+    except OSError as error:
+        raise ConfigurationError(f"the run in {path} cannot be read: {error}") from error
     return PlayedRun(
         name=name or path.resolve().name,
         path=path,
-        config=dict(record["config"]),
         record=record,
-        sha256=hashlib.sha256(folder.episodes_file.read_bytes()).hexdigest(),
+        sha256=sha256,
         results=tuple(results),
-        suite_backbone=suite.get("backbone") if suite.get("suite") else None,
+        suite_backbone=_suite_backbone(path.resolve().parent),
     )
 
 
-def _suite(path: Path) -> dict[str, Any]:
-    """The configuration of the suite whose folder this is; empty if it is none."""
+def _suite_backbone(path: Path) -> str | None:
+    """The backbone of the suite whose folder this is; None if it is not a suite's."""
     try:
-        return dict(ResultsFolder(path).record()["config"])
-    except DataFormatError:
-        return {}
+        record = ResultsFolder(path).record()
+    except (ConfigurationError, DataFormatError):
+        return None
+    return record.config.backbone if record.kind is RunKind.SUITE else None

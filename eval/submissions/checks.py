@@ -13,26 +13,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from agemem.eval.runs.folder import Result, consistent
+from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.reading import PlayedRun
+from agemem.eval.runs.result import Result, consistent
+from agemem_envs.env_settings import EnvSettings
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError
 from agemem_envs.judging.hotpot_metrics import exact_match, token_f1
 from agemem_envs.judging.judges import LexicalJudge, Verdict
 from agemem_envs.judging.rewards import Assessment, assess, breakdown, key_items, make_reward
 from agemem_envs.protocol import Turn, parse
+from agemem_envs.settings import settings_of
 from agemem_envs.stages import Stage
 from agemem_envs.util.endpoint import is_endpoint
 
 TOLERANCE = 1e-9
 LEXICAL = "lexical-"
-RECORDED: dict[str, str] = {
-    "stages": "stages",
-    "list_actions": "list_actions",
-    "max_context_tokens": "max_context_tokens",
-    "rounds_per_message": "rounds_per_message",
-}
-"""Fields of a configuration, and the settings of an episode that must equal them."""
+RESOLVED = ("tools", "encoder", "memory", "judge", "reward", "summarizer", "token_counter")
+"""Settings that an episode records under another name than the configuration: not compared."""
+RECORDED = [name for name in settings_of(EnvSettings) if name not in RESOLVED]
+"""Settings of an episode that must equal those of the configuration, unless that has none."""
 
 
 def problems(run: PlayedRun) -> list[str]:
@@ -46,16 +46,13 @@ def problems(run: PlayedRun) -> list[str]:
 
 def _completeness(run: PlayedRun) -> Iterator[str]:
     """Whether every episode of the configuration is there, scored, and a task of its own."""
-    envs, wanted = run.config.get("envs"), run.config.get("episodes")
-    if not isinstance(envs, list):
-        yield f"its configuration's envs are {envs!r}, not a list"
-        envs = []
+    envs, wanted = run.config.envs, run.config.episodes
     for env in dict.fromkeys([*envs, *(r.episode.env_id for r in run.results)]):
         group = [result for result in run.results if result.episode.env_id == env]
         if env not in envs:
             yield f"{env} is not in the run's configuration"
         indices = {result.index for result in group}
-        count = wanted if isinstance(wanted, int) else max(indices, default=0) + 1
+        count = max(indices, default=0) + 1 if wanted is None else wanted
         if indices != set(range(count)):
             missing = len(set(range(count)) - indices)
             extra = len(indices - set(range(count)))
@@ -67,39 +64,39 @@ def _completeness(run: PlayedRun) -> Iterator[str]:
         if lost:
             yield (
                 f"{env}: {lost} episodes are not fully scored; repeat them with "
-                "eval/run.py --resume --retry-failed"
+                "agemem run --resume --retry-failed"
             )
 
 
-def _backbone(config: Mapping[str, Any]) -> str | None:
+def _backbone(config: RunConfig) -> str | None:
     """The name that episodes bear; None where only the server of --base-url knows it."""
-    name = config.get("backbone")
+    name = config.backbone
     if name is None:
         return "none"
-    if config.get("base_url"):
+    if config.base_url:
         return None
-    return str(name).rpartition("@")[0] if is_endpoint(str(name)) else str(name)
+    return name.rpartition("@")[0] if is_endpoint(name) else name
 
 
 def _agreement(run: PlayedRun) -> Iterator[str]:
     """Whether the episodes were played as the configuration says."""
-    sources = run.record.get("sources") or {}
+    sources = run.record.sources
     backbone = _backbone(run.config)
     seeds: dict[str, set[int]] = {}
     for result in run.results:
         episode, where = result.episode, f"{result.episode.env_id}, episode {result.index}"
         for name, value in (("agent", result.agent), ("constrained", result.constrained)):
-            if run.config.get(name) != value:
-                yield f"{where}: {name} is {value!r}, configured is {run.config.get(name)!r}"
+            if getattr(run.config, name) != value:
+                yield f"{where}: {name} is {value!r}, configured is {getattr(run.config, name)!r}"
         if result.backbone != (backbone or result.backbone):
             yield f"{where}: backbone is {result.backbone!r}, configured is {backbone!r}"
         if str(episode.source) != sources.get(episode.env_id):
             yield f"{where}: its data is {episode.source}, recorded at the start was other data"
-        for name, setting in RECORDED.items():
-            if run.config.get(name) != episode.settings.get(setting):
+        for name in RECORDED:
+            if getattr(run.config, name) not in (None, getattr(episode.settings, name)):
                 yield f"{where}: {name} is not as configured"
-        if not _judge_agrees(str(run.config.get("judge")), str(episode.settings.get("judge"))):
-            yield f"{where}: judged by {episode.settings.get('judge')}, not as configured"
+        if not _judge_agrees(run.config.judge, episode.settings.judge):
+            yield f"{where}: judged by {episode.settings.judge}, not as configured"
         if episode.seed is None:
             yield f"{where}: it has no seed"
         else:
@@ -176,7 +173,7 @@ def _reward(episode: Episode) -> Iterator[str]:
         yield "the key items are not those of the query"
     answered = episode.prediction is not None
     assessment = _assessment(episode)
-    config = make_reward(episode.settings.get("reward", "all-returns"))
+    config = make_reward(episode.settings.reward)
     expected = breakdown(episode, assessment, config, answered)
     yield from _differences(
         {f"reward {name}": value for name, value in asdict(episode.reward).items()},
@@ -191,8 +188,8 @@ def _reward(episode: Episode) -> Iterator[str]:
 
 def _assessment(episode: Episode) -> Assessment:
     """What the judge said: asked again if it is lexical, else as recorded."""
-    native = episode.progress if "actions" in episode.metrics else None
-    name = str(episode.settings["judge"])
+    native = episode.progress if episode.interactive else None
+    name = episode.settings.judge
     if name.startswith(LEXICAL):
         return assess(episode, LexicalJudge(float(name.removeprefix(LEXICAL))), native)
     reward = episode.reward

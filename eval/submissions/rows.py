@@ -14,7 +14,6 @@ from agemem.eval.reporting.estimates import Estimate
 from agemem.eval.reporting.groups import ComparisonGroup, make_groups
 from agemem.eval.reporting.writers import csv_cell
 from agemem.eval.runs.comparability import Conditions, classify, listed
-from agemem.eval.runs.folder import Result
 from agemem.eval.runs.metrics import (
     llm_calls,
     mean_of,
@@ -22,7 +21,9 @@ from agemem.eval.runs.metrics import (
     spent_prompt_tokens,
 )
 from agemem.eval.runs.reading import PlayedRun
+from agemem.eval.runs.result import Result
 from agemem_envs.errors import ConfigurationError
+from agemem_envs.util.provenance import Provenance
 
 LeaderboardRow = dict[str, str]
 """A row of the file: every column as text, empty where there is no number."""
@@ -130,15 +131,15 @@ def _leaderboard_row(
         "episodes": len(results),
         "data_sources": _several(str(result.episode.source) for result in results),
         "stages": _several(
-            f"{BENCHMARKS[key].title}: {group[0].episode.settings['stages']}"
+            f"{BENCHMARKS[key].title}: {group[0].episode.settings.stages}"
             for (_, key), group in panel.results.items()
         ),
-        "judge": _several(str(result.episode.settings["judge"]) for result in results),
+        "judge": _several(result.episode.settings.judge for result in results),
         "constrained": _several("yes" if result.constrained else "no" for result in results),
         "conditions": "; ".join([conditions, *_of_benchmarks(panel, own)]),
-        "versions": _several(_versions(run.provenance) for run in own),
-        "git_revision": _several(str(run.provenance.get("git_revision")) for run in own),
-        "date": max(str(run.record.get("started") or "") for run in own),
+        "versions": _several(_versions(run.record.provenance) for run in own),
+        "git_revision": _several(str(run.record.provenance.git_revision) for run in own),
+        "date": max(run.record.started or "" for run in own),
         "sha256": _several(run.sha256 for run in own),
         "played_sha256": _several(run.played_sha256 for run in own),
         **_spent(results, prices),
@@ -179,11 +180,9 @@ def _spent(results: Sequence[Result], prices: Prices) -> dict[str, float | None]
     }
 
 
-def _versions(provenance: Mapping[str, Any]) -> str:
-    known = {"agemem_envs": provenance.get("agemem_envs"), "python": provenance.get("python")}
-    return " ".join(
-        f"{k}=={v}" for k, v in {**known, **(provenance.get("libraries") or {})}.items()
-    )
+def _versions(software: Provenance) -> str:
+    known = {"agemem_envs": software.agemem_envs, "python": software.python}
+    return " ".join(f"{name}=={version}" for name, version in (known | software.libraries).items())
 
 
 def _several(texts: Iterable[str]) -> str:

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agemem.eval.runs.folder import write_atomically
+from agemem.eval.runs.reading import read_run
 from agemem.eval.viewer.page import check_target, render
-from agemem.eval.viewer.runs import read_run
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.util.cli import EXIT_OK, exit_status
+from agemem_envs.util.files import write_atomically
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         "round. The page needs no network; it holds all texts of the run.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="results folder of eval/run.py")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     parser.add_argument(
         "--compare", type=Path, metavar="RUN2", help="a second run, beside it on the same tasks"
     )

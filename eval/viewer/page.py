@@ -15,17 +15,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agemem.eval.runs.folder import Result
+from agemem.eval.runs.reading import PlayedRun
+from agemem.eval.runs.result import Result
+from agemem.eval.viewer.pairs import Row, pair
 from agemem.eval.viewer.records import cell, story, task
-from agemem.eval.viewer.runs import Row, Run, pair
 from agemem_envs.errors import ConfigurationError, DataFormatError, require
+from agemem_envs.run_record import record_data
+from agemem_envs.util.sanitize import sendable
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 SCRIPTS = ("dom.js", "store.js", "table.js", "chart.js", "episode.js", "main.js")
 """In the order in which they are run; they share one global scope."""
 
 
-def render(runs: Sequence[Run]) -> str:
+def render(runs: Sequence[PlayedRun]) -> str:
     """The page for one run, or for two side by side.
 
     Raises:
@@ -45,7 +48,7 @@ def render(runs: Sequence[Run]) -> str:
     scripts = [_asset(name) for name in SCRIPTS]
     style = _asset("viewer.css")
     text: str = environment.get_template("page.html.j2").render(
-        title=" | ".join(run.name for run in runs),
+        title=" | ".join(sendable(run.name) for run in runs),
         policy=content_security_policy(scripts, style),
         style=markup(style),
         scripts=[markup(script) for script in scripts],
@@ -78,9 +81,9 @@ def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-def _index(runs: Sequence[Run], rows: Sequence[Row]) -> dict[str, Any]:
+def _index(runs: Sequence[PlayedRun], rows: Sequence[Row]) -> dict[str, Any]:
     return {
-        "runs": [{"name": run.name, "config": run.config} for run in runs],
+        "runs": [{"name": sendable(run.name), "record": record_data(run.record)} for run in runs],
         "rows": [{**task(_some(row)), "cells": [r and cell(r) for r in row]} for row in rows],
     }
 

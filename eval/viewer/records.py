@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from agemem.eval.runs.folder import Result, consistent
 from agemem.eval.runs.metrics import METRICS
+from agemem.eval.runs.result import Result, consistent
 from agemem.eval.viewer.gold import gold_facts
 from agemem.eval.viewer.timeline import Round, timeline
-from agemem_envs.episode import Episode, encode
+from agemem_envs.episode import Episode
+from agemem_envs.util.records import to_plain
 
+_FIELDS = (
+    "seed query reference key_items settings final_tokens memories prediction success progress "
+    "metrics reward errors"
+).split()
+"""What the page shows of an episode as it is recorded."""
 _METRICS = ("success", "progress", "reward", "tool_calls", "rounds", "malformed_rate", "seconds")
 
 
@@ -19,11 +25,11 @@ def cell(result: Result) -> dict[str, Any]:
     """What the table says about one episode."""
     episode = result.episode
     return {
-        **{name: METRICS[name](result) for name in _METRICS},
+        **{name: METRICS[name].of(result) for name in _METRICS},
         "stop": episode.stop_reason,
         "stage": episode.steps[-1].stage if episode.steps else None,
         "peak": peak_tokens(episode),
-        "budget": episode.settings["max_context_tokens"],
+        "budget": episode.settings.max_context_tokens,
         "memories": len(episode.memories),
         "errors": len(episode.errors),
         "prediction": episode.prediction,
@@ -58,15 +64,7 @@ def story(result: Result) -> dict[str, Any]:
     with consistent(episode):
         rounds = timeline(episode)
         return {
-            **encode(
-                {
-                    name: getattr(episode, name)
-                    for name in (
-                        "seed query reference key_items settings final_tokens memories "
-                        "prediction success progress metrics reward errors"
-                    ).split()
-                }
-            ),
+            **{name: to_plain(getattr(episode, name)) for name in _FIELDS},
             "agent": result.agent,
             "backbone": result.backbone,
             "engine": result.engine,
@@ -75,7 +73,7 @@ def story(result: Result) -> dict[str, Any]:
             "seconds": result.seconds,
             "source": str(episode.source),
             "stop": episode.stop_reason,
-            "gold": encode(gold_facts(episode, rounds)),
+            "gold": to_plain(gold_facts(episode, rounds)),
             "messages": [[m.kind, m.content, m.tokens] for m in episode.messages],
             "rounds": [_round(each) for each in rounds],
         }
@@ -84,7 +82,7 @@ def story(result: Result) -> dict[str, Any]:
 def _round(each: Round) -> dict[str, Any]:
     step = each.step
     return {
-        **{f.name: encode(getattr(each, f.name)) for f in fields(each) if f.name != "step"},
+        **{f.name: to_plain(getattr(each, f.name)) for f in fields(each) if f.name != "step"},
         "stage": int(step.stage),
         "visible": ranges(step.visible),
         "tokens": step.context_tokens,

@@ -36,6 +36,7 @@ from agemem_envs.judging.rewards import (
     stored_in_stage_1,
 )
 from agemem_envs.stages import Stage
+from tests.conftest import episode_settings
 
 GOLD = ("Velmor: The river Tasp flows through Velmor.", "Ada Ruk: Ada Ruk was born in Velmor.")
 
@@ -68,7 +69,7 @@ def episode(*steps: Step, **changes: object) -> Episode:
         reference="Tasp",
         gold_facts=GOLD,
         key_items=("Ada Ruk",),
-        settings={"max_context_tokens": 1000},
+        settings=episode_settings(max_context_tokens=1000),
         messages=(
             Message(0, MessageKind.SYSTEM, "system Ada Ruk", 10),
             Message(1, MessageKind.QUERY, "Which river ... Ada Ruk ...?", 10),

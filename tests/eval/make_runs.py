@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agemem.eval.runs.folder import Result
+from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.result import Result
 from agemem_envs.episode import DataSource, Episode, Step, StopReason, ToolCall
+from agemem_envs.run_record import RunKind, RunRecord, write_record
 from agemem_envs.stages import Stage
-from agemem_envs.tools import TOOLS
+from agemem_envs.util.provenance import Provenance
+from tests.conftest import episode_settings
 
 SOURCES = {
     "AgeMem-ALFWorld-v0": DataSource("alfworld", "file", "valid_seen", "1", "json_2.1.1"),
@@ -20,19 +23,7 @@ SOURCES = {
     "AgeMem-HotpotQA-v0": DataSource("hotpotqa", "file", "validation", "1", "h.json"),
     "AgeMem-SyntheticQA-v0": DataSource("syntheticqa", "embedded", "test", "1", "synthetic_worlds"),
 }
-SETTINGS: dict[str, Any] = {
-    "stages": "task",
-    "task": "",
-    "tools": list(TOOLS),
-    "encoder": "hashing-384",
-    "memory": "exact",
-    "judge": "llm:judge",
-    "summarizer": "extractive-0.3",
-    "token_counter": "approximate-utf8-bytes/4",
-    "max_context_tokens": 8192,
-    "max_task_actions": 30,
-    "list_actions": False,
-}
+SETTINGS = episode_settings(judge="llm:judge", max_task_actions=30, stages="task")
 FAILED = None
 """A score of an episode that its server failed."""
 
@@ -80,7 +71,8 @@ def results(
             reference="answer" if qa else "",
             gold_facts=(),
             key_items=(),
-            settings={**SETTINGS, "stages": "full" if qa else "task", **settings},
+            settings=replace(SETTINGS, **{"stages": "full" if qa else "task", **settings}),
+            interactive=not qa,
             steps=(step,),
             stop_reason=StopReason.ENDPOINT_ERROR if lost else StopReason.ANSWERED,
             success=None if lost else score == 1.0,
@@ -96,14 +88,19 @@ def results(
 def write_run(path: Path, made: Sequence[Result], **config: Any) -> Path:
     """A run's folder with these episodes."""
     path.mkdir(parents=True)
-    stored = {"agent": made[0].agent, "backbone": made[0].backbone, "seed": 0, **config}
-    record = {
-        "config": {"temperature": 0.0, "top_p": 1.0, "max_tokens": 64, "few_shot": False, **stored},
-        "started": "2026-01-01T00:00:00+00:00",
-        "sources": {r.episode.env_id: str(r.episode.source) for r in made},
-        "provenance": {"agemem_envs": "0.1.0", "git_revision": "abc", "python": "3.11.7"},
-    }
-    (path / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    values = {"max_tokens": 64, "judge": "judge@http://localhost/v1"}
+    values |= {"agent": made[0].agent, "backbone": made[0].backbone, **config}
+    values.setdefault("envs", tuple(dict.fromkeys(r.episode.env_id for r in made)))
+    write_record(
+        path,
+        RunRecord(
+            kind=RunKind.SUITE if values.get("suite") else RunKind.EVALUATION,
+            config=RunConfig(**values),
+            started="2026-01-01T00:00:00+00:00",
+            sources={r.episode.env_id: str(r.episode.source) for r in made},
+            provenance=Provenance(agemem_envs="0.1.0", git_revision="abc", python="3.11.7"),
+        ),
+    )
     lines = "".join(result.to_json() + "\n" for result in made)
     (path / "episodes.jsonl").write_text(lines, encoding="ascii")
     return path

@@ -32,8 +32,9 @@ from agemem.eval.play.options import parse
 from agemem.eval.play.worker import EpisodeWorker, RunMetadata
 from agemem.eval.reporting.summary import summarize, write_summary
 from agemem.eval.run import main
-from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.plan import Batch, Planned
+from agemem.eval.runs.result import Result
 from agemem_envs.episode import DataSource, Episode, StopReason
 from agemem_envs.errors import ConfigurationError, WorkerError
 from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE

@@ -18,8 +18,9 @@ from agemem.eval.judge_report import agreement, kappa, pair, ranks
 from agemem.eval.judge_report import main as compare
 from agemem.eval.play.rejudge import default_folder
 from agemem.eval.run import EXIT_UNSCORED, main
-from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.reading import read_run
+from agemem.eval.runs.result import Result
 from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.judging.cache import JudgeCache, cache_key, default_file

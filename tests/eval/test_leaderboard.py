@@ -14,8 +14,9 @@ import pytest
 
 from agemem.eval.leaderboard import FILE, add, file_problems, main, read
 from agemem.eval.run import main as evaluate
-from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.reading import read_run, read_runs
+from agemem.eval.runs.result import Result
 from agemem.eval.submissions.checks import problems
 from agemem.eval.submissions.rows import Prices, leaderboard_rows
 from agemem_envs.episode import StopReason

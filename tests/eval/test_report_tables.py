@@ -15,8 +15,8 @@ from agemem.eval.report import main, report
 from agemem.eval.reporting.groups import ComparisonGroup, make_groups
 from agemem.eval.reporting.rendered import MISSING, UNSCORED, sheet_of
 from agemem.eval.reporting.tables import Mark, Table, make_tables
-from agemem.eval.runs.folder import Result
 from agemem.eval.runs.reading import read_runs
+from agemem.eval.runs.result import Result
 from tests.conftest import outputs_of_processes
 from tests.eval.make_runs import FAILED, SOURCES, results, write_run
 

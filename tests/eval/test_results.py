@@ -14,8 +14,9 @@ import pytest
 from agemem.agents.oracle import OracleAgent
 from agemem.agents.rollout import Job, rollout
 from agemem.eval.reporting.summary import summarize, unscored, write_csv
-from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.metrics import METRICS
+from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import bootstrap_interval, mean
 from agemem_envs.episode import StopReason
 from agemem_envs.errors import ConfigurationError, DataFormatError
@@ -189,7 +190,7 @@ def test_means_and_intervals() -> None:
 
 
 def test_metrics_by_hand() -> None:
-    values = {name: metric(SOME[0]) for name, metric in METRICS.items()}
+    values = {name: metric.of(SOME[0]) for name, metric in METRICS.items()}
     episode = SOME[0].episode
     needed = len(episode.gold_facts)
     assert values["success"] == values["em"] == values["judge"] == 1.0
@@ -226,8 +227,8 @@ def test_failures_are_left_out_of_means_and_counted(tmp_path: Path) -> None:
 def test_different_conditions_never_share_a_row() -> None:
     other = SOME[0].episode
     moved = replace(other, source=replace(other.source, version="other"))
-    judged = replace(other, settings={**other.settings, "judge": "llm:x"})
-    staged = replace(other, settings={**other.settings, "stages": "task"})
+    judged = replace(other, settings=replace(other.settings, judge="llm:x"))
+    staged = replace(other, settings=replace(other.settings, stages="task"))
     group = [SOME[0], *(replace(SOME[0], episode=e) for e in (moved, judged, staged))]
     group.append(replace(SOME[0], constrained=True))
     assert len(summarize(group)) == 5

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from agemem.eval.run import EXIT_UNSCORED, main
-from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.folder import ResultsFolder
+from agemem.eval.runs.result import Result
 from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub

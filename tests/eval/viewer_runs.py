@@ -14,7 +14,8 @@ from agemem.agents.base import Agent
 from agemem.agents.oracle import OracleAgent
 from agemem.agents.random_actions import RandomAgent
 from agemem.agents.rollout import Job, rollout
-from agemem.eval.runs.folder import Result, ResultsFolder
+from agemem.eval.runs.folder import ResultsFolder
+from agemem.eval.runs.result import Result
 from agemem.eval.viewer.__main__ import main
 from agemem_envs.episode import Episode
 from tests.conftest import answer, call

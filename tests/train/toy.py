@@ -22,6 +22,7 @@ from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from agemem.train.tiny import CHAT_TEMPLATE
 from agemem_envs.episode import DataSource, Episode, RewardBreakdown, Step, StopReason
 from agemem_envs.stages import Stage
+from tests.conftest import SETTINGS
 
 SOURCE = DataSource("toy", "embedded", "train", "1", "tests")
 
@@ -97,7 +98,7 @@ class ToyEnv(gym.Env[str, str]):
         steps = tuple(Step(i, Stage(1), (), 10, a) for i, a in enumerate(self.said))
         return Episode(
             env_id="toy", task_id=self.id, seed=self.seed, source=SOURCE, category="",
-            difficulty="", query="", reference="", gold_facts=(), key_items=(), settings={},
+            difficulty="", query="", reference="", gold_facts=(), key_items=(), settings=SETTINGS,
             steps=steps, stop_reason=StopReason.ANSWERED, success=total > 0.5, progress=total,
             reward=RewardBreakdown(total, total, 0, 0, 0, 0, 0, 0, 0, 0, 0),
         )  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from agemem.eval.runs.folder import Result
 from agemem.eval.runs.plan import Batch
+from agemem.eval.runs.result import Result
 
 
 class Executor(ABC):

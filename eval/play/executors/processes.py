@@ -29,8 +29,8 @@ from agemem.eval.play.executors.schedule import (
     PooledExecutor,
     Ready,
 )
+from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.play.worker import EpisodeWorker
-from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.plan import Batch, Plan
 from agemem_envs.errors import AgeMemError, WorkerError
 from agemem_envs.util.workers import end_with_parent
@@ -44,15 +44,15 @@ Link = Connection
 class ProcessExecutor(PooledExecutor):
     """Spawned processes on this machine."""
 
-    def __init__(self, config: RunConfig, plan: Plan) -> None:
-        super().__init__(ProcessPool(config, plan), config, plan)
+    def __init__(self, run: ResolvedRun, plan: Plan) -> None:
+        super().__init__(ProcessPool(run, plan), run, plan)
 
 
 class ProcessPool(Pool[Link]):
     """Spawned processes, each at the other end of a pipe."""
 
-    def __init__(self, config: RunConfig, plan: Plan) -> None:
-        self._arguments = (config, plan.sources)
+    def __init__(self, run: ResolvedRun, plan: Plan) -> None:
+        self._arguments = (run, plan.sources)
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[Link, BaseProcess] = {}
 
@@ -133,17 +133,17 @@ def _without_interrupts() -> Iterator[None]:
 # -- the worker's side -----------------------------------------------------------------
 
 
-def _work(link: Link, config: RunConfig, sources: dict[str, str]) -> None:
+def _work(link: Link, run: ResolvedRun, sources: dict[str, str]) -> None:
     """Play what comes through the pipe, until it closes."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     cores = os.cpu_count() or 1  # shared out: PyTorch would take all of them each
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // config.workers)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // run.config.workers)))
     warnings.simplefilter("ignore")  # the parent has said the same already
     player: EpisodeWorker | None = None
     try:
-        player = EpisodeWorker(config, sources)
+        player = EpisodeWorker(run, sources)
         link.send(("ready", player.metadata))
         while True:
             batch = link.recv()

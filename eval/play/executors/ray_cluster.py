@@ -28,8 +28,8 @@ from agemem.eval.play.executors.schedule import (
     PooledExecutor,
     Ready,
 )
+from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.play.worker import EpisodeWorker
-from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.plan import Batch, Plan
 from agemem_envs.errors import AgeMemError, WorkerError, require
 from agemem_envs.util.paths import CODE
@@ -53,16 +53,16 @@ class RayExecutor(PooledExecutor):
         WorkerError: There is no such cluster, or its workers cannot play this configuration.
     """
 
-    def __init__(self, config: RunConfig, plan: Plan) -> None:
-        super().__init__(RayPool(config, plan), config, plan)
+    def __init__(self, run: ResolvedRun, plan: Plan) -> None:
+        super().__init__(RayPool(run, plan), run, plan)
 
 
 class RayPool(Pool[Any]):
     """Actors, and for each that is busy the stream of what it says."""
 
-    def __init__(self, config: RunConfig, plan: Plan) -> None:
-        self._ray = _connect(config.address)
-        self._arguments = (config, plan.sources)
+    def __init__(self, run: ResolvedRun, plan: Plan) -> None:
+        self._ray = _connect(run.config.address)
+        self._arguments = (run, plan.sources)
         self._actor_class = self._ray.remote(_Actor).options(
             num_cpus=WORKER_CPUS, scheduling_strategy="SPREAD", max_restarts=0
         )
@@ -184,9 +184,9 @@ def _staged() -> list[Path]:
 class _Actor:
     """The worker's side: each method says one message after another."""
 
-    def load(self, config: RunConfig, sources: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    def load(self, run: ResolvedRun, sources: dict[str, str]) -> Iterator[tuple[str, Any]]:
         try:
-            self._worker = EpisodeWorker(config, sources)
+            self._worker = EpisodeWorker(run, sources)
         except AgeMemError as error:
             yield "failed", str(error)
         else:

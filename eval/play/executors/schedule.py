@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from agemem.eval.play.executors.base import Executor
+from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.play.worker import RunMetadata
-from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.folder import Key, Result
 from agemem.eval.runs.plan import Batch, Plan, Planned
+from agemem.eval.runs.result import Key, Result
 from agemem_envs.errors import WorkerError
 
 MAX_DEATHS = 3
@@ -163,18 +163,18 @@ class PooledExecutor(Executor):
 
     Args:
         pool: Closed by :meth:`close`.
-        config: What to play.
+        run: What to play.
         plan: Its episodes.
 
     Raises:
         WorkerError: The workers cannot play this configuration.
     """
 
-    def __init__(self, pool: Pool[Any], config: RunConfig, plan: Plan) -> None:
+    def __init__(self, pool: Pool[Any], run: ResolvedRun, plan: Plan) -> None:
         self._pool = pool
-        batches = len(plan.batches((), config.batch_size))
+        batches = len(plan.batches((), run.config.batch_size))
         try:
-            self._schedule = Schedule(pool, min(config.workers, batches))
+            self._schedule = Schedule(pool, min(run.config.workers, batches))
         except BaseException:
             self.close()
             raise

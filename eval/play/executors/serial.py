@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from agemem.eval.play.executors.base import Executor
+from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.play.worker import EpisodeWorker
-from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.folder import Result
 from agemem.eval.runs.plan import Batch, Plan
+from agemem.eval.runs.result import Result
 
 
 class SerialExecutor(Executor):
     """One player, here.
 
     Args:
-        config: What to play.
+        run: What to play.
         plan: Its episodes.
     """
 
-    def __init__(self, config: RunConfig, plan: Plan) -> None:
-        self._worker = EpisodeWorker(config, plan.sources)
+    def __init__(self, run: ResolvedRun, plan: Plan) -> None:
+        self._worker = EpisodeWorker(run, plan.sources)
 
     def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
         """Play every batch, each episode yielded as it ends."""

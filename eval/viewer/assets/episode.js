@@ -72,7 +72,7 @@ function plain(value) {
 /** What the model was shown beside the recorded context. */
 function unrecorded(told, run) {
   const notes = [];
-  if (RUNS[run].config?.config?.few_shot) {
+  if (RUNS[run].record.config.few_shot) {
     notes.push("Each prompt also held a worked example (few_shot), which is not shown here.");
   }
   if (!managesMemory(told)) {

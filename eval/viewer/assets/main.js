@@ -79,14 +79,12 @@ function go(by) {
 
 function showRuns() {
   byId("runs").append(...RUNS.map((run, index) => {
-    const settings = Object.entries(run.config?.config ?? {})
+    const settings = Object.entries(run.record.config)
       .map(([name, value]) => [words(name), plain(value)]);
-    const rest = Object.entries(run.config ?? {}).filter(([name]) => name !== "config")
+    const rest = Object.entries(run.record).filter(([name]) => name !== "config")
       .map(([name, value]) => [words(name), plain(value)]);
     const episodes = ROWS.filter((row) => row.cells[index] !== null).length;
-    const details = run.config === null
-      ? h("span", { class: "quiet" }, " (no config.json)")
-      : lazyDetails("settings", () => definitions([...settings, ...rest]));
+    const details = lazyDetails("settings", () => definitions([...settings, ...rest]));
     return h("li", { class: runClass(index) }, h("strong", {}, runName(index)),
       ` ${plural(episodes, "episode")} `, details);
   }));

@@ -1,0 +1,149 @@
+"""Metrics of one recorded episode, each declared once. None means not scored, which is not zero.
+
+Evaluation, training and the viewer use these; a metric is a pure function of the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from agemem_envs.episode import Episode
+from agemem_envs.tools import TOOLS, short_name
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric(Generic[R]):
+    """A number of a record.
+
+    Attributes:
+        name: As a column.
+        title: As shown; empty for a metric that no overview shows.
+        of: Measures a record; None if it is not scored or not known.
+        digits: After the point; None for one below a thousand and none above.
+        interval: Whether its mean is shown with an interval.
+        optional: Whether no line is shown where no record has it.
+        varying: Whether it differs between two runs that are otherwise identical.
+        spending: Whether it is a cost of a memory system's own calls.
+    """
+
+    name: str
+    title: str
+    of: Callable[[R], float | None]
+    digits: int | None = None
+    interval: bool = False
+    optional: bool = False
+    varying: bool = False
+    spending: bool = False
+
+
+def _recorded(name: str) -> Callable[[Episode], float | None]:
+    return lambda episode: episode.metrics.get(name)
+
+
+def _success(episode: Episode) -> float | None:
+    return None if episode.success is None else float(episode.success)
+
+
+def _reward(episode: Episode) -> float | None:
+    return None if episode.reward is None else episode.reward.total
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def prompt_tokens(episode: Episode) -> float | None:
+    """Mean prompt tokens of a step, as the backbone counted them.
+
+    Without a count from the backbone, the context tokens by the episode's own counter.
+    """
+    return mean(
+        step.context_tokens if step.prompt_tokens is None else step.prompt_tokens
+        for step in episode.steps
+    )
+
+
+def tool_calls(episode: Episode, name: str | None = None) -> float:
+    """Calls of one tool, or of all six; refused calls count, calls of unknown names do not."""
+    calls = (call.name for step in episode.steps for call in step.calls)
+    return float(sum(call == name if name else call in TOOLS for call in calls))
+
+
+def malformed_rate(episode: Episode) -> float | None:
+    """The share of model outputs that were outside the protocol."""
+    return mean(float(step.malformed is not None) for step in episode.steps)
+
+
+def _count(tool: str | None) -> Callable[[Episode], float]:
+    return lambda episode: tool_calls(episode, tool)
+
+
+_USAGE = {
+    "llm_calls": "LLM calls",
+    "prompt_tokens": "prompt tokens",
+    "completion_tokens": "completion tokens",
+    "llm_errors": "failed calls",
+    "seconds": "seconds",
+    "parse_failures": "unusable replies",
+    "failures": "exceptions",
+    "dropped_writes": "messages lost",
+}
+"""The usage of a memory system: the fields of :class:`agemem.baselines.base.Usage`."""
+_JUDGING = {
+    "calls": "calls",
+    "cached_calls": "of these from the cache",
+    "prompt_tokens": "prompt tokens",
+    "completion_tokens": "completion tokens",
+}
+"""The costs of a judge, in the order of the columns."""
+
+_METRICS = (
+    Metric("success", "success", _success, 3, interval=True),
+    Metric("progress", "", lambda episode: episode.progress, 3),
+    Metric("judge", "judge", _recorded("judge"), 3, interval=True),
+    Metric("em", "EM", _recorded("em"), 3, optional=True),
+    Metric("f1", "F1", _recorded("f1"), 3, optional=True),
+    Metric("memory_quality", "memory quality", _recorded("memory_quality"), 3),
+    Metric("reward", "reward", _reward, 3),
+    Metric("prompt_tokens", "prompt tokens per call", prompt_tokens),
+    Metric("tool_calls", "tool calls", _count(None)),
+    *(Metric(f"{short_name(tool)}_calls", "", _count(tool)) for tool in TOOLS),
+    Metric("actions", "world actions", _recorded("actions"), optional=True),
+    Metric(
+        "agentboard_progress",
+        "AgentBoard's progress",
+        _recorded("agentboard_progress"),
+        optional=True,
+    ),
+    Metric("rounds", "rounds", lambda episode: float(len(episode.steps))),
+    Metric("malformed_rate", "malformed outputs", malformed_rate, 3),
+    *(
+        Metric(
+            f"memory_{name}",
+            f"memory system: {title}",
+            _recorded(f"memory_{name}"),
+            varying=name == "seconds",
+            spending=True,
+        )
+        for name, title in _USAGE.items()
+    ),
+    *(
+        Metric(
+            f"judge_{name}",
+            f"judge: {title}",
+            _recorded(f"judge_{name}"),
+            optional=True,
+            varying=name == "cached_calls",
+        )
+        for name, title in _JUDGING.items()
+    ),
+)
+
+METRICS: dict[str, Metric[Episode]] = {metric.name: metric for metric in _METRICS}
+"""Every metric, in the order of the columns."""

@@ -1,0 +1,176 @@
+"""The record of a run, ``config.json``: the one writer and the one reader of every program.
+
+It says what the run is, how it was configured, on which data and by which software it was made.
+An evaluation and a training write the same record; only the class of their settings differs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from agemem_envs.errors import ConfigurationError, DataFormatError
+from agemem_envs.settings import plain_settings, settings_from
+from agemem_envs.util.files import write_atomically
+from agemem_envs.util.provenance import Provenance, provenance
+from agemem_envs.util.records import Int, from_plain, parse_json, refuse_newer, to_plain
+
+FORMAT = 1
+"""Of ``config.json``. 0: written before formats had numbers."""
+FILE = "config.json"
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+"""Turns the configuration of a run of format 0 into one of today's."""
+
+
+class RunKind(StrEnum):
+    """What was run."""
+
+    EVALUATION = "evaluation"
+    SUITE = "suite"
+    TRAINING = "training"
+    WARM_START = "warm start"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The run whose episodes another judge scored again.
+
+    Attributes:
+        run: The name of its folder.
+        episodes_sha256: Of its ``episodes.jsonl``, as it was played.
+    """
+
+    run: str
+    episodes_sha256: str
+
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord(Generic[C]):
+    """A run, beside its results.
+
+    Attributes:
+        kind: What was run.
+        config: Its settings.
+        started: When, as ISO 8601 in UTC; None if it is not recorded.
+        sources: The data source of each environment, as text.
+        provenance: The software that made it.
+        rejudged: The run that was scored again, or None.
+    """
+
+    kind: RunKind
+    config: C
+    started: str | None = field(
+        default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds")
+    )
+    sources: dict[str, str] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=provenance)
+    rejudged: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """The record as it is on disk; the configuration is read apart."""
+
+    kind: RunKind = RunKind.EVALUATION
+    config: dict[str, Any]
+    started: str | None = None
+    sources: dict[str, str] | None = None
+    provenance: Provenance | None = None
+    rejudged: Origin | None = None
+    format: Int = 0
+
+
+def has_record(folder: Path) -> bool:
+    """Whether a run was begun in this folder."""
+    return (folder / FILE).exists()
+
+
+def write_record(folder: Path, record: RunRecord[Any]) -> None:
+    """Write a run's record into its folder, whole or not at all."""
+    write_atomically(folder / FILE, json.dumps(record_data(record), indent=2) + "\n")
+
+
+def record_data(record: RunRecord[Any]) -> dict[str, Any]:
+    """A run's record as plain data, as it is written."""
+    parts = {name: to_plain(getattr(record, name)) for name in _PARTS}
+    return {"format": FORMAT, "config": plain_settings(record.config), **parts}
+
+
+_PARTS = ("kind", "started", "sources", "provenance", "rejudged")
+
+
+def read_record(
+    folder: Path, cls: type[C], kinds: Mapping[RunKind, Upgrade | None]
+) -> RunRecord[C]:
+    """The record in a run's folder.
+
+    Args:
+        folder: The run's.
+        cls: The class of its settings.
+        kinds: The kinds of run that the caller can use, and what upgrades the configuration of
+            format 0 of each; None if nothing has to be done.
+
+    Raises:
+        ConfigurationError: There is no record, or the run is of another kind.
+        DataFormatError: It cannot be read: damaged, of a newer format, or not a record.
+    """
+    return read_record_file(folder / FILE, cls, kinds)
+
+
+def read_record_file(
+    file: Path, cls: type[C], kinds: Mapping[RunKind, Upgrade | None]
+) -> RunRecord[C]:
+    """As :func:`read_record`, for a file of any name."""
+    stored = _read(file)
+    if stored.kind not in kinds:
+        wanted = " or ".join(kinds)
+        raise ConfigurationError(f"{file} is the record of a {stored.kind}, not of a {wanted}")
+    upgrade = kinds[stored.kind] if stored.format == 0 else None
+    try:
+        config = settings_from(cls, upgrade(stored.config) if upgrade else stored.config)
+    except (ConfigurationError, KeyError, TypeError, ValueError) as error:
+        raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
+    return RunRecord(
+        kind=stored.kind,
+        config=config,
+        started=stored.started,
+        sources=stored.sources or {},
+        provenance=stored.provenance or Provenance(),
+        rejudged=stored.rejudged,
+    )
+
+
+def _read(file: Path) -> _Stored:
+    try:
+        data = parse_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"there is no run to read: {file} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
+    try:
+        if not isinstance(data, dict):
+            raise ValueError(f"expected an object, got a {type(data).__name__}")
+        written = data.get("format", 0)
+        if type(written) is int:
+            refuse_newer(written, FORMAT)
+        stored = from_plain(_Stored, _oldest(data) if "format" not in data else data)
+    except ValueError as error:
+        raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
+    return stored
+
+
+def _oldest(data: dict[str, Any]) -> dict[str, Any]:
+    """A record of format 0, with its kind: a training was the bare configuration."""
+    if "config" not in data:
+        return {"kind": RunKind.TRAINING, "config": data}
+    config = data["config"]
+    suite = isinstance(config, dict) and config.get("suite")
+    return {**data, "kind": RunKind.SUITE if suite else RunKind.EVALUATION}

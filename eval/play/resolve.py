@@ -1,0 +1,125 @@
+"""Names to objects: the one place where a configuration is checked, before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agemem.agents.base import Agent
+from agemem.baselines.registry import SYSTEMS
+from agemem.eval.play.executors.registry import EXECUTORS
+from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.registry import agent_class
+from agemem_envs.encoders import ENCODERS
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.judging.rewards import make_reward
+from agemem_envs.registration import ENVS
+from agemem_envs.stages import protocol_stages
+from agemem_envs.tools import choose_tools
+from agemem_envs.util.endpoint import is_endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRun:
+    """A configuration whose names are known and whose settings fit together.
+
+    Attributes:
+        config: The configuration.
+        agent: The class of the agent.
+        tools: The tools of the environments: those the agent is made for, or else the
+            configuration's.
+        executor: The name of the executor.
+    """
+
+    config: RunConfig
+    agent: type[Agent]
+    tools: str | tuple[str, ...]
+    executor: str
+
+    @property
+    def has_memory_system(self) -> bool:
+        """Whether the agent is a memory system around the backbone."""
+        return self.config.agent in SYSTEMS
+
+
+def resolve(config: RunConfig) -> ResolvedRun:
+    """Resolve the names of a configuration, and check that its settings fit together.
+
+    Raises:
+        UnknownNameError: A name is not known.
+        ConfigurationError: Settings contradict each other.
+    """
+    for env_id in config.envs:
+        if env_id not in ENVS:
+            raise UnknownNameError("environment", env_id, ENVS)
+    agent = agent_class(config.agent)
+    _check_backbone(config, agent)
+    tools = agent.tools or config.tools
+    _check_env(config, tools)
+    return ResolvedRun(config, agent, tools, _executor(config, agent))
+
+
+def _check_env(config: RunConfig, tools: str | tuple[str, ...]) -> None:
+    """Refuse what only the environments would notice, after the backbone is loaded."""
+    protocol_stages(config.stages)
+    known = choose_tools(tools)
+    make_reward(config.reward)
+    if config.encoder is not None and config.encoder not in ENCODERS:
+        raise UnknownNameError("encoder", config.encoder, ENCODERS)
+    if config.few_shot and "Add_memory" not in known:
+        raise ConfigurationError("--few-shot shows the memory tools: it needs --tools all or ltm")
+
+
+def _check_backbone(config: RunConfig, agent: type[Agent]) -> None:
+    if agent.uses_backbone and config.backbone is None:
+        raise ConfigurationError(
+            f"agent {config.agent!r} needs a language model: pass --backbone, for example "
+            "--backbone smollm2-135m"
+        )
+    if not agent.uses_backbone:
+        given = [
+            flag
+            for flag, value in (
+                ("--backbone", config.backbone),
+                ("--base-url", config.base_url),
+                ("--constrained", config.constrained),
+                ("--few-shot", config.few_shot),
+            )
+            if value
+        ]
+        if given:
+            raise ConfigurationError(
+                f"agent {config.agent!r} uses no language model: remove {', '.join(given)}"
+            )
+
+
+def _executor(config: RunConfig, agent: type[Agent]) -> str:
+    """The executor that is asked for; without one, processes if there are several workers."""
+    name = config.executor or ("processes" if config.workers > 1 else "serial")
+    if name not in EXECUTORS:
+        raise UnknownNameError("executor", name, EXECUTORS)
+    if name == "serial" and config.workers > 1:
+        raise ConfigurationError(
+            f"--executor serial plays in one process, not in {config.workers}: leave it out"
+        )
+    if name != "ray" and config.address is not None:
+        raise ConfigurationError("--address is that of a Ray cluster: add --executor ray")
+    if config.workers > 1 and agent.uses_backbone:
+        _refuse_model_in_process(config)
+    return name
+
+
+def _refuse_model_in_process(config: RunConfig) -> None:
+    """Every worker would load the model; one server for all is faster and smaller.
+
+    Raises:
+        ConfigurationError: The backbone is not on a server.
+    """
+    backbone = config.backbone
+    if backbone == "scripted" or config.base_url is not None or is_endpoint(str(backbone)):
+        return
+    raise ConfigurationError(
+        f"backbone {backbone!r} is loaded by the process that plays, so each of "
+        f"{config.workers} workers would load it. Serve it once and name the server: vLLM, or "
+        "`agemem serve --backbone smollm2-135m --port 8000` and --backbone "
+        "smollm2-135m@http://127.0.0.1:8000/v1"
+    )
