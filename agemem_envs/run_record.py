@@ -169,8 +169,8 @@ def _read(file: Path) -> _Stored:
 
 def _oldest(data: dict[str, Any]) -> dict[str, Any]:
     """A record of format 0, with its kind: a training was the bare configuration."""
-    if "config" not in data:
+    if "config" not in data and "backbone" in data:
         return {"kind": RunKind.TRAINING, "config": data}
-    config = data["config"]
+    config = data.get("config")
     suite = isinstance(config, dict) and config.get("suite")
     return {**data, "kind": RunKind.SUITE if suite else RunKind.EVALUATION}

@@ -34,6 +34,7 @@ from multiprocessing.connection import Connection, Pipe
 from typing import IO, Any, cast
 
 from agemem_envs.errors import SimulatorError, require
+from agemem_envs.util.checkout import use_checkout
 from agemem_envs.util.loading import load
 
 MAX_IDLE = 2
@@ -434,6 +435,7 @@ def _end(folder: str) -> None:
 
 
 if __name__ == "__main__":
+    use_checkout()  # what the parent runs: a factory may be one of agemem's
     # Imported by its name, so that what is pickled belongs to the module and not to __main__.
     serve = cast(Any, importlib.import_module("agemem_envs.util.workers"))._serve
     serve(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from agemem.agents.base import Agent
 from agemem.baselines.registry import SYSTEMS
-from agemem.eval.play.executors.registry import EXECUTORS
 from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.registry import agent_class
+from agemem.eval.runs.registry import EXECUTORS, agent_class
 from agemem_envs.encoders import ENCODERS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.judging.rewards import make_reward

@@ -1,4 +1,4 @@
-"""Names of agents: one row each. The class is imported when it is used."""
+"""Names of agents and of executors: one row each. The class is imported when it is used."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ AGENTS: dict[str, str] = {
 }
 """The paper's names, by which its tables are filled: ``norl`` is an agent on a backbone that was
 not trained with it, ``answer-only`` on one that was trained for the task's reward alone."""
+
+EXECUTORS: dict[str, str] = {
+    "serial": "agemem.eval.play.executors.serial:SerialExecutor",
+    "processes": "agemem.eval.play.executors.processes:ProcessExecutor",
+    "ray": "agemem.eval.play.executors.ray_cluster:RayExecutor",
+}
+"""Each is called with a resolved run and its plan."""
 
 
 def agent_class(name: str) -> type[Agent]:

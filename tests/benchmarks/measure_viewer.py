@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agemem.eval.runs.reading import read_run
 from agemem.eval.viewer.page import render
-from agemem.eval.viewer.runs import read_run
 
 
 def seconds(act: Callable[[], object]) -> float:

@@ -29,6 +29,7 @@ from agemem.eval.play.executors.schedule import (
     Schedule,
 )
 from agemem.eval.play.options import parse
+from agemem.eval.play.resolve import resolve
 from agemem.eval.play.worker import EpisodeWorker, RunMetadata
 from agemem.eval.reporting.summary import summarize, write_summary
 from agemem.eval.run import main
@@ -143,16 +144,16 @@ def test_the_order_of_the_file_does_not_reach_the_summary(tmp_path: Path) -> Non
 def test_a_player_refuses_other_data_than_the_plan() -> None:
     config, _ = parse(["--agent", "oracle", *ENV])
     with pytest.raises(ConfigurationError, match="AGEMEM_DATA"):
-        EpisodeWorker(config, {"AgeMem-SyntheticQA-v0": "another"})
+        EpisodeWorker(resolve(config), {"AgeMem-SyntheticQA-v0": "another"})
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--engine", "procesess"], "Did you mean 'processes'"),
-        (["--engine", "serial", "--workers", "2"], "in one process, not in 2"),
-        (["--address", "head:6379"], "add --engine ray"),
-        (["--workers", "0"], "must be in"),
+        (["--executor", "serial", "--workers", "2"], "in one process, not in 2"),
+        (["--address", "head:6379"], "add --executor ray"),
+        (["--workers", "0"], "must be an integer in [1, 1000]"),
         (["--backbone", "smollm2-135m", "--workers", "2"], "agemem serve"),
         (["--backbone", "some/folder", "--workers", "2"], "agemem serve"),
         (["--workers", "2", "--token-counter", "tokenizer:/no/such"], "cannot be loaded"),
@@ -173,11 +174,11 @@ def test_another_engine_can_resume(tmp_path: Path) -> None:
     oracle = ["--agent", "oracle", *ENV, "--episodes", "2", "--out", str(tmp_path / "run")]
     assert main(oracle) == EXIT_OK
     file = tmp_path / "run" / "config.json"
-    changed = {"engine": "ray", "address": "head:6379", "workers": 32}
+    changed = {"executor": "ray", "address": "head:6379", "workers": 32}
     stored = json.loads(file.read_text())
     file.write_text(json.dumps(stored | {"config": stored["config"] | changed}))
     again = ["--out", str(tmp_path / "run"), "--resume", "--episodes", "3"]
-    assert main([*again, "--engine", "serial", "--workers", "1"]) == EXIT_OK
+    assert main([*again, "--executor", "serial", "--workers", "1"]) == EXIT_OK
     assert len(ResultsFolder(tmp_path / "run").read()) == 3
 
 

@@ -20,6 +20,7 @@ from agemem.eval.runs.result import Result
 from agemem.eval.submissions.checks import problems
 from agemem.eval.submissions.rows import Prices, leaderboard_rows
 from agemem_envs.episode import StopReason
+from agemem_envs.errors import DataFormatError
 from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 from tests.conftest import ROOT
 from tests.eval.make_runs import SOURCES, results, write_run
@@ -76,7 +77,7 @@ def step(**changes: object) -> Callable[[Result], Result]:
 
 
 def setting(**changes: object) -> Callable[[Result], Result]:
-    return lambda r: edit(settings={**r.episode.settings, **changes})(r)
+    return lambda r: edit(settings=replace(r.episode.settings, **changes))(r)
 
 
 def lost(result: Result) -> Result:
@@ -154,7 +155,8 @@ def test_a_configuration_without_environments_is_found(played: Path, tmp_path: P
     record = json.loads((path / "config.json").read_text())
     record["config"]["envs"] = 5
     (path / "config.json").write_text(json.dumps(record))
-    assert any("envs are 5, not a list" in problem for problem in problems(read_run(path)))
+    with pytest.raises(DataFormatError, match="envs must be a list of texts, got 5"):
+        read_run(path)
 
 
 def test_a_model_s_verdicts_are_taken_and_what_follows_is_computed(
@@ -274,7 +276,10 @@ def test_episodes_stand_once_by_each_judge(played: Path, tmp_path: Path, capsys)
         ResultsFolder(path).rewrite(map(judged, ResultsFolder(path).read()))
         record = json.loads((path / "config.json").read_text())
         record["config"]["judge"] = "lexical" if judge.startswith("lexical") else "m@http://x/v1"
-        record["rejudged"] = {"episodes_sha256": read_run(played / "oracle").sha256}
+        record["rejudged"] = {
+            "run": "oracle",
+            "episodes_sha256": read_run(played / "oracle").sha256,
+        }
         (path / "config.json").write_text(json.dumps(record))
         assert main(["--add", str(path), *file]) == status, capsys.readouterr()
     assert [row["judge"] for row in read(tmp_path / "board.csv")] == ["lexical-0.6", "llm:m"]

@@ -173,10 +173,10 @@ def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch) ->
         (["{no}"], "there is no run to read"),
         (["{run}", "{run}", "--out", "{out}"], "hold the same episodes"),
         (["{run}", "--published"], "takes no runs"),
-        (["{run}", "--checkpoint", "x", "--out", "{out}"], "NAME=VALUE"),
+        (["{run}", "--checkpoint", "x", "--out", "{out}"], "NAME=BACKBONE"),
         (["--curves", "a={no}", "--out", "{out}"], "no training log"),
         (["{torn}", "--out", "{out}"], "line 1 is not an episode"),
-        (["{bare}", "--out", "{out}"], "not a run's configuration"),
+        (["{bare}", "--out", "{out}"], "config.json does not exist"),
     ],
 )
 def test_what_cannot_be_reported_says_why(

@@ -137,7 +137,7 @@ MOVED = replace(SOURCES[HOTPOT], version="2")
         ({"list_actions": True}, {}, "list_actions: yes"),
         ({"max_context_tokens": 99}, {}, "max_context_tokens: 99"),
         ({"summarizer": "llm:x"}, {}, "summarizer: llm:x"),
-        ({"some_new_setting": 7}, {}, "some_new_setting: 7"),
+        ({"top_k": 7}, {}, "top_k: 7"),
         ({}, {"temperature": 0.7}, "temperature: 0.7"),
         ({}, {"max_tokens": 7}, "max_tokens: 7"),
         ({"backbone": "other"}, {}, "other"),

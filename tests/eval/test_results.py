@@ -14,12 +14,14 @@ import pytest
 from agemem.agents.oracle import OracleAgent
 from agemem.agents.rollout import Job, rollout
 from agemem.eval.reporting.summary import summarize, unscored, write_csv
+from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.metrics import METRICS
 from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import bootstrap_interval, mean
 from agemem_envs.episode import StopReason
 from agemem_envs.errors import ConfigurationError, DataFormatError
+from agemem_envs.run_record import Origin, RunKind, RunRecord, write_record
 
 
 def results(count: int) -> list[Result]:
@@ -35,6 +37,8 @@ def results(count: int) -> list[Result]:
 
 SOME = results(4)
 SOURCE = asdict(SOME[0].episode.source)
+SETTINGS = asdict(SOME[0].episode.settings)
+RECORD = RunRecord(kind=RunKind.EVALUATION, config=RunConfig())
 
 
 def hostile(result: Result) -> Result:
@@ -45,7 +49,7 @@ def hostile(result: Result) -> Result:
 
 def test_any_text_survives_a_line(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "run")
-    folder.create({})
+    folder.create(RECORD)
     written = [*SOME, replace(hostile(SOME[0]), index=4)]
     for result in written:
         folder.append(result)
@@ -57,7 +61,7 @@ def test_any_text_survives_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 100, 10_000])
 def test_a_torn_line_is_dropped_and_the_rest_is_kept(tmp_path: Path, cut: int) -> None:
     folder = ResultsFolder(tmp_path / "run")
-    folder.create({})
+    folder.create(RECORD)
     for result in SOME:
         folder.append(result)
     folder.close()
@@ -72,7 +76,7 @@ def test_a_torn_line_is_dropped_and_the_rest_is_kept(tmp_path: Path, cut: int) -
 
 def test_a_damaged_line_is_an_error_not_a_loss(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "run")
-    folder.create({})
+    folder.create(RECORD)
     folder.episodes_file.write_bytes(b"{}\n" + SOME[0].to_json().encode() + b"\n")
     with pytest.raises(DataFormatError, match="line 1"):
         folder.repair()
@@ -82,14 +86,14 @@ def test_a_damaged_line_is_an_error_not_a_loss(tmp_path: Path) -> None:
 def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "run")
     assert not folder.exists
-    folder.create({"a": 1})
+    folder.create(RECORD)
     with pytest.raises(ConfigurationError, match="--resume"):
-        folder.create({})
+        folder.create(RECORD)
 
 
 def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
     first, second = (ResultsFolder(tmp_path / "run") for _ in range(2))
-    first.create({})
+    first.create(RECORD)
     with pytest.raises(ConfigurationError, match="another process"):
         second.lock()
     first.close()
@@ -99,7 +103,7 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
 
 def test_an_episode_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "run")
-    folder.create({})
+    folder.create(RECORD)
     for result in (SOME[0], SOME[0]):
         folder.append(result)
     folder.close()
@@ -110,23 +114,24 @@ def test_an_episode_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("metrics", None, "Episode.metrics: None is not an object"),
-        ("metrics", {"judge": float("nan")}, "NaN"),
-        ("metrics", {"judge": "1"}, "'1' is not a number"),
-        ("progress", True, "Episode.progress: True is not a number"),
-        ("final_tokens", 1.5, "1.5 is not a whole number"),
-        ("query", 7, "Episode.query: 7 is not a text"),
-        ("success", 1, "Episode.success: 1 is not true or false"),
-        ("steps", {}, "Episode.steps: {} is not a list"),
-        ("messages", [[]], "Episode.messages: [] is not a Message"),
-        ("stop_reason", "bored", "'bored' is not a valid StopReason"),
-        ("source", SOURCE | {"kind": "guess"}, "'guess' is none of embedded, file, hub"),
-        ("source", {"name": "x"}, "DataSource lacks the field kind"),
+        ("metrics", None, "Expected `object`, got `null` - at `$.episode.metrics`"),
+        ("metrics", {"judge": float("nan")}, "NaN is not a JSON number"),
+        ("metrics", {"judge": "1"}, "Expected `float | null`, got `str` - at `$.episode.metrics"),
+        ("progress", True, "Expected `float | null`, got `bool` - at `$.episode.progress`"),
+        ("final_tokens", 1.5, "Expected `int`, got `float` - at `$.episode.final_tokens`"),
+        ("query", 7, "Expected `str`, got `int` - at `$.episode.query`"),
+        ("success", 1, "Expected `bool | null`, got `int` - at `$.episode.success`"),
+        ("steps", {}, "Expected `array`, got `object` - at `$.episode.steps`"),
+        ("messages", [[]], "Expected `object`, got `array` - at `$.episode.messages[0]`"),
+        ("stop_reason", "bored", "Invalid enum value 'bored' - at `$.episode.stop_reason`"),
+        ("source", SOURCE | {"kind": "guess"}, "Invalid enum value 'guess' - at `$.episode.source"),
+        ("source", {"name": "x"}, "missing required field `kind` - at `$.episode.source`"),
         ("stop_reason", None, "the episode has not ended"),
-        ("mood", "good", "Episode has no field 'mood'"),
-        ("settings", {}, "Conditions lacks the field stages"),
-        ("settings", SOME[0].episode.settings | {"tools": 7}, "Conditions.tools: 7 is not a list"),
-        ("final_tokens", 10**400, "is too large"),
+        ("settings", {}, "missing required field `stages` - at `$.episode.settings`"),
+        ("settings", SETTINGS | {"tools": 7}, "Expected `array`, got `int` - at `$.episode.settin"),
+        ("seed", 10**40, "at `$.episode.seed`"),
+        ("final_tokens", 10**40, "at `$.episode.final_tokens`"),
+        ("metrics", {"judge": 1e300}, "at `$.episode.metrics"),
     ],
 )
 def test_a_field_of_another_type_is_named_with_its_line(
@@ -157,22 +162,52 @@ def test_numbers_too_large_and_lines_too_deep_are_refused(tmp_path: Path) -> Non
     ("content", "said"),
     [
         ("[" * 100_000, "nested"),
-        ("[]", "no object 'config'"),
-        ('{"config": {}, "sources": 7}', "sources is not an object"),
-        ('{"config": {}, "provenance": []}', ""),
-        ('{"config": {}, "provenance": "x"}', "provenance is not an object"),
-        ('{"config": {}, "provenance": {"libraries": 7}}', "libraries"),
-        ('{"config": {}, "rejudged": {}}', "of which episodes"),
+        ("[]", "expected an object, got a list"),
+        ("{}", "missing required field `config`"),
+        ('{"config": 7}', "Expected `object`, got `int` - at `$.config`"),
+        ('{"config": {}, "sources": 7}', "at `$.sources`"),
+        ('{"config": {}, "provenance": []}', "at `$.provenance`"),
+        ('{"config": {}, "provenance": {"libraries": 7}}', "at `$.provenance.libraries`"),
+        ('{"config": {}, "rejudged": {}}', "missing required field `run` - at `$.rejudged`"),
+        ('{"config": {"seed": -1}}', "seed must be an integer in [0, 999999], got -1"),
+        ('{"config": {"envs": 5}}', "envs must be a list of texts, got 5"),
+        ('{"config": {"sed": 1}}', "unknown configuration field 'sed'. Did you mean 'seed'"),
+        ('{"format": 99, "config": {}}', "its format is 99, and this version of agemem reads"),
+        ('{"format": "new", "config": {}}', "at `$.format`"),
+        ('{"format": 1, "kind": "party", "config": {}}', "Invalid enum value 'party'"),
     ],
 )
 def test_a_damaged_configuration_is_an_error(tmp_path: Path, content: str, said: str) -> None:
     folder = ResultsFolder(tmp_path)
     folder.config_file.write_text(content)
-    if said:
-        with pytest.raises(DataFormatError, match=said):
-            folder.record()
-    else:
-        assert folder.record()["config"] == {}
+    with pytest.raises(DataFormatError) as error:
+        folder.record()
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
+    write_record(tmp_path, replace(RECORD, kind=RunKind.TRAINING))
+    with pytest.raises(ConfigurationError, match="the record of a training, not of a evaluation"):
+        ResultsFolder(tmp_path).record()
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    config = RunConfig(agent="mem0", envs=("A", "B"), temperature=0.5, workers=3, reward={"x": 1.0})
+    record = replace(RECORD, config=config, rejudged=Origin("run", "ab"), sources={"A": "\ud800"})
+    write_record(tmp_path, record)
+    assert ResultsFolder(tmp_path).record() == record
+
+
+def test_a_newer_line_is_refused_and_an_unknown_field_is_not(tmp_path: Path) -> None:
+    record = json.loads(SOME[0].to_json())
+    folder = ResultsFolder(tmp_path)
+    folder.episodes_file.write_text(json.dumps(record | {"mood": "good"}) + "\n")
+    assert folder.read() == [SOME[0]]
+    for newer in ({"format": 2}, {"format": 2, "episode": 7}):
+        folder.episodes_file.write_text(json.dumps(record | newer) + "\n")
+        with pytest.raises(DataFormatError, match=r"line 1 .* format is 2, .* a newer version"):
+            folder.read()
 
 
 def test_means_and_intervals() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from agemem.eval.play import suites
 from agemem.eval.play.options import parse
-from agemem.eval.play.runner import Run
+from agemem.eval.play.runner import RunSession
 from agemem.eval.play.suites import Member, Suite, parts
 from agemem.eval.reporting.summary import summarize
 from agemem.eval.run import EXIT_UNSCORED, main
@@ -33,7 +33,7 @@ def _small_suites(monkeypatch: pytest.MonkeyPatch) -> None:
     half = (Member("full-context"), Member("agemem", checkpoint="checkpoint"))
     monkeypatch.setitem(suites.SUITES, "plain", Suite(plain, stages="full"))
     monkeypatch.setitem(suites.SUITES, "half", Suite(half, stages="full"))
-    monkeypatch.setitem(suites.SUITES, "both", Suite(half, settings={"max_actions": 3}))
+    monkeypatch.setitem(suites.SUITES, "both", Suite(half, settings={"max_task_actions": 3}))
 
 
 def config_of(*arguments: str) -> RunConfig:
@@ -233,14 +233,14 @@ def test_a_suite_takes_no_agent() -> None:
 def test_ctrl_c_while_a_member_loads_says_how_to_go_on(tmp_path: Path, capsys, monkeypatch) -> None:
     loaded: list[str] = []
 
-    class Slow(Run):
+    class Slow(RunSession):
         def __init__(self, config: RunConfig) -> None:
             loaded.append(config.agent)
             if len(loaded) == 2:
                 raise KeyboardInterrupt
             super().__init__(config)
 
-    monkeypatch.setattr("agemem.eval.run.Run", Slow)
+    monkeypatch.setattr("agemem.eval.run.RunSession", Slow)
     out = tmp_path / "s"
     assert main([*PLAIN, "--out", str(out)]) == EXIT_INTERRUPTED
     assert f"Continue with: --out {out} --resume" in " ".join(capsys.readouterr().out.split())

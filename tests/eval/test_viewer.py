@@ -21,11 +21,20 @@ from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.viewer.__main__ import main
 from agemem.eval.viewer.gold import gold_facts
 from agemem.eval.viewer.page import ASSETS, SCRIPTS
+from agemem.eval.viewer.pairs import pair
 from agemem.eval.viewer.records import peak_tokens, ranges, story
-from agemem.eval.viewer.runs import Run, pair
 from agemem.eval.viewer.timeline import Cause, timeline
 from agemem_envs.episode import Episode, MessageKind
-from tests.eval.viewer_runs import HOSTILE, MANAGED, ORACLE, RANDOM, hostile_run, page_of, write
+from tests.eval.viewer_runs import (
+    HOSTILE,
+    MANAGED,
+    ORACLE,
+    RANDOM,
+    hostile_run,
+    page_of,
+    run_of,
+    write,
+)
 
 # -- what is derived from the record ---------------------------------------------------
 
@@ -121,9 +130,12 @@ def test_the_peak_is_over_all_calls_and_the_end() -> None:
     assert peak_tokens(replace(MANAGED, final_tokens=last)) == most
 
 
+CONFIG = '{"config": {"agent": "oracle"}}'
+
+
 def test_runs_are_paired_by_environment_and_task() -> None:
     again = replace(ORACLE[0], index=9)
-    rows = pair([Run("a", None, (*ORACLE[:2], again)), Run("b", None, tuple(RANDOM[1:3]))])
+    rows = pair([run_of("a", (*ORACLE[:2], again)), run_of("b", tuple(RANDOM[1:3]))])
     assert rows == [
         (ORACLE[0], None),
         (ORACLE[1], RANDOM[1]),
@@ -131,7 +143,7 @@ def test_runs_are_paired_by_environment_and_task() -> None:
         (None, RANDOM[2]),
     ]
     elsewhere = replace(RANDOM[0], episode=replace(RANDOM[0].episode, env_id="Other-v0"))
-    assert len(pair([Run("a", None, (ORACLE[0],)), Run("b", None, (elsewhere,))])) == 2
+    assert len(pair([run_of("a", (ORACLE[0],)), run_of("b", (elsewhere,))])) == 2
 
 
 # -- the file --------------------------------------------------------------------------
@@ -264,11 +276,16 @@ def test_a_contradictory_record_is_an_error(
     ("files", "said"),
     [
         ({}, "holds no run"),
-        ({"config.json": "{}"}, "no finished episode"),
-        ({"episodes.jsonl": "{}\n"}, "line 1 is not an episode"),
-        ({"episodes.jsonl": "not JSON\n"}, "line 1 is not an episode"),
-        ({"episodes.jsonl": "[" * 100_000 + "\n"}, "episode|nested"),
-        ({"episodes.jsonl": ORACLE[0].to_json() + "\n", "config.json": "{"}, "not JSON"),
+        ({"config.json": "{}"}, "missing required field `config`"),
+        ({"config.json": CONFIG}, "no finished episode"),
+        ({"config.json": CONFIG, "episodes.jsonl": "{}\n"}, "line 1 is not an episode"),
+        ({"config.json": CONFIG, "episodes.jsonl": "not JSON\n"}, "line 1 is not an episode"),
+        ({"config.json": CONFIG, "episodes.jsonl": "[" * 100_000 + "\n"}, "episode|nested"),
+        (
+            {"episodes.jsonl": ORACLE[0].to_json() + "\n", "config.json": "{"},
+            "not a run's configuration",
+        ),
+        ({"episodes.jsonl": ORACLE[0].to_json() + "\n"}, "config.json does not exist"),
     ],
 )
 def test_a_folder_without_a_whole_run_is_an_error(
@@ -286,7 +303,7 @@ def test_a_folder_of_several_runs_names_them(
 ) -> None:
     for name in ("one", "two"):
         write(tmp_path / "suite" / name, ORACLE[:1])
-    (tmp_path / "suite" / "config.json").write_text("{}")
+    (tmp_path / "suite" / "config.json").write_text(CONFIG)
     assert_refused([str(tmp_path / "suite")], "name one of them, one, two", tmp_path, capsys)
 
 

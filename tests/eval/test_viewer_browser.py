@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
+from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.viewer.page import render
-from agemem.eval.viewer.runs import Run
-from tests.eval.viewer_runs import HOSTILE, MANAGED, ORACLE, RANDOM, hostile_run, page_of
+from tests.eval.viewer_runs import HOSTILE, MANAGED, ORACLE, RANDOM, hostile_run, page_of, run_of
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +66,11 @@ class Visit:
         self.context.close()
 
 
-def visit(browser: Any, runs: list[Run], tmp_path: Path, **options: Any) -> Visit:
+def visit(browser: Any, runs: list[PlayedRun], tmp_path: Path, **options: Any) -> Visit:
     return Visit(browser, render(runs), tmp_path / "page.html", **options)
 
 
-MIXED = Run("mixed", None, tuple(replace(r, index=i) for i, r in enumerate([
+MIXED = run_of("mixed", tuple(replace(r, index=i) for i, r in enumerate([
     *ORACLE[:2], *(replace(r, episode=replace(r.episode, task_id=f"r{r.index}")) for r in RANDOM),
 ])))  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_sort_filter_search(chromium: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> None:
     managed = replace(ORACLE[0], episode=MANAGED)
-    seen = visit(chromium, [Run("run", None, (managed, *ORACLE[1:3]))], tmp_path)
+    seen = visit(chromium, [run_of("run", (managed, *ORACLE[1:3]))], tmp_path)
     page = seen.page
     seen.open(0)
     assert len(seen.texts("li.round")) == len(MANAGED.steps)
@@ -144,8 +144,8 @@ def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> Non
 def test_two_runs_side_by_side(chromium: Any, tmp_path: Path) -> None:
     judged = replace(RANDOM[0].episode, settings={**RANDOM[0].episode.settings, "judge": "llm:x"})
     runs = [
-        Run("ours", None, tuple(ORACLE[:3])),
-        Run("theirs", None, (replace(RANDOM[0], episode=judged), *RANDOM[1:2])),
+        run_of("ours", tuple(ORACLE[:3])),
+        run_of("theirs", (replace(RANDOM[0], episode=judged), *RANDOM[1:2])),
     ]
     seen = visit(chromium, runs, tmp_path)
     page = seen.page
@@ -231,7 +231,7 @@ def test_two_thousand_episodes(chromium: Any, tmp_path: Path) -> None:
         )
         for i in range(2_000)
     )
-    seen = visit(chromium, [Run("many", None, many)], tmp_path)
+    seen = visit(chromium, [run_of("many", many)], tmp_path)
     page = seen.page
     assert page.locator("#count").inner_text() == "2,000 of 2,000 episodes"
     assert page.locator("#episodes tbody tr").count() == 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ from agemem.agents.base import Agent
 from agemem.agents.oracle import OracleAgent
 from agemem.agents.random_actions import RandomAgent
 from agemem.agents.rollout import Job, rollout
+from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
+from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result
 from agemem.eval.viewer.__main__ import main
 from agemem_envs.episode import Episode
+from agemem_envs.run_record import Origin, RunKind, RunRecord, write_record
+from agemem_envs.util.provenance import Provenance
 from tests.conftest import answer, call
 
 TASK = "synthetic-validation-0"
@@ -64,7 +69,8 @@ MANAGED = played(
 
 def write(path: Path, some: list[Result]) -> Path:
     folder = ResultsFolder(path)
-    folder.create({"config": {"agent": some[0].agent, "few_shot": False}})
+    config = RunConfig(agent=some[0].agent)
+    folder.create(RunRecord(kind=RunKind.EVALUATION, config=config))
     folder.rewrite(some)
     folder.close()
     return path
@@ -90,8 +96,23 @@ def hostile_run(path: Path) -> Path:
         line["index"] = index
         line["episode"]["env_id"] = env_id + HOSTILE
     write(path, [Result.from_json(json.dumps(line)) for line in lines])
-    (path / "config.json").write_text(json.dumps({HOSTILE: HOSTILE, "config": {HOSTILE: HOSTILE}}))
+    software = Provenance(HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: HOSTILE})
+    record = RunRecord(
+        kind=RunKind.EVALUATION,
+        config=RunConfig(agent=HOSTILE, split=HOSTILE, envs=(HOSTILE,), reward={HOSTILE: 1.0}),
+        started=HOSTILE,
+        sources={HOSTILE: HOSTILE},
+        provenance=software,
+        rejudged=Origin(HOSTILE, HOSTILE),
+    )
+    write_record(path, record)
     return path
+
+
+def run_of(name: str, results: Sequence[Result]) -> PlayedRun:
+    """A run in memory."""
+    record = RunRecord(kind=RunKind.EVALUATION, config=RunConfig())
+    return PlayedRun(name, Path(name), record, "", tuple(results))
 
 
 def page_of(path: Path, *more: str) -> str:
