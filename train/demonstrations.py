@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import gymnasium as gym
+from transformers import PreTrainedTokenizerBase
 
 import agemem_envs  # noqa: F401 - registers the environments
 from agemem.agents.backbones.transformers_model import chat_text
@@ -64,7 +64,9 @@ def demonstrate(
                 raise AgeMemError(f"the teacher succeeds in no episode of {settings.env}: {why}")
 
 
-def encode(tokenizer: Any, steps: Sequence[Demonstration], window: int) -> list[dict[str, Any]]:
+def encode(
+    tokenizer: PreTrainedTokenizerBase, steps: Sequence[Demonstration], window: int
+) -> list[dict[str, list[int]]]:
     """Steps as ``input_ids`` and ``completion_mask``, the prompt encoded as in training.
 
     A step that does not fit into the window is left out.

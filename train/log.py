@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from agemem_envs.errors import DataFormatError, DataNotFoundError
 
@@ -24,14 +24,21 @@ class TrainingLog(TrainerCallback):
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         """Begin the file with what the trainer remembers."""
         if state.is_world_process_zero:
             kept = [entry for entry in state.log_history if "loss" in entry]
             self._path.write_text("".join(map(_line, kept)), encoding="utf-8")
 
     def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
     ) -> None:
         """Append an optimizer step."""
         if state.is_world_process_zero and logs and "loss" in logs:
@@ -62,5 +69,5 @@ def _line(entry: dict[str, Any]) -> str:
     return json.dumps(plain, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value

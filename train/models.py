@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agemem.agents.backbones.smollm2 import transformers_path
 from agemem.agents.backbones.transformers_model import require_model, unavailable
 from agemem.train.gpu_memory import Shape
 from agemem_envs.errors import BackboneUnavailableError, ConfigurationError, UnknownNameError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NAMES: dict[str, str | Callable[[], Path]] = {
     "qwen3-4b": "Qwen/Qwen3-4B-Instruct-2507",
@@ -61,7 +64,7 @@ class TrainableModel:
             head_size=getattr(text, "head_dim", None) or text.hidden_size // heads,
         )
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer.
 
         Raises:
@@ -71,7 +74,7 @@ class TrainableModel:
         from transformers import AutoTokenizer
 
         require_model(self.source, self.name)
-        tokenizer = self._load(AutoTokenizer)
+        tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
         if tokenizer.chat_template is None:
             raise ConfigurationError(f"the tokenizer of {self.source} has no chat template")
         if tokenizer.pad_token is None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem.agents.backbones.transformers_model import chat_text
 from agemem_envs.errors import EndpointError, PromptTooLongError
 
-Generate = Callable[[list[list[int]]], tuple[list[list[int]], list[list[float]] | None]]
-"""From prompt ids to completion ids, end token included, and their log-probabilities."""
+Generation = tuple[list[list[int]], list[list[float]] | None]
+"""Completion ids, end token included, and their log-probabilities where the engine gives them."""
+Generate = Callable[[list[list[int]]], Generation]
+"""From the ids of prompts to their completions."""
 
 
 class PolicyBackbone(Backbone):
@@ -41,7 +44,7 @@ class PolicyBackbone(Backbone):
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         generate: Generate,
         ends: Sequence[int],
         longest: int,
@@ -73,7 +76,8 @@ class PolicyBackbone(Backbone):
         self.seconds += seconds
         replies: list[Completion | EndpointError] = []
         # A lockstep batch was filled up: what was added comes last, and is dropped.
-        done = zip(completions, logprobs or [None] * len(completions), strict=True)
+        scores: Sequence[list[float] | None] = logprobs or [None] * len(completions)
+        done = zip(completions, scores, strict=True)
         for ids in prompts:
             if len(ids) > self._longest:
                 text = f"the prompt has {len(ids)} tokens, the limit is {self._longest}"
@@ -87,9 +91,7 @@ class PolicyBackbone(Backbone):
         while self._agree is not None and self._batch([], 0) is not None:
             pass
 
-    def _batch(
-        self, prompts: list[list[int]], live: int
-    ) -> tuple[list[list[int]], list[list[float]] | None] | None:
+    def _batch(self, prompts: list[list[int]], live: int) -> Generation | None:
         """One generation; None if there is nothing to do, here and in every other process."""
         width = len(prompts) if self._agree is None else self._agree(live)
         if width == 0:
@@ -111,8 +113,9 @@ class PolicyBackbone(Backbone):
         self, prompt: list[int], ids: list[int], logprobs: list[float] | None, seconds: float
     ) -> Completion:
         finished = bool(ids) and ids[-1] in self._ends
+        said = ids[:-1] if finished else ids
         return Completion(
-            text=self._tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=True),
+            text=cast(str, self._tokenizer.decode(said, skip_special_tokens=True)),
             prompt_tokens=len(prompt),
             completion_tokens=len(ids),
             finish_reason="stop" if finished else "length",

@@ -19,11 +19,11 @@ import time
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather, gather_object
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
@@ -32,7 +32,7 @@ from agemem.agents.rollout import Rollout
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
 from agemem.train.metrics import average, describe
 from agemem.train.objective import stepwise_loss, truncated_importance
-from agemem.train.policy import PolicyBackbone
+from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.rollouts import Playground, samples_of
 from agemem.train.samples import Sample, Tensors, collate, micro_batches
 from agemem_envs.errors import AgeMemError, ConfigurationError
@@ -94,7 +94,7 @@ class StepwiseGRPOConfig(GRPOConfig):
         Raises:
             ConfigurationError: An option has a value that would have no effect here.
         """
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]  # TRL's has no annotations
         for name, value in FIXED.items():
             given = getattr(self, name)
             if given != value:
@@ -125,19 +125,34 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             and ``seed``), ``processing_class``, ``callbacks``, ``peft_config``.
     """
 
+    args: StepwiseGRPOConfig
+    model: PreTrainedModel
+    num_generations: int
+    max_completion_length: int
+    vllm_importance_sampling_clip_max: float
+
     def __init__(self, *, playground: Playground, **arguments: Any) -> None:
         super().__init__(reward_funcs=[_unused], **arguments)
         self._playground = playground
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self._marks: dict[str, float] = {}
+        self._round: list[Tensors] | None = None
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         self._policy = PolicyBackbone(
             self._tokenizer,
-            generate=lambda prompts: self._generate_single_turn(prompts, None, {}, 1),
+            generate=self._sample,
             ends=self.eos_token_ids,
             longest=self._window() - self.max_completion_length,
             agree=self._largest if self.use_vllm or sharded else None,
         )
+
+    def _sample(self, prompts: list[list[int]]) -> Generation:
+        """One completion for each prompt, by transformers or vLLM."""
+        # TRL's method has no annotations.
+        ids, logprobs = self._generate_single_turn(  # type: ignore[no-untyped-call]
+            prompts, images=None, multimodal_fields={}, num_generations=1
+        )
+        return ids, logprobs
 
     def _window(self) -> int:
         """Tokens of prompt and completion that the model or its engine can hold."""
@@ -217,7 +232,8 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     def _scored(self, batch: Tensors) -> Tensors:
         """A micro-batch with the log-probabilities that the loss compares with."""
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
-        checkpointing = self.args.gradient_checkpointing_kwargs
+        # A string only on TRL's own command line.
+        checkpointing = cast(dict[str, Any] | None, self.args.gradient_checkpointing_kwargs)
         with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
             corrected = self.use_vllm and self.vllm_importance_sampling_correction
             if corrected or self.num_iterations > 1:
@@ -241,7 +257,9 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
             return self._logprobs(self.model, batch)[0]
 
-    def _logprobs(self, model: Any, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    def _logprobs(
+        self, model: torch.nn.Module, batch: Tensors
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability and entropy of each completion token, both (B, T)."""
         logprobs, entropies, _ = self._get_per_token_logps_and_entropies(
             model,
@@ -255,7 +273,10 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     # -- an optimizer step -------------------------------------------------------------
 
     def training_step(
-        self, model: Any, inputs: Any, num_items_in_batch: Any = None
+        self,
+        model: torch.nn.Module,
+        inputs: Any,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """One accumulation step: its share of the round's micro-batches.
 
@@ -263,11 +284,11 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         """
         model.train()
         accumulation = self.args.gradient_accumulation_steps
-        if self._buffered_inputs is None or self._step % (accumulation * self.num_iterations) == 0:
-            self._buffered_inputs = None  # frees the last round before this one is played
-            self._buffered_inputs = self._collect(inputs)
+        if self._round is None or self._step % (accumulation * self.num_iterations) == 0:
+            self._round = None  # frees the last round before this one is played
+            self._round = self._collect(inputs)
         slot = self._step % accumulation
-        share = self._buffered_inputs[slot::accumulation]
+        share = self._round[slot::accumulation]
         total = torch.zeros((), device=self.accelerator.device)
         for index, batch in enumerate(share):
             exchange = slot == accumulation - 1 and index == len(share) - 1
@@ -280,7 +301,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         """Micro-batches come prepared."""
         return generation_batch
 
-    def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:
+    def _compute_loss(self, model: torch.nn.Module, inputs: Tensors) -> torch.Tensor:
         logprobs, entropies = self._logprobs(model, inputs)
         mask = inputs["completion_mask"]
         terms = stepwise_loss(
@@ -298,7 +319,8 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         for name, value in {**terms.sums, "entropy": entropy}.items():
             self._sums[name] = self._sums[name].to(value.device) + value
         # Processes' gradients are averaged; the weights sum to 1 over all of them.
-        return terms.loss * self.accelerator.num_processes
+        processes: int = self.accelerator.num_processes
+        return terms.loss * processes
 
     def prediction_step(self, *arguments: Any, **options: Any) -> Any:
         """Not here: a checkpoint is evaluated by ``eval/run.py``."""
@@ -338,5 +360,5 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         super().log(logs, start_time)
 
 
-def _unused(prompts: list[Any], **_: Any) -> list[float]:
+def _unused(prompts: list[Any], **_: Any) -> list[float | None]:
     raise AssertionError("rewards come from the environment")

@@ -9,6 +9,7 @@ import numpy as np
 
 from agemem.agents.oracle import OracleAgent
 from agemem_envs.context import ChatMessages
+from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import ToolCall
 from agemem_envs.stages import Stage
 from agemem_envs.state import EpisodeState
@@ -35,7 +36,7 @@ class Teacher(OracleAgent):
     def __init__(self, error_rate: float = 0.0) -> None:
         self._error_rate = error_rate
 
-    def begin(self, env: Any, seed: int) -> None:
+    def begin(self, env: MemoryEnv, seed: int) -> None:
         """Start with nothing kept."""
         super().begin(env, seed)
         self.turns = []

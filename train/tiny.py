@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -92,7 +91,9 @@ def texts_of(steps: Sequence[Demonstration]) -> Iterator[str]:
     yield from (f"assistant\n{step.action}" for step in steps)
 
 
-def build_policy(folder: Path, tokenizer: Any, shape: TinyShape, seed: int) -> int:
+def build_policy(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int
+) -> int:
     """Save a random OLMo 2 with its tokenizer.
 
     Not a Qwen2 as elsewhere: transformers rebuilds the tokenizer of one by Qwen's own rules.
