@@ -33,7 +33,7 @@ from agemem.train.advantages import flat_groups, group_advantages, step_weights
 from agemem.train.metrics import average, describe
 from agemem.train.objective import stepwise_loss, truncated_importance
 from agemem.train.policy import Generation, PolicyBackbone
-from agemem.train.rollouts import Playground, samples_of
+from agemem.train.rollouts import RolloutPool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, collate, micro_batches
 from agemem_envs.errors import AgeMemError, ConfigurationError
 
@@ -119,7 +119,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     """Trains a policy on whole trajectories.
 
     Args:
-        playground: Environments and agents for this process's trajectories of a round.
+        rollout_pool: The environments and agents of this process.
         arguments: As of GRPOTrainer: ``model`` (a path or hub id: the reference model is
             loaded from it too), ``args``, ``train_dataset`` (rows with ``prompt``, ``task_id``
             and ``seed``), ``processing_class``, ``callbacks``, ``peft_config``.
@@ -131,9 +131,9 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     max_completion_length: int
     vllm_importance_sampling_clip_max: float
 
-    def __init__(self, *, playground: Playground, **arguments: Any) -> None:
+    def __init__(self, *, rollout_pool: RolloutPool, **arguments: Any) -> None:
         super().__init__(reward_funcs=[_unused], **arguments)
-        self._playground = playground
+        self._rollout_pool = rollout_pool
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self._marks: dict[str, float] = {}
         self._round: list[Tensors] | None = None
@@ -176,7 +176,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         """Play a round, and turn its steps into this process's micro-batches."""
         start = time.perf_counter()
         self._policy.begin((self.args.seed, self.state.global_step, self.accelerator.process_index))
-        played = self._playground.play(rows, self._policy)
+        played = self._rollout_pool.play(rows, self._policy)
         played_at = time.perf_counter()
         samples = self._samples(played)
         accumulation = self.args.gradient_accumulation_steps
@@ -202,9 +202,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         totals = [one.episode.reward.total if one.episode.reward else None for one in played]
         local = [math.nan if total is None else total for total in totals]
         rewards = gather(torch.tensor(local, dtype=torch.float64, device=device))
-        steps = gather(
-            torch.tensor([len(samples_of(one, 0.0, 0.0)) for one in played], device=device)
-        )
+        steps = gather(torch.tensor([len(sampled_steps(one)) for one in played], device=device))
         advantages = group_advantages(rewards, self.num_generations)
         trained = ~advantages.isnan()
         if not trained.any():

@@ -16,7 +16,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Olmo2Config, Olmo2ForCausalLM, PreTrainedTokenizerFast
 
-from agemem.train.demonstrations import Demonstration
+from agemem.train.demonstrator import DemonstratedStep
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -84,7 +84,7 @@ def train_tokenizer(
     )
 
 
-def texts_of(steps: Sequence[Demonstration]) -> Iterator[str]:
+def texts_of(steps: Sequence[DemonstratedStep]) -> Iterator[str]:
     """What an episode shows and what is said in it, each once, without the system prompt."""
     seen = {f"{m['role']}\n{m['content']}\n": None for step in steps for m in step.prompt[1:]}
     yield from seen

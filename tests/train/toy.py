@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from agemem.agents.agemem import AgeMemAgent
-from agemem.train.rollouts import Playground
+from agemem.train.rollouts import RolloutPool
 from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from agemem.train.tiny import CHAT_TEMPLATE
 from agemem_envs.episode import DataSource, Episode, RewardBreakdown, Step, StopReason
@@ -119,11 +119,11 @@ def toy_trainer(
         "max_grad_norm": 1e9, "disable_tqdm": True, "lr_scheduler_type": "constant",
     }  # fmt: skip
     config = StepwiseGRPOConfig(output_dir=str(out), **(defaults | options))
-    seats = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    envs = envs or [ToyEnv() for _ in range(seats)]
+    trajectories = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    envs = envs or [ToyEnv() for _ in range(trajectories)]
     groups = config.max_steps * config.generation_batch_size // config.num_generations
     return kind(
-        playground=Playground(envs, [AgeMemAgent() for _ in envs]),
+        rollout_pool=RolloutPool(envs, [AgeMemAgent() for _ in envs]),
         model=str(model),
         args=config,
         train_dataset=tasks(groups),
