@@ -15,10 +15,12 @@ FILE = "log.jsonl"
 
 
 class TrainingLog(TrainerCallback):
-    """Writes each step as it ends; a resumed run first drops what its checkpoint lacks.
+    """Writes each optimizer step as it ends.
+
+    A resumed run first drops the steps after its checkpoint.
 
     Args:
-        folder: The run's.
+        folder: The folder of the run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,7 +29,7 @@ class TrainingLog(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Begin the file with what the trainer remembers."""
+        """Begin the file with the steps that the trainer has restored."""
         if state.is_world_process_zero:
             kept = [entry for entry in state.log_history if "loss" in entry]
             self._path.write_text("".join(map(_line, kept)), encoding="utf-8")
@@ -40,18 +42,18 @@ class TrainingLog(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Append an optimizer step."""
+        """Append the optimizer step."""
         if state.is_world_process_zero and logs and "loss" in logs:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line({**logs, "step": state.global_step}))
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The steps of a run, in order.
+    """Read the optimizer steps of a run, in order.
 
     Raises:
         DataNotFoundError: The run has no log.
-        DataFormatError: A line is not one.
+        DataFormatError: A line is not valid JSON.
     """
     path = run / FILE
     try:

@@ -1,7 +1,7 @@
-"""A toy of training's two ends: a random Qwen2 with a byte tokenizer, and a tiny three-stage game.
+"""A toy model and environment: a random Qwen2 with a byte tokenizer, and a three-stage game.
 
-Real trainer, real rollout loop; the game ends early by what is said, so that trajectories have
-unequal numbers of steps.
+The trainer and the rollout loop are the real ones. The policy's text decides when a stage of the
+game ends, so that trajectories have unequal numbers of steps.
 """
 
 from __future__ import annotations
