@@ -80,14 +80,14 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=FILE.csv",
-        help="a training log; the same NAME again is another seed; of a file of train/curves.py "
+        help="a training log; the same NAME again is another seed; in a file of agemem curves, "
         "NAME is a series",
     )
     parser.add_argument(
         "--curve-metric",
         action="append",
         metavar="COLUMN",
-        help=f"what is drawn of the logs ({DEFAULT_METRIC})",
+        help=f"a column of the logs to draw; may be repeated ({DEFAULT_METRIC})",
     )
     parser.add_argument(
         "--published",

@@ -1,30 +1,23 @@
-"""Demonstrations of the teacher, as token ids with the completion marked."""
+"""Demonstrated steps as token ids, with the completions masked in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
 
 import gymnasium as gym
+from transformers import PreTrainedTokenizerBase
 
 import agemem_envs  # noqa: F401 - registers the environments
 from agemem.agents.backbones.transformers_model import chat_text
 from agemem.agents.rollout import Job, rollout
+from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.settings import EnvSettings
-from agemem.train.teacher import Teacher
-from agemem_envs.context import ChatMessages
 from agemem_envs.errors import AgeMemError
 from agemem_envs.tokens import TokenCounter
 
-
-@dataclass(frozen=True, slots=True)
-class Demonstration:
-    """One step: what was shown, and what the teacher said to it."""
-
-    prompt: ChatMessages
-    action: str
+MAX_FAILURES = 20
+"""Failed episodes at the start, after which the demonstrator cannot play this environment."""
 
 
 def demonstrate(
@@ -33,49 +26,62 @@ def demonstrate(
     seed: int,
     token_counter: str | TokenCounter,
     error_rate: float = 0.0,
-) -> Iterator[list[Demonstration]]:
-    """Play the teacher, one list of steps for each episode.
+) -> Iterator[list[DemonstratedStep]]:
+    """Play the demonstrator, and yield the steps of each episode.
 
-    Episodes in which it failed are left out, unless it is meant to fail: they are no example.
+    Failed episodes are left out, unless ``error_rate`` is positive: then the scored ones are
+    part of the demonstration.
 
     Args:
         settings: The environment.
-        episodes: How many are played.
-        seed: Chooses the tasks.
-        token_counter: Of the environment.
-        error_rate: Share of its decisions in which the teacher errs.
+        episodes: Number of episodes to play.
+        seed: Determines the tasks.
+        token_counter: The environment's token counter.
+        error_rate: Share of the demonstrator's decisions that are wrong.
 
     Raises:
         AgeMemError: None of the first 20 episodes succeeded.
     """
     rows = settings.rows(episodes, seed)
     options = {**settings.env_options(""), "token_counter": token_counter}
-    shown = 0
+    used = 0
     with closing(gym.make(settings.env, disable_env_checker=True, **options)) as env:
-        for number, row in enumerate(rows):
-            teacher = Teacher(error_rate)
-            (played,) = rollout([Job(env, teacher, row["seed"], row["task_id"])])
+        for number, row in enumerate(rows, 1):
+            demonstrator = Demonstrator(error_rate)
+            (played,) = rollout([Job(env, demonstrator, row["seed"], row["task_id"])])
             scored = played.episode.reward is not None
             if played.episode.success or (error_rate > 0 and scored):
-                shown += 1
-                yield [Demonstration(prompt, action) for prompt, action in teacher.turns]
-            elif shown == 0 and number == 19:
+                used += 1
+                yield demonstrator.steps
+            elif used == 0 and number == MAX_FAILURES:
                 why = ", ".join(played.episode.errors) or str(played.episode.stop_reason)
-                raise AgeMemError(f"the teacher succeeds in no episode of {settings.env}: {why}")
+                raise AgeMemError(
+                    f"the demonstrator failed in the first {MAX_FAILURES} episodes of "
+                    f"{settings.env}; the last one: {why}"
+                )
 
 
-def encode(tokenizer: Any, steps: Sequence[Demonstration], window: int) -> list[dict[str, Any]]:
-    """Steps as ``input_ids`` and ``completion_mask``, the prompt encoded as in training.
+def encode(
+    tokenizer: PreTrainedTokenizerBase, steps: Sequence[DemonstratedStep], window: int
+) -> list[dict[str, list[int]]]:
+    """Encode each step as a row for TRL's SFTTrainer, the prompt as in GRPO training.
 
-    A step that does not fit into the window is left out.
+    Args:
+        tokenizer: The model's tokenizer.
+        steps: Steps that do not fit into the window are left out.
+        window: Tokens of prompt and completion that the model can hold.
+
+    Returns:
+        Rows with ``input_ids`` and ``completion_mask`` (1 for a completion token), of equal
+        length.
     """
     rows = []
     for step in steps:
         text = chat_text(tokenizer, step.prompt)
         prompt = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        said = list(tokenizer(step.action, add_special_tokens=False)["input_ids"])
-        said.append(tokenizer.eos_token_id)
-        if len(prompt) + len(said) <= window:
-            mask = [0] * len(prompt) + [1] * len(said)
-            rows.append({"input_ids": prompt + said, "completion_mask": mask})
+        completion = list(tokenizer(step.action, add_special_tokens=False)["input_ids"])
+        completion.append(tokenizer.eos_token_id)
+        if len(prompt) + len(completion) <= window:
+            mask = [0] * len(prompt) + [1] * len(completion)
+            rows.append({"input_ids": prompt + completion, "completion_mask": mask})
     return rows

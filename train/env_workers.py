@@ -1,8 +1,8 @@
 """Environments and their agents in worker processes, stepped in parallel.
 
-A worker process hosts several seats, each an environment and the agent that plays it, so that
-an agent may look into its environment's memory. It is run, watched and replaced as any
-simulator is (:mod:`agemem_envs.util.workers`).
+A worker process hosts several slots. A slot is an environment together with the agent that
+plays it, because an agent may read its environment's memory. Workers are started, watched and
+replaced as simulators are (:mod:`agemem_envs.util.workers`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 
@@ -23,16 +23,16 @@ from agemem_envs.util.loading import load
 from agemem_envs.util.workers import Simulator
 
 CALL_SECONDS = 600.0
-"""A step of a world takes below a second; an LLM judge or summarizer may take minutes."""
-_FACTORY = "agemem.train.env_workers:Seats"
+"""A step of a world takes less than a second; an LLM judge or summarizer may take minutes."""
+_FACTORY = "agemem.train.env_workers:EnvHost"
 
 
-class Seats:
-    """The worker's side: several environments with their agents.
+class EnvHost:
+    """The worker's side: several environments with their agents, addressed by slot.
 
     Args:
-        count: How many.
-        env_id: A registered id.
+        count: Number of slots.
+        env_id: A registered environment.
         options: Arguments of the environment.
         agent: ``"module:Class"``, called without arguments.
     """
@@ -41,53 +41,53 @@ class Seats:
         make_agent = load(agent)
         self._envs: list[MemoryEnv] = []
         self._agents: list[Agent] = []
-        self._seen: list[tuple[str, dict[str, Any]]] = [("", {})] * count
+        self._latest: list[tuple[str, dict[str, Any]]] = [("", {})] * count
         for _ in range(count):
-            # An unscored reward is NaN, which the passive checker would warn of.
+            # Gymnasium's checker warns of NaN, the reward of an unscored step.
             env = gym.make(env_id, disable_env_checker=True, **options)
-            self._envs.append(env.unwrapped)  # type: ignore[arg-type]
+            self._envs.append(cast(MemoryEnv, env.unwrapped))
             self._agents.append(make_agent())
 
     def describe(self) -> tuple[str, DataSource, dict[str, Any]]:
-        """Benchmark, data source and settings of every seat."""
+        """The benchmark, data source and settings, which all slots share."""
         env = self._envs[0]
         return env.task.name, env.task.source, env.settings()
 
     def reset(
-        self, seat: int, seed: int | None, options: dict[str, Any] | None
+        self, slot: int, seed: int | None, options: dict[str, Any] | None
     ) -> tuple[str, dict[str, Any]]:
-        """Begin an episode."""
-        self._seen[seat] = self._envs[seat].reset(seed=seed, options=options)
-        return self._seen[seat]
+        """Reset the environment for a new episode."""
+        self._latest[slot] = self._envs[slot].reset(seed=seed, options=options)
+        return self._latest[slot]
 
-    def begin(self, seat: int, seed: int) -> None:
-        """Tell the agent."""
-        self._agents[seat].begin(self._envs[seat], seed)
+    def begin(self, slot: int, seed: int) -> None:
+        """Begin the episode on the agent's side."""
+        self._agents[slot].begin(self._envs[slot], seed)
 
-    def decide(self, seat: int) -> Decision:
+    def decide(self, slot: int) -> Decision:
         """The agent's decision on what the environment returned last."""
-        return self._agents[seat].decide(*self._seen[seat])
+        return self._agents[slot].decide(*self._latest[slot])
 
-    def step(self, seat: int, action: str) -> Transition:
-        """Carry out a model's output."""
-        transition = self._envs[seat].step(action)
-        self._seen[seat] = transition[0], transition[4]
+    def step(self, slot: int, action: str) -> Transition:
+        """Carry out an action."""
+        transition = self._envs[slot].step(action)
+        self._latest[slot] = transition[0], transition[4]
         return transition
 
-    def record(self, seat: int) -> Episode:
-        """The episode as far as it went."""
-        return self._envs[seat].record()
+    def record(self, slot: int) -> Episode:
+        """The episode so far, not scored."""
+        return self._envs[slot].record()
 
-    def overflow(self, seat: int) -> Episode:
-        """End the episode as overflowed."""
-        return self._envs[seat].overflow()
+    def overflow(self, slot: int) -> Episode:
+        """End the episode as overflowed, and score it."""
+        return self._envs[slot].overflow()
 
-    def metrics(self, seat: int) -> dict[str, float | None]:
-        """What the agent has to report."""
-        return self._agents[seat].metrics()
+    def metrics(self, slot: int) -> dict[str, float | None]:
+        """The agent's own metrics of the episode."""
+        return self._agents[slot].metrics()
 
     def close(self) -> None:
-        """Release everything."""
+        """Close all agents and environments."""
         for agent in self._agents:
             agent.close()
         for env in self._envs:
@@ -95,58 +95,60 @@ class Seats:
 
 
 class EnvWorkers:
-    """The trainer's side: seats in worker processes.
+    """The trainer's side: the slots of all worker processes.
 
     Args:
-        seats: Episodes that can be under way at once.
-        processes: Worker processes among which they are dealt.
-        env_id: A registered id.
+        slots: Number of episodes that can be played at once.
+        processes: Most worker processes to spread the slots over.
+        env_id: A registered environment.
         options: Arguments of the environment; plain data.
-        agent: ``"module:Class"``.
+        agent: ``"module:Class"``, called without arguments.
 
     Attributes:
-        envs: One for each seat, with what a rollout asks of an environment.
-        agents: Likewise.
+        envs: The environments, one for each slot.
+        agents: The agents, one for each slot.
 
     Raises:
-        SimulatorError: A worker cannot be started; the message has its reason.
+        SimulatorError: A worker does not start; the message gives the reason.
     """
 
     def __init__(
-        self, seats: int, processes: int, env_id: str, options: Mapping[str, Any], agent: str
+        self, slots: int, processes: int, env_id: str, options: Mapping[str, Any], agent: str
     ) -> None:
-        self._hosts = []
+        self._workers: list[_Worker] = []
         self.envs: list[RemoteEnv] = []
         self.agents: list[RemoteAgent] = []
-        processes = max(1, min(processes, seats))
+        processes = max(1, min(processes, slots))
         for index in range(processes):
-            count = len(range(index, seats, processes))
+            count = len(range(index, slots, processes))
             arguments = {"count": count, "env_id": env_id, "options": dict(options), "agent": agent}
-            # Bounded, as a host of several environments needs more room than one.
-            host = _Host(Simulator(_FACTORY, arguments, timeout=CALL_SECONDS, max_megabytes=8192))
-            self._hosts.append(host)
+            # Several environments need more memory than the default limit, made for one.
+            worker = _Worker(
+                Simulator(_FACTORY, arguments, timeout=CALL_SECONDS, max_megabytes=8192)
+            )
+            self._workers.append(worker)
             for number in range(count):
-                seat = _Seat(host, number)
-                self.envs.append(RemoteEnv(seat, env_id))
-                self.agents.append(RemoteAgent(seat))
+                slot = _Slot(worker, number)
+                self.envs.append(RemoteEnv(slot, env_id))
+                self.agents.append(RemoteAgent(slot))
         self.begin()
-        description = self._hosts[0].call("describe")
+        description = self._workers[0].call("describe")
         for env in self.envs:
             env.describe(*description)
 
     def begin(self) -> None:
-        """New episodes begin: replace workers that died or have grown."""
-        for host in self._hosts:
-            host.simulator.begin()
+        """Prepare for new episodes: replace workers that died or hold too much memory."""
+        for worker in self._workers:
+            worker.simulator.begin()
 
     def close(self) -> None:
         """End the processes. Calling it again has no effect."""
-        for host in self._hosts:
-            host.simulator.close()
+        for worker in self._workers:
+            worker.simulator.close()
 
 
-class _Host:
-    """One worker process: one call at a time, from any thread."""
+class _Worker:
+    """One worker process. Threads may share it: it carries out one call at a time."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -157,75 +159,76 @@ class _Host:
             return self.simulator.call(method, *arguments)
 
 
-class _Seat:
-    """One environment and agent within a worker."""
+class _Slot:
+    """One environment and its agent within a worker."""
 
-    def __init__(self, host: _Host, number: int) -> None:
-        self._host = host
+    def __init__(self, worker: _Worker, number: int) -> None:
+        self._worker = worker
         self._number = number
 
     def call(self, method: str, *arguments: Any) -> Any:
-        return self._host.call(method, self._number, *arguments)
+        return self._worker.call(method, self._number, *arguments)
 
 
 class RemoteEnv(gym.Env[str, str]):
-    """What a rollout asks of a :class:`MemoryEnv`, answered by a worker.
+    """The part of a :class:`MemoryEnv` that a rollout uses, in a worker process.
 
-    Every method raises :class:`~agemem_envs.errors.SimulatorError` if the worker fails.
+    Every method that asks the worker raises :class:`~agemem_envs.errors.SimulatorError` if the
+    worker fails.
     """
 
-    def __init__(self, seat: _Seat, env_id: str) -> None:
-        self._seat = seat
+    def __init__(self, slot: _Slot, env_id: str) -> None:
+        self._slot = slot
         self.spec = gym.spec(env_id)
 
     def describe(self, name: str, source: DataSource, settings: dict[str, Any]) -> None:
-        """What the worker said of itself when it started."""
+        """Keep what the worker reported when it started."""
         self.task = SimpleNamespace(name=name, source=source)
         self._settings = settings
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
-        """Begin an episode."""
-        result: tuple[str, dict[str, Any]] = self._seat.call("reset", seed, options)
+        """Reset for a new episode."""
+        result: tuple[str, dict[str, Any]] = self._slot.call("reset", seed, options)
         return result
 
     def step(self, action: str) -> Transition:
-        """Carry out one model output."""
-        result: Transition = self._seat.call("step", action)
+        """Carry out an action."""
+        result: Transition = self._slot.call("step", action)
         return result
 
     def record(self) -> Episode:
-        """The episode as far as it went, not scored."""
-        episode: Episode = self._seat.call("record")
+        """The episode so far, not scored."""
+        episode: Episode = self._slot.call("record")
         return episode
 
     def overflow(self) -> Episode:
         """End the episode as overflowed, and score it."""
-        episode: Episode = self._seat.call("overflow")
+        episode: Episode = self._slot.call("overflow")
         return episode
 
     def settings(self) -> dict[str, Any]:
-        """What results depend on beside the agent."""
+        """The environment's settings, on which results depend."""
         return self._settings
 
 
 class RemoteAgent(Agent):
-    """The agent of a seat."""
+    """An agent in a worker process, which reads the environment of its slot there."""
 
-    def __init__(self, seat: _Seat) -> None:
-        self._seat = seat
+    def __init__(self, slot: _Slot) -> None:
+        self._slot = slot
 
     def begin(self, env: MemoryEnv, seed: int) -> None:
-        """A new episode begins."""
-        self._seat.call("begin", seed)
+        """Begin an episode; ``env`` is not sent, the worker has its own."""
+        self._slot.call("begin", seed)
 
     def decide(self, observation: str, info: Mapping[str, Any]) -> str | ChatMessages:
-        """The decision on what the worker's own environment returned last."""
-        decision: Decision = self._seat.call("decide")
+        """The decision on what the worker's environment returned last."""
+        decision: Decision = self._slot.call("decide")
         return decision
 
     def metrics(self) -> dict[str, float | None]:
-        """What the agent has to report."""
-        metrics: dict[str, float | None] = self._seat.call("metrics")
+        """The agent's own metrics of the episode."""
+        metrics: dict[str, float | None] = self._slot.call("metrics")
         return metrics

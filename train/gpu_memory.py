@@ -1,4 +1,4 @@
-"""What training needs of a GPU's memory, by arithmetic, before anything is loaded."""
+"""An estimate of the GPU memory that training needs, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ GIB = 2**30
 _HALF, _FULL = 2, 4
 _ADAM = 2 * _FULL
 _WORKING_SET = 34
-"""Bytes a token and hidden unit that one transformer layer keeps for its backward pass (half
-precision, with a flash-attention kernel: Korthikanti et al. 2022)."""
+"""Bytes per token and hidden unit that one transformer layer keeps for its backward pass (half
+precision, with a flash-attention kernel; Korthikanti et al. 2022, arXiv 2205.05198)."""
 _ADAPTED = 7
 """Linear layers of a transformer layer that LoRA adapts."""
 
@@ -27,14 +27,15 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a run puts on the model.
+    """The part of a run that decides how much memory it needs.
 
     Attributes:
         window: Tokens of prompt and completion.
-        micro_batch: Model calls in one forward and backward pass.
-        live: Trajectories that a process generates for at once.
-        lora_rank: 0 for full training.
-        own_engine: Whether generation keeps its cache here, not in vLLM.
+        micro_batch: Steps in one forward and backward pass.
+        live: Trajectories that one process generates for at once.
+        lora_rank: The rank of the adapter; 0 trains all weights.
+        own_engine: Whether the trainer's process holds the generation cache; with vLLM it
+            does not.
     """
 
     window: int
@@ -45,11 +46,12 @@ class Load:
 
 
 def estimate(shape: Shape, load: Load) -> dict[str, float]:
-    """GiB of one process, by purpose, all weights on one GPU (sharding divides the first four).
+    """The memory of one process by purpose, in GiB, and their sum as ``all``.
 
-    Full training keeps weights and reference in float32 under bfloat16 autocast, as TRL does;
-    LoRA keeps the frozen weights in bfloat16 and needs no second model. With gradient
-    checkpointing, activations are each layer's input and one layer's working set.
+    All weights are on one GPU; sharding divides the first four entries. Full training keeps
+    weights and reference in float32 under bfloat16 autocast, as TRL does; LoRA keeps the frozen
+    weights in bfloat16 and needs no second model. With gradient checkpointing, activations are
+    each layer's input and one layer's working set.
     """
     trained = shape.parameters
     width = _FULL

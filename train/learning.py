@@ -2,12 +2,25 @@
 
     python train/learning.py --out results/learning
 
-A tiny policy imitates a teacher of a small SyntheticQA setting that errs in three decisions of ten:
-it forgets a tool call, or stores what nobody needs. From this warm start it is trained by step-wise
-GRPO with all returns, and with the answer's alone, once for each seed. Writes ``curves.png``,
-``curves.csv`` and ``summary.csv``: the warm start (the same training with a learning rate of 0)
-against the last fifth of the steps. The runs themselves are kept in ``runs/``, and what is finished
-is not done again: call it again after an interruption.
+A tiny policy imitates a demonstrator that plays a small SyntheticQA setting and errs in three
+decisions of ten: it leaves out a tool call, or stores a text that nobody needs. From this warm
+start, step-wise GRPO trains the policy once for each seed, with all returns and with the answer's
+return alone. Files:
+
+    curves.csv    all steps of all runs
+    summary.csv   the warm start (the same training at a learning rate of 0) and the last fifth of
+                  the steps of each arm: mean over seeds and 95% interval (Student's t)
+    runs/         the runs; finished ones are kept, so the same command continues after an
+                  interruption
+
+The report draws the curves. ``results/learning/curves.png`` is ``figure5-light.png`` of:
+
+    agemem report --out results/reports/learning
+        --curves warm-start=results/learning/curves.csv
+        --curves all-returns=results/learning/curves.csv
+        --curves answer-only=results/learning/curves.csv
+        --curve-metric mean_return --curve-metric success --curve-metric reward/task
+        --curve-metric reward/context --curve-metric reward/memory --curve-metric memory_quality
 """
 
 from __future__ import annotations
@@ -19,7 +32,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if not __package__:  # started as a file: import the packages beside it, whatever is installed
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -27,23 +40,27 @@ if not __package__:  # started as a file: import the packages beside it, whateve
 
     use_checkout()
 
-from agemem.train.curves import interval, write
-from agemem_envs.errors import AgeMemError
+from agemem.train.curves import write_curves
+from agemem_envs.errors import AgeMemError, require
 from agemem_envs.util.cli import EXIT_OK, exit_status
+from agemem_envs.util.student import student_interval
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SETTING = (
     "--env AgeMem-SyntheticQA-v0 --difficulty easy --tasks 16 --max-context-tokens 1024 "
     "--env-option noise=1 --env-option distractors=1 --env-option rounds_per_message=1 "
     "--env-option max_task_rounds=2"
 ).split()
-"""Sixteen tasks: two paragraphs to remember, two to ignore, one round for each, two for the
-question. The pool is small, so what is shown is that training improves the policy on it, not
-that it generalises."""
+"""Sixteen tasks of two paragraphs to remember and two to ignore, with one round for each of them
+and two for the question. The pool is small: the result is that training improves the policy on
+these tasks, not that the policy generalises."""
 WARM_START = (
     "--backbone tiny --episodes 240 --teacher-errors 0.3 --epochs 12 --learning-rate 3e-3 "
     "--micro-batch 16 --no-gradient-checkpointing"
 ).split()
-"""Long enough to copy names without fault: what is left to learn is when to use which tool."""
+"""Long enough to copy names without errors; GRPO then has to learn when to use which tool."""
 GRPO = (
     "--tasks-per-step 8 --group-size 8 --max-completion-tokens 64 --micro-batch 8 --workers 1 "
     "--no-gradient-checkpointing --beta 0 --warmup 5 --save-every 20"
@@ -62,13 +79,13 @@ MEASURES = (
     "reward/context",
     "reward/memory",
 )
-"""``reward/total`` weighs the returns as the arm does; ``mean_return`` compares arms."""
+"""``reward/total`` weighs the returns as the arm does; ``mean_return`` weighs them equally."""
 LAST = 0.2
 """The share of the steps that counts as the end of training."""
 
 
 def train_all(out: Path, seeds: int, steps: int, jobs: int) -> dict[str, list[Path]]:
-    """Train what is not yet trained; the runs of each arm."""
+    """Train the runs that are not finished yet, and return the runs of each arm."""
     warm = out / "warm-start"
     if not (warm / "model").exists():
         _program("sft.py", [*SETTING, *WARM_START, "--out", str(warm)], out / "warm-start.log")
@@ -97,7 +114,7 @@ def _program(name: str, arguments: Sequence[str], log: Path) -> None:
     command = [sys.executable, str(Path(__file__).with_name(name)), *arguments]
     print(" ".join(command[1:]), flush=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    # One thread each: sums in one order, so that a repetition gives the same curves.
+    # With one thread, sums have a fixed order, and a repetition gives the same curves.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log.open("ab") as output:
         done = subprocess.run(
@@ -107,19 +124,19 @@ def _program(name: str, arguments: Sequence[str], log: Path) -> None:
         raise AgeMemError(f"{name} ended with status {done.returncode}; see {log}")
 
 
-def summarize(frame: Any, steps: int) -> Any:
-    """The end of each arm, and paired differences, with 95% intervals over seeds.
+def summarize(table: DataFrame, steps: int) -> DataFrame:
+    """The end of each arm and the paired differences of arms, with 95% intervals over seeds.
 
     Args:
-        frame: From :func:`agemem.train.curves.table`.
-        steps: Of a full run.
+        table: From :func:`agemem.train.curves.curve_table`.
+        steps: Optimizer steps of a full run.
 
     Returns:
-        A data frame: what is compared, then mean and half width for each measure.
+        A table with the columns ``compared`` and ``seeds``, and for each measure its mean and
+        the half width of its interval.
     """
-    import pandas
-
-    last = frame[(frame["series"] == BEFORE) | (frame["step"] > steps * (1 - LAST))]
+    pandas = require("pandas", extra="train")
+    last = table[(table["series"] == BEFORE) | (table["step"] > steps * (1 - LAST))]
     ends = last.groupby(["series", "run"])[list(MEASURES)].mean()
     ends["seed"] = [run.rpartition("-")[2] for _, run in ends.index]
     arms = {arm: ends.loc[arm].set_index("seed") for arm in ARMS if arm in ends.index}
@@ -129,24 +146,24 @@ def summarize(frame: Any, steps: int) -> Any:
     for label, values in {**arms, **differences}.items():
         row: dict[str, Any] = {"compared": label, "seeds": len(values)}
         for name in MEASURES:
-            row[name], row[f"{name} +-"] = interval(values[name])
+            mean, half_width = student_interval(values[name].dropna())
+            row[name], row[f"{name} +-"] = float(mean), float(half_width)
         rows.append(row)
     return pandas.DataFrame(rows)
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Do what the command line says; the exit status."""
+    """Do what the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="train/learning.py", description="Show that the policy learns.", allow_abbrev=False
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(3)")
-    parser.add_argument("--steps", type=int, default=60, metavar="N", help="of each run (60)")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at once (2)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="results")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each arm (3)")
+    parser.add_argument("--steps", type=int, default=60, metavar="N", help="steps of each run (60)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs in parallel (2)")
     options = parser.parse_args(argv)
     runs = train_all(options.out / "runs", options.seeds, options.steps, options.jobs)
-    frame = write(runs, options.out, window=max(1, options.steps // 10))
-    summary = summarize(frame, options.steps)
+    summary = summarize(write_curves(runs, options.out), options.steps)
     summary.to_csv(options.out / "summary.csv", index=False, float_format="%.4f")
     print(summary.round(3).to_string(index=False))
     return EXIT_OK

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from agemem_envs.errors import DataFormatError, DataNotFoundError
 
@@ -15,36 +15,45 @@ FILE = "log.jsonl"
 
 
 class TrainingLog(TrainerCallback):
-    """Writes each step as it ends; a resumed run first drops what its checkpoint lacks.
+    """Writes each optimizer step as it ends.
+
+    A resumed run first drops the steps after its checkpoint.
 
     Args:
-        folder: The run's.
+        folder: The folder of the run.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Begin the file with what the trainer remembers."""
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Begin the file with the steps that the trainer has restored."""
         if state.is_world_process_zero:
             kept = [entry for entry in state.log_history if "loss" in entry]
             self._path.write_text("".join(map(_line, kept)), encoding="utf-8")
 
     def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
     ) -> None:
-        """Append an optimizer step."""
+        """Append the optimizer step."""
         if state.is_world_process_zero and logs and "loss" in logs:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line({**logs, "step": state.global_step}))
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """The steps of a run, in order.
+    """Read the optimizer steps of a run, in order.
 
     Raises:
         DataNotFoundError: The run has no log.
-        DataFormatError: A line is not one.
+        DataFormatError: A line is not valid JSON.
     """
     path = run / FILE
     try:
@@ -62,5 +71,5 @@ def _line(entry: dict[str, Any]) -> str:
     return json.dumps(plain, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,16 +1,19 @@
-"""Models that can be trained, by the names under which they can be evaluated."""
+"""Models that can be trained, under the names by which they can be evaluated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agemem.agents.backbones.smollm2 import transformers_path
 from agemem.agents.backbones.transformers_model import require_model, unavailable
 from agemem.train.gpu_memory import Shape
 from agemem_envs.errors import BackboneUnavailableError, ConfigurationError, UnknownNameError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NAMES: dict[str, str | Callable[[], Path]] = {
     "qwen3-4b": "Qwen/Qwen3-4B-Instruct-2507",
@@ -27,21 +30,21 @@ SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class TrainableModel:
-    """A model on its way to training.
+    """A model to train.
 
     Attributes:
-        name: As asked for.
-        source: A folder or hub id.
+        name: The name that the user gave.
+        source: The folder or hub id to load it from.
     """
 
     name: str
     source: str
 
     def shape(self) -> Shape:
-        """Its size, from the table or else from its configuration.
+        """The model's size, from the table or else from its configuration.
 
         Raises:
-            BackboneUnavailableError: There is no such model here or on a hub within reach.
+            BackboneUnavailableError: The model is neither on this machine nor on a reachable hub.
         """
         if self.name in SHAPES:
             return SHAPES[self.name]
@@ -61,17 +64,17 @@ class TrainableModel:
             head_size=getattr(text, "head_dim", None) or text.hidden_size // heads,
         )
 
-    def tokenizer(self) -> Any:
-        """Its tokenizer.
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer, with a padding token.
 
         Raises:
-            BackboneUnavailableError: As above.
-            ConfigurationError: It has no chat template.
+            BackboneUnavailableError: The model is neither on this machine nor on a reachable hub.
+            ConfigurationError: The tokenizer has no chat template.
         """
         from transformers import AutoTokenizer
 
         require_model(self.source, self.name)
-        tokenizer = self._load(AutoTokenizer)
+        tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
         if tokenizer.chat_template is None:
             raise ConfigurationError(f"the tokenizer of {self.source} has no chat template")
         if tokenizer.pad_token is None:
@@ -79,7 +82,7 @@ class TrainableModel:
         return tokenizer
 
     def window(self) -> int:
-        """Tokens of prompt and completion that it can hold."""
+        """The number of tokens, prompt and completion together, that the model can hold."""
         from transformers import AutoConfig
 
         return int(self._load(AutoConfig).get_text_config().max_position_embeddings)
@@ -92,11 +95,11 @@ class TrainableModel:
 
 
 def find_model(name: str) -> TrainableModel:
-    """A model by name, folder or hub id.
+    """Find a model by name, folder or hub id.
 
     Raises:
-        UnknownNameError: The name is none of these.
-        BackboneUnavailableError: It is a folder without a model, or an adapter alone.
+        UnknownNameError: The name is not one of these.
+        BackboneUnavailableError: The folder holds no model, or only an adapter.
         MissingDependencyError: The embedded model's weights are not installed.
     """
     if name in NAMES:
@@ -106,8 +109,8 @@ def find_model(name: str) -> TrainableModel:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise BackboneUnavailableError(
-                f"{name} is a folder without a config.json. Of a training run, name its model: "
-                f"{folder / 'model'}"
+                f"{name} is a folder without a config.json. To use a training run, name its "
+                f"model: {folder / 'model'}"
             )
         return TrainableModel(name, str(folder))
     if "/" in name:

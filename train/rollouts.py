@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from agemem.agents.backbones.base import Completion
 from agemem.agents.base import Agent
 from agemem.agents.rollout import Job, Rollout, rollout
 from agemem.train.policy import PolicyBackbone
@@ -16,13 +17,13 @@ from agemem_envs.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
-class Playground:
-    """Where trajectories are played.
+class RolloutPool:
+    """The environments and agents that play this process's trajectories.
 
     Attributes:
-        envs: Environments, as many as this process has trajectories in a round.
-        agents: One for each.
-        threads: How many of them work at once: 1 unless they have processes of their own.
+        envs: At least as many as this process has trajectories in a round.
+        agents: One for each environment.
+        threads: Environments that work at once: 1 unless each waits for a process of its own.
         begin: Called before each round.
     """
 
@@ -35,19 +36,20 @@ class Playground:
         """Play one trajectory for each row.
 
         Args:
-            rows: With ``task_id`` and ``seed``. Rows that repeat are a group: they begin from
-                identical state, and differ by what the policy samples.
+            rows: Each with ``task_id`` and ``seed``. Equal rows are a group: its trajectories
+                begin from identical state, and differ only by what the policy samples.
             policy: The model under training.
 
         Returns:
-            The played trajectories, in the order of the rows.
+            The trajectories, in the order of the rows.
 
         Raises:
             ConfigurationError: There are more rows than environments.
         """
         if len(rows) > len(self.envs):
             raise ConfigurationError(
-                f"{len(rows)} trajectories a round need as many environments, not {len(self.envs)}"
+                f"a round of {len(rows)} trajectories needs as many environments, "
+                f"got {len(self.envs)}"
             )
         self.begin()
         jobs = [
@@ -59,20 +61,24 @@ class Playground:
         return sorted(played, key=lambda one: one.job)
 
 
-def samples_of(played: Rollout, advantage: float, weight: float) -> list[Sample]:
-    """Every model call of a trajectory as a sample."""
+def sampled_steps(trajectory: Rollout) -> list[Completion]:
+    """The steps of a trajectory that can be trained on: those with sampled tokens."""
+    return [one for one in trajectory.completions if one is not None and one.completion_ids]
+
+
+def samples_of(trajectory: Rollout, advantage: float, weight: float) -> list[Sample]:
+    """One sample for each of the trajectory's :func:`sampled_steps`.
+
+    Args:
+        trajectory: Played by the policy under training, which keeps the token ids.
+        advantage: The trajectory's.
+        weight: Of each of its steps in the loss.
+    """
     samples = []
-    for completion in played.completions:
-        if completion is None or not completion.completion_ids:
-            continue
-        assert completion.prompt_ids is not None, "the policy keeps the ids"
+    for step in sampled_steps(trajectory):
+        assert step.prompt_ids is not None, "the policy keeps the ids"
+        assert step.completion_ids is not None
         samples.append(
-            Sample(
-                completion.prompt_ids,
-                completion.completion_ids,
-                completion.logprobs,
-                advantage,
-                weight,
-            )
+            Sample(step.prompt_ids, step.completion_ids, step.logprobs, advantage, weight)
         )
     return samples

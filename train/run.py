@@ -185,12 +185,14 @@ def _trainer(
     from datasets import Dataset
 
     from agemem.train.log import TrainingLog
-    from agemem.train.rollouts import Playground
+    from agemem.train.rollouts import RolloutPool
     from agemem.train.stepwise_grpo import StepwiseGRPOTrainer
 
     try:
         return StepwiseGRPOTrainer(
-            playground=Playground(workers.envs, workers.agents, len(workers.envs), workers.begin),
+            rollout_pool=RolloutPool(
+                workers.envs, workers.agents, len(workers.envs), workers.begin
+            ),
             model=model.source,
             args=_config(settings),
             train_dataset=Dataset.from_list(rows),

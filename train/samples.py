@@ -1,4 +1,4 @@
-"""Steps as training samples: micro-batches of equal number on every process, as tensors."""
+"""Steps as training samples, and their micro-batches as tensors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One model call of one trajectory.
+    """One step of a trajectory: a prompt of the model and its completion.
 
     Attributes:
         prompt: Token ids, as the engine read them.
         completion: Token ids, exactly as sampled, at least one.
-        logprobs: Of the completion's tokens, by the engine that sampled; None if unknown.
-        advantage: Of the whole trajectory.
-        weight: In the loss; 0 for a sample that only fills a micro-batch.
+        logprobs: The completion tokens' log-probabilities by the engine that sampled them; None
+            if unknown.
+        advantage: The advantage of the whole trajectory.
+        weight: The sample's weight in the loss; 0 if it only fills a micro-batch.
     """
 
     prompt: tuple[int, ...]
@@ -31,23 +32,23 @@ class Sample:
 
     @property
     def tokens(self) -> int:
-        """Tokens of prompt and completion."""
+        """The number of tokens of prompt and completion."""
         return len(self.prompt) + len(self.completion)
 
 
 def micro_batches(
     samples: Sequence[Sample], size: int, count: int, filler: int
 ) -> list[list[Sample]]:
-    """Split samples into ``count`` micro-batches of ``size``, those of like length together.
+    """Split samples into ``count`` micro-batches of ``size``, sorted by length.
 
-    What is missing is filled by samples of weight 0: every process must run the model equally
-    often, although trajectories have unequal numbers of steps.
+    Samples of weight 0 fill the last places: every process must run the model equally often,
+    although trajectories have unequal numbers of steps.
 
     Args:
-        samples: Of this process, at most ``size * count``.
-        size: Samples in a micro-batch.
-        count: Micro-batches, the same on every process.
-        filler: A token id.
+        samples: The samples of this process, at most ``size * count``.
+        size: Number of samples in a micro-batch.
+        count: Number of micro-batches, the same on every process.
+        filler: The token id that a filling sample is made of.
     """
     empty = Sample((filler,), (filler,), None, 0.0, 0.0)
     missing = size * count - len(samples)
@@ -56,7 +57,16 @@ def micro_batches(
 
 
 def collate(samples: Sequence[Sample], padding: int) -> Tensors:
-    """Prompts padded on the left, completions on the right, under TRL's names."""
+    """Pad prompts on the left and completions on the right, and name the tensors as TRL does.
+
+    Args:
+        samples: B samples, of at most P prompt and T completion tokens.
+        padding: The token id to pad with.
+
+    Returns:
+        ``prompt_ids`` and ``prompt_mask`` (B, P); ``completion_ids``, ``completion_mask`` and
+        ``sampled_logprobs`` (B, T), NaN where unknown; ``advantages`` and ``weights`` (B,).
+    """
     prompts = [torch.tensor(sample.prompt) for sample in samples]
     completions = [torch.tensor(sample.completion) for sample in samples]
     sampled = [

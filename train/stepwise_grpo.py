@@ -1,13 +1,13 @@
-"""Step-wise GRPO: TRL's GRPOTrainer, with every model call of every trajectory as a sample.
+"""Step-wise GRPO: TRL's GRPOTrainer, with every step of every trajectory as a sample.
 
-TRL's own agent loops build one growing sequence for an episode; a context reset, a Summary or a
-Filter cannot be said in one. Here a row of the data is a trajectory, played by the environment;
-each of its model calls is a sample of its own, prompt and completion exactly as they were, and
-all carry the trajectory's advantage. Model, reference model, PEFT, generation (transformers or
-vLLM), optimizer, checkpoints and distribution are TRL's.
+A step is one call of the model. TRL's own agent loops build one growing sequence for an episode,
+which cannot represent a context reset, a Summary or a Filter. Here a row of the dataset is a
+trajectory, played in the environment. Each of its steps is a sample of its own, with prompt and
+completion exactly as they were, and all of them carry the trajectory's advantage. Model, reference
+model, PEFT, generation (transformers or vLLM), optimizer, checkpoints and distribution are TRL's.
 
-Departures from TRL's GRPO: rewards come from the environment; the loss is the mean over steps
-(of the mean over tokens), over all processes and accumulation steps of a round, however many
+Departures from TRL's GRPO: rewards come from the environment; the loss is the mean over the steps
+of a round (of the mean over tokens), across all processes and accumulation steps, however many
 steps each trajectory took; one round of rollouts feeds one optimizer step (times
 ``num_iterations``).
 """
@@ -19,11 +19,11 @@ import time
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather, gather_object
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
@@ -32,8 +32,8 @@ from agemem.agents.rollout import Rollout
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
 from agemem.train.metrics import average, describe
 from agemem.train.objective import stepwise_loss, truncated_importance
-from agemem.train.policy import PolicyBackbone
-from agemem.train.rollouts import Playground, samples_of
+from agemem.train.policy import Generation, PolicyBackbone
+from agemem.train.rollouts import RolloutPool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, collate, micro_batches
 from agemem_envs.errors import AgeMemError, ConfigurationError
 
@@ -54,8 +54,8 @@ FIXED: dict[str, Any] = {
     "logging_steps": 1,
     "eval_strategy": "no",
 }
-"""Options of GRPOConfig that have one value here: those of the objective, and the order of the
-data, on which an exact resume rests. Another value is refused rather than ignored."""
+"""Options of GRPOConfig with only one valid value: they define the objective, or the order of the
+data, which an exact resume relies on. Any other value is refused rather than ignored."""
 
 
 @dataclass
@@ -65,8 +65,8 @@ class StepwiseGRPOConfig(GRPOConfig):
     ``per_device_train_batch_size`` counts trajectories.
 
     Attributes:
-        micro_batch_size: Model calls in one forward and backward pass. Peak memory grows with
-            it, not with the number of steps of a trajectory.
+        micro_batch_size: Steps in one forward and backward pass. Peak memory grows with it, not
+            with the number of steps of a trajectory.
         skip_flat_groups: Leave out groups whose rewards are all equal.
         per_trajectory: Weigh trajectories equally instead of steps.
     """
@@ -89,29 +89,31 @@ class StepwiseGRPOConfig(GRPOConfig):
     report_to: Any = field(default="none")
 
     def __post_init__(self) -> None:
-        """Check what TRL would not.
+        """Check the options that TRL accepts but this trainer does not.
 
         Raises:
             ConfigurationError: An option has a value that would have no effect here.
         """
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]  # TRL's has no annotations
         for name, value in FIXED.items():
             given = getattr(self, name)
             if given != value:
-                raise ConfigurationError(f"{name} must be {value!r} here, got {given!r}")
+                raise ConfigurationError(f"{name} must be {value!r}, got {given!r}")
         if self.micro_batch_size < 1:
             raise ConfigurationError(
-                f"micro_batch_size must be positive, not {self.micro_batch_size}"
+                f"micro_batch_size must be positive, got {self.micro_batch_size}"
             )
         if self.steps_per_generation != self.gradient_accumulation_steps:
-            raise ConfigurationError("one round of rollouts feeds one optimizer step: leave out "
+            raise ConfigurationError("one round of rollouts feeds one optimizer step: omit "
                                      "steps_per_generation and generation_batch_size")  # fmt: skip
         if self.max_steps <= 0:
-            raise ConfigurationError("max_steps must be positive: training is counted in steps")
+            raise ConfigurationError(
+                f"max_steps must be positive, got {self.max_steps}: epochs are not supported"
+            )
         if self.save_strategy == "steps" and self.save_steps % self.num_iterations:
             raise ConfigurationError(
                 f"save_steps={self.save_steps} must be a multiple of num_iterations="
-                f"{self.num_iterations}: a checkpoint lies between rounds of rollouts"
+                f"{self.num_iterations}, so that checkpoints lie between rounds of rollouts"
             )
 
 
@@ -119,54 +121,69 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     """Trains a policy on whole trajectories.
 
     Args:
-        playground: Environments and agents for this process's trajectories of a round.
-        arguments: As of GRPOTrainer: ``model`` (a path or hub id: the reference model is
-            loaded from it too), ``args``, ``train_dataset`` (rows with ``prompt``, ``task_id``
-            and ``seed``), ``processing_class``, ``callbacks``, ``peft_config``.
+        rollout_pool: The environments and agents of this process.
+        arguments: GRPOTrainer's: ``model`` (a path or hub id, from which the reference model is
+            loaded too), ``args``, ``train_dataset`` (rows with ``prompt``, ``task_id`` and
+            ``seed``), ``processing_class``, ``callbacks``, ``peft_config``.
     """
 
-    def __init__(self, *, playground: Playground, **arguments: Any) -> None:
+    args: StepwiseGRPOConfig
+    model: PreTrainedModel
+    num_generations: int
+    max_completion_length: int
+    vllm_importance_sampling_clip_max: float
+
+    def __init__(self, *, rollout_pool: RolloutPool, **arguments: Any) -> None:
         super().__init__(reward_funcs=[_unused], **arguments)
-        self._playground = playground
+        self._rollout_pool = rollout_pool
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self._marks: dict[str, float] = {}
+        self._round: list[Tensors] | None = None
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         self._policy = PolicyBackbone(
             self._tokenizer,
-            generate=lambda prompts: self._generate_single_turn(prompts, None, {}, 1),
+            generate=self._sample,
             ends=self.eos_token_ids,
             longest=self._window() - self.max_completion_length,
             agree=self._largest if self.use_vllm or sharded else None,
         )
 
+    def _sample(self, prompts: list[list[int]]) -> Generation:
+        """One completion for each prompt, by transformers or vLLM."""
+        # TRL's method has no annotations.
+        ids, logprobs = self._generate_single_turn(  # type: ignore[no-untyped-call]
+            prompts, images=None, multimodal_fields={}, num_generations=1
+        )
+        return ids, logprobs
+
     def _window(self) -> int:
-        """Tokens of prompt and completion that the model or its engine can hold."""
+        """The number of tokens, prompt and completion, that the model or its engine can hold."""
         window = self.model.config.get_text_config().max_position_embeddings
         if self.use_vllm and self.args.vllm_max_model_length is not None:
             window = min(window, self.args.vllm_max_model_length)
         if window <= self.max_completion_length:
             raise ConfigurationError(
-                f"the model's window of {window} tokens has no room for a prompt beside "
+                f"the model's window of {window} tokens has no room for a prompt besides "
                 f"completions of {self.max_completion_length}: lower max_completion_length"
             )
         return int(window)
 
     def _largest(self, count: int) -> int:
-        """The largest of all processes' numbers."""
+        """The largest ``count`` of all processes."""
         return int(gather(torch.tensor([count], device=self.accelerator.device)).max())
 
     # -- a round of rollouts -----------------------------------------------------------
 
     def _collect(self, rows: list[dict[str, Any]]) -> list[Tensors]:
-        """Play a round, and turn its steps into this process's micro-batches."""
+        """Play a round, and make this process's micro-batches of its steps."""
         start = time.perf_counter()
         self._policy.begin((self.args.seed, self.state.global_step, self.accelerator.process_index))
-        played = self._playground.play(rows, self._policy)
+        played = self._rollout_pool.play(rows, self._policy)
         played_at = time.perf_counter()
         samples = self._samples(played)
         accumulation = self.args.gradient_accumulation_steps
         size = self.args.micro_batch_size
-        # At least one for each accumulation step, and as many as the busiest process has.
+        # Every process runs as many as the one with the most steps, one in each part at least.
         count = max(accumulation, math.ceil(self._largest(len(samples)) / size))
         filler = self._tokenizer.eos_token_id
         batches = [
@@ -187,9 +204,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         totals = [one.episode.reward.total if one.episode.reward else None for one in played]
         local = [math.nan if total is None else total for total in totals]
         rewards = gather(torch.tensor(local, dtype=torch.float64, device=device))
-        steps = gather(
-            torch.tensor([len(samples_of(one, 0.0, 0.0)) for one in played], device=device)
-        )
+        steps = gather(torch.tensor([len(sampled_steps(one)) for one in played], device=device))
         advantages = group_advantages(rewards, self.num_generations)
         trained = ~advantages.isnan()
         if not trained.any():
@@ -215,9 +230,10 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         ]
 
     def _scored(self, batch: Tensors) -> Tensors:
-        """A micro-batch with the log-probabilities that the loss compares with."""
+        """The micro-batch with the log-probabilities that the loss compares the policy's with."""
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
-        checkpointing = self.args.gradient_checkpointing_kwargs
+        # A string only on TRL's own command line.
+        checkpointing = cast(dict[str, Any] | None, self.args.gradient_checkpointing_kwargs)
         with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
             corrected = self.use_vllm and self.vllm_importance_sampling_correction
             if corrected or self.num_iterations > 1:
@@ -237,11 +253,14 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         if self.ref_model is not None:
             return self._logprobs(self.ref_model, batch)[0]
         model = self.accelerator.unwrap_model(self.model)
-        # A new adapter is switched off; one that was loaded has a copy of its start as "ref".
+        # Without an adapter the model is the reference. TRL keeps the initial weights of an
+        # adapter that was loaded as another one, named "ref".
         with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
             return self._logprobs(self.model, batch)[0]
 
-    def _logprobs(self, model: Any, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    def _logprobs(
+        self, model: torch.nn.Module, batch: Tensors
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability and entropy of each completion token, both (B, T)."""
         logprobs, entropies, _ = self._get_per_token_logps_and_entropies(
             model,
@@ -255,19 +274,22 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     # -- an optimizer step -------------------------------------------------------------
 
     def training_step(
-        self, model: Any, inputs: Any, num_items_in_batch: Any = None
+        self,
+        model: torch.nn.Module,
+        inputs: Any,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """One accumulation step: its share of the round's micro-batches.
+        """Run one accumulation step, which takes its share of the round's micro-batches.
 
-        Gradients are exchanged in the last micro-batch of the last one only.
+        Processes exchange gradients only in the last micro-batch of the last accumulation step.
         """
         model.train()
         accumulation = self.args.gradient_accumulation_steps
-        if self._buffered_inputs is None or self._step % (accumulation * self.num_iterations) == 0:
-            self._buffered_inputs = None  # frees the last round before this one is played
-            self._buffered_inputs = self._collect(inputs)
+        if self._round is None or self._step % (accumulation * self.num_iterations) == 0:
+            self._round = None  # free the last round before the next one is played
+            self._round = self._collect(inputs)
         slot = self._step % accumulation
-        share = self._buffered_inputs[slot::accumulation]
+        share = self._round[slot::accumulation]
         total = torch.zeros((), device=self.accelerator.device)
         for index, batch in enumerate(share):
             exchange = slot == accumulation - 1 and index == len(share) - 1
@@ -277,10 +299,10 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         return total
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """Micro-batches come prepared."""
+        """Return the micro-batch, which is prepared already."""
         return generation_batch
 
-    def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:
+    def _compute_loss(self, model: torch.nn.Module, inputs: Tensors) -> torch.Tensor:
         logprobs, entropies = self._logprobs(model, inputs)
         mask = inputs["completion_mask"]
         terms = stepwise_loss(
@@ -297,11 +319,12 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         entropy = (entropies.detach() * mask * (inputs["weights"] > 0).unsqueeze(1)).sum()
         for name, value in {**terms.sums, "entropy": entropy}.items():
             self._sums[name] = self._sums[name].to(value.device) + value
-        # Processes' gradients are averaged; the weights sum to 1 over all of them.
-        return terms.loss * self.accelerator.num_processes
+        # The weights sum to 1 over all processes, whose gradients are averaged.
+        processes: int = self.accelerator.num_processes
+        return terms.loss * processes
 
     def prediction_step(self, *arguments: Any, **options: Any) -> Any:
-        """Not here: a checkpoint is evaluated by ``eval/run.py``."""
+        """Not supported: ``eval/run.py`` evaluates a checkpoint."""
         raise NotImplementedError("evaluate a checkpoint with eval/run.py --backbone CHECKPOINT")
 
     # -- the log -----------------------------------------------------------------------
@@ -310,7 +333,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._metrics["train"][name].append(value)
 
     def _log_round(self, played: list[Rollout], samples: list[Sample]) -> None:
-        """Note the episodes of all processes, and the tokens that are trained on."""
+        """Log the episodes of all processes, and the number of tokens that are trained on."""
         numbers = gather_object([describe(one.episode) for one in played])
         for name, value in average(numbers).items():
             self._note(name, value)
@@ -319,7 +342,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._note("tokens", tokens)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add what the optimizer step showed, then log as TRL does."""
+        """Add the optimizer step's own numbers, and log as TRL does."""
         if self._sums:
             names = sorted(self._sums)
             sums = torch.stack([self._sums[name].double() for name in names])
@@ -338,5 +361,5 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         super().log(logs, start_time)
 
 
-def _unused(prompts: list[Any], **_: Any) -> list[float]:
+def _unused(prompts: list[Any], **_: Any) -> list[float | None]:
     raise AssertionError("rewards come from the environment")

@@ -1,8 +1,8 @@
 """A tiny policy with a tokenizer of its own, to show learning on a small machine.
 
-The tokenizer is trained on demonstrations. Names and numbers stand apart, and all that lies
-between two of them may become one token, the system prompt whole: what is the same in every
-episode costs next to nothing, and what must be copied is always cut alike.
+The tokenizer is trained on demonstrations. Capitalised words and digits are pieces of their own,
+and the text between two of them may become one token. Text that every episode repeats, such as the
+system prompt, therefore costs few tokens, and a name is always split in the same way.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Olmo2Config, Olmo2ForCausalLM, PreTrainedTokenizerFast
 
-from agemem.train.demonstrations import Demonstration
+from agemem.train.demonstrator import DemonstratedStep
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -30,7 +29,15 @@ _PIECE = r"[A-Z][a-z]+|[0-9]|[^A-Z0-9]+|[A-Z]"
 
 @dataclass(frozen=True, slots=True)
 class TinyShape:
-    """Size of the policy: by default 0.4 million parameters."""
+    """The size of the policy; about half a million parameters by default.
+
+    Attributes:
+        vocabulary: Tokens that the tokenizer learns.
+        width: Hidden size.
+        layers: Transformer layers.
+        heads: Attention heads.
+        window: Tokens of prompt and completion.
+    """
 
     vocabulary: int = 2_000
     width: int = 128
@@ -40,12 +47,12 @@ class TinyShape:
 
 
 class PieceCounter:
-    """Counts what the best tokenizer of this kind would: for before there is one."""
+    """Counts the pieces of a text: the token counter to use before the tokenizer is trained."""
 
     name = "tiny-pieces"
 
     def count(self, text: str) -> int:
-        """Number of names, digits and texts between them."""
+        """The number of names, digits and texts between them."""
         return len(re.findall(_PIECE, text))
 
 
@@ -55,9 +62,9 @@ def train_tokenizer(
     """A byte-level BPE tokenizer with ChatML.
 
     Args:
-        texts: What the policy will read and write.
-        constants: Texts that are one token each.
-        size: Of the vocabulary, without the constants.
+        texts: Texts as the policy will read and write them.
+        constants: Texts that become one token each.
+        size: Size of the vocabulary, without the constants.
     """
     bare = Tokenizer(models.BPE())
     bare.pre_tokenizer = pre_tokenizers.Sequence(
@@ -85,20 +92,22 @@ def train_tokenizer(
     )
 
 
-def texts_of(steps: Sequence[Demonstration]) -> Iterator[str]:
-    """What an episode shows and what is said in it, each once, without the system prompt."""
+def texts_of(steps: Sequence[DemonstratedStep]) -> Iterator[str]:
+    """The messages and actions of an episode, each message once, without the system prompt."""
     seen = {f"{m['role']}\n{m['content']}\n": None for step in steps for m in step.prompt[1:]}
     yield from seen
     yield from (f"assistant\n{step.action}" for step in steps)
 
 
-def build_policy(folder: Path, tokenizer: Any, shape: TinyShape, seed: int) -> int:
-    """Save a random OLMo 2 with its tokenizer.
+def build_policy(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int
+) -> int:
+    """Save an untrained OLMo 2 and its tokenizer to a folder.
 
-    Not a Qwen2 as elsewhere: transformers rebuilds the tokenizer of one by Qwen's own rules.
+    It is not a Qwen2, because transformers would rebuild the tokenizer by Qwen's own rules.
 
     Returns:
-        Its number of parameters.
+        The number of parameters.
     """
     config = Olmo2Config(
         vocab_size=len(tokenizer),

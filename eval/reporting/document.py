@@ -181,9 +181,10 @@ def _draw(section: Section, folder: Path) -> Iterator[str]:
         name = _slug(parts)
         draw_table(table, folder / name)
         yield name
-    for metric in dict.fromkeys(curve.metric for curve in section.curves):
-        name = _slug([section.key, metric])
-        draw_curves([c for c in section.curves if c.metric == metric], metric, folder / name)
+    if section.curves:
+        metrics = {curve.metric for curve in section.curves}
+        name = _slug([section.key, *(metrics if len(metrics) == 1 else ())])
+        draw_curves(section.curves, folder / name)
         yield name
 
 

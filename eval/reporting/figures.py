@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agemem.eval.paper.exhibits import REDUCTION
 from agemem.eval.paper.methods import Kind
 from agemem.eval.reporting.curves import Curve
@@ -21,6 +23,8 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
 DOTS_PER_INCH = 160
 MAX_LABEL = 34
+CURVE_COLUMNS = 3
+"""Panels of training curves in a row."""
 LETTERS_PER_INCH = 11
 """Of a title, with room to spare."""
 
@@ -42,14 +46,21 @@ THEMES = (
 Draw = Callable[[Any, Theme], None]
 
 
-def save(draw: Draw, title: str, size: tuple[float, float], path: Path) -> list[Path]:
-    """Draw on a fresh pair of axes once for each theme.
+def save(
+    draw: Draw,
+    title: str,
+    size: tuple[float, float],
+    path: Path,
+    grid: tuple[int, int] = (1, 1),
+) -> list[Path]:
+    """Draw on a new figure once for each theme.
 
     Args:
-        draw: Draws on the axes that it is given.
+        draw: Draws on the axes that it is given: one pair, or an array of them for a grid.
         title: Lines above them, broken to fit; the first is the heading.
         size: Width and height in inches.
         path: Without its ending; the theme's name is added.
+        grid: Rows and columns of axes.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -59,7 +70,7 @@ def save(draw: Draw, title: str, size: tuple[float, float], path: Path) -> list[
     for theme in THEMES:
         with _style(theme):
             figure = figures.Figure(figsize=size, layout="constrained")
-            axes = figure.subplots()
+            axes = figure.subplots(*grid)
             draw(axes, theme)
             lines = _wrapped(title, int(size[0] * LETTERS_PER_INCH))
             figure.suptitle(lines, x=0.02, ha="left")
@@ -258,18 +269,44 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(part for parts in lines for part in parts)
 
 
-def draw_curves(curves: Sequence[Curve], metric: str, path: Path) -> list[Path]:
-    """Training curves of one metric, each with the band over its seeds."""
+def draw_curves(curves: Sequence[Curve], path: Path) -> list[Path]:
+    """Training curves, a panel for each metric.
 
-    def draw(axes: Any, theme: Theme) -> None:
-        for number, curve in enumerate(curves):
-            colour = PALETTE[number % len(PALETTE)]
-            label = f"{_short(curve.name)} ({curve.seeds} seed{'s' if curve.seeds > 1 else ''})"
-            axes.plot(curve.steps, curve.mean, color=colour, linewidth=1.6, label=label)
-            axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
-        axes.set_xlabel("training step")
-        axes.set_ylabel(_short(metric))
-        axes.grid()
-        axes.legend(fontsize=8)
+    A line is the mean over seeds, each run averaged over a tenth of the steps; the band is the
+    curve's :attr:`~agemem.eval.reporting.curves.Curve.band`.
+    """
+    window = max(1, max(len(curve.steps) for curve in curves) // 10)
+    metrics = list(dict.fromkeys(curve.metric for curve in curves))
+    rows, columns = -(-len(metrics) // CURVE_COLUMNS), min(len(metrics), CURVE_COLUMNS)
 
-    return save(draw, f"Figures 5 and 10: training\n{metric}", (7.0, 4.0), path)
+    def draw(panels: Any, theme: Theme) -> None:
+        panels = np.ravel(panels)
+        for axes, metric in zip(panels, metrics, strict=False):
+            _curves(axes, [c.smoothed(window) for c in curves if c.metric == metric])
+            axes.set_ylabel(_short(metric))
+        panels[0].legend(fontsize=8)
+        for axes in panels[len(metrics) :]:  # the last row may have fewer panels
+            axes.remove()
+
+    size = (7.0, 4.0) if len(metrics) == 1 else (4.0 * columns, 0.6 + 3.0 * rows)
+    notes = []
+    if any(curve.seeds > 1 for curve in curves):
+        notes.append("mean over seeds with its 95% interval (Student's t)")
+    if any(curve.extremes is not None for curve in curves):
+        notes.append("band of a log: its lowest and highest seed")
+    if window > 1:
+        notes.append(f"each run averaged over {window} steps")
+    heading = metrics if len(metrics) == 1 else []
+    title = "\n".join(["Figures 5 and 10: training", *heading, ", ".join(notes)])
+    return save(draw, title.rstrip(), size, path, (rows, columns))
+
+
+def _curves(axes: Any, curves: Sequence[Curve]) -> None:
+    for number, curve in enumerate(curves):
+        colour = PALETTE[number % len(PALETTE)]
+        label = f"{_short(curve.name)} ({curve.seeds} seed{'s' if curve.seeds > 1 else ''})"
+        axes.plot(curve.steps, curve.mean, color=colour, linewidth=1.6, label=label)
+        if curve.band is not None:
+            axes.fill_between(curve.steps, *curve.band, color=colour, alpha=0.2, lw=0)
+    axes.set_xlabel("training step")
+    axes.grid()

@@ -1,1 +1,4 @@
-"""Statistics: the one place for means, intervals and tests."""
+"""Statistics of evaluation: means, intervals and tests.
+
+Student's t interval, which training uses too, is in ``agemem_envs/util/student.py``.
+"""

@@ -3,9 +3,9 @@
     python -m tests.benchmarks.measure_training throughput    against TRL's own GRPOTrainer
     python -m tests.benchmarks.measure_training memory 64     peak, at 64 steps a trajectory
 
-Both on a random two-layer model. The first on single-step episodes of equal token counts, where
-both trainers do the same work; runs alternate, and tokens a second are medians over steps. The
-second measures one number of steps in a process, since a peak does not fall again.
+Both use a random two-layer model. The first plays single-step episodes of equal token counts, on
+which both trainers do the same work; runs alternate, and tokens a second are medians over steps.
+The second measures one episode length per process, because a process's peak never falls.
 """
 
 from __future__ import annotations

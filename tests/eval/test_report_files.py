@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -223,12 +224,13 @@ def test_curves_of_several_seeds(tmp_path: Path) -> None:
     files = {"a": [tmp_path / "0.csv", tmp_path / "1.csv"], "b": [tmp_path / "1.csv"]}
     first, second = read_curves(files, ["reward/total"])
     assert (first.steps, first.seeds) == ((0, 1, 2), 2)
-    assert (first.mean, first.low, first.high) == (
-        (0.5, 1.5, 4.0),
-        (0.0, 1.0, 2.0),
-        (1.0, 2.0, 6.0),
-    )
-    assert (second.mean, second.low) == ((1.0, 2.0, 6.0), (1.0, 2.0, 6.0))
+    assert first.mean.tolist() == [0.5, 1.5, 4.0]
+    # t(0.975, 1) = 12.7062 times the standard errors 0.5, 0.5 and 2
+    half_width = np.array([6.3531, 6.3531, 25.4124])
+    assert first.band == pytest.approx(np.array([first.mean - half_width, first.mean + half_width]))
+    assert second.mean.tolist() == [1.0, 2.0, 6.0]
+    assert second.band is None  # one seed says nothing of the others
+    assert {(row["low"], row["high"]) for row in curve_sheet([second]).records} == {(None, None)}
     assert [cell.text for cell in curve_sheet([first]).rows[0]] == [
         "a", "reward/total", "2", "3", "0.500", "4.000", "4.000",
     ]  # fmt: skip
@@ -236,13 +238,34 @@ def test_curves_of_several_seeds(tmp_path: Path) -> None:
     assert loss.steps == (0, 2)  # where both have a value
 
 
+def test_runs_are_smoothed_before_they_are_averaged(tmp_path: Path) -> None:
+    for name, values in (("0", (0, 2, 4, 6)), ("1", (1, 1, 1, 1))):
+        rows = "".join(f"{step},{value}\n" for step, value in enumerate(values))
+        (tmp_path / name).write_text(f"step,r\n{rows}")
+    (curve,) = read_curves({"a": [tmp_path / "0", tmp_path / "1"]}, ["r"])
+    smooth = curve.smoothed(2)  # runs (0, 1, 3, 5) and (1, 1, 1, 1)
+    assert smooth.mean.tolist() == [0.5, 1.0, 2.0, 3.0]
+    assert smooth.band[1] - smooth.mean == pytest.approx(12.7062 * np.array([0.5, 0, 1, 2]))
+    assert curve.smoothed(1).mean.tolist() == curve.mean.tolist()
+
+
+def test_several_metrics_are_panels_of_one_figure(tmp_path: Path) -> None:
+    metrics = [f"m{number}" for number in range(4)]
+    (tmp_path / "a.csv").write_text(f"step,{','.join(metrics)}\n0,1,2,3,4\n1,2,3,4,5\n")
+    asked = [text for metric in metrics for text in ("--curve-metric", metric)]
+    out = tmp_path / "out"
+    assert main(["--curves", f"a={tmp_path / 'a.csv'}", *asked, "--out", str(out)]) == 0
+    assert {file.name for file in out.glob("*.png")} == {"figure5-light.png", "figure5-dark.png"}
+
+
 def test_a_file_may_hold_several_trainings(tmp_path: Path) -> None:
     text = "series,run,step,r\na,s0,0,1.0\na,s1,0,3.0\nb,s0,0,9.0\n"
     (tmp_path / "all.csv").write_text(text)
     files = {name: [tmp_path / "all.csv"] for name in "ab"}
     first, second = read_curves(files, ["r"])
-    assert (first.mean, first.low, first.high, first.seeds) == ((2.0,), (1.0,), (3.0,), 2)
-    assert (second.mean, second.seeds) == ((9.0,), 1)
+    assert (first.mean.tolist(), first.seeds) == ([2.0], 2)
+    assert first.band == pytest.approx(np.array([[2 - 12.7062], [2 + 12.7062]]), rel=1e-4)
+    assert (second.mean.tolist(), second.seeds) == ([9.0], 1)
     with pytest.raises(UnknownNameError, match="Known: a, b"):
         read_curves({"c": [tmp_path / "all.csv"]}, ["r"])
 
@@ -251,7 +274,8 @@ def test_a_log_may_bring_its_own_band(tmp_path: Path) -> None:
     text = "step,r,r_min,r_max\n5,0.5,0.25,0.75\n"
     (tmp_path / "a.csv").write_text(text)
     (curve,) = read_curves({"a": [tmp_path / "a.csv"]}, ["r"])
-    assert (curve.mean, curve.low, curve.high) == ((0.5,), (0.25,), (0.75,))
+    assert curve.mean.tolist() == [0.5]
+    assert curve.band.tolist() == [[0.25], [0.75]]
 
 
 @pytest.mark.parametrize(

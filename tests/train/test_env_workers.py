@@ -34,14 +34,14 @@ def workers() -> Iterator[EnvWorkers]:
 
 def play(workers: EnvWorkers):
     workers.begin()
-    seats = zip(workers.envs, workers.agents, TASKS, strict=True)
-    jobs = [Job(env, agent, 5, task) for env, agent, task in seats]
+    slots = zip(workers.envs, workers.agents, TASKS, strict=True)
+    jobs = [Job(env, agent, 5, task) for env, agent, task in slots]
     return sorted(rollout(jobs, ScriptedBackbone(), threads=3), key=lambda one: one.job)
 
 
 def test_they_play_as_in_this_process(workers: EnvWorkers) -> None:
     here = gym.make(ID, disable_env_checker=True, **OPTIONS)
-    for _ in range(2):  # a seat is used again
+    for _ in range(2):  # a slot is used again
         for played, task in zip(play(workers), TASKS, strict=True):
             (wanted,) = rollout([Job(here, AgeMemAgent(), 5, task)], ScriptedBackbone())
             assert played.episode == wanted.episode
@@ -57,7 +57,7 @@ def test_a_group_begins_from_identical_state(workers: EnvWorkers) -> None:
 
 def test_a_dead_worker_spoils_its_own_episodes_and_is_replaced(workers: EnvWorkers) -> None:
     play(workers)
-    worker = workers._hosts[0].simulator._lease.worker
+    worker = workers._workers[0].simulator._lease.worker
     original = workers.envs[0].step
     killed = []
 

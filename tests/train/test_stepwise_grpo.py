@@ -36,7 +36,7 @@ def test_the_gradient_equals_a_hand_written_one(model: Path, tmp_path: Path) -> 
     result = check(model, tmp_path)
     assert len(result.differences) == 2
     assert max(result.differences) < TOLERANCE
-    lengths = [len(one.said) for one in result.trainer._playground.envs]
+    lengths = [len(one.said) for one in result.trainer._rollout_pool.envs]
     assert len(set(lengths)) > 1  # trajectories of unequal length, or nothing is shown
 
 

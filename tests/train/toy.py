@@ -1,7 +1,7 @@
-"""A toy of training's two ends: a random Qwen2 with a byte tokenizer, and a tiny three-stage game.
+"""A toy model and environment: a random Qwen2 with a byte tokenizer, and a three-stage game.
 
-Real trainer, real rollout loop; the game ends early by what is said, so that trajectories have
-unequal numbers of steps.
+The trainer and the rollout loop are the real ones. The policy's text decides when a stage of the
+game ends, so that trajectories have unequal numbers of steps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from agemem.agents.agemem import AgeMemAgent
-from agemem.train.rollouts import Playground
+from agemem.train.rollouts import RolloutPool
 from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from agemem.train.tiny import CHAT_TEMPLATE
 from agemem_envs.episode import DataSource, Episode, RewardBreakdown, Step, StopReason
@@ -120,11 +120,11 @@ def toy_trainer(
         "max_grad_norm": 1e9, "disable_tqdm": True, "lr_scheduler_type": "constant",
     }  # fmt: skip
     config = StepwiseGRPOConfig(output_dir=str(out), **(defaults | options))
-    seats = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    envs = envs or [ToyEnv() for _ in range(seats)]
+    trajectories = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    envs = envs or [ToyEnv() for _ in range(trajectories)]
     groups = config.max_steps * config.generation_batch_size // config.num_generations
     return kind(
-        playground=Playground(envs, [AgeMemAgent() for _ in envs]),
+        rollout_pool=RolloutPool(envs, [AgeMemAgent() for _ in envs]),
         model=str(model),
         args=config,
         train_dataset=tasks(groups),

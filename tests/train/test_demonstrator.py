@@ -8,8 +8,8 @@ import pytest
 import agemem_envs  # noqa: F401  (registers the environments)
 from agemem.agents.rollout import Job, rollout
 from agemem.train.demonstrations import demonstrate
+from agemem.train.demonstrator import Demonstrator
 from agemem.train.settings import EnvSettings
-from agemem.train.teacher import Teacher
 from agemem.train.tiny import PieceCounter
 from agemem_envs.episode import Episode
 
@@ -18,7 +18,7 @@ OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_roun
 
 def play(error_rate: float, seed: int = 3) -> Episode:
     env = gym.make("AgeMem-SyntheticQA-v0", disable_env_checker=True, split="train", **OPTIONS)
-    (played,) = rollout([Job(env, Teacher(error_rate), seed)])
+    (played,) = rollout([Job(env, Demonstrator(error_rate), seed)])
     return played.episode
 
 

@@ -1,0 +1,76 @@
+"""The demonstrator of the warm start: the oracle, restricted to what its prompts contain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agemem.agents.oracle import OracleAgent
+from agemem_envs.context import ChatMessages
+from agemem_envs.env import MemoryEnv
+from agemem_envs.episode import ToolCall
+from agemem_envs.stages import Stage
+from agemem_envs.state import EpisodeState
+
+
+@dataclass(frozen=True, slots=True)
+class DemonstratedStep:
+    """One step of a demonstration: the prompt, and the action that the demonstrator took."""
+
+    prompt: ChatMessages
+    action: str
+
+
+class Demonstrator(OracleAgent):
+    """Plays as the oracle, and keeps every prompt with the action that it took.
+
+    The oracle retrieves with the very facts that it needs, which no policy can know. The
+    demonstrator retrieves with the question, as a policy must learn to. It still stores the
+    oracle's facts: a policy cannot know which facts will be needed, and imitation only teaches
+    how often to store.
+
+    Args:
+        error_rate: Share of its decisions that are wrong, in [0, 1]: it leaves out a call, or
+            stores a text that nobody needs. Without a fact that it needs, it guesses.
+
+    Attributes:
+        steps: The steps of the episode so far.
+    """
+
+    steps: list[DemonstratedStep]
+
+    def __init__(self, error_rate: float = 0.0) -> None:
+        self._error_rate = error_rate
+
+    def begin(self, env: MemoryEnv, seed: int) -> None:
+        """Begin an episode, without steps."""
+        super().begin(env, seed)
+        self.steps = []
+        self._errors = np.random.default_rng([seed, 1])
+
+    def decide(self, observation: str, info: Mapping[str, Any]) -> str:
+        """The next action of the demonstration."""
+        action = super().decide(observation, info)
+        self.steps.append(DemonstratedStep(info["messages"], action))
+        return action
+
+    def _calls(self, state: EpisodeState) -> tuple[ToolCall, ...]:
+        calls = super()._calls(state)
+        if state.stage is Stage.REASONING and calls:
+            calls = (ToolCall("Retrieve_memory", {"query": state.spec.query}),)
+        if self._errors.random() >= self._error_rate:
+            return calls
+        if calls or state.stage is Stage.REASONING:
+            return ()
+        first_sentence = _arrived_text(state).partition(". ")[0].rstrip(".") + "."
+        return (ToolCall("Add_memory", {"content": first_sentence}),)
+
+
+def _arrived_text(state: EpisodeState) -> str:
+    """The text of the message that has just arrived in stage 1 or 2."""
+    if state.stage is Stage.CONSTRUCTION:
+        return state.spec.knowledge[state.message_index].text
+    return state.spec.distractors[state.message_index]
