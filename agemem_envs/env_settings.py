@@ -31,7 +31,6 @@ class EnvSettings:
         f"protocol: {', '.join(PROTOCOLS)}",
         Scope.WORLD,
         Group.ENVIRONMENT,
-        default_text="full; in a suite of the paper: full for question answering, task for worlds",
         summarized=True,
     )
     tools: str | tuple[str, ...] = setting(

@@ -93,6 +93,21 @@ def has_record(folder: Path) -> bool:
     return (folder / FILE).exists()
 
 
+def refuse_existing(folder: Path) -> None:
+    """Make sure that a new run may begin in this folder.
+
+    Raises:
+        ConfigurationError: There is a run already, or the path is a file.
+    """
+    if has_record(folder):
+        raise ConfigurationError(
+            f"{folder} already holds a run. Continue it with --resume, or choose another folder "
+            "with --out."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(f"{folder} is a file: --out names a folder")
+
+
 def write_record(folder: Path, record: RunRecord[Any]) -> None:
     """Write a run's record into its folder, whole or not at all."""
     write_atomically(folder / FILE, json.dumps(record_data(record), indent=2) + "\n")

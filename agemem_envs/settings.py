@@ -67,6 +67,8 @@ class Setting:
         none: The word for None on the command line, where None is not the default.
         flag: The command-line flag, where it is not made of the name.
         aliases: Older flags that are still understood.
+        choices: The texts that are values; empty if any text may be one.
+        repeated: Whether the flag may be given several times, one element of a tuple each.
         metavar: The placeholder of the value in ``--help``.
         summarized: Whether ``summary.csv`` has a column of it.
         rejudging: Whether it may change when a run is scored by another judge.
@@ -81,6 +83,8 @@ class Setting:
     none: str | None = None
     flag: str | None = None
     aliases: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    repeated: bool = False
     metavar: str | None = None
     summarized: bool = False
     rejudging: bool = False
@@ -196,7 +200,7 @@ def _valid(value: Any, declared: Declared) -> bool:
     if type(value) not in kinds:  # not isinstance: True is not a number
         return False
     if declared.kind not in (int, float):
-        return True
+        return not declared.setting.choices or value in declared.setting.choices
     low, high = declared.setting.low, declared.setting.high
     above = low is None or value >= low
     below = high is None or value <= high
@@ -209,6 +213,8 @@ _WANTED = {str: "text", bool: "true or false", int: "an integer", float: "a numb
 def _wanted(declared: Declared) -> str:
     if declared.several:
         return "a list of texts"
+    if declared.setting.choices:
+        return f"one of {', '.join(declared.setting.choices)}"
     low, high = declared.setting.low, declared.setting.high
     limits = "" if low is None or high is None else f" in [{low:g}, {high:g}]"
     if declared.kind is int and limits:

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase
 import agemem_envs  # noqa: F401 - registers the environments
 from agemem.agents.backbones.transformers_model import chat_text
 from agemem.agents.rollout import Job, rollout
+from agemem.train.config import PolicyConfig
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
-from agemem.train.settings import EnvSettings
 from agemem_envs.errors import AgeMemError
 from agemem_envs.tokens import TokenCounter
 
@@ -21,9 +21,8 @@ MAX_FAILURES = 20
 
 
 def demonstrate(
-    settings: EnvSettings,
+    config: PolicyConfig,
     episodes: int,
-    seed: int,
     token_counter: str | TokenCounter,
     error_rate: float = 0.0,
 ) -> Iterator[list[DemonstratedStep]]:
@@ -33,19 +32,18 @@ def demonstrate(
     part of the demonstration.
 
     Args:
-        settings: The environment.
+        config: The environment, and the seed that determines the tasks.
         episodes: Number of episodes to play.
-        seed: Determines the tasks.
         token_counter: The environment's token counter.
         error_rate: Share of the demonstrator's decisions that are wrong.
 
     Raises:
         AgeMemError: None of the first 20 episodes succeeded.
     """
-    rows = settings.rows(episodes, seed)
-    options = {**settings.env_options(""), "token_counter": token_counter}
+    rows = config.rows(episodes)
+    options = {**config.make_options(""), "token_counter": token_counter}
     used = 0
-    with closing(gym.make(settings.env, disable_env_checker=True, **options)) as env:
+    with closing(gym.make(config.env, disable_env_checker=True, **options)) as env:
         for number, row in enumerate(rows, 1):
             demonstrator = Demonstrator(error_rate)
             (played,) = rollout([Job(env, demonstrator, row["seed"], row["task_id"])])
@@ -57,7 +55,7 @@ def demonstrate(
                 why = ", ".join(played.episode.errors) or str(played.episode.stop_reason)
                 raise AgeMemError(
                     f"the demonstrator failed in the first {MAX_FAILURES} episodes of "
-                    f"{settings.env}; the last one: {why}"
+                    f"{config.env}; the last one: {why}"
                 )
 
 

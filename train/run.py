@@ -5,123 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agemem.train.config import GRPOConfig
 from agemem.train.env_workers import EnvWorkers
 from agemem.train.gpu_memory import Load, sentence
 from agemem.train.models import TrainableModel, find_model
-from agemem.train.settings import EnvSettings
 from agemem_envs.errors import ConfigurationError, EndpointError
 from agemem_envs.util.loading import load
 
-AGENT = "agemem.agents.agemem:AgeMemAgent"
-RAG_AGENT = "agemem.agents.agemem_rag:AgeMemRAGAgent"
 MARGIN = 1024
 """Tokens of a prompt beyond T_max: what chat templates and what an agent adds to the context."""
-CONFIG = "config.json"
 VLLM_COMMAND = (
     "VLLM_SERVER_DEV_MODE=1 vllm serve {model} "
     """--weight-transfer-config '{{"backend": "nccl"}}' """
     "--logprobs-mode processed_logprobs --max-logprobs -1"
 )
 """Starts a server that takes weights, as TRL's client asks of it."""
-MAY_CHANGE = {"steps", "save_every", "workers", "vllm_url"}
-"""What a resumed run may set anew: how it is run, not what it learns."""
-
-RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 999_999),
-    "steps": (1, 10_000_000),
-    "tasks_per_step": (1, 1_000_000),
-    "group_size": (2, 100_000),
-    "beta": (0.0, 100.0),
-    "learning_rate": (0.0, 10.0),
-    "warmup": (0, 10_000_000),
-    "max_completion_tokens": (1, 1_000_000),
-    "temperature": (0.001, 10.0),
-    "lora_rank": (0, 10_000),
-    "micro_batch": (1, 1_000_000),
-    "accumulation": (1, 1_000_000),
-    "iterations": (1, 1_000),
-    "workers": (1, 10_000),
-    "save_every": (1, 10_000_000),
-    "vllm_memory": (0.01, 1.0),
-}
-"""Smallest and largest value of each number."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """How a run trains; ``train/grpo.py --help`` says what each means."""
-
-    backbone: str
-    out: Path
-    env: EnvSettings
-    seed: int = 0
-    steps: int = 100
-    tasks_per_step: int = 4
-    group_size: int = 8
-    beta: float = 0.1
-    learning_rate: float | None = None
-    warmup: int = 0
-    max_completion_tokens: int = 2048
-    temperature: float = 1.0
-    lora_rank: int = 0
-    micro_batch: int = 4
-    accumulation: int = 1
-    iterations: int = 1
-    gradient_checkpointing: bool = True
-    skip_flat_groups: bool = False
-    per_trajectory: bool = False
-    workers: int = 4
-    save_every: int = 10
-    vllm: str = "off"
-    vllm_url: str = "http://localhost:8000"
-    vllm_memory: float = 0.3
-
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            ConfigurationError: A number is outside its range.
-        """
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ConfigurationError(f"{name} must be in [{low}, {high}], got {value!r}")
-
-    @property
-    def trajectories(self) -> int:
-        """Of this process in a round.
-
-        Raises:
-            ConfigurationError: They cannot be dealt evenly to all processes.
-        """
-        total = self.tasks_per_step * self.group_size
-        parts = processes() * self.accumulation
-        if total % parts:
-            raise ConfigurationError(
-                f"{self.tasks_per_step} tasks x {self.group_size} rollouts cannot be dealt evenly "
-                f"to {processes()} processes x {self.accumulation} accumulation steps"
-            )
-        return total // processes()
-
-    @property
-    def agent(self) -> str:
-        """Who plays: without short-term tools, retrieval at each step takes their place."""
-        return RAG_AGENT if self.env.tools == "ltm" else AGENT
-
-    @property
-    def load(self) -> Load:
-        """What the run puts on the model."""
-        return Load(
-            window=self.env.max_context_tokens + self.max_completion_tokens,
-            micro_batch=self.micro_batch,
-            live=self.trajectories,
-            lora_rank=self.lora_rank,
-            own_engine=self.vllm == "off",
-        )
 
 
 def processes() -> int:
@@ -134,35 +35,62 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def memory_estimate(settings: RunSettings) -> str:
+def trajectories(config: GRPOConfig) -> int:
+    """The trajectories of this process in a round.
+
+    Raises:
+        ConfigurationError: They cannot be dealt evenly to all processes.
+    """
+    total = config.tasks_per_step * config.group_size
+    parts = processes() * config.accumulation
+    if total % parts:
+        raise ConfigurationError(
+            f"{config.tasks_per_step} tasks x {config.group_size} rollouts cannot be dealt evenly "
+            f"to {processes()} processes x {config.accumulation} accumulation steps"
+        )
+    return total // processes()
+
+
+def model_load(config: GRPOConfig) -> Load:
+    """The load that the run puts on the model."""
+    return Load(
+        window=config.max_context_tokens + config.max_completion_tokens,
+        micro_batch=config.micro_batch,
+        live=trajectories(config),
+        lora_rank=config.lora_rank,
+        own_engine=config.vllm == "off",
+    )
+
+
+def memory_estimate(config: GRPOConfig) -> str:
     """What the run needs of a GPU, in a line, before a model is loaded.
 
     Raises:
         BackboneUnavailableError: The model's size is not known and cannot be looked up.
     """
-    return sentence(find_model(settings.backbone).shape(), settings.load)
+    return sentence(find_model(str(config.backbone)).shape(), model_load(config))
 
 
 @contextmanager
-def training(settings: RunSettings) -> Iterator[Any]:
+def training(config: GRPOConfig, out: Path) -> Iterator[Any]:
     """The trainer of a run, with its environments; they are closed at the end.
 
     Raises:
         AgeMemError: Something that the settings name cannot be had.
     """
-    model = find_model(settings.backbone)
+    model = find_model(str(config.backbone))
     tokenizer = model.tokenizer()
-    _find_agent(settings.agent)
-    rows = settings.env.rows(settings.steps * settings.tasks_per_step, settings.seed)
+    _find_agent(config.agent)
+    rows = config.rows(config.steps * config.tasks_per_step)
     workers = EnvWorkers(
-        settings.trajectories,
-        settings.workers,
-        settings.env.env,
-        settings.env.env_options(model.source),
-        settings.agent,
+        trajectories(config),
+        config.workers,
+        config.env,
+        config.make_options(model.source),
+        config.agent,
     )
     try:
-        yield _trainer(settings, model, tokenizer, rows, workers)
+        yield _trainer(config, out, model, tokenizer, rows, workers)
     finally:
         workers.close()
 
@@ -176,7 +104,8 @@ def _find_agent(path: str) -> None:
 
 
 def _trainer(
-    settings: RunSettings,
+    config: GRPOConfig,
+    out: Path,
     model: TrainableModel,
     tokenizer: Any,
     rows: list[dict[str, Any]],
@@ -194,65 +123,65 @@ def _trainer(
                 workers.envs, workers.agents, len(workers.envs), workers.begin
             ),
             model=model.source,
-            args=_config(settings),
+            args=_trainer_config(config, out),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
-            peft_config=lora(settings.lora_rank) if settings.lora_rank else None,
-            callbacks=[TrainingLog(settings.out)],
+            peft_config=lora(config.lora_rank) if config.lora_rank else None,
+            callbacks=[TrainingLog(out)],
         )
     except ConnectionError as error:
         raise EndpointError(
-            f"no vLLM server answers at {settings.vllm_url}. Start one with: "
+            f"no vLLM server answers at {config.vllm_url}. Start one with: "
             f"{VLLM_COMMAND.format(model=model.source)}"
         ) from error
 
 
-def _config(settings: RunSettings) -> Any:
+def _trainer_config(config: GRPOConfig, out: Path) -> Any:
     import torch
 
     from agemem.train.stepwise_grpo import StepwiseGRPOConfig
 
     on_gpu = torch.cuda.is_available()
-    rate = settings.learning_rate
+    rate = config.learning_rate
     if rate is None:
-        rate = 1e-5 if settings.lora_rank else 1e-6
+        rate = 1e-5 if config.lora_rank else 1e-6
     return StepwiseGRPOConfig(
-        output_dir=str(settings.out / "checkpoints"),
-        seed=settings.seed,
-        max_steps=settings.steps,
-        per_device_train_batch_size=settings.trajectories // settings.accumulation,
-        gradient_accumulation_steps=settings.accumulation,
-        micro_batch_size=settings.micro_batch,
-        num_generations=settings.group_size,
-        num_iterations=settings.iterations,
-        beta=settings.beta,
+        output_dir=str(out / "checkpoints"),
+        seed=config.seed,
+        max_steps=config.steps,
+        per_device_train_batch_size=trajectories(config) // config.accumulation,
+        gradient_accumulation_steps=config.accumulation,
+        micro_batch_size=config.micro_batch,
+        num_generations=config.group_size,
+        num_iterations=config.iterations,
+        beta=config.beta,
         learning_rate=rate,
         lr_scheduler_type="constant_with_warmup",
-        warmup_steps=settings.warmup,
-        max_completion_length=settings.max_completion_tokens,
-        temperature=settings.temperature,
-        skip_flat_groups=settings.skip_flat_groups,
-        per_trajectory=settings.per_trajectory,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        model_init_kwargs={"dtype": "bfloat16" if on_gpu and settings.lora_rank else "float32"},
+        warmup_steps=config.warmup,
+        max_completion_length=config.max_completion_tokens,
+        temperature=config.temperature,
+        skip_flat_groups=config.skip_flat_groups,
+        per_trajectory=config.per_trajectory,
+        gradient_checkpointing=config.gradient_checkpointing,
+        model_init_kwargs={"dtype": "bfloat16" if on_gpu and config.lora_rank else "float32"},
         bf16=on_gpu,
         use_cpu=not on_gpu,
-        save_steps=settings.save_every,
+        save_steps=config.save_every,
         save_total_limit=2,
         disable_tqdm=True,
-        **_vllm(settings),
+        **_vllm(config),
     )
 
 
-def _vllm(settings: RunSettings) -> dict[str, Any]:
-    if settings.vllm == "off":
+def _vllm(config: GRPOConfig) -> dict[str, Any]:
+    if config.vllm == "off":
         return {}
     return {
         "use_vllm": True,
-        "vllm_mode": settings.vllm,
-        "vllm_server_base_url": settings.vllm_url if settings.vllm == "server" else None,
-        "vllm_gpu_memory_utilization": settings.vllm_memory,
-        "vllm_max_model_length": settings.load.window + MARGIN,
+        "vllm_mode": config.vllm,
+        "vllm_server_base_url": config.vllm_url if config.vllm == "server" else None,
+        "vllm_gpu_memory_utilization": config.vllm_memory,
+        "vllm_max_model_length": model_load(config).window + MARGIN,
     }
 
 

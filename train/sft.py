@@ -1,4 +1,4 @@
-"""Warm start: imitate the teacher, so that reinforcement has a protocol to work with.
+"""Warm start: imitate a demonstrator, so that reinforcement has a protocol to work with.
 
     agemem sft --backbone smollm2-135m --env AgeMem-HotpotQA-v0 --out results/runs/sft
 
@@ -20,15 +20,18 @@ if not __package__:  # started as a file: import the packages beside it, whateve
 
     use_checkout()
 
-from agemem.train.settings import EnvSettings, add_env_arguments, env_settings
+from agemem.train.config import WarmStartConfig
 from agemem_envs.errors import ConfigurationError, require
-from agemem_envs.util.cli import EXIT_OK, exit_status
+from agemem_envs.run_record import RunKind, RunRecord, write_record
+from agemem_envs.settings import Group
+from agemem_envs.util.cli import EXIT_OK, exit_status, folder
+from agemem_envs.util.flags import add_flags, from_flags
 
 TINY = "tiny"
 
 EPILOG = """\
 backbones:
-  those of train/grpo.py, and tiny: a policy of half a million parameters, built here, with a
+  those of `agemem grpo`, and tiny: a policy of half a million parameters, built here, with a
   tokenizer of its own
 
 examples:
@@ -36,7 +39,8 @@ examples:
   agemem grpo --backbone results/runs/sft-4b/model --out results/runs/agemem-4b
 
 files of a run:
-  model/           the model, for train/grpo.py and eval/run.py (an adapter merged into it)
+  config.json      all settings, versions, git revision, data source
+  model/           the model, for `agemem grpo` and `agemem run` (an adapter merged into it)
   checkpoints/     the trainer's state
 
 exit status:
@@ -50,87 +54,80 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="agemem sft",
-        description="Warm start on demonstrations of the teacher.",
+        description="Warm start on demonstrations.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--backbone", required=True, metavar="NAME", help="the model")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
-    parser.add_argument("--lora-rank", type=int, default=0, metavar="N", help="0 trains all (0)")
-    parser.add_argument("--episodes", type=int, default=300, metavar="N", help="shown (300)")
-    parser.add_argument(
-        "--teacher-errors",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="share of its decisions in which the teacher errs (0)",
+    groups = add_flags(parser, WarmStartConfig, omit=("token_counter",))
+    groups[Group.EXECUTION].add_argument(
+        "--out", type=folder, metavar="RUN", help="folder of the run"
     )
-    parser.add_argument("--epochs", type=float, default=1.0, metavar="N", help="over them (1)")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="steps (16)")
-    parser.add_argument("--micro-batch", type=int, default=4, metavar="N", help="at once (4)")
-    parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="X", help="(1e-4)")
-    parser.add_argument(
-        "--no-gradient-checkpointing",
-        dest="gradient_checkpointing",
-        action="store_false",
-        help="faster, with more memory",
-    )
-    add_env_arguments(parser)
     return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
+    """The settings of a command line, and the folder of the run.
+
+    Raises:
+        ConfigurationError: An option is missing or out of range.
+    """
+    options = build_parser().parse_args(argv)
+    if options.out is None:
+        raise ConfigurationError("name a folder for the run: --out RUN")
+    config = from_flags(WarmStartConfig, options)
+    if config.backbone is None:
+        raise ConfigurationError("name the model to train: --backbone qwen3-4b, or tiny")
+    return config, options.out
 
 
 def run(argv: Sequence[str]) -> int:
     """Do what the command line says; the exit status."""
-    options = build_parser().parse_args(argv)
+    config, out = parse(argv)
     for module in ("torch", "trl", "peft", "datasets"):
         require(module, extra="train")
-    settings = env_settings(options)
-    if not 0.0 <= options.teacher_errors <= 1.0:
-        raise ConfigurationError(
-            f"--teacher-errors must be in [0, 1], got {options.teacher_errors}"
-        )
-    if (options.out / "model").exists():
-        raise ConfigurationError(f"{options.out} already holds a model: choose another --out")
+    if (out / "model").exists():
+        raise ConfigurationError(f"{out} already holds a model: choose another --out")
     from agemem.train.demonstrations import demonstrate, encode
     from agemem.train.models import find_model
 
-    backbone = options.backbone
+    backbone = str(config.backbone)
     if backbone == TINY:
-        backbone = str(_tiny(options, settings))
+        backbone = str(_tiny(config, out))
     model = find_model(backbone)
     tokenizer = model.tokenizer()
     counter = f"tokenizer:{model.source}"
-    episodes = demonstrate(
-        settings, options.episodes, options.seed, counter, options.teacher_errors
-    )
+    episodes = demonstrate(config, config.episodes, counter, config.teacher_errors)
     window = model.window()
     rows = list(chain.from_iterable(encode(tokenizer, steps, window) for steps in episodes))
-    print(f"{len(rows)} steps of the teacher to imitate", flush=True)
-    imitate(model.source, tokenizer, rows, options.out, options)
+    print(f"{len(rows)} demonstrated steps to imitate", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    record = RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
+    write_record(out, record)
+    imitate(model.source, tokenizer, rows, out, config)
     return EXIT_OK
 
 
-def _tiny(options: argparse.Namespace, settings: EnvSettings) -> Path:
+def _tiny(config: WarmStartConfig, out: Path) -> Path:
     """Build the tiny policy, knowing nothing yet, with a tokenizer trained on the teacher."""
     from agemem.train.demonstrations import demonstrate
     from agemem.train.tiny import PieceCounter, TinyShape, build_policy, texts_of, train_tokenizer
 
     shape = TinyShape()
-    episodes = list(demonstrate(settings, options.episodes, options.seed, PieceCounter()))
+    episodes = list(demonstrate(config, config.episodes, PieceCounter()))
     tokenizer = train_tokenizer(
         (text for steps in episodes for text in texts_of(steps)),
         [episodes[0][0].prompt[0]["content"]],
         shape.vocabulary,
     )
-    folder = Path(options.out / "base")
-    parameters = build_policy(folder, tokenizer, shape, options.seed)
+    folder = out / "base"
+    parameters = build_policy(folder, tokenizer, shape, config.seed)
     print(f"a policy of {parameters:,} parameters, {len(tokenizer):,} tokens", flush=True)
     return folder
 
 
 def imitate(
-    model: str, tokenizer: Any, rows: list[dict[str, Any]], out: Path, options: argparse.Namespace
+    model: str, tokenizer: Any, rows: list[dict[str, Any]], out: Path, config: WarmStartConfig
 ) -> None:
     """Train on encoded steps, and save ``out/model``."""
     import torch
@@ -140,24 +137,24 @@ def imitate(
     from agemem.train.run import lora, save_model
 
     on_gpu = torch.cuda.is_available()
-    micro = min(options.micro_batch, options.batch_size)
-    config = SFTConfig(
+    micro = min(config.micro_batch, config.batch_size)
+    arguments = SFTConfig(
         output_dir=str(out / "checkpoints"),
-        seed=options.seed,
-        num_train_epochs=options.epochs,
+        seed=config.seed,
+        num_train_epochs=config.epochs,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=max(1, options.batch_size // micro),
-        learning_rate=options.learning_rate,
+        gradient_accumulation_steps=max(1, config.batch_size // micro),
+        learning_rate=config.learning_rate,
         adam_beta2=0.95,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,  # of all
         max_length=None,
         completion_only_loss=True,
         train_sampling_strategy="group_by_length",
-        model_init_kwargs={"dtype": "bfloat16" if on_gpu and options.lora_rank else "float32"},
+        model_init_kwargs={"dtype": "bfloat16" if on_gpu and config.lora_rank else "float32"},
         bf16=on_gpu,
         use_cpu=not on_gpu,
-        gradient_checkpointing=options.gradient_checkpointing,
+        gradient_checkpointing=config.gradient_checkpointing,
         logging_steps=10,
         save_strategy="no",
         report_to="none",
@@ -165,10 +162,10 @@ def imitate(
     )
     trainer = SFTTrainer(
         model=model,
-        args=config,
+        args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora(options.lora_rank) if options.lora_rank else None,
+        peft_config=lora(config.lora_rank) if config.lora_rank else None,
     )
     trainer.train()
     save_model(trainer, out / "model")

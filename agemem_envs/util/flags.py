@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
-from agemem_envs.settings import Declared, Group, settings_of
+from agemem_envs.settings import Declared, Group, settings_from, settings_of
 
 S = TypeVar("S")
 
@@ -52,7 +52,7 @@ def from_flags(cls: type[S], options: argparse.Namespace, **chosen: Any) -> S:
         ConfigurationError: A value is out of range.
     """
     values = {name: getattr(options, name) for name in settings_of(cls) if hasattr(options, name)}
-    return cls(**(values | chosen))
+    return settings_from(cls, values | chosen)
 
 
 def _add(group: Any, declared: Declared) -> None:
@@ -65,9 +65,14 @@ def _add(group: Any, declared: Declared) -> None:
         options |= {"type": _reader(declared), "metavar": setting.metavar}
         if declared.kind in (int, float) and setting.metavar is None:
             options["metavar"] = "N" if declared.kind is int else "X"
-        if declared.several:
+        if setting.repeated:
+            options["action"] = "append"
+        elif declared.several:
             options["nargs"] = "+"
-    shown = {"default": declared.value, "help": _help(declared)}
+        if setting.choices:
+            options["choices"] = setting.choices
+    default = list(declared.value) if declared.several else declared.value
+    shown = {"default": default, "help": _help(declared)}
     group.add_argument(declared.flag, **options, **shown)
     for alias in setting.aliases:
         hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}

@@ -23,7 +23,9 @@ names:
   agents      {", ".join(AGENTS)};
               with a memory system in place of the tools: {", ".join(SYSTEMS)};
               all-baselines for one run of each
-  suites      {", ".join(SUITES)}
+  suites      {", ".join(SUITES)};
+              those of the paper play all stages in question answering, and the task alone in
+              worlds, unless --stages says otherwise
   backbones   {", ".join(BACKBONES)};
               MODEL@http://host:port/v1 for any OpenAI-compatible server,
               a folder or hub id (with a slash) for any transformers model

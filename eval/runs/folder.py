@@ -18,7 +18,14 @@ from typing import TextIO
 from agemem.eval.runs.config import KINDS, RunConfig
 from agemem.eval.runs.result import Result
 from agemem_envs.errors import ConfigurationError, DataFormatError
-from agemem_envs.run_record import FILE, RunRecord, read_record, write_record
+from agemem_envs.run_record import (
+    FILE,
+    RunRecord,
+    has_record,
+    read_record,
+    refuse_existing,
+    write_record,
+)
 from agemem_envs.util.files import write_atomically
 from agemem_envs.util.records import without_collection
 
@@ -41,7 +48,7 @@ class ResultsFolder:
     @property
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return self.config_file.exists() or self.episodes_file.exists()
+        return has_record(self.path) or self.episodes_file.exists()
 
     def refuse_existing(self) -> None:
         """Make sure that a new run may begin here.
@@ -49,13 +56,7 @@ class ResultsFolder:
         Raises:
             ConfigurationError: There is a run already, or the path is a file.
         """
-        if self.exists:
-            raise ConfigurationError(
-                f"{self.path} already holds a run. Continue it with --resume, or choose another "
-                "folder with --out."
-            )
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigurationError(f"{self.path} is a file: --out names a folder")
+        refuse_existing(self.path)
 
     def create(self, record: RunRecord[RunConfig]) -> None:
         """Begin a run.

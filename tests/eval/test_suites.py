@@ -123,7 +123,7 @@ def test_the_papers_protocol_is_two_runs_of_each_agent() -> None:
     assert made["agemem-full"].envs == ("AgeMem-HotpotQA-v0",)
     assert len(made["agemem-task"].envs) == 4
     assert [one.stages for one in made.values()] == ["full", "task"] * 2
-    assert {one.max_actions for one in made.values()} == {3}
+    assert {one.max_task_actions for one in made.values()} == {3}
     assert made["agemem-task"].backbone == "m@http://x/v1"
     assert made["full-context-task"].backbone == "scripted"
 
@@ -132,7 +132,7 @@ def test_another_protocol_is_asked_for_and_a_suites_settings_are_defaults() -> N
     config = config_of("--suite", "both", "--backbone", "scripted", "--stages", "full",
                        "--max-actions", "7")  # fmt: skip
     assert [part.name for part in parts(config)] == ["full-context", "agemem"]
-    assert config.max_actions == 7
+    assert config.max_task_actions == 7
     made = parts(config)[0].configure(config)
     assert (made.stages, len(made.envs)) == ("full", 5)
 
@@ -198,7 +198,7 @@ def test_the_smoke_suite_brings_its_model_unless_another_is_named() -> None:
     assert (smoke.backbone, smoke.constrained) == ("smollm2-135m@local", True)
     scripted = config_of("--suite", "smoke", "--backbone", "scripted")
     assert (scripted.backbone, scripted.constrained) == ("scripted", False)
-    assert smoke.max_actions == scripted.max_actions == 4
+    assert smoke.max_task_actions == scripted.max_actions == 4
 
 
 def test_a_suite_draws_its_training_curves(tmp_path: Path, monkeypatch) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import gymnasium as gym
 import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
 from agemem.agents.rollout import Job, rollout
+from agemem.train.config import PolicyConfig
 from agemem.train.demonstrations import demonstrate
 from agemem.train.demonstrator import Demonstrator
-from agemem.train.settings import EnvSettings
 from agemem.train.tiny import PieceCounter
 from agemem_envs.episode import Episode
 
@@ -55,7 +57,8 @@ def test_errors_are_of_the_given_rate_and_of_the_seed_alone() -> None:
 
 
 def test_failed_episodes_are_shown_if_it_is_meant_to_fail() -> None:
-    settings = EnvSettings(env="AgeMem-SyntheticQA-v0", extra=OPTIONS)
-    episodes = list(demonstrate(settings, 5, 0, PieceCounter(), error_rate=1.0))
+    extra = tuple(f"{name}={json.dumps(value)}" for name, value in OPTIONS.items())
+    config = PolicyConfig(env="AgeMem-SyntheticQA-v0", env_option=extra)
+    episodes = list(demonstrate(config, 5, PieceCounter(), error_rate=1.0))
     assert len(episodes) == 5
     assert not any("Retrieve_memory" in step.action for steps in episodes for step in steps)

@@ -38,19 +38,19 @@ def program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_papers_defaults(tmp_path: Path) -> None:
     settings, _ = parse(["--backbone", "qwen3-4b", "--out", str(tmp_path)])
     assert (settings.group_size, settings.beta) == (8, 0.1)
-    assert (settings.env.max_context_tokens, settings.max_completion_tokens) == (8192, 2048)
-    assert settings.env.env == "AgeMem-HotpotQA-v0"
-    assert settings.env.split == "train"
-    assert (settings.env.reward, settings.env.tools) == ("all-returns", "all")
+    assert (settings.max_context_tokens, settings.max_completion_tokens) == (8192, 2048)
+    assert settings.env == "AgeMem-HotpotQA-v0"
+    assert settings.split == "train"
+    assert (settings.reward, settings.tools) == ("all-returns", "all")
     assert settings.agent == "agemem.agents.agemem:AgeMemAgent"
 
 
 def test_the_ablations(tmp_path: Path) -> None:
     base = ["--backbone", "qwen3-4b", "--out", str(tmp_path)]
     answer, _ = parse([*base, "--reward", "answer-only"])
-    assert answer.env.env_options("x")["reward"] == "answer-only"
+    assert answer.make_options("x")["reward"] == "answer-only"
     rag, _ = parse([*base, "--stm-tools", "off"])
-    assert rag.env.env_options("x")["tools"] == "ltm"
+    assert rag.make_options("x")["tools"] == "ltm"
     assert rag.agent == "agemem.agents.agemem_rag:AgeMemRAGAgent"
 
 
@@ -59,8 +59,10 @@ def test_further_options_of_the_environment(tmp_path: Path) -> None:
         "--backbone", "x/y", "--out", str(tmp_path), "--env-option", "noise=0",
         "--env-option", "encoder=hashing", "--env-option", "list_actions=true",
     ])  # fmt: skip
-    assert settings.env.extra == {"noise": 0, "encoder": "hashing", "list_actions": True}
-    assert settings.env.task_options == {"split": "train", "noise": 0}
+    assert settings.extra == {"noise": 0, "encoder": "hashing", "list_actions": True}
+    options = settings.make_options("x/y")
+    assert (options["noise"], options["encoder"], options["list_actions"]) == (0, "hashing", True)
+    assert options["token_counter"] == "tokenizer:x/y"
 
 
 @pytest.mark.parametrize(
@@ -71,9 +73,12 @@ def test_further_options_of_the_environment(tmp_path: Path) -> None:
         (["--out", "RUN", "--backbone", "qwen3-4"], "Did you mean 'qwen3-4b'"),
         (["--out", "RUN", "--backbone", "qwen3-4b", "--env", "AgeMem-Hotpot"], "Did you mean"),
         (["--out", "RUN", "--backbone", "qwen3-4b", "--reward", "none"], "unknown reward"),
-        (["--out", "RUN", "--backbone", "qwen3-4b", "--group-size", "1"], "group_size must be in"),
+        (
+            ["--out", "RUN", "--backbone", "qwen3-4b", "--group-size", "1"],
+            "group_size must be an integer in [2",
+        ),
         (["--out", "RUN", "--backbone", "qwen3-4b", "--env-option", "noise"], "NAME=VALUE"),
-        (["--out", "RUN", "--resume"], "no run to resume"),
+        (["--out", "RUN", "--resume"], "no run to read"),
         (
             [
                 "--out",
@@ -158,5 +163,5 @@ def test_a_teacher_errs_in_a_share_of_decisions(
     out = tmp_path / "run"
     status = sft.main(["--backbone", "tiny", "--teacher-errors", "1.5", "--out", str(out)])
     assert status == 2
-    assert "must be in [0, 1]" in capsys.readouterr().err
+    assert "teacher_errors must be a number in [0, 1]" in capsys.readouterr().err
     assert not out.exists()

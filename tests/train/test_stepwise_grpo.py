@@ -238,7 +238,7 @@ def test_every_step_is_logged_in_full(model: Path, tmp_path: Path) -> None:
     first, second = trainer.state.log_history[:2]
     for name in (
         *("reward/total", "reward/task", "reward/storage", "reward/preventive", "reward/penalty"),
-        *("calls/Add_memory", "calls/Filter_context", "rounds", "context_tokens", "malformed_rate"),
+        *("add_calls", "filter_calls", "rounds", "context_tokens", "malformed_rate"),
         *("kl", "clip_fraction", "entropy", "tokens_per_second", "memory_quality", "success"),
         *("time/generation", "time/environment", "time/reference", "time/update", "time/step"),
     ):

@@ -1,0 +1,210 @@
+"""The settings of the training programs: what they share, and what each adds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from agemem.train.tasks import task_rows
+from agemem_envs.encoders import ENCODERS
+from agemem_envs.env_settings import BenchmarkSettings
+from agemem_envs.errors import UnknownNameError
+from agemem_envs.judging.rewards import make_reward
+from agemem_envs.registration import ENVS
+from agemem_envs.run_record import RunKind
+from agemem_envs.settings import Group, Scope, check_settings, in_scope, setting
+from agemem_envs.tasks.base import make_task
+from agemem_envs.util.cli import name_value
+
+TRAINED, ON, LEARNING, EXECUTION = (
+    Group.MODEL,
+    Group.ENVIRONMENT,
+    Group.LEARNING,
+    Group.EXECUTION,
+)
+AGENT = "agemem.agents.agemem:AgeMemAgent"
+RAG_AGENT = "agemem.agents.agemem_rag:AgeMemRAGAgent"
+TASK_OPTIONS = ("data", "noise", "distractors")
+"""Options of ``--env-option`` that choose tasks, and so concern the list of tasks too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyConfig(BenchmarkSettings):
+    """What both programs say of the policy and of the environment that it is trained on.
+
+    Raises:
+        ConfigurationError: A value has another type, is out of range, or is not known.
+    """
+
+    split: str | None = setting("train", "data split", Scope.TASKS, ON)
+    backbone: str | None = setting(None, "the model", Scope.METHOD, TRAINED, metavar="NAME")
+    lora_rank: int = setting(
+        0,
+        "train an adapter of this rank; 0 trains all weights",
+        Scope.METHOD,
+        TRAINED,
+        0,
+        10_000,
+    )
+    env: str = setting("AgeMem-HotpotQA-v0", "environment", Scope.TASKS, ON, metavar="ID")
+    difficulty: str | None = setting(
+        None, "only tasks of this level", Scope.TASKS, ON, default_text="all", metavar="LEVEL"
+    )
+    tasks: int | None = setting(
+        None, "only the first N tasks, again and again", Scope.TASKS, ON, 1, 10_000_000,
+        default_text="all",
+    )  # fmt: skip
+    env_option: tuple[str, ...] = setting(
+        (),
+        "any further argument of the environment or its task, as JSON; may be repeated",
+        Scope.WORLD,
+        ON,
+        repeated=True,
+        metavar="NAME=VALUE",
+    )
+    seed: int = setting(0, "seed for task selection and sampling", Scope.TASKS, ON, 0, 999_999)
+    micro_batch: int = setting(
+        4, "model calls in one forward pass: memory grows with it", Scope.METHOD, EXECUTION,
+        1, 1_000_000,
+    )  # fmt: skip
+    gradient_checkpointing: bool = setting(True, "less memory, more time", Scope.METHOD, EXECUTION)
+
+    def __post_init__(self) -> None:
+        """Check every value and name now, not after a model was loaded."""
+        check_settings(self)
+        if self.env not in ENVS:
+            raise UnknownNameError("environment", self.env, ENVS)
+        if self.encoder is not None and self.encoder not in ENCODERS:
+            raise UnknownNameError("encoder", self.encoder, ENCODERS)
+        make_reward(self.reward)
+        _ = self.extra
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The arguments of ``--env-option``; a value that is not JSON is a text.
+
+        Raises:
+            ConfigurationError: One is not NAME=VALUE.
+        """
+        pairs = (name_value(text, "--env-option") for text in self.env_option)
+        return {name: _json_or_text(value) for name, value in pairs}
+
+    def rows(self, count: int) -> list[dict[str, Any]]:
+        """The tasks of a run in training order: see :func:`~agemem.train.tasks.task_rows`."""
+        options = {name: v for name, v in self.extra.items() if name in TASK_OPTIONS}
+        options = {**self.task_options, **options}
+        return task_rows(self.env, count, self.seed, self.difficulty, self.tasks, **options)
+
+    def sources(self) -> dict[str, str]:
+        """The data source of the environment, as a run records it."""
+        options = {name: v for name, v in self.extra.items() if name in TASK_OPTIONS}
+        with closing(make_task(ENVS[self.env]["task"], {**self.task_options, **options})) as task:
+            return {self.env: str(task.source)}
+
+    def make_options(self, tokenizer: str) -> dict[str, Any]:
+        """The arguments of ``gym.make``, plain data, with tokens counted as the policy does.
+
+        Args:
+            tokenizer: The policy's, a folder or hub id.
+        """
+        counter = {"token_counter": f"tokenizer:{tokenizer}"}
+        return {**self.env_options, **counter, **self.extra}
+
+    @property
+    def agent(self) -> str:
+        """Path of the agent's class: without short-term tools, it retrieves at each step."""
+        return RAG_AGENT if self.tools == "ltm" else AGENT
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GRPOConfig(PolicyConfig):
+    """How step-wise GRPO trains; ``agemem grpo --help`` says what each setting means."""
+
+    steps: int = setting(100, "optimizer steps", Scope.RUN, LEARNING, 1, 10_000_000)
+    tasks_per_step: int = setting(4, "tasks in a round", Scope.METHOD, LEARNING, 1, 1_000_000)
+    group_size: int = setting(8, "K, rollouts of each task", Scope.METHOD, LEARNING, 2, 100_000)
+    beta: float = setting(0.1, "weight of the KL term", Scope.METHOD, LEARNING, 0.0, 100.0)
+    learning_rate: float | None = setting(
+        None, "learning rate", Scope.METHOD, LEARNING, 0.0, 10.0,
+        default_text="1e-6, with LoRA 1e-5",
+    )  # fmt: skip
+    warmup: int = setting(
+        0, "steps over which the learning rate rises", Scope.METHOD, LEARNING, 0, 10_000_000
+    )
+    max_completion_tokens: int = setting(
+        2048, "tokens of one output", Scope.METHOD, LEARNING, 1, 1_000_000
+    )
+    temperature: float = setting(
+        1.0, "temperature of the rollouts", Scope.METHOD, LEARNING, 0.001, 10.0
+    )
+    iterations: int = setting(
+        1, "optimizer steps for each round of rollouts", Scope.METHOD, LEARNING, 1, 1_000
+    )
+    skip_flat_groups: bool = setting(
+        False, "leave out groups of one reward", Scope.METHOD, LEARNING
+    )
+    per_trajectory: bool = setting(
+        False, "weigh trajectories equally, not steps", Scope.METHOD, LEARNING
+    )
+    accumulation: int = setting(
+        1, "parts of a round, for trackers that count them", Scope.METHOD, EXECUTION, 1, 1_000_000
+    )
+    workers: int = setting(4, "processes that host environments", Scope.RUN, EXECUTION, 1, 10_000)
+    vllm: str = setting(
+        "off",
+        "generate by vLLM",
+        Scope.METHOD,
+        EXECUTION,
+        choices=("off", "colocate", "server"),
+    )
+    vllm_url: str = setting(
+        "http://localhost:8000", "the vLLM server", Scope.RUN, EXECUTION, metavar="URL"
+    )
+    vllm_memory: float = setting(
+        0.3, "share of a GPU for a colocated vLLM", Scope.METHOD, EXECUTION, 0.01, 1.0
+    )
+    save_every: int = setting(10, "steps between checkpoints", Scope.RUN, EXECUTION, 1, 10_000_000)
+
+
+MAY_RESUME = set(in_scope(GRPOConfig, Scope.RUN))
+"""Settings that a resumed training may change: how it is run, not what it learns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmStartConfig(PolicyConfig):
+    """How a warm start imitates; ``agemem sft --help`` says what each setting means."""
+
+    episodes: int = setting(300, "demonstrated episodes", Scope.METHOD, LEARNING, 1, 1_000_000)
+    teacher_errors: float = setting(
+        0.0, "share of the demonstrator's decisions that are wrong", Scope.METHOD, LEARNING,
+        0.0, 1.0,
+    )  # fmt: skip
+    epochs: float = setting(1.0, "passes over the steps", Scope.METHOD, LEARNING, 0.001, 10_000.0)
+    batch_size: int = setting(
+        16, "demonstrated steps of an optimizer step", Scope.METHOD, LEARNING, 1, 1_000_000
+    )
+    learning_rate: float = setting(1e-4, "learning rate", Scope.METHOD, LEARNING, 0.0, 10.0)
+
+
+def _upgrade(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a GRPO run of format 0 as one of today's."""
+    upgraded = dict(config)
+    if "stm_tools" in upgraded:
+        upgraded["tools"] = "all" if upgraded.pop("stm_tools") == "on" else "ltm"
+    return upgraded
+
+
+KINDS: dict[RunKind, Callable[[dict[str, Any]], dict[str, Any]] | None] = {
+    RunKind.TRAINING: _upgrade
+}
+"""The runs that a :class:`GRPOConfig` configures, and how older ones are read."""
