@@ -35,6 +35,7 @@ from agemem.eval.runs.reading import PlayedRun, read_runs
 from agemem.eval.submissions.checks import problems
 from agemem.eval.submissions.rows import (
     COLUMNS,
+    FORMAT,
     QUALITIES,
     SCORES,
     SPENT,
@@ -47,6 +48,8 @@ from agemem_envs.errors import ConfigurationError, DataFormatError, DataNotFound
 from agemem_envs.util.cli import EXIT_OK, exit_status, name_value
 from agemem_envs.util.files import write_atomically
 from agemem_envs.util.paths import results_folder
+from agemem_envs.util.records import NewerFormatError, refuse_newer
+from agemem_envs.util.sanitize import natural_number
 
 EXIT_INVALID = 1
 FILE = results_folder() / "leaderboard.csv"
@@ -115,7 +118,7 @@ def read(path: Path) -> list[LeaderboardRow]:
 
     Raises:
         DataNotFoundError: There is none.
-        DataFormatError: The file is none.
+        DataFormatError: The file is not a leaderboard, or is of a newer format.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -127,12 +130,23 @@ def read(path: Path) -> list[LeaderboardRow]:
         ) from error
     except (OSError, ValueError, csv.Error) as error:
         raise DataFormatError(f"{path} is not a leaderboard: {error}") from error
-    if columns != COLUMNS:
-        raise DataFormatError(f"{path} has not the columns of a leaderboard")
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
-            raise DataFormatError(f"{path}, line {number} has not {len(COLUMNS)} columns")
-    return rows
+            raise DataFormatError(f"{path}, line {number} does not have {len(columns)} columns")
+        _refuse_newer(path, number, row)
+    if columns not in (COLUMNS, COLUMNS[:-1]):  # the last column is the format
+        raise DataFormatError(f"{path} does not have the columns of a leaderboard")
+    return [row | {"format": str(FORMAT)} for row in rows]
+
+
+def _refuse_newer(path: Path, number: int, row: LeaderboardRow) -> None:
+    written = natural_number(row.get("format", "0"))
+    if written is None:
+        raise DataFormatError(f"{path}, line {number}: format {row['format']!r} is not a number")
+    try:
+        refuse_newer(written, FORMAT)
+    except NewerFormatError as error:
+        raise DataFormatError(f"{path}, line {number}: {error}") from error
 
 
 def add(path: Path, new: Sequence[LeaderboardRow]) -> None:

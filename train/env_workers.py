@@ -18,6 +18,7 @@ import agemem_envs  # noqa: F401 - registers the environments
 from agemem.agents.base import Agent, Decision
 from agemem_envs.context import ChatMessages
 from agemem_envs.env import MemoryEnv, Transition
+from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.util.loading import load
 from agemem_envs.util.workers import Simulator
@@ -48,7 +49,7 @@ class EnvHost:
             self._envs.append(cast(MemoryEnv, env.unwrapped))
             self._agents.append(make_agent())
 
-    def describe(self) -> tuple[str, DataSource, dict[str, Any]]:
+    def describe(self) -> tuple[str, DataSource, EpisodeSettings]:
         """The benchmark, data source and settings, which all slots share."""
         env = self._envs[0]
         return env.task.name, env.task.source, env.settings()

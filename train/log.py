@@ -10,8 +10,12 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from agemem_envs.errors import DataFormatError, DataNotFoundError
+from agemem_envs.tools import short_name
+from agemem_envs.util.records import parse_json, refuse_newer
 
 FILE = "log.jsonl"
+FORMAT = 1
+"""Of a line. 0: written before formats had numbers; calls of tools were ``calls/Add_memory``."""
 
 
 class TrainingLog(TrainerCallback):
@@ -61,14 +65,25 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise DataNotFoundError(f"there is no training run in {run}: {path} is missing") from error
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
+        entries = [parse_json(line) for line in lines]
+        for entry in entries:
+            refuse_newer(entry.pop("format", 0), FORMAT)
+            _upgrade(entry)
+    except (ValueError, AttributeError, TypeError) as error:
         raise DataFormatError(f"{path} is not a training log: {error}") from error
+    return entries
+
+
+def _upgrade(entry: dict[str, Any]) -> None:
+    """Give the calls of tools in a line of format 0 the names that evaluation has for them."""
+    for name in [name for name in entry if name.startswith("calls/")]:
+        tool = name.removeprefix("calls/")
+        entry["tool_calls" if tool == "all" else f"{short_name(tool)}_calls"] = entry.pop(name)
 
 
 def _line(entry: dict[str, Any]) -> str:
     plain = {name: _finite(value) for name, value in entry.items()}
-    return json.dumps(plain, allow_nan=False) + "\n"
+    return json.dumps({"format": FORMAT, **plain}, allow_nan=False) + "\n"
 
 
 def _finite(value: object) -> object:

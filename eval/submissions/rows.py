@@ -29,6 +29,8 @@ LeaderboardRow = dict[str, str]
 """A row of the file: every column as text, empty where there is no number."""
 
 SCORES = tuple(f"{b.key}_{b.measure.lower()}" for b in BENCHMARKS.values())
+FORMAT = 1
+"""Of a row. A file of before rows had formats has no such column, and is otherwise the same."""
 QUALITIES = tuple(f"{b.key}_memory_quality" for b in BENCHMARKS.values() if b.answers)
 SPENT = ("llm_calls", "prompt_tokens", "completion_tokens", "seconds", "cost")
 COLUMNS = (
@@ -54,6 +56,7 @@ COLUMNS = (
     "date",
     "sha256",
     "played_sha256",
+    "format",
 )
 """Scores in per cent; what was spent is per episode, of the agent and its memory system."""
 
@@ -142,6 +145,7 @@ def _leaderboard_row(
         "date": max(run.record.started or "" for run in own),
         "sha256": _several(run.sha256 for run in own),
         "played_sha256": _several(run.played_sha256 for run in own),
+        "format": FORMAT,
         **_spent(results, prices),
     }
     for benchmark in BENCHMARKS.values():

@@ -198,7 +198,7 @@ def test_the_smoke_suite_brings_its_model_unless_another_is_named() -> None:
     assert (smoke.backbone, smoke.constrained) == ("smollm2-135m@local", True)
     scripted = config_of("--suite", "smoke", "--backbone", "scripted")
     assert (scripted.backbone, scripted.constrained) == ("scripted", False)
-    assert smoke.max_task_actions == scripted.max_actions == 4
+    assert smoke.max_task_actions == scripted.max_task_actions == 4
 
 
 def test_a_suite_draws_its_training_curves(tmp_path: Path, monkeypatch) -> None:
