@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
@@ -18,6 +19,8 @@ import msgspec
 T = TypeVar("T")
 
 _LARGEST = 2**63 - 1
+_HEAD = re.compile(rb'\{"format": ?(\d{1,9})[,}]')
+"""The beginning of a record: its format comes first."""
 Int = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 """A recorded integer: it fits into 64 bits."""
 Number = Annotated[float, msgspec.Meta(ge=float(-_LARGEST), le=float(_LARGEST))]
@@ -64,14 +67,15 @@ def from_line(kind: type[T], line: str | bytes, version: int) -> tuple[T, int]:
         version: The newest format that the caller understands.
 
     Returns:
-        The record, and the number of its format; 0 if it says none.
+        The record, and the number of its format; 0 if it does not begin with one.
 
     Raises:
         NewerFormatError: Its format is newer.
         ValueError: It is not JSON, a field is missing, has another type or is out of range.
     """
     data = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
-    written = version if data.startswith(b'{"format": %d, ' % version) else _format_of(data)
+    head = _HEAD.match(data)
+    written = int(head[1]) if head else 0
     refuse_newer(written, version)
     try:
         return _decoder(kind).decode(data), written
@@ -121,19 +125,6 @@ def parse_json(text: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("nested too deeply to be a record") from error
-
-
-class _Head(msgspec.Struct):
-    format: Int = 0
-
-
-def _format_of(data: bytes) -> int:
-    """The number of a record's format; 0 if it has none, or cannot be read at all."""
-    try:
-        head: _Head = _decoder(_Head).decode(data)
-        return head.format
-    except (msgspec.MsgspecError, RecursionError):
-        return 0
 
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -28,6 +28,9 @@ from agemem_envs.run_record import (
 )
 from agemem_envs.util.files import write_atomically
 from agemem_envs.util.records import without_collection
+
+_BUFFER = 1 << 20
+"""Bytes that are read at a time: a line has some hundred thousand."""
 
 
 class ResultsFolder:
@@ -105,7 +108,7 @@ class ResultsFolder:
         Raises:
             DataFormatError: A line other than a torn last one is not an episode.
         """
-        return self._parse()[0]
+        return self._parse(lambda line: None)[0]
 
     def read_some(self) -> tuple[list[Result], str]:
         """All whole episodes, of which there must be one, and the SHA-256 of their file.
@@ -114,9 +117,10 @@ class ResultsFolder:
             ConfigurationError: There is none; the message says what could be meant instead.
             DataFormatError: As :meth:`read`.
         """
-        results, _, sha256 = self._parse()
+        digest = hashlib.sha256()
+        results, _ = self._parse(digest.update)
         if results:
-            return results, sha256
+            return results, digest.hexdigest()
         members = sorted(file.parent.name for file in self.path.glob("*/episodes.jsonl"))
         if members:
             raise ConfigurationError(
@@ -124,15 +128,19 @@ class ResultsFolder:
             )
         raise ConfigurationError(f"{self.path} holds no finished episode yet")
 
-    def _parse(self) -> tuple[list[Result], int, str]:
-        """The episodes, the bytes of the file that they take, and the SHA-256 of all of it."""
+    def _parse(self, on_line: Callable[[bytes], None]) -> tuple[list[Result], int]:
+        """The episodes, and how many bytes of the file they take.
+
+        Args:
+            on_line: Called with each line of the file, also with a torn last one.
+        """
         results: list[Result] = []
-        good, digest = 0, hashlib.sha256()
+        good = 0
         if not self.episodes_file.exists():
-            return results, good, digest.hexdigest()
-        with self.episodes_file.open("rb") as file, without_collection():
+            return results, good
+        with self.episodes_file.open("rb", buffering=_BUFFER) as file, without_collection():
             for number, line in enumerate(file, start=1):
-                digest.update(line)
+                on_line(line)
                 if not line.endswith(b"\n"):
                     break  # torn: the newline is written last
                 try:
@@ -146,11 +154,11 @@ class ResultsFolder:
         if len(keys) < len(results):
             twice = next(key for key, count in keys.items() if count > 1)
             raise DataFormatError(f"{self.episodes_file} holds the episode {twice} twice")
-        return sorted(results, key=lambda result: result.key), good, digest.hexdigest()
+        return sorted(results, key=lambda result: result.key), good
 
     def repair(self) -> list[Result]:
         """Drop a torn last line, and return all whole episodes."""
-        results, good, _ = self._parse()
+        results, good = self._parse(lambda line: None)
         if self.episodes_file.exists() and self.episodes_file.stat().st_size > good:
             os.truncate(self.episodes_file, good)
         return results
