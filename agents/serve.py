@@ -3,7 +3,7 @@
     agemem serve --backbone smollm2-135m --port 8000
 
 llama.cpp's own server runs in a process of its own; before it stands a thin layer for what it
-does not do by itself (see agents/serving/translation.py).
+does not do by itself (see agents/backbones/server/translation.py).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agemem.agents.backbones import smollm2
 from agemem.agents.backbones.server.local import SLOTS, LocalServer
+from agemem.agents.models import MODELS
 from agemem_envs.errors import (
     AgeMemError,
     BackboneUnavailableError,
@@ -27,7 +27,8 @@ from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 
 EXIT_DIED = 1
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-MODELS: dict[str, Callable[[], Path]] = {"smollm2-135m": smollm2.gguf_path}
+SERVABLE = {model.name: model.gguf for model in MODELS.values() if model.gguf}
+"""The models that have a GGUF file, and what finds it."""
 
 EPILOG = """\
 what is served:
@@ -61,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    names = ", ".join(MODELS)
+    names = ", ".join(SERVABLE)
     parser.add_argument(
         "--backbone",
         default="smollm2-135m",
@@ -84,15 +85,15 @@ def gguf(name: str) -> tuple[Path, str]:
     """The GGUF file that ``name`` means, and what to call the model.
 
     Raises:
-        UnknownNameError: It is neither a name of :data:`MODELS` nor a GGUF file.
+        UnknownNameError: It is neither a name of :data:`SERVABLE` nor a GGUF file.
         ConfigurationError: There is no such file.
         MissingDependencyError: The weights are not installed.
     """
-    if name in MODELS:
-        return MODELS[name](), name
+    if name in SERVABLE:
+        return SERVABLE[name](), name
     path = Path(name).expanduser()
     if path.suffix != ".gguf":
-        raise UnknownNameError("backbone to serve", name, [*MODELS, "path/to/model.gguf"])
+        raise UnknownNameError("backbone to serve", name, [*SERVABLE, "path/to/model.gguf"])
     if not path.is_file():
         raise ConfigurationError(f"there is no file {name!r}")
     return path, path.stem

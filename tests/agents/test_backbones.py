@@ -175,7 +175,7 @@ def test_transformers_runs_any_saved_model(tmp_path: Path) -> None:
     """A tiny random Qwen2 with a real tokenizer, saved and loaded as a user's would be."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from agemem.agents.backbones.smollm2 import transformers_path
+    from agemem.agents.smollm2 import transformers_path
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(transformers_path())
     torch.manual_seed(0)
