@@ -54,7 +54,7 @@ class AgeMemAgent(Agent):
             self._examples.append({"role": "user", "content": said})
             self._examples.append({"role": "assistant", "content": render(turn)})
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> ChatMessages:
+    def act(self, observation: str, info: Mapping[str, Any]) -> ChatMessages:
         """The context as chat messages."""
         system, *rest = info["messages"]
         return [system, *(dict(example) for example in self._examples), *rest]

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from agemem.agents.agemem import AgeMemAgent
-from agemem.agents.recall import with_recalled
+from agemem.agents.base import RolloutEnv, memory_env, with_recalled
 from agemem_envs.context import ChatMessages
-from agemem_envs.env import MemoryEnv
 from agemem_envs.stages import Stage
 
 
@@ -28,22 +27,18 @@ class AgeMemRAGAgent(AgeMemAgent):
 
     tools: ClassVar[str | None] = "ltm"
 
-    def begin(self, env: MemoryEnv, seed: int) -> None:
-        """Remember whose memory it is that :meth:`decide` retrieves from."""
-        self._env = env
+    def begin(self, env: RolloutEnv, seed: int) -> None:
+        """Keep the environment, to retrieve from its memory."""
+        self._env = memory_env(env)
         self._task = ""
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> ChatMessages:
+    def act(self, observation: str, info: Mapping[str, Any]) -> ChatMessages:
         """The context, with what is retrieved for it."""
-        chat = super().decide(observation, info)
+        chat = super().act(observation, info)
         last = chat[-1]["content"]
         if info["stage"] == Stage.REASONING and not self._task:
             self._task = last
-        wanted = last if self._task in ("", last) else f"{self._task}\n{last}"
+        query = last if self._task in ("", last) else f"{self._task}\n{last}"
         visible = "\n".join(message["content"] for message in info["messages"])
-        return with_recalled(chat, [text for text in self._similar(wanted) if text not in visible])
-
-    def _similar(self, wanted: str) -> list[str]:
-        state = self._env.state
-        assert state is not None, "begin() is called after reset()"
-        return [hit.item.content for hit in state.memory.search(wanted, self._env.top_k)]
+        news = [text for text in self._env.recall(query) if text not in visible]
+        return with_recalled(chat, news)

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from agemem.agents.base import Agent
-from agemem_envs.env import MemoryEnv
+from agemem.agents.base import Agent, RolloutEnv, memory_env
 from agemem_envs.episode import MessageKind, ToolCall
 from agemem_envs.protocol import MAX_CALLS, Turn, render
 from agemem_envs.stages import Stage
@@ -39,12 +38,12 @@ class OracleNoMemoryAgent(Agent):
     the visible messages and not in the question. It summarises a context that fills up.
     """
 
-    def begin(self, env: MemoryEnv, seed: int) -> None:
+    def begin(self, env: RolloutEnv, seed: int) -> None:
         """Remember the environment, to read the task from it."""
-        self._env = env
+        self._env = memory_env(env)
         self._generator = np.random.default_rng(seed)
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> str:
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
         """Acknowledge in stages 1 and 2, guess or explore in stage 3."""
         if self._state.stage is not Stage.REASONING:
             return _answer("Noted.")
@@ -91,13 +90,13 @@ class OracleAgent(OracleNoMemoryAgent):
     stage 3 is run); else it falls back to :class:`OracleNoMemoryAgent`.
     """
 
-    def begin(self, env: MemoryEnv, seed: int) -> None:
+    def begin(self, env: RolloutEnv, seed: int) -> None:
         """Start with nothing stored."""
         super().begin(env, seed)
         self._done: set[tuple[Stage, int]] = set()
         self._informed: bool | None = None
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> str:
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
         """The next step of the reference policy."""
         state = self._state
         here = (state.stage, state.message_index)

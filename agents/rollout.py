@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
-from agemem.agents.base import Agent, Decision
-from agemem_envs.env import MemoryEnv
+from agemem.agents.base import Agent, Decision, RolloutEnv
 from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 
@@ -29,13 +28,14 @@ class Job:
     """One episode to play.
 
     Attributes:
-        env: Its environment; no other job of the same batch may use it.
-        agent: Its agent, likewise.
-        seed: Of the environment's reset and of the agent's sampling.
+        env: The environment, alone or in Gymnasium's wrappers. No other job of the batch may
+            use it.
+        agent: The agent. No other job of the batch may use it.
+        seed: The seed of the environment's reset and of the sampling.
         task_id: The task, or None to draw one.
     """
 
-    env: gym.Env[str, str]
+    env: gym.Env[str, str] | RolloutEnv
     agent: Agent
     seed: int
     task_id: str | None = None
@@ -64,7 +64,7 @@ class _Live:
 
     index: int
     job: Job
-    env: MemoryEnv
+    env: RolloutEnv
     observation: str
     info: dict[str, Any]
     prompts: list[Request | None] = field(default_factory=list)
@@ -122,7 +122,7 @@ def _mapper(threads: int) -> Iterator[Any]:
 
 
 def _start(index: int, job: Job) -> _Live | Rollout:
-    env = cast(MemoryEnv, job.env.unwrapped)
+    env = _unwrapped(job.env)
     options = None if job.task_id is None else {"task_id": job.task_id}
     try:
         observation, info = job.env.reset(seed=job.seed, options=options)
@@ -132,11 +132,20 @@ def _start(index: int, job: Job) -> _Live | Rollout:
     return _Live(index, job, env, observation, info)
 
 
+def _unwrapped(env: gym.Env[str, str] | RolloutEnv) -> RolloutEnv:
+    inner = env.unwrapped if isinstance(env, gym.Env) else env
+    if not isinstance(inner, RolloutEnv):
+        raise ConfigurationError(
+            f"{type(inner).__name__} cannot be played: it is not a RolloutEnv (agents/base.py)"
+        )
+    return inner
+
+
 def _round(
     live: Sequence[_Live], backbone: Backbone | None, sampling: Sampling, map_: Any
 ) -> Iterator[Rollout | None]:
     """One round of every live episode: None, or the rollout of one that ended."""
-    decisions = list(map_(_decide, live))
+    decisions = list(map_(_act, live))
     requests = {
         one.index: Request(
             messages=decision,
@@ -172,20 +181,23 @@ def _carry_out(
         return _fail(one, StopReason.ENDPOINT_ERROR, reply)
     one.prompts.append(asked)
     one.completions.append(reply)
-    return _act(one, reply.text if reply is not None else cast(str, decision))
+    if reply is not None:
+        return _step(one, reply.text)
+    assert isinstance(decision, str), "a prompt has a reply"
+    return _step(one, decision)
 
 
-def _decide(one: _Live) -> Decision | Exception:
-    """The agent's decision, or what kept it from one: the references ask the simulator."""
+def _act(one: _Live) -> Decision | Exception:
+    """The agent's decision, or the error that it raised: reference agents call the simulator."""
     try:
-        return one.job.agent.decide(one.observation, one.info)
+        return one.job.agent.act(one.observation, one.info)
     except ConfigurationError:
         raise
     except Exception as error:  # simulators raise anything
         return error
 
 
-def _act(one: _Live, action: str) -> Rollout | None:
+def _step(one: _Live, action: str) -> Rollout | None:
     try:
         one.observation, _, terminated, truncated, one.info = one.job.env.step(action)
     except EndpointError as error:  # an LLM summarizer's server
@@ -221,13 +233,13 @@ def _finish(one: _Live, episode: Episode) -> Rollout:
     return Rollout(one.index, complete, tuple(one.prompts), tuple(one.completions))
 
 
-def _stillborn(env: MemoryEnv, job: Job, error: Exception) -> Episode:
+def _stillborn(env: RolloutEnv, job: Job, error: Exception) -> Episode:
     """The record of an episode that could not even begin."""
     return Episode.unplayed(
-        env_id=env.spec.id if env.spec else env.task.name,
+        env_id=env.env_id,
         task_id=job.task_id or "",
         seed=job.seed,
-        source=env.task.source,
+        source=env.source,
         settings=env.settings(),
         error=_describe(error),
     )

@@ -14,13 +14,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from agemem.agents.base import Agent
-from agemem.agents.recall import with_recalled
+from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env, with_recalled
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
-from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import MemoryItem
-from agemem_envs.memory.base import MemoryNotFoundError
 from agemem_envs.protocol import Turn, render
 from agemem_envs.stages import Stage
 
@@ -118,30 +115,30 @@ class MemoryAgent(Agent):
         self.system = system
         self._top_k = top_k
 
-    def begin(self, env: MemoryEnv, seed: int) -> None:
+    def begin(self, env: RolloutEnv, seed: int) -> None:
         """Forget the last episode; let memory quality judge what the system stores."""
         self.system.usage = Usage()
         self._query = ""
         with _timed(self.system.usage):
             self.system.reset()
-        env.use_memory(SystemMemory(self.system))
+        memory_env(env).use_memory(SystemMemory(self.system))
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> str | ChatMessages:
+    def act(self, observation: str, info: Mapping[str, Any]) -> Decision:
         """Store what has just arrived; acknowledge it, or prompt the backbone."""
         messages: ChatMessages = info["messages"]
         arrived = messages[-1]["content"]
         if info["stage"] != Stage.REASONING:
-            self._observe(arrived)
+            self.observe(arrived)
             return render(Turn("I only listen.", answer="Noted."))
         if not self._query:
             self._query = arrived  # a question is nothing to remember
         elif not arrived.startswith(_REFUSAL):
-            self._observe(arrived)
+            self.observe(arrived)
         wanted = self._query if arrived == self._query else f"{self._query}\n{arrived}"
-        return with_recalled(messages, self._recall(wanted))
+        return with_recalled(messages, self.recall(wanted))
 
-    def _observe(self, text: str) -> None:
-        """Give a message to the system, and see whether it was lost."""
+    def observe(self, text: str) -> None:
+        """Give a message to the system; count what failed, and whether the message was lost."""
         usage, faults = self.system.usage, self.system.usage.faults
         before = self.system.memories()
         with _timed(usage):
@@ -152,7 +149,8 @@ class MemoryAgent(Agent):
         if usage.faults > faults and self.system.memories() == before:
             usage.dropped_writes += 1
 
-    def _recall(self, query: str) -> list[str]:
+    def recall(self, query: str) -> list[str]:
+        """The memories that the system recalls; none if it raises."""
         with _timed(self.system.usage):
             try:
                 return self.system.recall(query, self._top_k)
@@ -180,7 +178,7 @@ def _timed(usage: Usage) -> Iterator[None]:
 
 
 class SystemMemory:
-    """What a system has stored, in the shape of the environment's memory, to be read only."""
+    """The texts that a system has stored, as items of the environment's records."""
 
     def __init__(self, system: MemorySystem) -> None:
         self.name = system.name
@@ -192,26 +190,3 @@ class SystemMemory:
     def __iter__(self) -> Iterator[MemoryItem]:
         for number, text in enumerate(self._system.memories(), 1):
             yield MemoryItem(id=f"s{number}", content=text)
-
-    def get(self, memory_id: str) -> MemoryItem:
-        """The item with this id."""
-        for item in self:
-            if item.id == memory_id:
-                return item
-        raise MemoryNotFoundError(f"there is no memory {memory_id!r}")
-
-    def add(self, *_: Any, **__: Any) -> MemoryItem:
-        """Never called: the environment's tools are off."""
-        raise NotImplementedError("a memory system stores by itself")
-
-    update = delete = add
-
-    def search(self, *_: Any, **__: Any) -> list[Any]:
-        """Nothing: the system recalls by itself."""
-        return []
-
-    def clear(self) -> None:
-        """Nothing: the agent resets the system."""
-
-    def close(self) -> None:
-        """Nothing: the agent closes the system."""

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
 
 import agemem_envs  # noqa: F401 - registers the environments
-from agemem.agents.base import Agent, Decision
-from agemem_envs.context import ChatMessages
+from agemem.agents.base import Agent, Decision, RolloutEnv
 from agemem_envs.env import MemoryEnv, Transition
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.util.loading import load
@@ -49,9 +47,9 @@ class Seats:
             self._agents.append(make_agent())
 
     def describe(self) -> tuple[str, DataSource, dict[str, Any]]:
-        """Benchmark, data source and settings of every seat."""
+        """Recorded id, data source and settings of every seat."""
         env = self._envs[0]
-        return env.task.name, env.task.source, env.settings()
+        return env.env_id, env.source, env.settings()
 
     def reset(
         self, seat: int, seed: int | None, options: dict[str, Any] | None
@@ -64,9 +62,9 @@ class Seats:
         """Tell the agent."""
         self._agents[seat].begin(self._envs[seat], seed)
 
-    def decide(self, seat: int) -> Decision:
+    def act(self, seat: int) -> Decision:
         """The agent's decision on what the environment returned last."""
-        return self._agents[seat].decide(*self._seen[seat])
+        return self._agents[seat].act(*self._seen[seat])
 
     def step(self, seat: int, action: str) -> Transition:
         """Carry out a model's output."""
@@ -105,8 +103,8 @@ class EnvWorkers:
         agent: ``"module:Class"``.
 
     Attributes:
-        envs: One for each seat, with what a rollout asks of an environment.
-        agents: Likewise.
+        envs: The environments of the seats.
+        agents: The agents of the seats, in the same order.
 
     Raises:
         SimulatorError: A worker cannot be started; the message has its reason.
@@ -116,8 +114,7 @@ class EnvWorkers:
         self, seats: int, processes: int, env_id: str, options: Mapping[str, Any], agent: str
     ) -> None:
         self._hosts = []
-        self.envs: list[RemoteEnv] = []
-        self.agents: list[RemoteAgent] = []
+        places: list[_Seat] = []
         processes = max(1, min(processes, seats))
         for index in range(processes):
             count = len(range(index, seats, processes))
@@ -125,14 +122,11 @@ class EnvWorkers:
             # Bounded, as a host of several environments needs more room than one.
             host = _Host(Simulator(_FACTORY, arguments, timeout=CALL_SECONDS, max_megabytes=8192))
             self._hosts.append(host)
-            for number in range(count):
-                seat = _Seat(host, number)
-                self.envs.append(RemoteEnv(seat, env_id))
-                self.agents.append(RemoteAgent(seat))
+            places += [_Seat(host, number) for number in range(count)]
         self.begin()
         description = self._hosts[0].call("describe")
-        for env in self.envs:
-            env.describe(*description)
+        self.envs = [RemoteEnv(place, *description) for place in places]
+        self.agents = [RemoteAgent(place) for place in places]
 
     def begin(self) -> None:
         """New episodes begin: replace workers that died or have grown."""
@@ -168,20 +162,19 @@ class _Seat:
         return self._host.call(method, self._number, *arguments)
 
 
-class RemoteEnv(gym.Env[str, str]):
-    """What a rollout asks of a :class:`MemoryEnv`, answered by a worker.
+class RemoteEnv:
+    """A :class:`~agemem.agents.base.RolloutEnv` whose :class:`MemoryEnv` runs in a worker.
 
     Every method raises :class:`~agemem_envs.errors.SimulatorError` if the worker fails.
     """
 
-    def __init__(self, seat: _Seat, env_id: str) -> None:
+    def __init__(
+        self, seat: _Seat, env_id: str, source: DataSource, settings: dict[str, Any]
+    ) -> None:
         self._seat = seat
-        self.spec = gym.spec(env_id)
-
-    def describe(self, name: str, source: DataSource, settings: dict[str, Any]) -> None:
-        """What the worker said of itself when it started."""
-        self.task = SimpleNamespace(name=name, source=source)
         self._settings = settings
+        self.env_id = env_id
+        self.source = source
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -206,7 +199,7 @@ class RemoteEnv(gym.Env[str, str]):
         return episode
 
     def settings(self) -> dict[str, Any]:
-        """What results depend on beside the agent."""
+        """The settings that results depend on."""
         return self._settings
 
 
@@ -216,13 +209,13 @@ class RemoteAgent(Agent):
     def __init__(self, seat: _Seat) -> None:
         self._seat = seat
 
-    def begin(self, env: MemoryEnv, seed: int) -> None:
+    def begin(self, env: RolloutEnv, seed: int) -> None:
         """A new episode begins."""
         self._seat.call("begin", seed)
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> str | ChatMessages:
+    def act(self, observation: str, info: Mapping[str, Any]) -> Decision:
         """The decision on what the worker's own environment returned last."""
-        decision: Decision = self._seat.call("decide")
+        decision: Decision = self._seat.call("act")
         return decision
 
     def metrics(self) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agemem.agents.base import RolloutEnv
 from agemem.agents.oracle import OracleAgent
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
@@ -35,15 +36,15 @@ class Teacher(OracleAgent):
     def __init__(self, error_rate: float = 0.0) -> None:
         self._error_rate = error_rate
 
-    def begin(self, env: Any, seed: int) -> None:
+    def begin(self, env: RolloutEnv, seed: int) -> None:
         """Start with nothing kept."""
         super().begin(env, seed)
         self.turns = []
         self._errors = np.random.default_rng([seed, 1])
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> str:
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
         """The next step of the demonstration."""
-        action = super().decide(observation, info)
+        action = super().act(observation, info)
         self.turns.append((info["messages"], action))
         return action
 

@@ -134,7 +134,7 @@ def test_llama_cpp_writes_the_protocol_when_constrained(llama) -> None:
     env = gym.make("AgeMem-SyntheticQA-v0", token_counter=llama.token_counter())
     job = Job(env, AgeMemAgent(few_shot=True), 0, "synthetic-validation-0")
     _, info = env.reset(seed=0, options={"task_id": job.task_id})
-    request = Request(job.agent.decide("", info), 0, first=True)
+    request = Request(job.agent.act("", info), 0, first=True)
     replies = llama.generate([request, request], Sampling(max_tokens=256))
     assert isinstance(parse(replies[0].text), Turn)
     assert replies[0].text == replies[1].text

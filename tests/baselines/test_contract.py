@@ -59,10 +59,10 @@ def test_what_is_told_is_held_recalled_and_forgotten_on_reset(
     system = make_system(name, served[1])
     agent = agent_of(system)
     for fact in FACTS:
-        agent._observe(fact)
+        agent.observe(fact)
     held = "\n".join(system.memories())
     assert all(fact in held for fact in FACTS)
-    recalled = "\n".join(agent._recall("Who keeps bees in Farn?"))
+    recalled = "\n".join(agent.recall("Who keeps bees in Farn?"))
     assert "Brom Teld" in recalled
     assert system.usage.faults == system.usage.dropped_writes == 0
     assert (system.usage.llm_calls > 0) == (name in LIBRARIES)
@@ -84,7 +84,7 @@ def test_a_spoilt_message_is_counted_and_costs_no_other(
     model.changed = 0
     for number, fact in enumerate(FACTS):
         model.fault = FAULTS[fault] if number == 2 else None
-        agent._observe(fact)
+        agent.observe(fact)
     model.fault = None
     held = "\n".join(system.memories())
     assert model.changed > 0

@@ -129,7 +129,7 @@ def tell(system: LangMemSystem, *texts: str) -> Usage:
     agent = MemoryAgent(system)
     system.usage = Usage()
     for text in texts:
-        agent._observe(text)
+        agent.observe(text)
     return system.usage
 
 

@@ -355,16 +355,16 @@ def check_fault(system: Mem0System, model: Model, fault: Fault) -> None:
     """Spoil the replies to the second of three messages."""
     prompt, spoil, counts, stored = fault
     agent = MemoryAgent(system)
-    agent._observe(FACTS[0])
+    agent.observe(FACTS[0])
     assert system.usage.faults == 0
     model.spoil = {prompt: spoil}
-    agent._observe(FACTS[1])
+    agent.observe(FACTS[1])
     usage = system.usage
     found = (usage.parse_failures, usage.llm_errors, usage.failures, usage.dropped_writes)
     assert found == counts
     assert (FACTS[1] in system.memories()) == stored
     model.spoil = {}
-    agent._observe(FACTS[2])
+    agent.observe(FACTS[2])
     after = (usage.parse_failures, usage.llm_errors, usage.failures, usage.dropped_writes)
     assert after == counts
     assert FACTS[0] in system.memories()
@@ -391,14 +391,14 @@ def test_with_the_server_down_both_branches_lose_the_message(
     system = make(Mem0GraphSystem)
     agent = MemoryAgent(system)
     model.spoil = dict.fromkeys(("facts", "extract_entities"), down)
-    agent._observe(FACTS[0])
-    assert agent._recall("Where was Ada Morn born?") == []
+    agent.observe(FACTS[0])
+    assert agent.recall("Where was Ada Morn born?") == []
     usage = system.usage
     assert (usage.llm_calls, usage.llm_errors) == (3, 3)
     assert (usage.failures, usage.dropped_writes) == (2, 1)
     model.spoil = {}
-    agent._observe(FACTS[0])
-    assert FACTS[0] in agent._recall("Where was Ada Morn born?")
+    agent.observe(FACTS[0])
+    assert FACTS[0] in agent.recall("Where was Ada Morn born?")
 
 
 @KINDS

@@ -16,8 +16,12 @@ from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import SYSTEMS, make_system, system_class
 from agemem.baselines.scripted.plain import complete
 from agemem_envs import prompts
+from agemem_envs.encoders import HashingEncoder
 from agemem_envs.env import MemoryEnv
+from agemem_envs.episode import ToolCall
 from agemem_envs.errors import ConfigurationError, EndpointError, UnknownNameError
+from agemem_envs.memory.store import MemoryStore
+from agemem_envs.protocol import Turn, render
 
 PLAIN = ("no-memory", "full-context", "rag", "running-summary")
 TASK = "synthetic-validation-5"
@@ -102,6 +106,22 @@ def test_memory_quality_judges_what_the_system_stored(gateway: Gateway) -> None:
     _, empty = play(make_system("no-memory", gateway))
     assert empty.memories == ()
     assert empty.metrics["memory_quality"] == 0
+
+
+def test_the_tools_leave_what_is_judged_alone() -> None:
+    env = gym.make("AgeMem-SyntheticQA-v0", tools="ltm").unwrapped
+    assert isinstance(env, MemoryEnv)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.use_memory(MemoryStore(HashingEncoder()))
+    env.reset(seed=0)
+    own = MemoryStore(HashingEncoder())
+    own.add("Kept by the agent.")
+    env.use_memory(own)
+    env.step(render(Turn(".", calls=(ToolCall("Add_memory", {"content": "By a tool."}),))))
+    assert [item.content for item in env.record().memories] == ["Kept by the agent."]
+    assert env.recall("tool") == ["By a tool."]
+    env.reset(seed=0)
+    assert env.record().memories == ()
 
 
 def test_the_summary_is_rewritten_and_its_calls_are_counted(gateway: Gateway) -> None:

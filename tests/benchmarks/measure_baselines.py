@@ -49,7 +49,7 @@ def recall() -> Table:
             agent = _fresh(system)
             start = time.perf_counter()
             for text in told:
-                agent._observe(text)
+                agent.observe(text)
             seconds += time.perf_counter() - start
             messages += len(told)
             recalled = system.recall(spec.query, TOP_K)
@@ -89,7 +89,7 @@ def faults() -> Table:
             agent = _fresh(system)
             for number, fact in enumerate(FACTS):
                 model.fault = fault if number == SPOILT else None
-                agent._observe(fact)
+                agent.observe(fact)
             model.fault = None
             usage, held = system.usage, "\n".join(system.memories())
             assert all(fact in held for fact in FACTS if fact != FACTS[SPOILT]), (name, label)
