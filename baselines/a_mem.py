@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.telemetry import silence
 from agemem_envs.encoders import make_encoder
 from agemem_envs.errors import require
 from agemem_envs.util.sanitize import sendable
@@ -67,7 +67,7 @@ class AMemSystem(MemorySystem):
 
     def __init__(self, gateway: Gateway, encoder: str = "minilm") -> None:
         super().__init__()
-        silence()
+        telemetry.disable()
         self._encoder = encoder
         self._url = gateway.url(self)
         self._http = require("httpx", extra="baselines").Client(trust_env=False, timeout=600.0)

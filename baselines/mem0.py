@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
+from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.telemetry import silence
 from agemem_envs.encoders import CachedEncoder, make_encoder
 from agemem_envs.errors import require
 from agemem_envs.util.sanitize import sendable
@@ -66,7 +66,7 @@ class Mem0System(MemorySystem):
 
     def __init__(self, gateway: Gateway, encoder: str = "minilm") -> None:
         super().__init__()
-        silence()
+        telemetry.disable()
         self._library = _library()
         self._embedder = _SharedEmbeddings(make_encoder(encoder))
         self._url = gateway.url(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.gateway import Gateway
@@ -23,17 +23,6 @@ Summary so far:
 
 Said since:
 {news}"""
-
-_OPENING = PROMPT.partition("{")[0]
-
-
-def answer(body: dict[str, Any]) -> dict[str, Any] | None:
-    """What the scripted model says to :data:`PROMPT`: both parts, whole."""
-    prompt = str(body["messages"][-1]["content"])
-    if not prompt.startswith(_OPENING):
-        return None
-    summary, _, news = prompt.removeprefix(_OPENING).partition("\n\nSaid since:\n")
-    return {"content": "\n".join(part for part in (summary, news) if part != "(none)")}
 
 
 class RunningSummary(MemorySystem):

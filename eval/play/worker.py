@@ -19,7 +19,7 @@ from agemem.agents.base import Agent
 from agemem.agents.rollout import Job, rollout
 from agemem.baselines.gateway import Gateway, forward_to
 from agemem.baselines.registry import SYSTEMS, system_class
-from agemem.baselines.scripted import plain as scripted
+from agemem.baselines.scripted import model as scripted
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import Result
 from agemem.eval.runs.plan import Batch, Planned, task_options, tool_set

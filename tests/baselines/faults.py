@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from agemem.baselines.gateway import Body, Complete
-from agemem.baselines.scripted import plain as scripted
+from agemem.baselines.scripted import model as scripted
 from agemem_envs.errors import EndpointError
 
 Message = dict[str, Any]

@@ -101,7 +101,7 @@ def test_a_whole_run_survives_a_model_that_never_makes_sense(
 ) -> None:
     model = FaultyModel()
     model.fault = FAULTS["cut off"]
-    monkeypatch.setattr("agemem.baselines.scripted.plain.complete", model)
+    monkeypatch.setattr("agemem.baselines.scripted.model.complete", model)
     out = tmp_path / "run"
     arguments = ["--agent", name, "--backbone", "scripted", "--envs", "AgeMem-SyntheticQA-v0"]
     assert main([*arguments, "--episodes", "1", "--out", str(out)]) == EXIT_OK

@@ -14,7 +14,7 @@ from agemem.agents.rollout import Job, rollout
 from agemem.baselines.base import MemoryAgent, MemorySystem
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import SYSTEMS, make_system, system_class
-from agemem.baselines.scripted.plain import complete
+from agemem.baselines.scripted.model import complete
 from agemem_envs import prompts
 from agemem_envs.encoders import HashingEncoder
 from agemem_envs.env import MemoryEnv

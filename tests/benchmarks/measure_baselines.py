@@ -19,7 +19,7 @@ from rich.table import Table
 from agemem.baselines.base import MemoryAgent, MemorySystem, Usage
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import SYSTEMS, make_system
-from agemem.baselines.scripted.plain import complete
+from agemem.baselines.scripted.model import complete
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from tests.baselines.facts import FACTS
 from tests.baselines.faults import FAULTS, FaultyModel
