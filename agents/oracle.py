@@ -10,20 +10,18 @@ fact leaks into stage 3: without memory, the oracle fails.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from agemem.agents.base import Agent, RolloutEnv, memory_env
+from agemem.agents.guessing import guess
 from agemem_envs.episode import MessageKind, ToolCall
 from agemem_envs.protocol import MAX_CALLS, Turn, render
 from agemem_envs.stages import Stage
 from agemem_envs.state import EpisodeState
 
-_NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
-_OPTIONS = re.compile(r"([A-Z][^\s,]*(?: [A-Z][^\s,]*)*|\S+),? or \S")
 FULL = 0.8
 """The share of the token budget from which on the context is summarised."""
 _TAG = re.compile(r"</?(?:think|tool_call|answer)>")
@@ -137,17 +135,6 @@ class OracleAgent(OracleNoMemoryAgent):
             return ()
         wanted = state.spec.gold_facts[:MAX_CALLS]
         return tuple(ToolCall("Retrieve_memory", {"query": f, "top_k": 1}) for f in wanted)
-
-
-def guess(question: str, visible: str) -> str:
-    """The fixed guess rule of :class:`OracleNoMemoryAgent`."""
-    options = _OPTIONS.search(question)
-    if options:
-        return options[1].strip(" ,")
-    if re.match(r"(?:is|are|was|were|do|does|did|can|has|have)\b", question.lower()):
-        return "yes"
-    names = Counter(name for name in _NAME.findall(visible) if name not in question)
-    return min(names, key=lambda name: (-names[name], name)) if names else "unknown"
 
 
 def _answer(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from agemem.agents.backbones.base import Backbone
 from agemem.agents.models import MODELS, Model, Serving
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
+from agemem_envs.util.endpoint import ChatEndpoint, split_endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,12 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
     if name in BACKBONES:
         model, serving = BACKBONES[name]
         return BUILDERS[serving](model, name, options)
-    if is_endpoint(name):
+    served, url = split_endpoint(name)
+    if url is not None:
         if options.base_url:
             raise ConfigurationError(f"{name!r} names its server: it takes no --base-url")
         from agemem.agents.backbones.openai_server import OpenAIBackbone
 
-        served, _, url = name.rpartition("@")
         return OpenAIBackbone(options.endpoint(served, url), options.grammar)
     if "/" in name or Path(name).is_dir():
         return _transformers(Model(name, hub_id=name), name, options)

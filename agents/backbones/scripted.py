@@ -7,10 +7,10 @@ as a floor in tables, where it appears under its own name.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
+from agemem.agents.guessing import likeliest_name
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
@@ -23,8 +23,6 @@ _QUESTION = prompts.QUESTION.partition("{")[0]
 _GOAL = prompts.GOAL.partition("{")[0]
 _RECALLED = prompts.RECALLED.partition("{")[0]
 _NO_TOOLS = prompts.MEMORY_OFF
-_NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
-_SAFE = re.compile(r"[<>]")
 
 
 class ScriptedBackbone(Backbone):
@@ -81,6 +79,4 @@ def store_everything(messages: ChatMessages) -> str:
 
 def _likeliest(question: str, retrieved: str) -> str:
     text = re.sub(r"^\w+: ", "", retrieved, flags=re.MULTILINE)
-    names = Counter(n for n in _NAME.findall(text) if n not in question and "_" not in n)
-    best = min(names, key=lambda name: (-names[name], name)) if names else "unknown"
-    return _SAFE.sub("", best)
+    return likeliest_name(question, text, identifiers=False)

@@ -133,15 +133,7 @@ class EpisodeWorker:
         if isinstance(self._backbone, ScriptedBackbone):
             gateway = Gateway(scripted.complete)
         elif isinstance(self._backbone, OpenAIBackbone):
-            endpoint = self._backbone.endpoint
-            complete = forward_to(
-                endpoint.base_url,
-                endpoint.model,
-                max_tokens=self.config.max_tokens,
-                timeout=self.config.request_timeout,
-                attempts=self.config.attempts,
-            )
-            gateway = Gateway(complete)
+            gateway = Gateway(forward_to(self._backbone.endpoint, self.config.max_tokens))
         else:
             raise ConfigurationError(
                 f"{name} calls the model through a server of its own: pass --backbone MODEL@URL, "

@@ -22,7 +22,7 @@ from agemem_envs.judging.judges import LexicalJudge, Verdict
 from agemem_envs.judging.rewards import Assessment, assess, breakdown, key_items, make_reward
 from agemem_envs.protocol import Turn, parse
 from agemem_envs.stages import Stage
-from agemem_envs.util.endpoint import is_endpoint
+from agemem_envs.util.endpoint import split_endpoint
 
 TOLERANCE = 1e-9
 LEXICAL = "lexical-"
@@ -78,7 +78,7 @@ def _backbone(config: Mapping[str, Any]) -> str | None:
         return "none"
     if config.get("base_url"):
         return None
-    return str(name).rpartition("@")[0] if is_endpoint(str(name)) else str(name)
+    return split_endpoint(str(name))[0]
 
 
 def _agreement(run: PlayedRun) -> Iterator[str]:

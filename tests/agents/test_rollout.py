@@ -13,7 +13,8 @@ from agemem.agents.agemem import EXAMPLES, AgeMemAgent
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem.agents.backbones.scripted import ScriptedBackbone
 from agemem.agents.base import RolloutEnv
-from agemem.agents.oracle import OracleAgent, OracleNoMemoryAgent, guess
+from agemem.agents.guessing import guess
+from agemem.agents.oracle import OracleAgent, OracleNoMemoryAgent
 from agemem.agents.random_actions import RandomAgent
 from agemem.agents.rollout import Job, rollout
 from agemem_envs.episode import StopReason, ToolCall

@@ -10,16 +10,14 @@ import http.client
 import json
 import selectors
 import socket
-import sys
-import threading
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from agemem.agents.backbones.server.errors import Body, RequestError, error_body
 from agemem.agents.backbones.server.translation import translate
 from agemem_envs.errors import ConfigurationError
+from agemem_envs.util.http_server import JSONHandler, ThreadedServer
 
 MAX_BODY = 8 * 2**20
 """Bytes of a request: far more than fits into the window of a model that runs here."""
@@ -47,7 +45,6 @@ class Front:
     def __init__(self, model: str, host: str = "127.0.0.1", port: int = 0) -> None:
         self._model = model
         self._upstream = ("", 0)
-        self._thread: threading.Thread | None = None
         front = self
 
         class Handler(_Handler):
@@ -55,7 +52,7 @@ class Front:
                 return front._answer(method, path, body, self.connection)
 
         try:
-            self._server = _Server((host, port), Handler)
+            self._server = ThreadedServer(Handler, host, port)
         except (OSError, OverflowError) as error:
             raise ConfigurationError(
                 f"cannot listen on {host}:{port} ({error}). Choose another --host or --port; "
@@ -67,14 +64,11 @@ class Front:
         """Answer from llama.cpp's server at the URL ``upstream``, in a thread."""
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self._server.start()
 
     def close(self) -> None:
         """Stop listening. Calling it again has no effect."""
-        if self._thread is not None:
-            self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def _answer(self, method: str, path: str, body: bytes, client: socket.socket) -> Body:
         """The reply's JSON.
@@ -171,41 +165,29 @@ class _ClientGoneError(ConnectionError):
     """Nobody waits for the reply any more."""
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what went wrong, unless it is a client that went away."""
-        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else the body waits 40 ms for the ACK of the head
+class _Handler(JSONHandler):
     timeout = 60.0  # seconds for a client to send what it began, or its next request
 
     def answer(self, method: str, path: str, body: bytes) -> Body:
         raise NotImplementedError
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         self._handle()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         self._handle()
 
     def _handle(self) -> None:
         try:
             body = self._read_body()
-            self._send(HTTPStatus.OK, self.answer(self.command, urlsplit(self.path).path, body))
+            self.send_json(HTTPStatus.OK, self.answer(self.command, urlsplit(self.path).path, body))
         except RequestError as error:
-            self._send(error.status, error.body)
+            self.send_json(error.status, error.body)
         except (ConnectionError, TimeoutError):
             self.close_connection = True
         except Exception as error:  # a client gets an answer, whatever happens
             told = f"{type(error).__name__}: {error}"[:500]
-            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, error_body(told, 500))
+            self.send_json(HTTPStatus.INTERNAL_SERVER_ERROR, error_body(told, 500))
 
     def _read_body(self) -> bytes:
         if "transfer-encoding" in self.headers:
@@ -234,23 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         while left > 0 and (chunk := self.rfile.read(min(left, _CHUNK))):
             left -= len(chunk)
 
-    def _send(self, status: int, body: Body) -> None:
-        data = json.dumps(body).encode()
-        try:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            if self.close_connection:
-                self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(data)
-        except (ConnectionError, TimeoutError):  # the client gave up waiting
-            self.close_connection = True
-
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server itself refuses, in OpenAI's format too."""
         self.close_connection = True
-        self._send(code, error_body(message or explain or HTTPStatus(code).phrase, code))
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing: requests are the clients' own affair."""
+        self.send_json(code, error_body(message or explain or HTTPStatus(code).phrase, code))
