@@ -34,12 +34,13 @@ def complete(body: Body) -> Body:
     for rule in RULES:
         message = rule(body)
         if message is not None:
-            return _reply(body, message)
+            return reply(body, message)
     prompt = str(body.get("messages"))[:200]
     raise EndpointError(f"the scripted model has no rule for this prompt: {prompt}")
 
 
-def _reply(body: Body, message: Message) -> Body:
+def reply(body: Body, message: Message) -> Body:
+    """The chat completion around an assistant's message."""
     prompt, completion = (len(json.dumps(part)) // 4 for part in (body, message))
     return {
         "id": "scripted",

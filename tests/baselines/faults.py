@@ -88,6 +88,10 @@ class FaultyModel:
 
     def __init__(self, complete: Complete = scripted.complete) -> None:
         self._complete = complete
+        self.reset()
+
+    def reset(self) -> None:
+        """Be ideal again."""
         self.fault: Fault | None = None
         self.changed = 0
 

@@ -88,17 +88,6 @@ def test_rag_recalls_what_is_similar_and_nothing_more() -> None:
     assert system.memories() == texts
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_two_systems_share_nothing_and_reset_forgets(name: str, gateway: Gateway) -> None:
-    one, other = make_system(name, gateway), make_system(name, gateway)
-    one.reset(), other.reset()
-    one.observe("The canary sings at noon.")
-    other.observe("The dog barks at night.")
-    assert "canary" not in " ".join([*other.recall("canary"), *other.memories()])
-    one.reset()
-    assert one.recall("canary") == one.memories() == []
-
-
 def test_memory_quality_judges_what_the_system_stored(gateway: Gateway) -> None:
     _, episode = play(make_system("full-context", gateway))
     assert len(episode.memories) == len(episode.steps) - 1
