@@ -1,4 +1,4 @@
-"""The -RAG variants: the policy stores, plain retrieval fills its context."""
+"""The -RAG variants: the policy stores memories, and plain retrieval shows them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from agemem_envs.stages import Stage
 
 
 class AgeMemRAGAgent(AgeMemAgent):
-    """AgeMem without short-term tools: at each step the most similar memories are shown.
+    """AgeMem without short-term tools: each prompt shows the most similar memories.
 
-    The paper's ablation (its section on STM management): the four long-term tools are on;
-    Summary and Filter are replaced by retrieval, which appends to each prompt the memories
-    most similar to the current context, here to the last message and, once it is known, the
-    task. As many are shown as the environment's own retrieval would (``top_k``), but none
-    that can be read in the context already. They are part of the prompt, not of the
-    environment's context: they cost prompt tokens at each step, and no message holds them.
+    The paper's ablation (its section on STM management). The four long-term tools are on;
+    retrieval replaces Summary and Filter. Each prompt gets the memories most similar to the
+    current context: to the last message and, in stage 3, the task. It gets at most the
+    environment's ``top_k``, and none that the context already shows. They belong to the
+    prompt, not to the environment's context: they cost prompt tokens at each step, and no
+    recorded message holds them.
 
     Args:
-        few_shot: As for :class:`~agemem.agents.agemem.AgeMemAgent`.
+        few_shot: Insert the examples of :class:`~agemem.agents.agemem.AgeMemAgent`.
     """
 
     tools: ClassVar[str | None] = "ltm"
@@ -33,7 +33,7 @@ class AgeMemRAGAgent(AgeMemAgent):
         self._task = ""
 
     def act(self, observation: str, info: Mapping[str, Any]) -> ChatMessages:
-        """The context, with what is retrieved for it."""
+        """The context, with the memories retrieved for it."""
         chat = super().act(observation, info)
         last = chat[-1]["content"]
         if info["stage"] == Stage.REASONING and not self._task:

@@ -17,7 +17,7 @@ class RandomAgent(Agent):
     """Calls tools and answers at random; in a world, it takes random admissible actions."""
 
     def begin(self, env: RolloutEnv, seed: int) -> None:
-        """Start the agent's own generator."""
+        """Seed the agent's own generator."""
         self._env = memory_env(env)
         self._tools = tuple(self._env.tools)
         self._generator = np.random.default_rng(seed)

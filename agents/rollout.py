@@ -16,11 +16,9 @@ from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 
 _SEED_STRIDE = 10_007
-"""Separates the sampling seeds of an episode's rounds from its neighbours'."""
-
-
+"""Keeps the sampling seeds of an episode's rounds apart from those of the next episode."""
 _SEED_RANGE = 2**31
-"""Servers take 32-bit seeds."""
+"""Servers accept 32-bit seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,8 @@ class Rollout:
     Attributes:
         job: Index of the job in the batch.
         episode: The record, with the backbone's token counts and times in its steps.
-        prompts: What the backbone was asked, one entry a step; None where it was not.
-        completions: What it said.
+        prompts: The requests to the backbone, one entry per step; None for a step without one.
+        completions: The replies to them.
     """
 
     job: int
@@ -60,7 +58,7 @@ class Rollout:
 
 @dataclass(slots=True)
 class _Live:
-    """An episode under way."""
+    """An episode in progress."""
 
     index: int
     job: Job
@@ -80,18 +78,19 @@ def rollout(
 ) -> Iterator[Rollout]:
     """Play episodes in lockstep, with one batched generation a round, each yielded as it ends.
 
-    A failing model server or simulator ends its own episode, recorded as such and not
-    scored; it never stops the others.
+    A failing model server or simulator ends only its own episode, which is recorded as failed
+    and not scored.
 
     Args:
         jobs: The episodes.
-        backbone: The model, if any of the agents needs one.
-        sampling: How it is sampled; greedy by default.
-        threads: Agents and environments that work at once, for those that wait for a process
-            of their own. With 1 everything runs in the caller's thread.
+        backbone: The model, if an agent needs one.
+        sampling: Sampling parameters; greedy by default.
+        threads: Number of agents and environments that work at once, for those that wait for a
+            process of their own. With 1 everything runs in the caller's thread.
 
     Raises:
-        ConfigurationError: An agent needs a backbone and there is none.
+        ConfigurationError: An agent needs a backbone and there is none, or an environment is
+            not a :class:`~agemem.agents.base.RolloutEnv`.
     """
     with _mapper(threads) as map_:
         live: list[_Live] = []
@@ -113,7 +112,7 @@ def rollout(
 
 @contextmanager
 def _mapper(threads: int) -> Iterator[Any]:
-    """``map``, in this thread or in several; the order of results is that of the arguments."""
+    """``map``, in this thread or in several; results are in the order of the arguments."""
     if threads <= 1:
         yield map
         return
@@ -144,7 +143,7 @@ def _unwrapped(env: gym.Env[str, str] | RolloutEnv) -> RolloutEnv:
 def _round(
     live: Sequence[_Live], backbone: Backbone | None, sampling: Sampling, map_: Any
 ) -> Iterator[Rollout | None]:
-    """One round of every live episode: None, or the rollout of one that ended."""
+    """One round of every live episode: its rollout if it ended, else None."""
     decisions = list(map_(_act, live))
     requests = {
         one.index: Request(
@@ -172,7 +171,7 @@ def _carry_out(
     asked: Request | None,
     reply: Completion | EndpointError | None,
 ) -> Rollout | None:
-    """One episode's part of a round: None, or its rollout if it ended."""
+    """One episode's part of a round: its rollout if it ended, else None."""
     if isinstance(decision, Exception):
         return _fail(one, StopReason.ENVIRONMENT_ERROR, decision)
     if isinstance(reply, PromptTooLongError):
@@ -202,7 +201,7 @@ def _step(one: _Live, action: str) -> Rollout | None:
         one.observation, _, terminated, truncated, one.info = one.job.env.step(action)
     except EndpointError as error:  # an LLM summarizer's server
         return _fail(one, StopReason.ENDPOINT_ERROR, error)
-    except Exception as error:  # as above
+    except Exception as error:  # simulators raise anything
         return _fail(one, StopReason.ENVIRONMENT_ERROR, error)
     return _finish(one, one.info["episode"]) if terminated or truncated else None
 
@@ -216,7 +215,7 @@ def _fail(one: _Live, reason: StopReason, error: Exception) -> Rollout:
 
 
 def _finish(one: _Live, episode: Episode) -> Rollout:
-    """Put the backbone's counts into the record's steps."""
+    """Add the backbone's token counts and times to the steps of the record."""
     steps = tuple(
         replace(
             step,
@@ -234,7 +233,7 @@ def _finish(one: _Live, episode: Episode) -> Rollout:
 
 
 def _stillborn(env: RolloutEnv, job: Job, error: Exception) -> Episode:
-    """The record of an episode that could not even begin."""
+    """The record of an episode that could not begin."""
     return Episode.unplayed(
         env_id=env.env_id,
         task_id=job.task_id or "",

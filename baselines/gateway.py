@@ -1,9 +1,9 @@
-"""The one way from a memory system's library to a language model, which counts what passes.
+"""The gateway from a memory system's library to a language model, which counts the calls.
 
 Libraries call their model at any time, from their own threads, through their own clients. Each
-system gets a URL of its own on a loopback server in this process, which passes
-``/chat/completions`` on to the real server, and counts calls, tokens, errors, and replies that
-are not what the call asked for. Nothing else is passed on.
+system gets its own URL on a loopback server in this process. The server forwards
+``/chat/completions`` to the real one, and counts calls, tokens, errors, and replies without the
+requested form. It forwards nothing else.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from agemem_envs.util.endpoint import ChatEndpoint
 from agemem_envs.util.http_server import JSONHandler, ThreadedServer
 
 MAX_BODY = 16 * 2**20
-"""Bytes of a request; a library's prompt is far below."""
+"""Maximum bytes of a request, far above a library's prompts."""
 PATH = "/v1/chat/completions"
 Body = dict[str, Any]
 Complete = Callable[[Body], Body]
-"""From the body of a chat completion's request to that of its reply; raises EndpointError."""
+"""Maps the JSON of a chat request to that of its reply. It may raise EndpointError."""
 
 
 class Gateway:
-    """A loopback server before a model's server.
+    """A loopback server in front of a model's server.
 
     Args:
-        complete: Answers a request.
+        complete: Answers the requests.
     """
 
     def __init__(self, complete: Complete) -> None:
@@ -46,7 +46,7 @@ class Gateway:
         self._server.start()
 
     def url(self, system: MemorySystem) -> str:
-        """The URL, up to ``/v1``, under which a system's calls are counted as its own."""
+        """A new URL, up to and including ``/v1``; its calls are counted for ``system``."""
         with self._lock:
             self._systems.append(system)
             number = len(self._systems) - 1
@@ -55,10 +55,10 @@ class Gateway:
     def _answer(self, number: int, body: Body) -> tuple[int, Body]:
         if not 0 <= number < len(self._systems):
             return 404, _error("no such system")
-        usage = self._systems[number].usage  # of the episode that the call began in
+        usage = self._systems[number].usage  # of the episode in which the call began
         try:
             reply = self._complete(body)
-        except Exception as error:  # the library is told; an endpoint's error or a defect of ours
+        except Exception as error:  # the endpoint's error, or a defect of ours: the library gets it
             with self._lock:
                 usage.llm_calls += 1
                 usage.llm_errors += 1
@@ -81,7 +81,7 @@ def _count(usage: Usage, body: Body, reply: Body) -> None:
 
 
 def _is_as_asked(body: Body, reply: Body) -> bool:
-    """Whether a reply has the form that the request asked for."""
+    """Whether a reply has the form that the request asks for."""
     try:
         message = reply["choices"][0]["message"]
         calls = message.get("tool_calls") or []
@@ -96,7 +96,7 @@ def _is_as_asked(body: Body, reply: Body) -> bool:
 
 
 def _limited(body: Body, limit: int | None) -> Body:
-    """A request for at most so many tokens, under the name that it uses itself."""
+    """The request with at most ``limit`` tokens, in the field that the library uses."""
     if limit is None:
         return body
     name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"

@@ -15,13 +15,13 @@ from agemem_envs.util.endpoint import ChatEndpoint, split_endpoint
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a backbone is built.
+    """Options of a backbone.
 
     Attributes:
         base_url: An OpenAI-compatible server for a model that has a hub id.
-        grammar: Constrains decoding, or None.
+        grammar: A GBNF grammar that constrains decoding, or None.
         timeout: Seconds for one request to a server.
-        attempts: At most so many attempts for one request.
+        attempts: Maximum number of attempts for one request.
     """
 
     base_url: str | None = None
@@ -35,7 +35,7 @@ class Options:
         return {"timeout": self.timeout, "attempts": self.attempts}
 
     def endpoint(self, model: str, url: str) -> ChatEndpoint:
-        """The server's endpoint with these limits."""
+        """The endpoint of a server, with these limits."""
         return ChatEndpoint(model, url, **self.limits)
 
 
@@ -94,7 +94,7 @@ BACKBONES: dict[str, tuple[Model, Serving]] = {
     for model in MODELS.values()
     for suffix, serving in model.backbones.items()
 }
-"""What each name of a backbone runs, and how."""
+"""The names of backbones: the model, and how it is run."""
 
 
 def make_backbone(name: str, options: Options | None = None) -> Backbone:
@@ -103,13 +103,13 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
     Args:
         name: A name of :data:`BACKBONES`, ``MODEL@URL`` for a model on an
             OpenAI-compatible server, a folder, or a hub id with a slash.
-        options: How to build it.
+        options: The backbone's options.
 
     Raises:
-        UnknownNameError: The name is none of these.
+        UnknownNameError: The name has none of these forms.
         ConfigurationError: An option does not fit the backbone.
         BackboneUnavailableError: The model cannot be loaded here.
-        MissingDependencyError: Its engine is not installed.
+        MissingDependencyError: The engine is not installed.
     """
     options = options or Options()
     if name in BACKBONES:

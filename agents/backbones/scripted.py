@@ -1,7 +1,7 @@
 """The scripted backbone: a fixed rule in place of a model, with the same interface.
 
-It drives the real loop without weights: for tests, for measuring the harness itself, and
-as a floor in tables, where it appears under its own name.
+It drives the real loop without weights: in tests, in measurements of the harness, and as a
+floor in tables, under its own name.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _NO_TOOLS = prompts.MEMORY_OFF
 
 
 class ScriptedBackbone(Backbone):
-    """Answers by a rule on the prompt, never by order, so calls may come in any order.
+    """Answers by a rule on the prompt alone, so that calls may come in any order.
 
-    It has no tokens of its own: they are counted approximately.
+    It has no tokenizer: tokens are counted approximately.
 
     Args:
-        rule: From the chat to the text; by default :func:`store_everything`.
+        rule: Maps a chat to the completion; by default :func:`store_everything`.
     """
 
     engine = "scripted"

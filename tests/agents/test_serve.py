@@ -390,7 +390,7 @@ def test_names_that_cannot_be_served(
 ) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'smollm2-135m'"):
         serve.gguf("smollm2-135")
-    with pytest.raises(ConfigurationError, match="no file"):
+    with pytest.raises(ConfigurationError, match="does not exist"):
         serve.gguf(str(tmp_path / "x.gguf"))
     (tmp_path / "x.gguf").touch()
     assert serve.gguf(str(tmp_path / "x.gguf")) == (tmp_path / "x.gguf", "x")

@@ -1,7 +1,7 @@
-"""The HTTP server before llama.cpp's: OpenAI's paths, errors and limits, and the translation.
+"""The HTTP server in front of llama.cpp's: OpenAI's paths and errors, limits, and translation.
 
-Stateless: each request is translated, passed on, and its reply translated back. A client that
-hangs up ends its completion, so that retries after a time-out do not pile up.
+It keeps no state: each request is translated and passed on, and its reply is translated back.
+A client that hangs up ends its completion, so that retries after a time-out do not pile up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agemem_envs.errors import ConfigurationError
 from agemem_envs.util.http_server import JSONHandler, ThreadedServer
 
 MAX_BODY = 8 * 2**20
-"""Bytes of a request: far more than fits into the window of a model that runs here."""
+"""Maximum bytes of a request: far more than the window of a local model holds."""
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
 _MAX_DRAIN = 4 * MAX_BODY
@@ -28,18 +28,18 @@ _CHUNK = 2**16
 
 
 class Front:
-    """Listens at once; answers from :meth:`serve` on.
+    """The public server. It listens at once and answers from :meth:`serve` on.
 
     Args:
-        model: The served model's name. Requests may call it anything.
+        model: The served model's name. Requests may use any other name.
         host: Address to listen on.
         port: 0 picks a free one.
 
     Attributes:
-        url: Base URL for clients, up to and with ``/v1``.
+        url: Base URL for clients, up to and including ``/v1``.
 
     Raises:
-        ConfigurationError: The address cannot be listened on.
+        ConfigurationError: The server cannot listen on the address.
     """
 
     def __init__(self, model: str, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -136,10 +136,10 @@ def _parsed(body: bytes) -> Body:
 
 
 def _wait(upstream: socket.socket, client: socket.socket) -> None:
-    """Until the reply begins.
+    """Wait until the reply begins.
 
     Raises:
-        _ClientGoneError: The client hung up before.
+        _ClientGoneError: The client hung up first.
     """
     with selectors.DefaultSelector() as selector:
         selector.register(upstream, selectors.EVENT_READ)
@@ -150,7 +150,7 @@ def _wait(upstream: socket.socket, client: socket.socket) -> None:
                 return
             if not client.recv(1, socket.MSG_PEEK):
                 raise _ClientGoneError
-            selector.unregister(client)  # its next request came early; look no more
+            selector.unregister(client)  # its next request came early: stop watching
 
 
 def _upstream_error(status: int, content: Any) -> RequestError:
@@ -162,11 +162,11 @@ def _upstream_error(status: int, content: Any) -> RequestError:
 
 
 class _ClientGoneError(ConnectionError):
-    """Nobody waits for the reply any more."""
+    """The client no longer waits for the reply."""
 
 
 class _Handler(JSONHandler):
-    timeout = 60.0  # seconds for a client to send what it began, or its next request
+    timeout = 60.0  # seconds for a client to finish a request, or to send the next one
 
     def answer(self, method: str, path: str, body: bytes) -> Body:
         raise NotImplementedError
@@ -186,8 +186,8 @@ class _Handler(JSONHandler):
         except (ConnectionError, TimeoutError):
             self.close_connection = True
         except Exception as error:  # a client gets an answer, whatever happens
-            told = f"{type(error).__name__}: {error}"[:500]
-            self.send_json(HTTPStatus.INTERNAL_SERVER_ERROR, error_body(told, 500))
+            message = f"{type(error).__name__}: {error}"[:500]
+            self.send_json(HTTPStatus.INTERNAL_SERVER_ERROR, error_body(message, 500))
 
     def _read_body(self) -> bytes:
         if "transfer-encoding" in self.headers:
@@ -210,13 +210,13 @@ class _Handler(JSONHandler):
         return body
 
     def _drain(self, size: int) -> None:
-        """Read past a moderate excess, so that the client reads the reply to it."""
+        """Read a moderate excess, so that the client gets to read the reply."""
         self.close_connection = True
         left = min(size, _MAX_DRAIN)
         while left > 0 and (chunk := self.rfile.read(min(left, _CHUNK))):
             left -= len(chunk)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server itself refuses, in OpenAI's format too."""
+        """Send the errors of http.server itself in OpenAI's format."""
         self.close_connection = True
         self.send_json(code, error_body(message or explain or HTTPStatus(code).phrase, code))
