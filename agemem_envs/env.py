@@ -21,12 +21,12 @@ from agemem_envs import prompts, protocol
 from agemem_envs.context import Context
 from agemem_envs.encoders import Encoder, make_encoder
 from agemem_envs.env_settings import EnvSettings, EpisodeSettings
-from agemem_envs.episode import Episode, MessageKind, Step, StopReason
+from agemem_envs.episode import DataSource, Episode, MessageKind, Step, StopReason
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.judging.judges import Judge, make_judge
 from agemem_envs.judging.rewards import RewardConfig, key_items, make_reward
 from agemem_envs.judging.scoring import scored
-from agemem_envs.memory.base import LongTermMemory
+from agemem_envs.memory.base import LongTermMemory, MemoryView
 from agemem_envs.memory.registry import make_memory
 from agemem_envs.settings import settings_of
 from agemem_envs.spaces import UnicodeText, sample_action
@@ -389,18 +389,42 @@ class MemoryEnv(gym.Env[str, str]):
             native = (outcome.score if outcome else 0.0) or 0.0
         return scored(replace(record, metrics=metrics), self.judge, self.reward, native)
 
-    def use_memory(self, memory: LongTermMemory) -> None:
-        """Record and score another memory in this episode; the next reset brings back the own.
+    @property
+    def env_id(self) -> str:
+        """The Gymnasium id, or the task's name if the environment was made by hand."""
+        return self.spec.id if self.spec else self.task.name
 
-        For an agent with a memory system of its own: what that has stored is then what memory
-        quality judges. Call it after :meth:`reset`.
+    @property
+    def source(self) -> DataSource:
+        """Where the tasks come from."""
+        return self.task.source
+
+    def recall(self, query: str, top_k: int | None = None) -> list[str]:
+        """The texts of the most similar memories, best first; at most ``top_k``.
+
+        For an agent that retrieves by itself. It costs no round and is not recorded.
+
+        Raises:
+            gymnasium.error.ResetNeeded: There is no episode yet.
+        """
+        if self.state is None:
+            raise gym.error.ResetNeeded("call reset() before recall()")
+        hits = self.state.memory.search(query, self._settings.top_k if top_k is None else top_k)
+        return [hit.item.content for hit in hits]
+
+    def use_memory(self, memory: MemoryView) -> None:
+        """Record and score another memory in this episode, in place of the environment's own.
+
+        For an agent with a memory system of its own: memory quality then judges what that has
+        stored. The tools keep working on the environment's memory. Call it after
+        :meth:`reset`, which ends its effect.
 
         Raises:
             gymnasium.error.ResetNeeded: There is no episode yet.
         """
         if self.state is None:
             raise gym.error.ResetNeeded("call reset() before use_memory()")
-        self.state.memory = memory
+        self.state.view = memory
 
     def overflow(self) -> Episode:
         """End the episode as overflowed, and score it.
@@ -431,7 +455,7 @@ class MemoryEnv(gym.Env[str, str]):
             raise gym.error.ResetNeeded("there is no episode to record: call reset() first")
         spec = state.spec
         return Episode(
-            env_id=self.spec.id if self.spec else self.task.name,
+            env_id=self.env_id,
             task_id=spec.id,
             seed=state.seed,
             source=spec.source,
@@ -446,7 +470,7 @@ class MemoryEnv(gym.Env[str, str]):
             messages=tuple(state.context.history),
             steps=tuple(state.steps),
             final_tokens=state.context.tokens,
-            memories=tuple(state.memory),
+            memories=tuple(state.memory if state.view is None else state.view),
             stop_reason=state.stop_reason,
             prediction=state.prediction,
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from agemem_envs.context import Context
 from agemem_envs.episode import Episode, Step, StopReason
-from agemem_envs.memory.base import LongTermMemory
+from agemem_envs.memory.base import LongTermMemory, MemoryView
 from agemem_envs.stages import Stage
 from agemem_envs.tasks.base import Outcome, TaskSpec
 
@@ -23,6 +23,7 @@ class EpisodeState:
         rng: The episode's own generator.
         context: Short-term memory.
         memory: Long-term memory.
+        view: The memory that is recorded and scored; None for ``memory``.
         stage: The current stage.
         message_index: Which message of stage 1 or 2 is being handled.
         rounds_here: Rounds spent on it, or on stage 3.
@@ -40,6 +41,7 @@ class EpisodeState:
     context: Context
     memory: LongTermMemory
     stage: Stage
+    view: MemoryView | None = None
     message_index: int = 0
     rounds_here: int = 0
     task_actions: int = 0

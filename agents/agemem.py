@@ -39,22 +39,22 @@ EXAMPLES: tuple[tuple[str, Turn], ...] = (
 
 
 class AgeMemAgent(Agent):
-    """Prompts the backbone with the visible context as it is.
+    """Prompts the backbone with the visible context, unchanged.
 
     Args:
         few_shot: Insert :data:`EXAMPLES` after the system prompt. They cost prompt tokens,
-            not context tokens: the environment does not know of them.
+            not context tokens, because the environment does not see them.
     """
 
     uses_backbone: ClassVar[bool] = True
 
     def __init__(self, few_shot: bool = False) -> None:
         self._examples: ChatMessages = []
-        for said, turn in EXAMPLES if few_shot else ():
-            self._examples.append({"role": "user", "content": said})
+        for user, turn in EXAMPLES if few_shot else ():
+            self._examples.append({"role": "user", "content": user})
             self._examples.append({"role": "assistant", "content": render(turn)})
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> ChatMessages:
-        """The context as chat messages."""
+    def act(self, observation: str, info: Mapping[str, Any]) -> ChatMessages:
+        """The context as chat messages, after the examples."""
         system, *rest = info["messages"]
         return [system, *(dict(example) for example in self._examples), *rest]

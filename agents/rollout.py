@@ -6,22 +6,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
-from agemem.agents.base import Agent, Decision
-from agemem_envs.env import MemoryEnv
+from agemem.agents.base import Agent, Decision, RolloutEnv
 from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 
 _SEED_STRIDE = 10_007
-"""Separates the sampling seeds of an episode's rounds from its neighbours'."""
-
-
+"""Keeps the sampling seeds of an episode's rounds apart from those of the next episode."""
 _SEED_RANGE = 2**31
-"""Servers take 32-bit seeds."""
+"""Servers accept 32-bit seeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +26,14 @@ class Job:
     """One episode to play.
 
     Attributes:
-        env: Its environment; no other job of the same batch may use it.
-        agent: Its agent, likewise.
-        seed: Of the environment's reset and of the agent's sampling.
+        env: The environment, alone or in Gymnasium's wrappers. No other job of the batch may
+            use it.
+        agent: The agent. No other job of the batch may use it.
+        seed: The seed of the environment's reset and of the sampling.
         task_id: The task, or None to draw one.
     """
 
-    env: gym.Env[str, str]
+    env: gym.Env[str, str] | RolloutEnv
     agent: Agent
     seed: int
     task_id: str | None = None
@@ -48,8 +46,8 @@ class Rollout:
     Attributes:
         job: Index of the job in the batch.
         episode: The record, with the backbone's token counts and times in its steps.
-        prompts: What the backbone was asked, one entry a step; None where it was not.
-        completions: What it said.
+        prompts: The requests to the backbone, one entry per step; None for a step without one.
+        completions: The replies to them.
     """
 
     job: int
@@ -60,11 +58,11 @@ class Rollout:
 
 @dataclass(slots=True)
 class _Live:
-    """An episode under way."""
+    """An episode in progress."""
 
     index: int
     job: Job
-    env: MemoryEnv
+    env: RolloutEnv
     observation: str
     info: dict[str, Any]
     prompts: list[Request | None] = field(default_factory=list)
@@ -80,18 +78,19 @@ def rollout(
 ) -> Iterator[Rollout]:
     """Play episodes in lockstep, with one batched generation a round, each yielded as it ends.
 
-    A failing model server or simulator ends its own episode, recorded as such and not
-    scored; it never stops the others.
+    A failing model server or simulator ends only its own episode, which is recorded as failed
+    and not scored.
 
     Args:
         jobs: The episodes.
-        backbone: The model, if any of the agents needs one.
-        sampling: How it is sampled; greedy by default.
-        threads: Agents and environments that work at once, for those that wait for a process
-            of their own. With 1 everything runs in the caller's thread.
+        backbone: The model, if an agent needs one.
+        sampling: Sampling parameters; greedy by default.
+        threads: Number of agents and environments that work at once, for those that wait for a
+            process of their own. With 1 everything runs in the caller's thread.
 
     Raises:
-        ConfigurationError: An agent needs a backbone and there is none.
+        ConfigurationError: An agent needs a backbone and there is none, or an environment is
+            not a :class:`~agemem.agents.base.RolloutEnv`.
     """
     with _mapper(threads) as map_:
         live: list[_Live] = []
@@ -113,7 +112,7 @@ def rollout(
 
 @contextmanager
 def _mapper(threads: int) -> Iterator[Any]:
-    """``map``, in this thread or in several; the order of results is that of the arguments."""
+    """``map``, in this thread or in several; results are in the order of the arguments."""
     if threads <= 1:
         yield map
         return
@@ -122,7 +121,7 @@ def _mapper(threads: int) -> Iterator[Any]:
 
 
 def _start(index: int, job: Job) -> _Live | Rollout:
-    env = cast(MemoryEnv, job.env.unwrapped)
+    env = _unwrapped(job.env)
     options = None if job.task_id is None else {"task_id": job.task_id}
     try:
         observation, info = job.env.reset(seed=job.seed, options=options)
@@ -132,11 +131,20 @@ def _start(index: int, job: Job) -> _Live | Rollout:
     return _Live(index, job, env, observation, info)
 
 
+def _unwrapped(env: gym.Env[str, str] | RolloutEnv) -> RolloutEnv:
+    inner = env.unwrapped if isinstance(env, gym.Env) else env
+    if not isinstance(inner, RolloutEnv):
+        raise ConfigurationError(
+            f"{type(inner).__name__} cannot be played: it is not a RolloutEnv (agents/base.py)"
+        )
+    return inner
+
+
 def _round(
     live: Sequence[_Live], backbone: Backbone | None, sampling: Sampling, map_: Any
 ) -> Iterator[Rollout | None]:
-    """One round of every live episode: None, or the rollout of one that ended."""
-    decisions = list(map_(_decide, live))
+    """One round of every live episode: its rollout if it ended, else None."""
+    decisions = list(map_(_act, live))
     requests = {
         one.index: Request(
             messages=decision,
@@ -163,7 +171,7 @@ def _carry_out(
     asked: Request | None,
     reply: Completion | EndpointError | None,
 ) -> Rollout | None:
-    """One episode's part of a round: None, or its rollout if it ended."""
+    """One episode's part of a round: its rollout if it ended, else None."""
     if isinstance(decision, Exception):
         return _fail(one, StopReason.ENVIRONMENT_ERROR, decision)
     if isinstance(reply, PromptTooLongError):
@@ -172,25 +180,28 @@ def _carry_out(
         return _fail(one, StopReason.ENDPOINT_ERROR, reply)
     one.prompts.append(asked)
     one.completions.append(reply)
-    return _act(one, reply.text if reply is not None else cast(str, decision))
+    if reply is not None:
+        return _step(one, reply.text)
+    assert isinstance(decision, str), "a prompt has a reply"
+    return _step(one, decision)
 
 
-def _decide(one: _Live) -> Decision | Exception:
-    """The agent's decision, or what kept it from one: the references ask the simulator."""
+def _act(one: _Live) -> Decision | Exception:
+    """The agent's decision, or the error that it raised: reference agents call the simulator."""
     try:
-        return one.job.agent.decide(one.observation, one.info)
+        return one.job.agent.act(one.observation, one.info)
     except ConfigurationError:
         raise
     except Exception as error:  # simulators raise anything
         return error
 
 
-def _act(one: _Live, action: str) -> Rollout | None:
+def _step(one: _Live, action: str) -> Rollout | None:
     try:
         one.observation, _, terminated, truncated, one.info = one.job.env.step(action)
     except EndpointError as error:  # an LLM summarizer's server
         return _fail(one, StopReason.ENDPOINT_ERROR, error)
-    except Exception as error:  # as above
+    except Exception as error:  # simulators raise anything
         return _fail(one, StopReason.ENVIRONMENT_ERROR, error)
     return _finish(one, one.info["episode"]) if terminated or truncated else None
 
@@ -204,7 +215,7 @@ def _fail(one: _Live, reason: StopReason, error: Exception) -> Rollout:
 
 
 def _finish(one: _Live, episode: Episode) -> Rollout:
-    """Put the backbone's counts into the record's steps."""
+    """Add the backbone's token counts and times to the steps of the record."""
     steps = tuple(
         replace(
             step,
@@ -221,13 +232,13 @@ def _finish(one: _Live, episode: Episode) -> Rollout:
     return Rollout(one.index, complete, tuple(one.prompts), tuple(one.completions))
 
 
-def _stillborn(env: MemoryEnv, job: Job, error: Exception) -> Episode:
-    """The record of an episode that could not even begin."""
+def _stillborn(env: RolloutEnv, job: Job, error: Exception) -> Episode:
+    """The record of an episode that could not begin."""
     return Episode.unplayed(
-        env_id=env.spec.id if env.spec else env.task.name,
+        env_id=env.env_id,
         task_id=job.task_id or "",
         seed=job.seed,
-        source=env.task.source,
+        source=env.source,
         settings=env.settings(),
         error=_describe(error),
     )

@@ -2,8 +2,8 @@
 
     agemem serve --backbone smollm2-135m --port 8000
 
-llama.cpp's own server runs in a process of its own; before it stands a thin layer for what it
-does not do by itself (see agents/serving/translation.py).
+llama.cpp's own server runs in a child process. A thin layer in front of it adds tool calls and
+bounded JSON (agents/backbones/server/translation.py).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agemem.agents.backbones import smollm2
 from agemem.agents.backbones.server.local import SLOTS, LocalServer
+from agemem.agents.models import MODELS
 from agemem_envs.errors import (
     AgeMemError,
     BackboneUnavailableError,
@@ -27,7 +27,8 @@ from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 
 EXIT_DIED = 1
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-MODELS: dict[str, Callable[[], Path]] = {"smollm2-135m": smollm2.gguf_path}
+SERVABLE = {model.name: model.gguf for model in MODELS.values() if model.gguf}
+"""The models that have a GGUF file, and what finds it."""
 
 EPILOG = """\
 what is served:
@@ -35,9 +36,9 @@ what is served:
                               tools with tool_choice auto, none, required or a function
   GET  /v1/models, /health
 
-  Strings and lists that a schema leaves unbounded are bounded (400 characters, 8 items), so
-  that a small model comes to an end; the schema's own maxLength and maxItems are kept. A
-  reply is one tool call at most. There is no streaming.
+  Strings and lists without a bound in the schema get one (400 characters, 8 items), so that
+  the output of a small model ends; the schema's own maxLength and maxItems are kept. A reply
+  holds at most one tool call. Streaming is not supported.
 
 examples:
   agemem serve --backbone smollm2-135m --port 8000
@@ -61,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    names = ", ".join(MODELS)
+    names = ", ".join(SERVABLE)
     parser.add_argument(
         "--backbone",
         default="smollm2-135m",
@@ -81,29 +82,29 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def gguf(name: str) -> tuple[Path, str]:
-    """The GGUF file that ``name`` means, and what to call the model.
+    """The GGUF file and the model's name.
 
     Raises:
-        UnknownNameError: It is neither a name of :data:`MODELS` nor a GGUF file.
-        ConfigurationError: There is no such file.
+        UnknownNameError: ``name`` is neither a name of :data:`SERVABLE` nor a GGUF file.
+        ConfigurationError: The file does not exist.
         MissingDependencyError: The weights are not installed.
     """
-    if name in MODELS:
-        return MODELS[name](), name
+    if name in SERVABLE:
+        return SERVABLE[name](), name
     path = Path(name).expanduser()
     if path.suffix != ".gguf":
-        raise UnknownNameError("backbone to serve", name, [*MODELS, "path/to/model.gguf"])
+        raise UnknownNameError("backbone to serve", name, [*SERVABLE, "path/to/model.gguf"])
     if not path.is_file():
-        raise ConfigurationError(f"there is no file {name!r}")
+        raise ConfigurationError(f"the file {name!r} does not exist")
     return path, path.stem
 
 
 def serve(argv: Sequence[str]) -> None:
-    """Serve until a signal comes.
+    """Serve until a signal arrives.
 
     Raises:
         BackboneUnavailableError: llama.cpp's process died while serving.
-        AgeMemError: It could not start.
+        AgeMemError: The server could not start.
     """
     options = build_parser().parse_args(argv)
     if options.slots < 1:
@@ -121,15 +122,15 @@ def serve(argv: Sequence[str]) -> None:
         )
         server.llama.process.wait()
         died = server.llama.last_words()
-    raise _DiedError(f"llama.cpp's process ended by itself: {died or 'no last words'}")
+    raise _DiedError(f"llama.cpp's process ended by itself: {died or 'it wrote nothing'}")
 
 
 class _DiedError(BackboneUnavailableError):
-    """It had started."""
+    """llama.cpp's process died after it had started."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """Run the program. Errors that the user can fix are one message and status 2."""
     arguments: Any = sys.argv[1:] if argv is None else argv
     try:
         serve(arguments)
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(*_: object) -> None:
-    for stop in _STOPS:  # a second one must not break the closing
+    for stop in _STOPS:  # a second signal must not interrupt closing
         signal.signal(stop, signal.SIG_IGN)
     raise KeyboardInterrupt
 

@@ -1,1 +1,1 @@
-"""Memory systems to compare with: one a file, all behind :mod:`agemem.baselines.base`."""
+"""Memory systems to compare with: one per file, all behind :mod:`agemem.baselines.base`."""

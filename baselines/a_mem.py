@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.telemetry import silence
 from agemem_envs.encoders import make_encoder
 from agemem_envs.errors import require
 from agemem_envs.util.sanitize import sendable
 
 MAX_TOKENS = 2000
-"""Of one reply, so that a model which never ends does not hold up the episode."""
+"""Maximum tokens of one reply, so that a model that never stops does not block the episode."""
 _ACTIONS = frozenset({"strengthen", "update_neighbor"})
 _FIRST_TIME = datetime(2000, 1, 1)
 _STARTING = threading.Lock()
@@ -55,8 +55,8 @@ class AMemSystem(MemorySystem):
     - Departures from the paper: the fork's, which keeps the prompts and replaces storage.
 
     Args:
-        gateway: The way to the language model.
-        encoder: Of the environment's encoders; shared within the process.
+        gateway: Gateway to the language model.
+        encoder: One of the environment's encoders, shared within the process.
 
     Raises:
         MissingDependencyError: The library is not installed.
@@ -67,7 +67,7 @@ class AMemSystem(MemorySystem):
 
     def __init__(self, gateway: Gateway, encoder: str = "minilm") -> None:
         super().__init__()
-        silence()
+        telemetry.disable()
         self._encoder = encoder
         self._url = gateway.url(self)
         self._http = require("httpx", extra="baselines").Client(trust_env=False, timeout=600.0)
@@ -78,7 +78,7 @@ class AMemSystem(MemorySystem):
         self.reset()
 
     def reset(self) -> None:
-        """Drop the collection; start a system with an empty one."""
+        """Drop the collection and start with an empty one."""
         self._drop()
         library = _library()
         self._retriever = _retriever_class()(self._encoder)
@@ -97,14 +97,14 @@ class AMemSystem(MemorySystem):
         self._notes.add_note(clean, time=time.strftime("%Y%m%d%H%M"), id=identity)
 
     def recall(self, query: str, top_k: int = TOP_K) -> list[str]:
-        """The nearest notes and those that they link to."""
+        """The nearest notes and the notes that they link to."""
         clean = sendable(query)
-        found = self._notes.find_related_memories_raw(clean, k=top_k)
-        notes = (entry.rstrip("\n") for entry in _ENTRY.split(found) if entry)
+        listing = self._notes.find_related_memories_raw(clean, k=top_k)
+        notes = (entry.rstrip("\n") for entry in _ENTRY.split(listing) if entry)
         return list(dict.fromkeys(notes))[:top_k]
 
     def memories(self) -> list[str]:
-        """The texts of all notes, in the order in which they came."""
+        """The texts of all notes, oldest first."""
         stored = set(self._retriever.get_all_ids())
         return [text for key, text in self._retriever.texts.items() if key in stored]
 
@@ -124,10 +124,10 @@ class AMemSystem(MemorySystem):
 
 
 class _CheckedLLM:
-    """The fork's client, whose replies are held against the schema that the fork sends.
+    """The fork's client, with a check of each reply against the schema that the fork sends.
 
-    The fork's code takes any JSON; a wrong type would poison the store. What does not
-    follow the schema is raised, which the fork treats like a reply that is not JSON.
+    The fork's code accepts any JSON, and a wrong type would corrupt the store. A reply that
+    does not follow the schema is raised, which the fork treats like a reply that is not JSON.
     """
 
     def __init__(self, library: Any, system: AMemSystem) -> None:
@@ -135,7 +135,7 @@ class _CheckedLLM:
         self._system = system
 
     def get_completion(self, prompt: str, response_format: Mapping[str, Any]) -> str:
-        """The reply to a prompt of the fork."""
+        """The checked reply to a prompt of the fork."""
         reply: str = self._library.get_completion(
             prompt, response_format, temperature=0.0, max_tokens=MAX_TOKENS
         )
@@ -149,7 +149,7 @@ class _CheckedLLM:
         return reply
 
     def _is_partly_lost(self, prompt: str, data: Mapping[str, Any]) -> bool:
-        """Whether the fork will silently pass over a part of a decision."""
+        """Whether the fork will silently ignore a part of a decision."""
         actions = data.get("actions", ()) if data.get("should_evolve") else ()
         if not _ACTIONS.issuperset(actions):
             return True
@@ -164,7 +164,7 @@ class _CheckedLLM:
 
 
 def _follows(schema: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
-    """Whether a reply has all that its schema names, each of the right type."""
+    """Whether a reply has every field of its schema, each of the right type."""
     strict = {**schema, "required": list(schema["properties"])}
     return bool(
         require("jsonschema", extra="baselines").Draft202012Validator(strict).is_valid(data)
@@ -173,23 +173,23 @@ def _follows(schema: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
 
 @functools.cache
 def _library() -> Any:
-    """The fork, which no longer writes to standard output."""
+    """The fork, patched so that it does not write to standard output."""
     library = require("agentic_memory.memory_system", extra="baselines")
     for module in ("memory_system", "retrievers", "llm_controller"):
-        found = require(f"agentic_memory.{module}", extra="baselines")
-        found.print = lambda *_, **__: None  # type: ignore[attr-defined]
+        part = require(f"agentic_memory.{module}", extra="baselines")
+        part.print = lambda *_, **__: None  # type: ignore[attr-defined]
     library.ChromaRetriever = _given_retriever  # type: ignore[attr-defined]
     return library
 
 
 def _given_retriever(*, persist_directory: Any, **_: Any) -> Any:
-    """The retriever given in a path's place: the fork would open files and load a model."""
+    """Returns the retriever passed as the path: the fork would open files and load a model."""
     return persist_directory
 
 
 @functools.cache
 def _chroma() -> Any:
-    """The process's in-memory Chroma, in which each episode has a collection of its own."""
+    """The process's in-memory Chroma client. Each episode has a collection of its own."""
     chromadb = require("chromadb", extra="baselines")
     settings = require("chromadb.config", extra="baselines").Settings(anonymized_telemetry=False)
     return chromadb.EphemeralClient(settings)
@@ -197,12 +197,12 @@ def _chroma() -> Any:
 
 @functools.cache
 def _retriever_class() -> Any:
-    """The fork's retriever on a collection in memory, with the shared encoder."""
+    """The class of the fork's retriever, on an in-memory collection with the shared encoder."""
     library = require("agentic_memory.retrievers", extra="baselines")
     chromadb = require("chromadb", extra="baselines")
 
     class Embedding(chromadb.EmbeddingFunction):  # type: ignore[misc, name-defined]
-        """The shared encoder as Chroma calls one."""
+        """The shared encoder with Chroma's interface."""
 
         def __init__(self, encoder: str) -> None:
             self._name = encoder
@@ -223,7 +223,7 @@ def _retriever_class() -> Any:
             return Embedding(config["encoder"])
 
     class Retriever(library.ChromaRetriever):  # type: ignore[misc, name-defined]
-        """Remembers each note's text as it came."""
+        """Keeps the original text of each note."""
 
         def __init__(self, encoder: str) -> None:
             with _STARTING:
@@ -239,10 +239,10 @@ def _retriever_class() -> Any:
             self.texts[doc_id] = document
 
         def search(self, query: str, k: int = 5) -> Any:
-            found = super().search(query, k)
-            for key, metadata in zip(found["ids"][0], found["metadatas"][0], strict=True):
+            hits = super().search(query, k)
+            for key, metadata in zip(hits["ids"][0], hits["metadatas"][0], strict=True):
                 metadata["content"] = self.texts[key]
-            return found
+            return hits
 
         def drop(self) -> None:
             self.client.delete_collection(self.collection.name)

@@ -1,8 +1,8 @@
-"""A memory system around a language model: what every baseline is.
+"""The interface of a memory system, and the agent that puts one around a backbone.
 
-A system sees what happens, stores what it wants, and recalls what may help with the current
-prompt. :class:`MemoryAgent` puts any system around any backbone; the environment's own memory
-tools are off. What a system spends on its own calls is counted apart from the agent's.
+A system observes messages, stores them in its own way, and recalls texts that may help with
+the current prompt. :class:`MemoryAgent` puts any system around any backbone, with the
+environment's own memory tools off. The calls of a system are counted apart from the agent's.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from agemem.agents.base import Agent
-from agemem.agents.recall import with_recalled
+from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env, with_recalled
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
-from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import MemoryItem
-from agemem_envs.memory.base import MemoryNotFoundError
 from agemem_envs.protocol import Turn, render
 from agemem_envs.stages import Stage
 
@@ -31,19 +28,18 @@ _REFUSAL = prompts.MALFORMED.partition("{")[0]
 
 @dataclass(slots=True)
 class Usage:
-    """What a memory system spent and lost in one episode.
+    """Costs and faults of a memory system in one episode.
 
     Attributes:
-        llm_calls: Calls of its own to the language model.
-        prompt_tokens: Of these calls, as the server counted them.
-        completion_tokens: Likewise.
-        llm_errors: Calls that the server refused or failed.
-        seconds: In storing and recalling, its calls included.
-        parse_failures: Replies of the model that were not what the call asked for: not JSON,
-            no tool call, unreadable arguments.
-        failures: Exceptions that the system raised; what it was doing is lost.
-        dropped_writes: Messages that changed nothing in the store while one of the above
-            happened.
+        llm_calls: The system's own calls to the language model.
+        prompt_tokens: Prompt tokens of these calls, by the server's count.
+        completion_tokens: Completion tokens of these calls, by the server's count.
+        llm_errors: Calls that failed or that the server refused.
+        seconds: Time spent on storing and recalling, including the calls.
+        parse_failures: Replies of the model without the requested form: not JSON, no tool
+            call, unreadable arguments.
+        failures: Exceptions that the system raised; the operation is lost.
+        dropped_writes: Messages with one of these faults that changed nothing in the store.
     """
 
     llm_calls: int = 0
@@ -57,17 +53,18 @@ class Usage:
 
     @property
     def faults(self) -> int:
-        """All that went wrong, but for what was lost by it."""
+        """Number of faults: LLM errors, parse failures and exceptions (not dropped writes)."""
         return self.llm_errors + self.parse_failures + self.failures
 
 
 class MemorySystem(ABC):
-    """A memory, one episode at a time. It may raise: :class:`MemoryAgent` counts that.
+    """A memory for one episode at a time. :class:`MemoryAgent` counts the exceptions it raises.
 
     Attributes:
-        name: As recorded in results.
+        name: The name recorded in results.
         uses_llm: Whether it calls a language model itself, through an OpenAI-compatible
             server.
+        usage: Costs and faults in the current episode.
     """
 
     name: ClassVar[str]
@@ -82,33 +79,32 @@ class MemorySystem(ABC):
 
     @abstractmethod
     def observe(self, text: str) -> None:
-        """Something was said or seen; store of it what the system wants."""
+        """Store a message, or whatever the system wants to keep of it."""
 
     @abstractmethod
     def recall(self, query: str, top_k: int = TOP_K) -> list[str]:
-        """The stored texts that may help with ``query``, best first."""
+        """Stored texts that may help with ``query``, best first."""
 
     @abstractmethod
     def memories(self) -> list[str]:
-        """Everything that is stored, in the order in which it was."""
+        """All stored texts, oldest first."""
 
     def close(self) -> None:
-        """Release what it holds. Calling it again has no effect."""
+        """Release what the system holds. Calling it again has no effect."""
 
 
 class MemoryAgent(Agent):
-    """A backbone that acts on its context and on what a memory system recalls.
+    """A backbone that acts on its context and on the texts that a memory system recalls.
 
-    - Stages 1 and 2: what arrives is given to the system; the reply is a fixed
-      acknowledgement, which costs no call of the backbone.
-    - Stage 3: what the system recalls for the query (in a world, for the goal and the last
-      observation) is put before the last message. Observations of a world are given to the
-      system as well. The environment's reset of the context between the stages does not
-      touch the system.
+    - Stages 1 and 2: the system observes each message. The reply is a fixed acknowledgement,
+      which costs no call of the backbone.
+    - Stage 3: the texts recalled for the query (in a world, for the goal and the last
+      observation) are put before the last message. The system observes the replies of a
+      world too. The reset of the context between the stages does not affect the system.
 
     Args:
-        system: The memory system; it belongs to this agent.
-        top_k: Memories recalled for a prompt.
+        system: The memory system. Only this agent uses it.
+        top_k: Number of texts recalled for a prompt.
     """
 
     uses_backbone: ClassVar[bool] = True
@@ -118,45 +114,46 @@ class MemoryAgent(Agent):
         self.system = system
         self._top_k = top_k
 
-    def begin(self, env: MemoryEnv, seed: int) -> None:
-        """Forget the last episode; let memory quality judge what the system stores."""
+    def begin(self, env: RolloutEnv, seed: int) -> None:
+        """Reset the system; let memory quality judge what it stores."""
         self.system.usage = Usage()
         self._query = ""
         with _timed(self.system.usage):
             self.system.reset()
-        env.use_memory(SystemMemory(self.system))
+        memory_env(env).use_memory(SystemMemory(self.system))
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> str | ChatMessages:
-        """Store what has just arrived; acknowledge it, or prompt the backbone."""
+    def act(self, observation: str, info: Mapping[str, Any]) -> Decision:
+        """Let the system observe the last message; acknowledge it, or prompt the backbone."""
         messages: ChatMessages = info["messages"]
         arrived = messages[-1]["content"]
         if info["stage"] != Stage.REASONING:
-            self._observe(arrived)
+            self.observe(arrived)
             return render(Turn("I only listen.", answer="Noted."))
         if not self._query:
-            self._query = arrived  # a question is nothing to remember
+            self._query = arrived  # a question is not stored
         elif not arrived.startswith(_REFUSAL):
-            self._observe(arrived)
-        wanted = self._query if arrived == self._query else f"{self._query}\n{arrived}"
-        return with_recalled(messages, self._recall(wanted))
+            self.observe(arrived)
+        query = self._query if arrived == self._query else f"{self._query}\n{arrived}"
+        return with_recalled(messages, self.recall(query))
 
-    def _observe(self, text: str) -> None:
-        """Give a message to the system, and see whether it was lost."""
+    def observe(self, text: str) -> None:
+        """Give a message to the system; count what failed, and whether the message was lost."""
         usage, faults = self.system.usage, self.system.usage.faults
         before = self.system.memories()
         with _timed(usage):
             try:
                 self.system.observe(text)
-            except Exception:  # a library's; the episode goes on without this memory
+            except Exception:  # any library's; the episode goes on without this memory
                 usage.failures += 1
         if usage.faults > faults and self.system.memories() == before:
             usage.dropped_writes += 1
 
-    def _recall(self, query: str) -> list[str]:
+    def recall(self, query: str) -> list[str]:
+        """The memories that the system recalls; none if it raises."""
         with _timed(self.system.usage):
             try:
                 return self.system.recall(query, self._top_k)
-            except Exception:  # as above
+            except Exception:  # any library's
                 self.system.usage.failures += 1
                 return []
 
@@ -171,7 +168,7 @@ class MemoryAgent(Agent):
 
 @contextmanager
 def _timed(usage: Usage) -> Iterator[None]:
-    """Add the time of a block to a usage, also of one that raises."""
+    """Add the time of a block to a usage, even if the block raises."""
     start = time.perf_counter()
     try:
         yield
@@ -180,7 +177,7 @@ def _timed(usage: Usage) -> Iterator[None]:
 
 
 class SystemMemory:
-    """What a system has stored, in the shape of the environment's memory, to be read only."""
+    """A :class:`~agemem_envs.memory.base.MemoryView` of the texts that a system has stored."""
 
     def __init__(self, system: MemorySystem) -> None:
         self.name = system.name
@@ -192,26 +189,3 @@ class SystemMemory:
     def __iter__(self) -> Iterator[MemoryItem]:
         for number, text in enumerate(self._system.memories(), 1):
             yield MemoryItem(id=f"s{number}", content=text)
-
-    def get(self, memory_id: str) -> MemoryItem:
-        """The item with this id."""
-        for item in self:
-            if item.id == memory_id:
-                return item
-        raise MemoryNotFoundError(f"there is no memory {memory_id!r}")
-
-    def add(self, *_: Any, **__: Any) -> MemoryItem:
-        """Never called: the environment's tools are off."""
-        raise NotImplementedError("a memory system stores by itself")
-
-    update = delete = add
-
-    def search(self, *_: Any, **__: Any) -> list[Any]:
-        """Nothing: the system recalls by itself."""
-        return []
-
-    def clear(self) -> None:
-        """Nothing: the agent resets the system."""
-
-    def close(self) -> None:
-        """Nothing: the agent closes the system."""

@@ -1,4 +1,4 @@
-"""Full context: every message is shown again. What fits is the only limit."""
+"""Full context: every prompt shows all messages; only the model's window limits it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from agemem.baselines.base import TOP_K, MemorySystem
 
 
 class FullContext(MemorySystem):
-    """Keeps every message and recalls all of them, in order, whatever the query.
+    """Keeps every message and recalls all of them, in order, for any query.
 
-    An upper bound for what a memory could recall, at the price of the longest prompts. The
-    prompt may outgrow the model's window; the episode then ends as overflowed.
+    An upper bound of what a memory can recall, at the cost of the longest prompts. The prompt
+    may outgrow the model's window; the episode then ends as overflowed.
     """
 
     name: ClassVar[str] = "full-context"

@@ -7,19 +7,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.telemetry import silence
 from agemem_envs.encoders import make_encoder
 from agemem_envs.errors import require
 from agemem_envs.util.sanitize import sendable
 
 MAX_TOKENS = 2000
-"""Of one reply, so that a model which never ends does not hold up the episode."""
+"""Maximum tokens of one reply, so that a model that never stops does not block the episode."""
 NAMESPACE = ("memories",)
 MAX_STEPS = 10
-"""Of trustcall's graph for one message: its longest way, two repairs, takes 8. Without a limit
-a call that fails while memories exist is tried 10,000 times."""
+"""Maximum steps of trustcall's graph for one message; its longest path, with two repairs, has 8.
+Without a limit, a call that fails while memories exist is tried 10,000 times."""
 _SHOWN_ID = re.compile(r"<instance id=(\S+) schema_type=|json_doc_id=\[([^\]\s]+)\]")
 
 
@@ -41,12 +41,12 @@ class LangMemSystem(MemorySystem):
       decision in plain words that there is nothing to store. A failed call raises
       (``llm_errors`` and ``failures``); while memories exist trustcall asks again, here
       ``MAX_STEPS`` times at most. Writes that the store refused are raised: ``failures``.
-    - Not repeatable to the letter: the prompts hold random ids of sessions and memories.
-    - Departures from the paper: none that is known; the paper names no version.
+    - Prompts are not reproducible byte for byte: they hold random ids.
+    - Departures from the paper: none known; the paper names no version.
 
     Args:
-        gateway: The way to the language model.
-        encoder: Of the environment's encoders; shared within the process.
+        gateway: Gateway to the language model.
+        encoder: One of the environment's encoders, shared within the process.
 
     Raises:
         MissingDependencyError: The library is not installed.
@@ -57,7 +57,7 @@ class LangMemSystem(MemorySystem):
 
     def __init__(self, gateway: Gateway, encoder: str = "minilm") -> None:
         super().__init__()
-        silence()
+        telemetry.disable()
         logging.getLogger("extraction").setLevel(logging.CRITICAL + 1)  # trustcall's
         self._encoder = make_encoder(encoder)
         self._url = gateway.url(self)
@@ -99,7 +99,7 @@ class LangMemSystem(MemorySystem):
                 config={"recursion_limit": MAX_STEPS},
             )
         self._order.update(dict.fromkeys(put["key"] for put in puts))
-        for put in puts:  # the library writes in threads and asks none how it went
+        for put in puts:  # the library writes in threads and ignores their errors
             stored = self._store.get(NAMESPACE, put["key"])
             if stored is None or stored.value != put["value"]:
                 raise RuntimeError("a memory was not written")
@@ -111,7 +111,7 @@ class LangMemSystem(MemorySystem):
             return [_text(item.value) for item in self._manager.search(query=clean, limit=top_k)]
 
     def memories(self) -> list[str]:
-        """Every memory, in the order in which they were added."""
+        """All memories, in the order in which they were added."""
         items = (self._store.get(NAMESPACE, key) for key in self._order)
         return [_text(item.value) for item in items if item is not None]
 
@@ -123,26 +123,26 @@ class LangMemSystem(MemorySystem):
 
 def _text(value: Any) -> str:
     """A memory's text, as the store holds it or as the manager returns it."""
-    found = getattr(value, "content", value)
-    while isinstance(found, Mapping) and "content" in found:
-        found = found["content"]
-    return str(found)
+    content = getattr(value, "content", value)
+    while isinstance(content, Mapping) and "content" in content:
+        content = content["content"]
+    return str(content)
 
 
 def _untraced() -> Any:
-    """No trace is sent anywhere, whatever the environment variables say."""
+    """A context in which no trace is sent, whatever the environment variables say."""
     return require("langsmith", extra="baselines").tracing_context(enabled=False)
 
 
 def _make_checker(system: LangMemSystem) -> Any:
-    """A listener that counts replies which trustcall cannot use, and about which it is silent.
+    """A listener that counts the replies that trustcall silently ignores.
 
-    Replies without a call, or with unreadable arguments, are counted by the gateway.
+    The gateway counts replies without a call, or with unreadable arguments.
     """
     callbacks = require("langchain_core.callbacks", extra="baselines")
 
     class Checker(callbacks.BaseCallbackHandler):  # type: ignore[misc, name-defined]
-        """Holds each reply against the tools and the ids that its prompt showed."""
+        """Checks each reply against the tools and the ids of its prompt."""
 
         def __init__(self) -> None:
             self._asked: dict[Any, tuple[dict[str, Any], set[str]]] = {}
@@ -170,7 +170,7 @@ def _make_checker(system: LangMemSystem) -> Any:
 
 
 def _is_usable(call: Mapping[str, Any], tools: Mapping[str, Any], ids: set[str]) -> bool:
-    """Whether a tool call can have the effect that it asks for."""
+    """Whether a tool call can be carried out."""
     name, arguments = call["name"], call["args"]
     if name not in tools:
         return False

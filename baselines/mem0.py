@@ -13,17 +13,17 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
+from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.telemetry import silence
 from agemem_envs.encoders import CachedEncoder, make_encoder
 from agemem_envs.errors import require
 from agemem_envs.util.sanitize import sendable
 
 USER = "user"
-"""The library's scope of memories, named in its graph prompts; each episode has stores apart."""
+"""The library's scope of memories, named in its graph prompts. Each episode has its own stores."""
 TIMEOUT = 600.0
-"""Seconds for a call; the gateway's tries end before."""
+"""Seconds for a call; the gateway gives up earlier."""
 _ALL = 10**6
 BUILDING = threading.Lock()
 
@@ -46,16 +46,16 @@ class Mem0System(MemorySystem):
       ``dropped_writes`` if the store is as before. JSON in a fence is a parse failure that
       loses nothing.
     - The decision repeats the memories that were looked up and is cut off at the library's
-      2,000 tokens, so messages of many hundred words are lost as above.
-    - No failure, and counted nowhere: the prompt asks for facts about the user, so a model
-      that takes it at its word stores little of what is said about the world.
+      2,000 tokens, so messages of many hundred words are lost in this way.
+    - Not a failure, and not counted: the prompt asks for facts about the user, so a model
+      that takes it literally stores few facts about the world.
     - Departures from the paper: its summary of the conversation and the recent messages are
       not in the release's prompts, which name the day's date: runs of different days may
       differ.
 
     Args:
-        gateway: The way to the language model.
-        encoder: Of the environment's encoders; shared within the process.
+        gateway: Gateway to the language model.
+        encoder: One of the environment's encoders, shared within the process.
 
     Raises:
         MissingDependencyError: The library is not installed.
@@ -66,7 +66,7 @@ class Mem0System(MemorySystem):
 
     def __init__(self, gateway: Gateway, encoder: str = "minilm") -> None:
         super().__init__()
-        silence()
+        telemetry.disable()
         self._library = _library()
         self._embedder = _SharedEmbeddings(make_encoder(encoder))
         self._url = gateway.url(self)
@@ -78,7 +78,7 @@ class Mem0System(MemorySystem):
         self.reset()
 
     def reset(self) -> None:
-        """Drop all stores; start with empty ones."""
+        """Drop all stores and start with empty ones."""
         self._drop()
         self._memory = self._build()
         self._clients = [CheckedClient(self._client) for _ in self._models()]
@@ -116,13 +116,13 @@ class Mem0System(MemorySystem):
         return [self._memory.llm]
 
     def observe(self, text: str) -> None:
-        """Let the library make memories of the message."""
+        """Let the library extract memories from the message."""
         with self._counted():
             done = self._memory.add([{"role": "user", "content": sendable(text)}], user_id=USER)
             self._count_undone(done)
 
     def _count_undone(self, done: Mapping[str, Any]) -> None:
-        """Count a decision of which the library passed over a part, as its report tells."""
+        """Count a decision of which the library ignored a part, by its report."""
         decider = self._clients[0]
         decider.malformed += decider.actions > len(done["results"])
 
@@ -137,10 +137,10 @@ class Mem0System(MemorySystem):
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count a block's malformed replies by what each prompt of the library asks for.
+        """Count the malformed replies of a block, by the form that each prompt asks for.
 
-        This takes the place of the gateway's count, which knows the outer form only. All of
-        the library's threads have ended when a block ends.
+        This replaces the gateway's count, which knows only the outer form. All of the
+        library's threads have ended when the block ends.
         """
         usage, before = self.usage, self.usage.parse_failures
         for client in self._clients:
@@ -173,11 +173,11 @@ class Mem0System(MemorySystem):
 
 
 class CheckedClient:
-    """An OpenAI client as Mem0 uses one, which holds each reply against what was asked.
+    """An OpenAI client with Mem0's interface, which checks each reply against its prompt.
 
     Attributes:
-        malformed: Replies that were not what their prompt asks for.
-        actions: Changes of the store that the last decision asked for.
+        malformed: Number of replies without the form that their prompt asks for.
+        actions: Number of changes of the store in the last decision.
     """
 
     def __init__(self, client: Any) -> None:
@@ -196,7 +196,7 @@ class CheckedClient:
         return reply
 
     def _check(self, request: Mapping[str, Any], message: Any) -> None:
-        """Raise one of the above for a reply from which the library cannot take all."""
+        """Raise an error for a reply of which the library ignores a part."""
         if request.get("tools"):
             _check_calls(request["tools"][0]["function"], message.tool_calls or [])
         elif request["messages"][0]["role"] == "system":
@@ -225,8 +225,8 @@ def _is_none(entry: Any) -> bool:
 def _check_calls(tool: Mapping[str, Any], calls: list[Any]) -> None:
     """Raise ValueError for calls that do not follow their tool's schema.
 
-    Each request of the library has one tool. No call at all is well-formed where the tool
-    deletes: it has no other way to say that nothing is to be deleted.
+    Each request of the library has one tool. No call is well-formed only if the tool deletes:
+    the model has no other way to delete nothing.
     """
     if not calls and not tool["name"].startswith("delete"):
         raise ValueError("no tool was called")
@@ -239,7 +239,7 @@ def _check_calls(tool: Mapping[str, Any], calls: list[Any]) -> None:
 
 
 class _SharedEmbeddings:
-    """The shared encoder as LangChain calls one, which is how Mem0 takes an object."""
+    """The shared encoder with LangChain's interface, which Mem0 accepts as an object."""
 
     def __init__(self, encoder: CachedEncoder) -> None:
         self.encoder = encoder
@@ -252,21 +252,21 @@ class _SharedEmbeddings:
 
 @functools.cache
 def _library() -> ModuleType:
-    """The library, which writes a file on import and sets a filter of warnings."""
+    """The library, imported without the file that it writes and the warning filter that it sets."""
     with BUILDING, tempfile.TemporaryDirectory(prefix="agemem-mem0-") as folder:
-        known = os.environ.get("MEM0_DIR")
+        previous = os.environ.get("MEM0_DIR")
         os.environ["MEM0_DIR"] = folder
         try:
             with warnings.catch_warnings():
                 library = require("mem0", extra="baselines")
         finally:
             os.environ.pop("MEM0_DIR")
-            if known is not None:
-                os.environ["MEM0_DIR"] = known
-        # whoever imported it before us may have left its telemetry on
+            if previous is not None:
+                os.environ["MEM0_DIR"] = previous
+        # an earlier import may have left its telemetry on
         for module in ("main", "telemetry"):
             require(f"mem0.memory.{module}", extra="baselines").MEM0_TELEMETRY = False  # type: ignore[attr-defined]
-        # what its "langchain" provider asks of an embedder
+        # its "langchain" provider checks the class of an embedder
         require("langchain_core.embeddings", extra="baselines").Embeddings.register(
             _SharedEmbeddings
         )

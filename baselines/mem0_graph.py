@@ -1,4 +1,4 @@
-"""Mem0 with its graph: besides memories, relations between the entities that are named."""
+"""Mem0 with its graph: memories, and relations between the entities in them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from agemem.baselines.mem0 import BUILDING, Mem0System
 from agemem_envs.errors import require
 
 GRAPH_BYTES = 2**34
-"""Address space of one graph. Kuzu would reserve 8 TB, so that a process could hold 15."""
+"""Address space of one graph. By default Kuzu reserves 8 TB, and a process can hold 15."""
 BUFFER_BYTES = 2**30
-"""Memory that one graph may come to use: Kuzu raises when a graph in memory outgrows it."""
+"""Maximum memory of one graph: Kuzu raises when an in-memory graph outgrows it."""
 
 
 class Mem0GraphSystem(Mem0System):
     """Mem0's graph variant (Chhikara et al. 2025), by ``mem0ai`` 1.0.11 on Kuzu 0.11.3.
 
-    All of :class:`~agemem.baselines.mem0.Mem0System`, and beside it, in a thread of its own:
+    Everything of :class:`~agemem.baselines.mem0.Mem0System`; and in a second thread:
 
     - Store: one call names the entities of the message, one the relations between them, one
       the known relations that the message refutes. Entities are merged with a known one at
@@ -30,13 +30,13 @@ class Mem0GraphSystem(Mem0System):
     - Recall: one call names the entities of the query; relations of all known entities that
       are like them are ranked by BM25. Recalled are the ``top_k`` memories, then as many
       relations, each as ``source -- relationship -- destination``.
-    - Failure modes besides: unreadable arguments of a tool, or a failed call, raise and lose
+    - Further failure modes: unreadable arguments of a tool, or a failed call, raise and lose
       the relations (in recall: everything); what the other thread stores stays. A reply
       without a call, or entries that lack a part, lose relations and raise nothing, nor does
       the deletion of a relation that is not there. All show as ``parse_failures``,
       ``llm_errors``, ``failures``; as ``dropped_writes`` only if neither thread stored
       anything. No call where relations may be deleted is a proper reply.
-    - Known of the library: an updated or deleted memory leaves its relations as they were;
+    - Known limits of the library: an updated or deleted memory leaves its relations as they were;
       entities whose names are alike are merged though they differ.
     - Departures from the paper: Kuzu instead of Neo4j.
     """
@@ -85,15 +85,15 @@ class Mem0GraphSystem(Mem0System):
 
 
 def _line(relation: dict[str, str], end: str) -> str:
-    """A relation as the library writes it into prompts."""
+    """A relation, in the form of the library's prompts."""
     return f"{relation['source']} -- {relation['relationship']} -- {relation[end]}"
 
 
 def _kuzu() -> Any:
-    """Kuzu, its symbols kept to itself.
+    """Kuzu, loaded without sharing its symbols.
 
-    It shows them to the whole process, for extensions that are not used here; llama.cpp, loaded
-    after it, takes its ``std::regex``, of another ABI, and ends the process.
+    It shares them with the whole process, for extensions that are not used here. llama.cpp,
+    loaded later, would use its ``std::regex``, which has another ABI, and crash.
     """
     with mock.patch.object(sys, "setdlopenflags", create=True):
         return require("kuzu", extra="baselines")

@@ -1,4 +1,4 @@
-"""No memory: what the backbone alone can do with what is left in its context."""
+"""No memory: the backbone alone, with what is left in its context."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class NoMemory(MemorySystem):
     name: ClassVar[str] = "no-memory"
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Do nothing."""
 
     def observe(self, text: str) -> None:
-        """Nothing is stored."""
+        """Do nothing."""
 
     def recall(self, query: str, top_k: int = TOP_K) -> list[str]:
-        """Nothing."""
+        """An empty list."""
         return []
 
     def memories(self) -> list[str]:
-        """Nothing."""
+        """An empty list."""
         return []

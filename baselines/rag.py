@@ -1,4 +1,4 @@
-"""RAG: every message is stored, the most similar ones are retrieved."""
+"""RAG: stores every message and retrieves the most similar ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RAG(MemorySystem):
     """Stores every message whole; recalls the top k by cosine of MiniLM embeddings.
 
     Args:
-        encoder: Of the environment's encoders; shared within the process.
+        encoder: One of the environment's encoders, shared within the process.
     """
 
     name: ClassVar[str] = "rag"

@@ -1,4 +1,4 @@
-"""Names of memory systems: one row each. The class is imported when it is used."""
+"""The names of memory systems: one row each. A class is imported when it is used."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def make_system(name: str, gateway: Gateway | None = None) -> MemorySystem:
 
     Args:
         name: A name of :data:`SYSTEMS`.
-        gateway: For a system that calls a language model.
+        gateway: Gateway for a system that calls a language model.
 
     Raises:
         UnknownNameError: No system has this name.
         ConfigurationError: The system needs a gateway, and none was given.
         MissingDependencyError: Its library is not installed.
     """
-    found = system_class(name)
-    if not found.uses_llm:
-        return found()
+    system = system_class(name)
+    if not system.uses_llm:
+        return system()
     if gateway is None:
         raise ConfigurationError(f"{name} calls a language model: it needs a gateway to one")
-    return found(gateway)  # type: ignore[call-arg]
+    return system(gateway)  # type: ignore[call-arg]

@@ -1,8 +1,8 @@
-"""Running summary: one text, rewritten by the model whenever enough new was said."""
+"""Running summary: one text, which the model rewrites after every few messages."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.gateway import Gateway
@@ -11,7 +11,7 @@ from agemem_envs.tokens import ApproximateCounter
 from agemem_envs.util.endpoint import ChatEndpoint
 
 BUFFER_TOKENS = 200
-"""New text, by the approximate counter, after which the summary is rewritten."""
+"""Approximate tokens of new messages after which the summary is rewritten."""
 MAX_TOKENS = 512
 PROMPT = """\
 Here is a summary of a conversation so far, and what was said since. Write one new summary that \
@@ -24,27 +24,16 @@ Summary so far:
 Said since:
 {news}"""
 
-_OPENING = PROMPT.partition("{")[0]
-
-
-def answer(body: dict[str, Any]) -> dict[str, Any] | None:
-    """What the scripted model says to :data:`PROMPT`: both parts, whole."""
-    prompt = str(body["messages"][-1]["content"])
-    if not prompt.startswith(_OPENING):
-        return None
-    summary, _, news = prompt.removeprefix(_OPENING).partition("\n\nSaid since:\n")
-    return {"content": "\n".join(part for part in (summary, news) if part != "(none)")}
-
 
 class RunningSummary(MemorySystem):
-    """Recalls one summary, and what was said since it was last rewritten.
+    """Recalls one summary, and the messages since it was last rewritten.
 
-    A failed rewriting leaves the old summary and tries again with the next message, when the
-    text since has grown; nothing is lost until the prompt outgrows the model's window.
+    After a failed rewrite the old summary stays, and the next message causes another attempt.
+    Nothing is lost until the prompt outgrows the model's window.
 
     Args:
-        gateway: To the model that writes the summary.
-        buffer_tokens: New text after which it does.
+        gateway: Gateway to the model that writes the summary.
+        buffer_tokens: Tokens of new messages after which it is rewritten.
     """
 
     name: ClassVar[str] = "running-summary"
@@ -57,12 +46,12 @@ class RunningSummary(MemorySystem):
         self._counter = ApproximateCounter()
 
     def reset(self) -> None:
-        """Forget the summary and what was said."""
+        """Forget the summary and the messages."""
         self._summary = ""
         self._news: list[str] = []
 
     def observe(self, text: str) -> None:
-        """Keep the message; rewrite the summary if enough was said."""
+        """Keep the message; rewrite the summary if the new messages are long enough."""
         self._news.append(text)
         if sum(map(self._counter.count, self._news)) >= self._limit:
             self._rewrite()
@@ -81,11 +70,11 @@ class RunningSummary(MemorySystem):
             self.usage.parse_failures += 1
 
     def recall(self, query: str, top_k: int = TOP_K) -> list[str]:
-        """The summary, and what was said since."""
+        """The summary and the messages since, for any query."""
         return self.memories()
 
     def memories(self) -> list[str]:
-        """The same."""
+        """The summary and the messages since."""
         return [text for text in (self._summary, *self._news) if text]
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""What keeps the memory systems' libraries from calling home, downloading and chattering.
+"""Turns off the telemetry, downloads and log lines of the memory systems' libraries.
 
-To be called before the first import of a library: most read their variables only then.
+Call :func:`disable` before the first import of a library: most read their variables only then.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ FORCED = {
     "LITELLM_TELEMETRY": "False",
     "MEM0_TELEMETRY": "False",
 }
-"""Set over what the user has: nothing leaves the machine but calls to the given model."""
+"""Always set, so that nothing leaves the machine but calls to the given model."""
 DEFAULTS = {"TOKENIZERS_PARALLELISM": "false"}
-"""Set where the user has not: the libraries fork threads, of which tokenizers would warn."""
+"""Set unless the user has set them: tokenizers would warn about the libraries' threads."""
 LOGGERS = ("mem0", "agentic_memory", "chromadb", "LiteLLM", "langmem", "trustcall")
-"""Their errors are counted in the results; as log lines they would break the progress bar."""
+"""Loggers to turn off: errors are counted in the results, and log lines would break the
+progress bar."""
 
 
-def silence() -> None:
+def disable() -> None:
     """Turn off telemetry and log lines. Calling it again has no effect."""
     os.environ.update(FORCED)
     for name, value in DEFAULTS.items():

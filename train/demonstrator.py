@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from agemem.agents.base import RolloutEnv
 from agemem.agents.oracle import OracleAgent
 from agemem_envs.context import ChatMessages
-from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import ToolCall
 from agemem_envs.stages import Stage
 from agemem_envs.state import EpisodeState
@@ -45,15 +45,15 @@ class Demonstrator(OracleAgent):
     def __init__(self, error_rate: float = 0.0) -> None:
         self._error_rate = error_rate
 
-    def begin(self, env: MemoryEnv, seed: int) -> None:
+    def begin(self, env: RolloutEnv, seed: int) -> None:
         """Begin an episode, without steps."""
         super().begin(env, seed)
         self.steps = []
         self._errors = np.random.default_rng([seed, 1])
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> str:
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
         """The next action of the demonstration."""
-        action = super().decide(observation, info)
+        action = super().act(observation, info)
         self.steps.append(DemonstratedStep(info["messages"], action))
         return action
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any, cast
 
 import gymnasium as gym
 
 import agemem_envs  # noqa: F401 - registers the environments
-from agemem.agents.base import Agent, Decision
-from agemem_envs.context import ChatMessages
+from agemem.agents.base import Agent, Decision, RolloutEnv
 from agemem_envs.env import MemoryEnv, Transition
 from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import DataSource, Episode
@@ -52,7 +50,7 @@ class EnvHost:
     def describe(self) -> tuple[str, DataSource, EpisodeSettings]:
         """The benchmark, data source and settings, which all slots share."""
         env = self._envs[0]
-        return env.task.name, env.task.source, env.settings()
+        return env.env_id, env.source, env.settings()
 
     def reset(
         self, slot: int, seed: int | None, options: dict[str, Any] | None
@@ -65,9 +63,9 @@ class EnvHost:
         """Begin the episode on the agent's side."""
         self._agents[slot].begin(self._envs[slot], seed)
 
-    def decide(self, slot: int) -> Decision:
+    def act(self, slot: int) -> Decision:
         """The agent's decision on what the environment returned last."""
-        return self._agents[slot].decide(*self._latest[slot])
+        return self._agents[slot].act(*self._latest[slot])
 
     def step(self, slot: int, action: str) -> Transition:
         """Carry out an action."""
@@ -117,8 +115,7 @@ class EnvWorkers:
         self, slots: int, processes: int, env_id: str, options: Mapping[str, Any], agent: str
     ) -> None:
         self._workers: list[_Worker] = []
-        self.envs: list[RemoteEnv] = []
-        self.agents: list[RemoteAgent] = []
+        places: list[_Slot] = []
         processes = max(1, min(processes, slots))
         for index in range(processes):
             count = len(range(index, slots, processes))
@@ -128,14 +125,11 @@ class EnvWorkers:
                 Simulator(_FACTORY, arguments, timeout=CALL_SECONDS, max_megabytes=8192)
             )
             self._workers.append(worker)
-            for number in range(count):
-                slot = _Slot(worker, number)
-                self.envs.append(RemoteEnv(slot, env_id))
-                self.agents.append(RemoteAgent(slot))
+            places += [_Slot(worker, number) for number in range(count)]
         self.begin()
         description = self._workers[0].call("describe")
-        for env in self.envs:
-            env.describe(*description)
+        self.envs = [RemoteEnv(place, *description) for place in places]
+        self.agents = [RemoteAgent(place) for place in places]
 
     def begin(self) -> None:
         """Prepare for new episodes: replace workers that died or hold too much memory."""
@@ -171,21 +165,20 @@ class _Slot:
         return self._worker.call(method, self._number, *arguments)
 
 
-class RemoteEnv(gym.Env[str, str]):
-    """The part of a :class:`MemoryEnv` that a rollout uses, in a worker process.
+class RemoteEnv:
+    """A :class:`~agemem.agents.base.RolloutEnv` whose :class:`MemoryEnv` runs in a worker.
 
     Every method that asks the worker raises :class:`~agemem_envs.errors.SimulatorError` if the
     worker fails.
     """
 
-    def __init__(self, slot: _Slot, env_id: str) -> None:
+    def __init__(
+        self, slot: _Slot, env_id: str, source: DataSource, settings: EpisodeSettings
+    ) -> None:
         self._slot = slot
-        self.spec = gym.spec(env_id)
-
-    def describe(self, name: str, source: DataSource, settings: dict[str, Any]) -> None:
-        """Keep what the worker reported when it started."""
-        self.task = SimpleNamespace(name=name, source=source)
         self._settings = settings
+        self.env_id = env_id
+        self.source = source
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -209,7 +202,7 @@ class RemoteEnv(gym.Env[str, str]):
         episode: Episode = self._slot.call("overflow")
         return episode
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> EpisodeSettings:
         """The environment's settings, on which results depend."""
         return self._settings
 
@@ -220,13 +213,13 @@ class RemoteAgent(Agent):
     def __init__(self, slot: _Slot) -> None:
         self._slot = slot
 
-    def begin(self, env: MemoryEnv, seed: int) -> None:
+    def begin(self, env: RolloutEnv, seed: int) -> None:
         """Begin an episode; ``env`` is not sent, the worker has its own."""
         self._slot.call("begin", seed)
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> str | ChatMessages:
+    def act(self, observation: str, info: Mapping[str, Any]) -> Decision:
         """The decision on what the worker's environment returned last."""
-        decision: Decision = self._slot.call("decide")
+        decision: Decision = self._slot.call("act")
         return decision
 
     def metrics(self) -> dict[str, float | None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agemem.agents.models import Shape
+
 GIB = 2**30
 _HALF, _FULL = 2, 4
 _ADAM = 2 * _FULL
@@ -12,17 +14,6 @@ _WORKING_SET = 34
 precision, with a flash-attention kernel; Korthikanti et al. 2022, arXiv 2205.05198)."""
 _ADAPTED = 7
 """Linear layers of a transformer layer that LoRA adapts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The size of a model."""
-
-    parameters: int
-    layers: int
-    hidden: int
-    kv_heads: int
-    head_size: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agemem.agents.backbones.smollm2 import transformers_path
 from agemem.agents.backbones.transformers_model import require_model, unavailable
-from agemem.train.gpu_memory import Shape
+from agemem.agents.models import MODELS, Shape
 from agemem_envs.errors import BackboneUnavailableError, ConfigurationError, UnknownNameError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-NAMES: dict[str, str | Callable[[], Path]] = {
-    "qwen3-4b": "Qwen/Qwen3-4B-Instruct-2507",
-    "qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct",
-    "smollm2-135m": transformers_path,
-}
-"""Each name's hub id, or what finds its folder."""
-SHAPES = {
-    "qwen3-4b": Shape(4_022_468_096, layers=36, hidden=2560, kv_heads=8, head_size=128),
-    "qwen2.5-7b": Shape(7_615_616_512, layers=28, hidden=3584, kv_heads=4, head_size=128),
-}
-"""Of the paper's backbones, so that their need of memory is known before they are downloaded."""
+TRAINABLE = {m.name: m for m in MODELS.values() if m.hub_id or m.folder}
+"""The named models whose weights transformers can load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +35,9 @@ class TrainableModel:
         Raises:
             BackboneUnavailableError: The model is neither on this machine nor on a reachable hub.
         """
-        if self.name in SHAPES:
-            return SHAPES[self.name]
+        model = TRAINABLE.get(self.name)
+        if model is not None and model.shape is not None:
+            return model.shape
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -102,9 +92,8 @@ def find_model(name: str) -> TrainableModel:
         BackboneUnavailableError: The folder holds no model, or only an adapter.
         MissingDependencyError: The embedded model's weights are not installed.
     """
-    if name in NAMES:
-        found = NAMES[name]
-        return TrainableModel(name, found if isinstance(found, str) else str(found()))
+    if name in TRAINABLE:
+        return TrainableModel(name, TRAINABLE[name].source())
     folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -115,4 +104,4 @@ def find_model(name: str) -> TrainableModel:
         return TrainableModel(name, str(folder))
     if "/" in name:
         return TrainableModel(name, name)
-    raise UnknownNameError("backbone to train", name, [*NAMES, "hub/id", "path/to/model"])
+    raise UnknownNameError("backbone to train", name, [*TRAINABLE, "hub/id", "path/to/model"])

@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
-
 from agemem.agents.backbones.base import Completion
-from agemem.agents.base import Agent
+from agemem.agents.base import Agent, RolloutEnv
 from agemem.agents.rollout import Job, Rollout, rollout
 from agemem.train.policy import PolicyBackbone
 from agemem.train.samples import Sample
@@ -27,7 +25,7 @@ class RolloutPool:
         begin: Called before each round.
     """
 
-    envs: Sequence[gym.Env[str, str]]
+    envs: Sequence[RolloutEnv]
     agents: Sequence[Agent]
     threads: int = 1
     begin: Callable[[], None] = lambda: None

@@ -26,13 +26,18 @@ class Hit:
     score: float
 
 
-class LongTermMemory(Protocol):
-    """What the environment asks of a long-term memory."""
+class MemoryView(Protocol):
+    """The stored items, to be recorded and scored; in the order in which they were stored."""
 
     name: str
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[MemoryItem]: ...
+
+
+class LongTermMemory(MemoryView, Protocol):
+    """What the environment asks of a long-term memory."""
+
     def get(self, memory_id: str) -> MemoryItem: ...
     def add(
         self,

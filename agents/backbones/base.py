@@ -1,4 +1,4 @@
-"""What a backbone is: prompts in, completions out."""
+"""The interface of a backbone: prompts in, completions out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from agemem_envs.tokens import TokenCounter
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How completions are drawn.
+    """Sampling parameters.
 
     Attributes:
         temperature: 0 is greedy decoding.
         top_p: Nucleus sampling; 1 keeps all.
-        max_tokens: Most tokens of a completion (the paper trains with 2,048).
+        max_tokens: Maximum tokens of a completion (the paper trains with 2,048).
     """
 
     temperature: float = 0.0
@@ -32,10 +32,10 @@ class Request:
 
     Attributes:
         messages: The chat.
-        seed: Of the sampling; the same request with the same seed gives the same text,
-            as far as the engine is deterministic.
-        first: Whether an episode begins here. An engine with a prompt cache then starts
-            anew, so that no result depends on which episodes were played before.
+        seed: Sampling seed. The same request with the same seed gives the same text, as far
+            as the engine is deterministic.
+        first: Whether this is the first request of an episode. An engine with a prompt cache
+            then ignores it, so that no result depends on the episodes played before.
     """
 
     messages: ChatMessages
@@ -48,14 +48,14 @@ class Completion:
     """One completion.
 
     Attributes:
-        text: What the model wrote, special tokens removed.
-        prompt_tokens: As the engine counted them, or None.
-        completion_tokens: Likewise.
-        finish_reason: ``stop``, ``length`` or what a server said.
+        text: The model's text, without special tokens.
+        prompt_tokens: Tokens of the prompt by the engine's count, or None.
+        completion_tokens: Tokens of the completion by the engine's count, or None.
+        finish_reason: ``stop``, ``length`` or a server's own word.
         seconds: Wall time of the call (of the whole batch, where calls are batched).
-        prompt_ids: The prompt as the engine read it, for training; None if it was not kept.
-        completion_ids: The tokens exactly as sampled, the end token included; likewise.
-        logprobs: Of each completion token when it was sampled, where the engine gives them.
+        prompt_ids: Token ids of the prompt, for training; None if they were not kept.
+        completion_ids: Token ids as sampled, with the end token; None if they were not kept.
+        logprobs: Log-probability of each completion token when it was sampled, or None.
     """
 
     text: str
@@ -72,8 +72,8 @@ class Backbone(ABC):
     """A language model.
 
     Attributes:
-        name: As recorded in results.
-        engine: What runs it: ``openai``, ``llama.cpp``, ``transformers``, ``scripted``.
+        name: The name recorded in results.
+        engine: The engine: ``openai``, ``llama.cpp``, ``transformers``, ``scripted``.
         constrained: Whether decoding is forced into the protocol.
     """
 
@@ -87,12 +87,12 @@ class Backbone(ABC):
     ) -> list[Completion | EndpointError]:
         """Complete all prompts, in order.
 
-        A request that failed for good gives its error in its place: the others must not
-        suffer from it.
+        A request that fails for good gives its error in its place and does not affect the
+        others.
         """
 
     def token_counter(self) -> TokenCounter | None:
-        """A counter with the model's own tokenizer, if it is at hand."""
+        """A counter that uses the model's own tokenizer, or None if there is none here."""
         return None
 
     def close(self) -> None:

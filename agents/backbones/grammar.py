@@ -1,6 +1,6 @@
 """The output protocol as a GBNF grammar, for constrained decoding.
 
-Understood by llama.cpp and, as EBNF of the same form, by vLLM's xgrammar. It is stricter
+llama.cpp reads it, and so does vLLM's xgrammar, whose EBNF has the same form. It is stricter
 than the protocol: one call, with its required arguments only, and bounded lengths, so that
 even a small model always closes its tags (within about 250 tokens).
 """

@@ -1,4 +1,4 @@
-"""llama.cpp backbones: a GGUF file, served by a child process of ours."""
+"""llama.cpp backbones: a GGUF file on a llama.cpp server in a child process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ lowers it to the length that a model was trained with, 8,192 for SmolLM2."""
 
 
 class LlamaBackbone(OpenAIBackbone):
-    """A model on llama.cpp, with its prompt cache: what both ways to run it share.
+    """The common base of the llama.cpp backbones: a model on llama.cpp with its prompt cache.
 
     Args:
         llama: The process, stopped by :meth:`close`.
-        name: As recorded in results.
-        url: Where completions are asked for, up to and with ``/v1``.
+        name: The name recorded in results.
+        url: URL for completions, up to and including ``/v1``.
         grammar: A GBNF grammar that constrains decoding, or None.
-        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
+        endpoint_options: Options of the :class:`ChatEndpoint`, such as ``timeout``.
     """
 
     engine = "llama.cpp"
@@ -65,18 +65,18 @@ class LlamaBackbone(OpenAIBackbone):
 class LlamaCppBackbone(LlamaBackbone):
     """A GGUF model on a llama.cpp server that only this backbone calls.
 
-    The first call of an episode bypasses the cache, so an episode's text depends on that
-    episode alone; so does every call of a batch, whose episodes would share the cache.
+    The first call of an episode bypasses the cache, so that an episode's text depends on that
+    episode alone. Every call of a larger batch bypasses it, since its episodes would share it.
 
     Args:
         model: The GGUF file.
-        name: As recorded in results.
+        name: The name recorded in results.
         grammar: A GBNF grammar that constrains decoding, or None.
-        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
+        endpoint_options: Options of the :class:`ChatEndpoint`, such as ``timeout``.
 
     Raises:
         MissingDependencyError: xllamacpp is not installed.
-        BackboneUnavailableError: The server did not start; the message has its last words.
+        BackboneUnavailableError: The server did not start; the message has its stderr.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class LlamaCppBackbone(LlamaBackbone):
 
 
 class LlamaCppCounter:
-    """Counts tokens on a llama.cpp server, remembering short-lived repeats."""
+    """Counts tokens on a llama.cpp server."""
 
     def __init__(self, url: str, name: str) -> None:
         self.name = f"tokenizer:{name}"

@@ -1,4 +1,4 @@
-"""llama.cpp's own HTTP server as a child process: the one place that starts it."""
+"""llama.cpp's own HTTP server as a child process."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class LlamaProcess:
         model: The GGUF file.
         window: Tokens of prompt and completion of one request. llama.cpp lowers it to the
             length that the model was trained with.
-        slots: Requests that are decoded at once; further ones wait in llama.cpp's queue.
+        slots: Requests decoded at once; further requests wait in llama.cpp's queue.
 
     Attributes:
-        url: Of the server, without ``/v1``.
-        process: The child.
+        url: URL of the server, without ``/v1``.
+        process: The child process.
 
     Raises:
         MissingDependencyError: xllamacpp is not installed.
-        BackboneUnavailableError: The server did not start; the message has its last words.
+        BackboneUnavailableError: The server did not start; the message has its stderr.
     """
 
     def __init__(self, model: Path, window: int, slots: int = 1) -> None:
@@ -59,7 +59,7 @@ class LlamaProcess:
         raise BackboneUnavailableError(f"llama.cpp could not load {model}: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The end of what it wrote to standard error."""
+        """The end of its standard error."""
         self._log.seek(0)
         return self._log.read().decode("utf-8", "replace")[-_LAST_WORDS:].strip()
 

@@ -20,7 +20,7 @@ class OpenAIBackbone(Backbone):
     """A model on a server, called concurrently.
 
     Args:
-        endpoint: The server and model; others may call it too.
+        endpoint: The server and the model; other callers may share it.
         grammar: A GBNF grammar that constrains decoding, or None. It is sent as vLLM's
             ``structured_outputs`` (vLLM 0.12 and later).
 
@@ -39,14 +39,14 @@ class OpenAIBackbone(Backbone):
 
     @property
     def url(self) -> str:
-        """The server's base URL, up to and with ``/v1``."""
+        """The server's base URL, up to and including ``/v1``."""
         return self.endpoint.base_url
 
     def _constraint(self, grammar: str) -> dict[str, Any]:
         return {"structured_outputs": {"grammar": grammar}}
 
     def _extra_body(self, request: Request) -> dict[str, Any]:
-        """Parameters beyond the OpenAI protocol."""
+        """Request fields outside the OpenAI protocol."""
         return self._extra
 
     def generate(

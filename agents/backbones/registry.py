@@ -1,4 +1,4 @@
-"""Names of backbones: one row each, and what any other name means."""
+"""Names of backbones: those of :mod:`agemem.agents.models`, servers, hub ids and folders."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from agemem.agents.backbones.base import Backbone
+from agemem.agents.models import MODELS, Model, Serving
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
+from agemem_envs.util.endpoint import ChatEndpoint, split_endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a backbone is built.
+    """Options of a backbone.
 
     Attributes:
         base_url: An OpenAI-compatible server for a model that has a hub id.
-        grammar: Constrains decoding, or None.
+        grammar: A GBNF grammar that constrains decoding, or None.
         timeout: Seconds for one request to a server.
-        attempts: At most so many attempts for one request.
+        attempts: Maximum number of attempts for one request.
     """
 
     base_url: str | None = None
@@ -34,56 +35,42 @@ class Options:
         return {"timeout": self.timeout, "attempts": self.attempts}
 
     def endpoint(self, model: str, url: str) -> ChatEndpoint:
-        """The server's endpoint with these limits."""
+        """The endpoint of a server, with these limits."""
         return ChatEndpoint(model, url, **self.limits)
 
 
-Builder = Callable[[str, Options], Backbone]
+Builder = Callable[[Model, str, Options], Backbone]
+"""Builds the backbone that runs a model, under a name."""
 
 
-def _hub(model: str) -> Builder:
-    """A model by hub id or path: on a server if there is one, else in this process."""
+def _transformers(model: Model, name: str, options: Options) -> Backbone:
+    """On a server if there is one and the model has a hub id, else in this process."""
+    if options.base_url and model.hub_id is not None:
+        from agemem.agents.backbones.openai_server import OpenAIBackbone
 
-    def build(name: str, options: Options) -> Backbone:
-        if options.base_url:
-            from agemem.agents.backbones.openai_server import OpenAIBackbone
-
-            endpoint = options.endpoint(model, options.base_url)
-            return OpenAIBackbone(endpoint, options.grammar)
-        _no_grammar(name, options)
-        from agemem.agents.backbones.transformers_model import TransformersBackbone
-
-        return TransformersBackbone(model, name)
-
-    return build
-
-
-def _smollm2_llama_cpp(name: str, options: Options) -> Backbone:
-    _no_server(name, options)
-    from agemem.agents.backbones import smollm2
-    from agemem.agents.backbones.llama_cpp import LlamaCppBackbone
-
-    return LlamaCppBackbone(smollm2.gguf_path(), name, options.grammar, **options.limits)
-
-
-def _smollm2_local(name: str, options: Options) -> Backbone:
-    _no_server(name, options)
-    from agemem.agents.backbones import smollm2
-    from agemem.agents.backbones.server.local import LocalBackbone
-
-    return LocalBackbone(smollm2.gguf_path(), name, options.grammar, **options.limits)
-
-
-def _smollm2_transformers(name: str, options: Options) -> Backbone:
+        return OpenAIBackbone(options.endpoint(model.hub_id, options.base_url), options.grammar)
     _no_server(name, options)
     _no_grammar(name, options)
-    from agemem.agents.backbones import smollm2
     from agemem.agents.backbones.transformers_model import TransformersBackbone
 
-    return TransformersBackbone(smollm2.transformers_path(), name)
+    return TransformersBackbone(model.source(), name)
 
 
-def _scripted(name: str, options: Options) -> Backbone:
+def _llama_cpp(model: Model, name: str, options: Options) -> Backbone:
+    _no_server(name, options)
+    from agemem.agents.backbones.llama_cpp import LlamaCppBackbone
+
+    return LlamaCppBackbone(_weights(model), name, options.grammar, **options.limits)
+
+
+def _llama_cpp_shared(model: Model, name: str, options: Options) -> Backbone:
+    _no_server(name, options)
+    from agemem.agents.backbones.server.local import LocalBackbone
+
+    return LocalBackbone(_weights(model), name, options.grammar, **options.limits)
+
+
+def _scripted(model: Model, name: str, options: Options) -> Backbone:
     _no_server(name, options)
     _no_grammar(name, options)
     from agemem.agents.backbones.scripted import ScriptedBackbone
@@ -91,14 +78,23 @@ def _scripted(name: str, options: Options) -> Backbone:
     return ScriptedBackbone()
 
 
-BACKBONES: dict[str, Builder] = {
-    "qwen3-4b": _hub("Qwen/Qwen3-4B-Instruct-2507"),
-    "qwen2.5-7b": _hub("Qwen/Qwen2.5-7B-Instruct"),
-    "smollm2-135m": _smollm2_llama_cpp,
-    "smollm2-135m@local": _smollm2_local,
-    "smollm2-135m-transformers": _smollm2_transformers,
-    "scripted": _scripted,
+def _weights(model: Model) -> Path:
+    assert model.gguf is not None, f"{model.name} has no GGUF file"
+    return model.gguf()
+
+
+BUILDERS: dict[Serving, Builder] = {
+    Serving.TRANSFORMERS: _transformers,
+    Serving.LLAMA_CPP: _llama_cpp,
+    Serving.LLAMA_CPP_SHARED: _llama_cpp_shared,
+    Serving.SCRIPTED: _scripted,
 }
+BACKBONES: dict[str, tuple[Model, Serving]] = {
+    f"{model.name}{suffix}": (model, serving)
+    for model in MODELS.values()
+    for suffix, serving in model.backbones.items()
+}
+"""The names of backbones: the model, and how it is run."""
 
 
 def make_backbone(name: str, options: Options | None = None) -> Backbone:
@@ -107,26 +103,27 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
     Args:
         name: A name of :data:`BACKBONES`, ``MODEL@URL`` for a model on an
             OpenAI-compatible server, a folder, or a hub id with a slash.
-        options: How to build it.
+        options: The backbone's options.
 
     Raises:
-        UnknownNameError: The name is none of these.
+        UnknownNameError: The name has none of these forms.
         ConfigurationError: An option does not fit the backbone.
         BackboneUnavailableError: The model cannot be loaded here.
-        MissingDependencyError: Its engine is not installed.
+        MissingDependencyError: The engine is not installed.
     """
     options = options or Options()
     if name in BACKBONES:
-        return BACKBONES[name](name, options)
-    if is_endpoint(name):
+        model, serving = BACKBONES[name]
+        return BUILDERS[serving](model, name, options)
+    served, url = split_endpoint(name)
+    if url is not None:
         if options.base_url:
             raise ConfigurationError(f"{name!r} names its server: it takes no --base-url")
         from agemem.agents.backbones.openai_server import OpenAIBackbone
 
-        model, _, url = name.rpartition("@")
-        return OpenAIBackbone(options.endpoint(model, url), options.grammar)
+        return OpenAIBackbone(options.endpoint(served, url), options.grammar)
     if "/" in name or Path(name).is_dir():
-        return _hub(name)(name, options)
+        return _transformers(Model(name, hub_id=name), name, options)
     raise UnknownNameError(
         "backbone", name, [*BACKBONES, "MODEL@http://host/v1", "hub/id", "path/to/model"]
     )

@@ -1,16 +1,16 @@
 """The scripted backbone: a fixed rule in place of a model, with the same interface.
 
-It drives the real loop without weights: for tests, for measuring the harness itself, and
-as a floor in tables, where it appears under its own name.
+It drives the real loop without weights: in tests, in measurements of the harness, and as a
+floor in tables, under its own name.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
+from agemem.agents.guessing import likeliest_name
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
@@ -23,17 +23,15 @@ _QUESTION = prompts.QUESTION.partition("{")[0]
 _GOAL = prompts.GOAL.partition("{")[0]
 _RECALLED = prompts.RECALLED.partition("{")[0]
 _NO_TOOLS = prompts.MEMORY_OFF
-_NAME = re.compile(r"[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
-_SAFE = re.compile(r"[<>]")
 
 
 class ScriptedBackbone(Backbone):
-    """Answers by a rule on the prompt, never by order, so calls may come in any order.
+    """Answers by a rule on the prompt alone, so that calls may come in any order.
 
-    It has no tokens of its own: they are counted approximately.
+    It has no tokenizer: tokens are counted approximately.
 
     Args:
-        rule: From the chat to the text; by default :func:`store_everything`.
+        rule: Maps a chat to the completion; by default :func:`store_everything`.
     """
 
     engine = "scripted"
@@ -81,6 +79,4 @@ def store_everything(messages: ChatMessages) -> str:
 
 def _likeliest(question: str, retrieved: str) -> str:
     text = re.sub(r"^\w+: ", "", retrieved, flags=re.MULTILINE)
-    names = Counter(n for n in _NAME.findall(text) if n not in question and "_" not in n)
-    best = min(names, key=lambda name: (-names[name], name)) if names else "unknown"
-    return _SAFE.sub("", best)
+    return likeliest_name(question, text, identifiers=False)

@@ -29,11 +29,11 @@ class TransformersBackbone(Backbone):
 
     Args:
         model: A hub id, or a folder with a saved model and tokenizer.
-        name: As recorded in results; the model by default.
+        name: The name recorded in results; by default ``model``.
 
     Raises:
         MissingDependencyError: torch or transformers is not installed.
-        BackboneUnavailableError: The model is neither here nor on a hub within reach.
+        BackboneUnavailableError: The model is neither here nor on a reachable hub.
     """
 
     engine = "transformers"
@@ -67,8 +67,8 @@ class TransformersBackbone(Backbone):
     ) -> list[Completion | EndpointError]:
         """Complete all prompts in one padded batch.
 
-        A batch shares one random state, seeded by its first request; greedy decoding of
-        padded batches may differ from single prompts in the last bits.
+        A batch shares one random state, seeded by its first request. Greedy decoding of padded
+        batches may differ from that of single prompts in the last bits.
         """
         start = time.perf_counter()
         texts = [chat_text(self._tokenizer, request.messages) for request in requests]
@@ -117,19 +117,20 @@ class TransformersBackbone(Backbone):
 
 
 def chat_text(tokenizer: Any, messages: ChatMessages) -> str:
-    """A chat in the model's template, up to where the assistant's reply begins.
+    """A chat in the model's template, up to the start of the assistant's reply.
 
-    To be encoded without further special tokens: the template writes them.
+    Encode it without special tokens: the template has written them.
     """
     clean = [{key: sendable(text) for key, text in message.items()} for message in messages]
     return str(tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True))
 
 
 def require_model(model: str, name: str) -> None:
-    """Fail early, before the heavy imports, if a model cannot be had.
+    """Fail early, before the heavy imports, if a model is not available.
 
     Raises:
-        BackboneUnavailableError: It is no folder, not cached, and the hub does not answer.
+        BackboneUnavailableError: The model is not a folder and not cached, and the hub does
+            not answer; or its folder has no config.json.
     """
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
@@ -145,7 +146,7 @@ def require_model(model: str, name: str) -> None:
 
 
 def unavailable(name: str, model: str, error: Exception) -> BackboneUnavailableError:
-    """The error for a model that cannot be loaded, with every remedy."""
+    """The error for a model that cannot be loaded, with all remedies."""
     reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160]}"
     return BackboneUnavailableError(
         f"backbone {name!r}: the model {model} is not in the local cache and cannot be "

@@ -1,1 +1,1 @@
-"""Ideal models: what a perfect language model would answer each memory system."""
+"""The scripted model: what a perfect language model would answer each memory system."""

@@ -1,8 +1,8 @@
 """The ideal model for A-Mem's two prompts.
 
-A note's keywords are the names in it. Two notes that share a name of several words are linked (a
-single word, such as a year or a town, is shared by too much), and nothing else changes.
-Everything follows from the prompt's text.
+A note's keywords are the names in it. Two notes that share a name of several words are linked
+(too many notes share a single word, such as a year or a town), and nothing else changes. A reply
+depends on the prompt's text alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FUNCTION_WORDS = frozenset(
     "the their there these they this those to was we were what when where which who with you "
     "your".split()
 )
-"""Words that begin sentences and name nothing."""
+"""Words that begin sentences and are not names."""
 
 
 def answer(body: dict[str, Any]) -> dict[str, Any] | None:
@@ -72,7 +72,7 @@ def _evolution(prompt: str) -> dict[str, Any]:
 
 
 def _keywords(text: str) -> list[str]:
-    """Names first, in their order, then the longest other words; at least one."""
+    """At least one word: first the names, in order, then the longest other words."""
     words = list(dict.fromkeys(_WORD.findall(text)))
     names = _names(text)
     first = [word for word in words if word in names]

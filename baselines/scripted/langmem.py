@@ -1,7 +1,7 @@
 """The ideal model for LangMem's prompts: each message becomes a memory, whole, once.
 
-It patches and removes nothing, since no message of an episode takes another back; a call that
-trustcall could not read it repairs.
+It patches and removes nothing, since no message of an episode retracts another. It repairs
+calls that trustcall could not read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zlib
 from typing import Any
 
 _TOOLS = {"Memory", "PatchFunctionErrors"}
-"""One of them is in every call: to store, or to repair."""
+"""Every request offers one of them: to store, or to repair."""
 _SESSION = re.compile(r"<session_([0-9a-f-]{36})>\n(.*)\n</session_\1>", re.DOTALL)
 _EXISTING = re.compile(r'<instance id=(\S+) schema_type="Memory">\n(.*?)\n</instance>', re.DOTALL)
 _BROKEN = re.compile(r"json_doc_id=\[([^\]\s]+)\]")

@@ -1,9 +1,8 @@
 """The ideal model for Mem0's prompts, those of its graph included.
 
 A message is one fact, whole. A fact is added unless it is stored word for word; nothing is
-updated or deleted. In the graph, entities are the names in a text, and two names that follow
-each other in a sentence are related by the words between them. Everything follows from the
-prompt's text.
+updated or deleted. In the graph, entities are the names in a text, and the words between two
+successive names of a sentence are their relation. A reply depends on the prompt's text alone.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _FUNCTION_WORDS = frozenset(
     "Their There These They This Those To Was We What When Where Which Who Whose Why You "
     "Your".split()
 )
-"""Words that begin sentences and name nothing."""
+"""Words that begin sentences and are not names."""
 _LONGEST = 60
-"""Characters of a relationship."""
+"""Maximum characters of a relationship."""
 
 
 def answer(body: dict[str, Any]) -> Message | None:
@@ -52,13 +51,13 @@ def answer(body: dict[str, Any]) -> Message | None:
 
 
 def _tool(body: Mapping[str, Any]) -> str | None:
-    """The one tool of a request, as Mem0 offers them."""
+    """The name of a request's tool; Mem0 offers one at a time."""
     tools = body.get("tools") or []
     return str(tools[0]["function"]["name"]) if len(tools) == 1 else None
 
 
 def _decide(prompt: str) -> list[dict[str, str]]:
-    """All known memories as they are, then those facts that are new."""
+    """All known memories unchanged, then the new facts."""
     found = _KNOWN.search(prompt)
     known = ast.literal_eval(found[1]) if found else []
     facts = ast.literal_eval(_NEW.findall(prompt)[-1])
@@ -87,7 +86,7 @@ def _relations(prompt: str) -> Message:
 
 
 def _triples(text: str) -> list[tuple[str, str, str]]:
-    """Neighbouring names of each sentence, and the words between them."""
+    """Successive names of each sentence, and the words between them."""
     triples: dict[tuple[str, str, str], None] = {}
     for sentence in _SENTENCE_END.split(text):
         for left, right in itertools.pairwise(_found(sentence)):
@@ -98,24 +97,24 @@ def _triples(text: str) -> list[tuple[str, str, str]]:
 
 
 def _names(text: str) -> list[str]:
-    """The names of a text, each once, in their order."""
+    """The names of a text, each once, in order."""
     return list(
         dict.fromkeys(name[0] for part in _SENTENCE_END.split(text) for name in _found(part))
     )
 
 
 def _found(sentence: str) -> list[re.Match[str]]:
-    """Words with a capital that follow each other, and numbers; no lone function word."""
+    """Runs of capitalised words, and numbers; not a single function word."""
     return [name for name in _NAME.finditer(sentence) if name[0] not in _FUNCTION_WORDS]
 
 
 def _key(name: str) -> str:
-    """A name as the library lists it."""
+    """A name, in the form of the library's lists."""
     return name.lower().replace(" ", "_")
 
 
 def _nothing(_: str) -> Message:
-    """No call: nothing is to be deleted."""
+    """A reply without a call, which deletes nothing."""
     return {"role": "assistant", "content": "No relationship is to be deleted."}
 
 

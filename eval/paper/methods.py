@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agemem.agents.backbones.registry import BACKBONES
+from agemem.agents.models import HUB_NAMES
 
 
 class Kind(StrEnum):
@@ -65,12 +66,6 @@ WITHOUT_TRAINING = {
     "agemem-rag": "agemem-norl-rag",
 }
 """What these agents are on a backbone that was not trained with them."""
-
-HUB_NAMES = {
-    "Qwen/Qwen2.5-7B-Instruct": "qwen2.5-7b",
-    "Qwen/Qwen3-4B-Instruct-2507": "qwen3-4b",
-}
-"""Other names of the paper's backbones, as servers and folders of models give them."""
 
 NO_BACKBONE = "none"
 """What a result records as the backbone of an agent that calls no model."""

@@ -19,11 +19,12 @@ from agemem.eval.runs.result import Result, consistent
 from agemem_envs.judging.judges import Judge
 from agemem_envs.judging.scoring import rejudged
 from agemem_envs.run_record import Origin, RunKind, RunRecord
+from agemem_envs.util.endpoint import split_endpoint
 
 
 def default_folder(run: Path, judge: str) -> Path:
     """Beside the run, named after it and the judge."""
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", judge.rpartition("@")[0] or judge)
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", split_endpoint(judge)[0])
     run = run.resolve()
     return run.with_name(f"{run.name}-rejudged-{slug}")
 

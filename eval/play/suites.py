@@ -14,6 +14,7 @@ from agemem.eval.runs.registry import agent_class
 from agemem_envs import BENCHMARKS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.tools import choose_tools
+from agemem_envs.util.endpoint import split_endpoint
 
 PAPER = "paper"
 """The paper's protocol: three stages in question answering, the task alone in the worlds."""
@@ -178,7 +179,7 @@ class Part:
         return "--" + str(self.member.checkpoint).replace("_", "-")
 
     def _warn_untrained(self, model: str) -> None:
-        method = method_of(self.member.agent, model.rpartition("@")[0] or model)
+        method = method_of(self.member.agent, split_endpoint(model)[0])
         if method.key != self.member.agent:
             warnings.warn(
                 f"{self._flag} {model} is no trained model: its episodes count as those of "

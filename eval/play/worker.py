@@ -19,7 +19,7 @@ from agemem.agents.base import Agent
 from agemem.agents.rollout import Job, rollout
 from agemem.baselines.gateway import Gateway, forward_to
 from agemem.baselines.registry import SYSTEMS, system_class
-from agemem.baselines.scripted import plain as scripted
+from agemem.baselines.scripted import model as scripted
 from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.plan import Batch, Planned
@@ -135,15 +135,7 @@ class EpisodeWorker:
         if isinstance(self._backbone, ScriptedBackbone):
             gateway = Gateway(scripted.complete)
         elif isinstance(self._backbone, OpenAIBackbone):
-            endpoint = self._backbone.endpoint
-            complete = forward_to(
-                endpoint.base_url,
-                endpoint.model,
-                max_tokens=self.config.max_tokens,
-                timeout=self.config.request_timeout,
-                attempts=self.config.attempts,
-            )
-            gateway = Gateway(complete)
+            gateway = Gateway(forward_to(self._backbone.endpoint, self.config.max_tokens))
         else:
             raise ConfigurationError(
                 f"{name} calls the model through a server of its own: pass --backbone MODEL@URL, "

@@ -25,7 +25,7 @@ from agemem_envs.judging.rewards import Assessment, assess, breakdown, key_items
 from agemem_envs.protocol import Turn, parse
 from agemem_envs.settings import settings_of
 from agemem_envs.stages import Stage
-from agemem_envs.util.endpoint import is_endpoint
+from agemem_envs.util.endpoint import split_endpoint
 
 TOLERANCE = 1e-9
 LEXICAL = "lexical-"
@@ -75,7 +75,7 @@ def _backbone(config: RunConfig) -> str | None:
         return "none"
     if config.base_url:
         return None
-    return name.rpartition("@")[0] if is_endpoint(name) else name
+    return split_endpoint(name)[0]
 
 
 def _agreement(run: PlayedRun) -> Iterator[str]:

@@ -14,8 +14,11 @@ import pytest
 from agemem.agents.agemem import AgeMemAgent
 from agemem.agents.backbones.base import Completion, Request, Sampling
 from agemem.agents.backbones.grammar import protocol_grammar
-from agemem.agents.backbones.registry import Options, make_backbone
+from agemem.agents.backbones.registry import BACKBONES, BUILDERS, Options, make_backbone
+from agemem.agents.models import HUB_NAMES, Serving
 from agemem.agents.rollout import Job, rollout
+from agemem.agents.serve import SERVABLE
+from agemem.train.models import TRAINABLE
 from agemem_envs.errors import (
     BackboneUnavailableError,
     ConfigurationError,
@@ -78,7 +81,24 @@ def test_one_failing_request_does_not_spoil_the_batch() -> None:
     assert [isinstance(r, Completion) for r in replies] == [True, False, True]
 
 
-def test_names_that_are_none() -> None:
+def test_every_row_of_the_models_can_be_run() -> None:
+    assert [name for name in BACKBONES if name.startswith("smollm2")] == [
+        "smollm2-135m",
+        "smollm2-135m@local",
+        "smollm2-135m-transformers",
+    ]
+    for model, serving in BACKBONES.values():
+        assert serving in BUILDERS
+        if serving is Serving.TRANSFORMERS:
+            assert model.hub_id or model.folder
+        elif serving is not Serving.SCRIPTED:
+            assert model.gguf
+    assert list(TRAINABLE) == ["qwen3-4b", "qwen2.5-7b", "smollm2-135m"]
+    assert list(SERVABLE) == ["smollm2-135m"]
+    assert HUB_NAMES["Qwen/Qwen3-4B-Instruct-2507"] == "qwen3-4b"
+
+
+def test_unknown_names_and_unfit_options_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'qwen3-4b'"):
         make_backbone("qwen3-4")
     for name, options in (
@@ -134,7 +154,7 @@ def test_llama_cpp_writes_the_protocol_when_constrained(llama) -> None:
     env = gym.make("AgeMem-SyntheticQA-v0", token_counter=llama.token_counter())
     job = Job(env, AgeMemAgent(few_shot=True), 0, "synthetic-validation-0")
     _, info = env.reset(seed=0, options={"task_id": job.task_id})
-    request = Request(job.agent.decide("", info), 0, first=True)
+    request = Request(job.agent.act("", info), 0, first=True)
     replies = llama.generate([request, request], Sampling(max_tokens=256))
     assert isinstance(parse(replies[0].text), Turn)
     assert replies[0].text == replies[1].text
@@ -175,7 +195,7 @@ def test_transformers_runs_any_saved_model(tmp_path: Path) -> None:
     """A tiny random Qwen2 with a real tokenizer, saved and loaded as a user's would be."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from agemem.agents.backbones.smollm2 import transformers_path
+    from agemem.agents.smollm2 import transformers_path
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(transformers_path())
     torch.manual_seed(0)

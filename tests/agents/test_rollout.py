@@ -12,7 +12,9 @@ import pytest
 from agemem.agents.agemem import EXAMPLES, AgeMemAgent
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem.agents.backbones.scripted import ScriptedBackbone
-from agemem.agents.oracle import OracleAgent, OracleNoMemoryAgent, guess
+from agemem.agents.base import RolloutEnv
+from agemem.agents.guessing import guess
+from agemem.agents.oracle import OracleAgent, OracleNoMemoryAgent
 from agemem.agents.random_actions import RandomAgent
 from agemem.agents.rollout import Job, rollout
 from agemem_envs.episode import StopReason, ToolCall
@@ -122,10 +124,10 @@ def test_a_dead_summarizer_leaves_the_episode_unscored() -> None:
 
 
 class Summarizing(OracleNoMemoryAgent):
-    def decide(self, observation, info):
+    def act(self, observation, info):
         if info["round"] == 3:
             return render(Turn("x", calls=(ToolCall("Summary_context", {"span": "all"}),)))
-        return super().decide(observation, info)
+        return super().act(observation, info)
 
 
 def test_a_failing_simulator_is_recorded_and_the_others_go_on(monkeypatch) -> None:
@@ -144,6 +146,19 @@ def test_a_failing_simulator_is_recorded_and_the_others_go_on(monkeypatch) -> No
 def test_a_model_agent_without_a_backbone_is_a_mistake() -> None:
     with pytest.raises(ConfigurationError, match="backbone"):
         list(rollout(jobs(1)))
+
+
+def test_only_a_rollout_env_is_played() -> None:
+    wrapped = jobs(1, OracleAgent)[0]
+    assert isinstance(wrapped.env, gym.Wrapper)
+    assert isinstance(wrapped.env.unwrapped, RolloutEnv)
+    with pytest.raises(ConfigurationError, match="CartPoleEnv cannot be played"):
+        list(rollout([replace(wrapped, env=gym.make("CartPole-v1"))]))
+
+
+def test_an_agent_that_needs_the_environment_is_not_given_a_proxy() -> None:
+    with pytest.raises(ConfigurationError, match="its own process, not a object"):
+        OracleAgent().begin(object(), 0)  # type: ignore[arg-type]
 
 
 def test_the_oracle_needs_its_memory() -> None:
@@ -186,10 +201,10 @@ def test_random_agents_are_seeded() -> None:
 
 def test_few_shot_examples_follow_the_system_prompt() -> None:
     info = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}
-    chat = AgeMemAgent(few_shot=True).decide("", info)
+    chat = AgeMemAgent(few_shot=True).act("", info)
     assert len(chat) == 2 + 2 * len(EXAMPLES)
     assert [m["role"] for m in chat[1:]] == ["user", "assistant"] * len(EXAMPLES) + ["user"]
-    assert AgeMemAgent().decide("", info) == info["messages"]
+    assert AgeMemAgent().act("", info) == info["messages"]
 
 
 def test_sampling_defaults_to_greedy() -> None:
@@ -199,7 +214,7 @@ def test_sampling_defaults_to_greedy() -> None:
 class Stumbling(OracleAgent):
     """An agent whose simulator fails it."""
 
-    def decide(self, observation: str, info: Mapping[str, Any]) -> str:
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
         raise SimulatorError("its process died")
 
 

@@ -244,8 +244,12 @@ def test_what_a_grammar_cannot_keep_to_is_refused(schema: Any) -> None:
 
 
 def test_integers_may_have_a_range_and_members_any_name() -> None:
-    bounded({"type": "integer", "minimum": 0})
-    bounded({"type": "object", "properties": {"not": {"type": "string"}, "minimum": {}}})
+    ranged = {"type": "integer", "minimum": 0}
+    assert bounded(ranged) == ranged
+    members = bounded({"type": "object", "properties": {"not": {"type": "string"}, "minimum": {}}})
+    assert members["properties"]["not"] == {"type": "string", "maxLength": STRING_CHARS}
+    assert members["properties"]["minimum"] == bounded(True)
+    assert members["additionalProperties"] is False
 
 
 @pytest.mark.parametrize(
@@ -386,7 +390,7 @@ def test_names_that_cannot_be_served(
 ) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'smollm2-135m'"):
         serve.gguf("smollm2-135")
-    with pytest.raises(ConfigurationError, match="no file"):
+    with pytest.raises(ConfigurationError, match="does not exist"):
         serve.gguf(str(tmp_path / "x.gguf"))
     (tmp_path / "x.gguf").touch()
     assert serve.gguf(str(tmp_path / "x.gguf")) == (tmp_path / "x.gguf", "x")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from agemem.baselines.base import MemorySystem
+from agemem.baselines.gateway import Gateway
+from agemem.baselines.registry import system_class
+from tests.baselines.faults import FaultyModel
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +40,38 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket, "getaddrinfo", guarded_resolve)
     yield
     assert outside == []
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """The model behind the gateway; a module may have its own, with the method ``reset``."""
+    return FaultyModel()
+
+
+@pytest.fixture(scope="module")
+def gateway(model: Any) -> Iterator[Gateway]:
+    """One server for all tests of a module: stopping it takes half a second."""
+    gateway = Gateway(model)
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture
+def build(gateway: Gateway, model: Any) -> Iterator[Callable[..., Any]]:
+    """Builds systems by name, with the light encoder unless said; closes each of them twice."""
+    built: list[MemorySystem] = []
+
+    def build(name: str, encoder: str = "hashing") -> MemorySystem:
+        kind = system_class(name)
+        gateways = [gateway] if kind.uses_llm else []
+        has_encoder = "encoder" in inspect.signature(kind).parameters
+        system = kind(*gateways, **({"encoder": encoder} if has_encoder else {}))
+        system.reset()
+        built.append(system)
+        return system
+
+    yield build
+    for system in built:
+        system.close()
+        system.close()
+    model.reset()

@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from agemem.baselines.gateway import Body, Complete
-from agemem.baselines.scripted import plain as scripted
+from agemem.baselines.scripted import model as scripted
 from agemem_envs.errors import EndpointError
 
 Message = dict[str, Any]
@@ -88,6 +88,10 @@ class FaultyModel:
 
     def __init__(self, complete: Complete = scripted.complete) -> None:
         self._complete = complete
+        self.reset()
+
+    def reset(self) -> None:
+        """Be ideal again."""
         self.fault: Fault | None = None
         self.changed = 0
 

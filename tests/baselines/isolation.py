@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import make_system
-from agemem.baselines.scripted.plain import complete
+from agemem.baselines.scripted.model import complete
 from tests.baselines.facts import canary
 
 PARTS = 3

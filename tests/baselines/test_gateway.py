@@ -13,6 +13,7 @@ import pytest
 from agemem.baselines.gateway import Gateway, forward_to
 from agemem.baselines.no_memory import NoMemory
 from agemem_envs.errors import EndpointError
+from agemem_envs.util.endpoint import ChatEndpoint
 from tests.openai_stub import OpenAIStub
 
 TOOL = {"type": "function", "function": {"name": "store", "parameters": {"type": "object"}}}
@@ -113,7 +114,7 @@ def test_a_failed_model_is_an_error_to_the_library_and_a_count_to_us(kind: type[
 def test_a_server_is_tried_again_on_passing_failures_and_not_on_others() -> None:
     answers = iter([(500, b"{}"), (200, b"not json"), "fine"])
     with OpenAIStub(lambda body: next(answers)) as server:
-        complete = forward_to(server.url, "real-name", attempts=4)
+        complete = forward_to(ChatEndpoint("real-name", server.url, attempts=4))
         got = complete({"model": "model", "messages": [], "tools": [TOOL]})
         assert got["choices"][0]["message"]["content"] == "fine"
         assert len(server.requests) == 3
@@ -121,7 +122,7 @@ def test_a_server_is_tried_again_on_passing_failures_and_not_on_others() -> None
         assert server.requests[0]["tools"] == [TOOL]
     with OpenAIStub(lambda body: (400, b"{}")) as server:
         with pytest.raises(EndpointError, match="400"):
-            forward_to(server.url, "m", attempts=4)({})
+            forward_to(ChatEndpoint("m", server.url, attempts=4))({})
         assert len(server.requests) == 1
 
 
@@ -138,6 +139,6 @@ def test_no_reply_is_asked_to_be_longer_than_the_run_allows(
     asked: dict[str, int], sent: dict[str, int]
 ) -> None:
     with OpenAIStub(lambda body: "fine") as server:
-        forward_to(server.url, "m", max_tokens=64)({"messages": [], **asked})
+        forward_to(ChatEndpoint("m", server.url), 64)({"messages": [], **asked})
         (request,) = server.requests
     assert {key: request[key] for key in request if key.startswith("max_")} == sent

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
-from agemem.baselines.base import MemoryAgent, Usage
-from agemem.baselines.gateway import Body, Gateway
+from agemem.baselines.gateway import Body
 from agemem.baselines.langmem import MAX_STEPS, LangMemSystem
 from agemem.baselines.rag import RAG
 from agemem.baselines.scripted.langmem import answer
+from agemem.baselines.scripted.model import reply
 from agemem_envs.errors import EndpointError
-from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
+from tests.baselines.facts import RELATED as FACTS
+from tests.baselines.facts import tell
 
 if importlib.util.find_spec("langmem") is None:  # importing it here would be too early
     pytest.skip("needs langmem", allow_module_level=True)
 
-FACTS = (
-    "Ada Morn was born in Zork in 1833.",
-    "Ada Morn was a pupil of Brom Teld.",
-    "The river Yialis flows through Zork.",
-    "Brom Teld lives in Farn and keeps 3 bees.",
-)
-HOSTILE = (
-    'He said "it\'s {\'a\': [1]}" and ```{"content": []}```',
-    "  one\ntwo\n\n\tthree {0} %s \\n {langgraph_user_id}\n",
-    "</session_1>\n<instance id=1 schema_type=\"Memory\">\n{'content': 'x'}\n</instance>",
-    "</existing> json_doc_id=[1] " + "long " * 400,
-    "Ünïcødé ✓ \u2028 next \x85 nul \x00 Zürich Łódź",
-    '{"content": "json"}',
-    "007",
-    "?",
-)
 Spoil = Callable[[Body], dict[str, Any]]
 """From a request to the message that comes instead of the ideal one; or raises."""
 
@@ -48,6 +31,9 @@ class Model:
     """The ideal model, until it is told to spoil its next replies."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.spoil: Spoil | None = None
         self.times = 0
 
@@ -57,17 +43,7 @@ class Model:
         if self.spoil and self.times:
             self.times -= 1
             message = self.spoil(body)
-        prompt, completion = (len(json.dumps(part)) // 4 for part in (body, message))
-        reason = "tool_calls" if message.get("tool_calls") else "stop"
-        usage = {"prompt_tokens": prompt, "completion_tokens": completion}
-        return {
-            "id": "c",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "model",
-            "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-            "usage": {**usage, "total_tokens": prompt + completion},
-        }
+        return reply(body, message)
 
 
 def says(content: str | None) -> Spoil:
@@ -102,35 +78,14 @@ def fails(_: Body) -> dict[str, Any]:
     raise EndpointError("the server is away")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model() -> Model:
     return Model()
 
 
 @pytest.fixture
-def make(model: Model) -> Iterator[Callable[..., LangMemSystem]]:
-    """Systems on one gateway, with the light encoder unless said; closed at the end."""
-    gateway = Gateway(model)
-    made: list[LangMemSystem] = []
-
-    def make(encoder: str = "hashing") -> LangMemSystem:
-        made.append(LangMemSystem(gateway, encoder))
-        return made[-1]
-
-    yield make
-    for system in made:
-        system.close()
-        system.close()
-    gateway.close()
-
-
-def tell(system: LangMemSystem, *texts: str) -> Usage:
-    """Store texts as the agent does; the usage of it."""
-    agent = MemoryAgent(system)
-    system.usage = Usage()
-    for text in texts:
-        agent._observe(text)
-    return system.usage
+def make(build: Callable[..., LangMemSystem]) -> Callable[..., LangMemSystem]:
+    return functools.partial(build, "langmem")
 
 
 def test_what_is_told_is_recalled_and_paid_for(make: Callable[..., LangMemSystem]) -> None:
@@ -160,38 +115,6 @@ def test_what_is_known_is_not_stored_again(make: Callable[..., LangMemSystem]) -
     usage = tell(system, *FACTS, *FACTS)
     assert system.memories() == list(FACTS)
     assert usage.faults == usage.dropped_writes == 0
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_any_text_is_stored_as_it_is(make: Callable[..., LangMemSystem], text: str) -> None:
-    system = make()
-    usage = tell(system, FACTS[0], text, FACTS[1], text)
-    assert system.memories() == [FACTS[0], text, FACTS[1]]
-    assert usage.faults == 0
-    assert text in system.recall(text)
-
-
-@pytest.mark.parametrize("text", ["", "  \n ", "a lone \ud800 surrogate"])
-def test_no_text_harms_it(make: Callable[..., LangMemSystem], text: str) -> None:
-    system = make()
-    tell(system, text, FACTS[0], text)
-    system.recall(text)
-    assert FACTS[0] in system.recall(FACTS[0])
-
-
-def test_two_at_once_share_nothing_and_reset_drops_all(
-    make: Callable[..., LangMemSystem],
-) -> None:
-    one, other = make(), make()
-    tell(one, "The canary of one sings.", *FACTS)
-    tell(other, "The parrot of the other talks.")
-    assert "canary" not in "".join(other.recall("canary sings") + other.memories())
-    assert "parrot" not in "".join(one.recall("parrot talks") + one.memories())
-    one.reset()
-    assert one.memories() == one.recall("canary") == []
-    tell(one, "Something new.")
-    assert one.memories() == one.recall("canary") == ["Something new."]
-    assert other.memories() == ["The parrot of the other talks."]
 
 
 def test_a_memory_is_patched_and_removed(make: Callable[..., LangMemSystem], model: Model) -> None:
@@ -364,35 +287,6 @@ def test_a_write_that_the_store_refuses_is_a_failure(
     assert system.memories() == [FACTS[0], FACTS[2]]
 
 
-def test_eight_threads_do_not_mix(make: Callable[..., LangMemSystem]) -> None:
-    def episode(number: int) -> list[str]:
-        system = make()
-        for _ in range(2):
-            system.reset()
-            usage = tell(system, *(f"Fact {n} of episode e{number}x." for n in range(6)))
-            assert usage.faults == 0
-            assert usage.llm_calls == 6, "each counts its own calls"
-        return [*system.memories(), *system.recall("episode fact", 6)]
-
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(episode, range(8)))
-    for number, texts in enumerate(found):
-        assert len(texts) == 12
-        assert all(f"e{number}x" in text for text in texts)
-
-
-def test_it_writes_no_file_and_needs_no_proxy(
-    make: Callable[..., LangMemSystem], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_PROXY"):
-        monkeypatch.setenv(name, "http://203.0.113.1:9")
-    system = make()
-    assert tell(system, *FACTS).faults == 0
-    assert system.recall(FACTS[0], 1) == [FACTS[0]]
-    assert os.listdir(tmp_path) == []
-
-
 def test_it_sends_no_trace_though_the_environment_asks_for_it(
     make: Callable[..., LangMemSystem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,33 +306,3 @@ def test_it_sends_no_trace_though_the_environment_asks_for_it(
     finally:
         langsmith.utils.get_env_var.cache_clear()
     assert traced == []
-
-
-def test_a_foreign_prompt_is_not_answered() -> None:
-    assert answer({"messages": [{"role": "user", "content": "Tell me a story."}]}) is None
-    assert answer({"messages": []}) is None
-    assert answer({}) is None
-
-
-@pytest.mark.slow
-def test_gold_facts_are_recalled_as_well_as_by_similarity(
-    make: Callable[..., LangMemSystem],
-) -> None:
-    """Ten episodes of SyntheticQA; plain similarity is the reference for recall@5."""
-    task, system, plain = SyntheticQATask("validation"), make("minilm"), RAG("minilm")
-    shares: dict[str, list[float]] = {"system": [], "plain": []}
-    for number, task_id in enumerate(task.task_ids(10, 0)):
-        spec = task.reset(task_id, np.random.default_rng(number))
-        told = [*(fact.text for fact in spec.knowledge), *spec.distractors]
-        system.reset()
-        plain.reset()
-        assert tell(system, *told).faults == 0
-        assert system.memories() == told
-        for text in told:
-            plain.observe(text)
-        answers = {"system": system.recall(spec.query), "plain": plain.recall(spec.query)}
-        for name, recalled in answers.items():
-            gold = [fact.text for fact in spec.knowledge if fact.needed]
-            found = [any(text in entry for entry in recalled) for text in gold]
-            shares[name].append(sum(found) / len(gold))
-    assert np.mean(shares["system"]) >= np.mean(shares["plain"]) > 0.5

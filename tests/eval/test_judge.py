@@ -426,5 +426,5 @@ def test_a_judge_without_an_address_stops_the_run_before_it_begins(
     tmp_path: Path, capsys, url: str
 ) -> None:
     assert main([*ORACLE, "--judge", f"m@{url}", "--out", str(tmp_path / "run")]) == EXIT_USAGE
-    assert "is not a server's URL" in capsys.readouterr().err
+    assert "is not the URL of a server" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agemem.train.gpu_memory import GIB, Load, Shape, estimate
+from agemem.agents.models import Shape
+from agemem.train.gpu_memory import GIB, Load, estimate
 
 SHAPE = Shape(GIB, layers=10, hidden=1024, kv_heads=2, head_size=64)
 

@@ -7,7 +7,6 @@ game ends, so that trajectories have unequal numbers of steps.
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -60,7 +59,7 @@ def build_model(folder: Path) -> Path:
 class ToyEnv(gym.Env[str, str]):
     """Three stages of one to ``rounds`` steps; a text that begins with an even letter ends one."""
 
-    task = SimpleNamespace(name="toy", source=SOURCE)
+    env_id, source = "toy", SOURCE
 
     def __init__(self, rounds: int = 3, early: bool = True) -> None:
         self.rounds, self.early = rounds, early

@@ -1,7 +1,7 @@
-"""The HTTP server before llama.cpp's: OpenAI's paths, errors and limits, and the translation.
+"""The HTTP server in front of llama.cpp's: OpenAI's paths and errors, limits, and translation.
 
-Stateless: each request is translated, passed on, and its reply translated back. A client that
-hangs up ends its completion, so that retries after a time-out do not pile up.
+It keeps no state: each request is translated and passed on, and its reply is translated back.
+A client that hangs up ends its completion, so that retries after a time-out do not pile up.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ import http.client
 import json
 import selectors
 import socket
-import sys
-import threading
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from agemem.agents.backbones.server.errors import Body, RequestError, error_body
 from agemem.agents.backbones.server.translation import translate
 from agemem_envs.errors import ConfigurationError
+from agemem_envs.util.http_server import JSONHandler, ThreadedServer
 
 MAX_BODY = 8 * 2**20
-"""Bytes of a request: far more than fits into the window of a model that runs here."""
+"""Maximum bytes of a request: far more than the window of a local model holds."""
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
 _MAX_DRAIN = 4 * MAX_BODY
@@ -30,24 +28,23 @@ _CHUNK = 2**16
 
 
 class Front:
-    """Listens at once; answers from :meth:`serve` on.
+    """The public server. It listens at once and answers from :meth:`serve` on.
 
     Args:
-        model: The served model's name. Requests may call it anything.
+        model: The served model's name. Requests may use any other name.
         host: Address to listen on.
         port: 0 picks a free one.
 
     Attributes:
-        url: Base URL for clients, up to and with ``/v1``.
+        url: Base URL for clients, up to and including ``/v1``.
 
     Raises:
-        ConfigurationError: The address cannot be listened on.
+        ConfigurationError: The server cannot listen on the address.
     """
 
     def __init__(self, model: str, host: str = "127.0.0.1", port: int = 0) -> None:
         self._model = model
         self._upstream = ("", 0)
-        self._thread: threading.Thread | None = None
         front = self
 
         class Handler(_Handler):
@@ -55,7 +52,7 @@ class Front:
                 return front._answer(method, path, body, self.connection)
 
         try:
-            self._server = _Server((host, port), Handler)
+            self._server = ThreadedServer(Handler, host, port)
         except (OSError, OverflowError) as error:
             raise ConfigurationError(
                 f"cannot listen on {host}:{port} ({error}). Choose another --host or --port; "
@@ -67,14 +64,11 @@ class Front:
         """Answer from llama.cpp's server at the URL ``upstream``, in a thread."""
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self._server.start()
 
     def close(self) -> None:
         """Stop listening. Calling it again has no effect."""
-        if self._thread is not None:
-            self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def _answer(self, method: str, path: str, body: bytes, client: socket.socket) -> Body:
         """The reply's JSON.
@@ -142,10 +136,10 @@ def _parsed(body: bytes) -> Body:
 
 
 def _wait(upstream: socket.socket, client: socket.socket) -> None:
-    """Until the reply begins.
+    """Wait until the reply begins.
 
     Raises:
-        _ClientGoneError: The client hung up before.
+        _ClientGoneError: The client hung up first.
     """
     with selectors.DefaultSelector() as selector:
         selector.register(upstream, selectors.EVENT_READ)
@@ -156,7 +150,7 @@ def _wait(upstream: socket.socket, client: socket.socket) -> None:
                 return
             if not client.recv(1, socket.MSG_PEEK):
                 raise _ClientGoneError
-            selector.unregister(client)  # its next request came early; look no more
+            selector.unregister(client)  # its next request came early: stop watching
 
 
 def _upstream_error(status: int, content: Any) -> RequestError:
@@ -168,44 +162,32 @@ def _upstream_error(status: int, content: Any) -> RequestError:
 
 
 class _ClientGoneError(ConnectionError):
-    """Nobody waits for the reply any more."""
+    """The client no longer waits for the reply."""
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what went wrong, unless it is a client that went away."""
-        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else the body waits 40 ms for the ACK of the head
-    timeout = 60.0  # seconds for a client to send what it began, or its next request
+class _Handler(JSONHandler):
+    timeout = 60.0  # seconds for a client to finish a request, or to send the next one
 
     def answer(self, method: str, path: str, body: bytes) -> Body:
         raise NotImplementedError
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         self._handle()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         self._handle()
 
     def _handle(self) -> None:
         try:
             body = self._read_body()
-            self._send(HTTPStatus.OK, self.answer(self.command, urlsplit(self.path).path, body))
+            self.send_json(HTTPStatus.OK, self.answer(self.command, urlsplit(self.path).path, body))
         except RequestError as error:
-            self._send(error.status, error.body)
+            self.send_json(error.status, error.body)
         except (ConnectionError, TimeoutError):
             self.close_connection = True
         except Exception as error:  # a client gets an answer, whatever happens
-            told = f"{type(error).__name__}: {error}"[:500]
-            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, error_body(told, 500))
+            message = f"{type(error).__name__}: {error}"[:500]
+            self.send_json(HTTPStatus.INTERNAL_SERVER_ERROR, error_body(message, 500))
 
     def _read_body(self) -> bytes:
         if "transfer-encoding" in self.headers:
@@ -228,29 +210,13 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _drain(self, size: int) -> None:
-        """Read past a moderate excess, so that the client reads the reply to it."""
+        """Read a moderate excess, so that the client gets to read the reply."""
         self.close_connection = True
         left = min(size, _MAX_DRAIN)
         while left > 0 and (chunk := self.rfile.read(min(left, _CHUNK))):
             left -= len(chunk)
 
-    def _send(self, status: int, body: Body) -> None:
-        data = json.dumps(body).encode()
-        try:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            if self.close_connection:
-                self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(data)
-        except (ConnectionError, TimeoutError):  # the client gave up waiting
-            self.close_connection = True
-
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server itself refuses, in OpenAI's format too."""
+        """Send the errors of http.server itself in OpenAI's format."""
         self.close_connection = True
-        self._send(code, error_body(message or explain or HTTPStatus(code).phrase, code))
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing: requests are the clients' own affair."""
+        self.send_json(code, error_body(message or explain or HTTPStatus(code).phrase, code))

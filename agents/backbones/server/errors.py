@@ -11,10 +11,10 @@ class RequestError(Exception):
     """A request that is answered with an error.
 
     Args:
-        message: What is wrong, and the remedy.
-        status: Of the HTTP reply.
-        code: A word for programs, as OpenAI names it, or None.
-        param: The request's field that is wrong, or None.
+        message: The fault and its remedy.
+        status: Status of the HTTP reply.
+        code: OpenAI's machine-readable code, or None.
+        param: The faulty field of the request, or None.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A local model behind an OpenAI-compatible server, and the backbone that brings its own."""
+"""A local model behind an OpenAI-compatible server, and a backbone with such a server."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from agemem.agents.backbones.llama_process import LlamaProcess
 from agemem.agents.backbones.server.api_server import Front
 
 SLOTS = 8
-"""Requests that are decoded at once; further ones wait in llama.cpp's queue. llama.cpp gives a
-request the slot whose last prompt began like it, so that each of a library's prompts (five of
-one message, in Mem0's graph) finds its instructions read already."""
+"""Requests decoded at once; further requests wait in llama.cpp's queue. llama.cpp gives a
+request the slot whose last prompt has the same beginning, so that each kind of a library's
+prompts (five for one message, in Mem0's graph) finds its instructions in the cache."""
 CONCURRENT = 2
-"""Requests of one batch that are sent at once: more would not be faster on a few cores."""
+"""Requests of one batch that are sent at once; more are not faster on a few cores."""
 
 
 class LocalServer:
-    """llama.cpp's server in a process of its own, behind a :class:`Front` in this one.
+    """llama.cpp's server in a child process, behind a :class:`Front` in this one.
 
-    Neither outlives this process, however it dies. With more than one slot, or with the
-    prompt cache that llama.cpp uses unless a request has ``"cache_prompt": false``, the same
-    request can give another text when other requests came before or beside it.
+    Neither outlives this process, however it dies. With more than one slot, or with the prompt
+    cache (which a request turns off by ``"cache_prompt": false``), the text of a request can
+    depend on the requests before it and at the same time.
 
     Args:
         model: A GGUF file.
-        name: What the server calls the model. Requests may call it anything.
-        host: Address to listen on; llama.cpp's own is always 127.0.0.1.
+        name: The model's name on the server. Requests may use any other name.
+        host: Address to listen on. llama.cpp itself always listens on 127.0.0.1.
         port: 0 picks a free one.
-        slots: Requests that are decoded at once, each with a window of its own.
+        slots: Requests decoded at once, each with a window of its own.
 
     Attributes:
-        url: Base URL for clients, up to and with ``/v1``.
-        llama: The process.
+        url: Base URL for clients, up to and including ``/v1``.
+        llama: llama.cpp's process.
 
     Raises:
         MissingDependencyError: xllamacpp is not installed.
         BackboneUnavailableError: llama.cpp cannot load the model.
-        ConfigurationError: The address cannot be listened on.
+        ConfigurationError: The server cannot listen on the address.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LocalServer:
         port: int = 0,
         slots: int = SLOTS,
     ) -> None:
-        self._front = Front(name, host, port)  # first: a taken port is told at once
+        self._front = Front(name, host, port)  # first, to report a taken port at once
         try:
             self.llama = LlamaProcess(model, WINDOW, slots)
         except BaseException:
@@ -72,13 +72,13 @@ class LocalServer:
 
 
 class LocalBackbone(LlamaBackbone):
-    """A model on a :class:`LocalServer` of its own, which others may call too, at ``url``.
+    """A model on a :class:`LocalServer` of its own; other clients may call it at ``url``.
 
     Args:
         model: A GGUF file.
-        name: As recorded in results.
+        name: The name recorded in results.
         grammar: A GBNF grammar that constrains decoding, or None.
-        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
+        endpoint_options: Options of the :class:`ChatEndpoint`, such as ``timeout``.
 
     Raises:
         MissingDependencyError: xllamacpp or openai is not installed.

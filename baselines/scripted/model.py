@@ -1,47 +1,46 @@
-"""A scripted model for the systems' own calls: ideal, and the same every time.
+"""The scripted model: answers every memory system's own calls, the same each time.
 
-It recognises each system's prompts and answers as a perfect model would: every fact is stored
-whole, nothing is merged, nothing is lost. It decides by what a prompt says, never by the order
-of calls, since the libraries call in parallel. In results it appears under its own name.
+It recognises a system's prompt and answers as a perfect model would: every fact is stored
+whole, nothing is merged, nothing is lost. The prompt alone decides, never the order of calls,
+since the libraries call in parallel. Results name it as the backbone ``scripted``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from agemem.baselines.gateway import Body
+from agemem.baselines.scripted import a_mem, langmem, mem0, running_summary
 from agemem_envs.errors import EndpointError
 
 Message = dict[str, Any]
-Rule = Callable[[Body], Message | None]
-RULES = (
-    "agemem.baselines.running_summary",
-    "agemem.baselines.scripted.mem0",
-    "agemem.baselines.scripted.a_mem",
-    "agemem.baselines.scripted.langmem",
+RULES: tuple[Callable[[Body], Message | None], ...] = (
+    running_summary.answer,
+    mem0.answer,
+    a_mem.answer,
+    langmem.answer,
 )
-"""Modules whose ``answer`` knows the prompts of one system."""
+"""Each knows the prompts of one system, and gives None for any other."""
 
 
 def complete(body: Body) -> Body:
-    """The ideal reply to a library's request.
+    """The ideal reply to a memory system's request.
 
     Raises:
         EndpointError: No rule knows the prompt.
     """
-    for name in RULES:
-        rule: Rule = import_module(name).answer
+    for rule in RULES:
         message = rule(body)
         if message is not None:
-            return _reply(body, message)
-    shown = str(body.get("messages"))[:200]
-    raise EndpointError(f"the scripted model has no rule for this prompt: {shown}")
+            return reply(body, message)
+    prompt = str(body.get("messages"))[:200]
+    raise EndpointError(f"the scripted model has no rule for this prompt: {prompt}")
 
 
-def _reply(body: Body, message: Message) -> Body:
+def reply(body: Body, message: Message) -> Body:
+    """The chat completion around an assistant's message."""
     prompt, completion = (len(json.dumps(part)) // 4 for part in (body, message))
     return {
         "id": "scripted",

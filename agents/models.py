@@ -1,0 +1,108 @@
+"""The models that the project knows by name: one row each.
+
+The backbones, the models that can be trained, those that can be served, and the names of hub
+models in reports are all derived from :data:`MODELS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+
+from agemem.agents.smollm2 import gguf_path, transformers_path
+
+
+class Serving(Enum):
+    """How a backbone runs a model."""
+
+    TRANSFORMERS = auto()
+    """In this process; a model with a hub id also on a server, with ``--base-url``."""
+    LLAMA_CPP = auto()
+    """On a llama.cpp server that one backbone alone calls."""
+    LLAMA_CPP_SHARED = auto()
+    """On a llama.cpp server that memory systems call too, with JSON and tool calls."""
+    SCRIPTED = auto()
+    """By a fixed rule, without weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The size of a model, to estimate its memory.
+
+    Attributes:
+        parameters: Number of weights.
+        layers: Transformer layers.
+        hidden: Hidden units.
+        kv_heads: Key-value heads.
+        head_size: Units of one head.
+    """
+
+    parameters: int
+    layers: int
+    hidden: int
+    kv_heads: int
+    head_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A language model.
+
+    Attributes:
+        name: Its name, without the suffixes of ``backbones``.
+        backbones: The backbones that run it, by the suffix of their names.
+        hub_id: Its id on the Hugging Face hub, or None.
+        folder: Finds a folder that transformers can load, for a model without a hub id.
+        gguf: Finds its GGUF file, for llama.cpp.
+        shape: Its size, where GPU memory is estimated before a download.
+    """
+
+    name: str
+    backbones: Mapping[str, Serving] = field(default_factory=lambda: {"": Serving.TRANSFORMERS})
+    hub_id: str | None = None
+    folder: Callable[[], Path] | None = None
+    gguf: Callable[[], Path] | None = None
+    shape: Shape | None = None
+
+    def source(self) -> str:
+        """The hub id or folder that transformers loads it from.
+
+        Raises:
+            MissingDependencyError: The weights or their converter are not installed.
+        """
+        if self.hub_id is not None:
+            return self.hub_id
+        assert self.folder is not None, f"{self.name} has no weights for transformers"
+        return str(self.folder())
+
+
+MODELS: dict[str, Model] = {
+    model.name: model
+    for model in (
+        Model(
+            "qwen3-4b",
+            hub_id="Qwen/Qwen3-4B-Instruct-2507",
+            shape=Shape(4_022_468_096, layers=36, hidden=2560, kv_heads=8, head_size=128),
+        ),
+        Model(
+            "qwen2.5-7b",
+            hub_id="Qwen/Qwen2.5-7B-Instruct",
+            shape=Shape(7_615_616_512, layers=28, hidden=3584, kv_heads=4, head_size=128),
+        ),
+        Model(
+            "smollm2-135m",
+            {
+                "": Serving.LLAMA_CPP,
+                "@local": Serving.LLAMA_CPP_SHARED,
+                "-transformers": Serving.TRANSFORMERS,
+            },
+            folder=transformers_path,
+            gguf=gguf_path,
+        ),
+        Model("scripted", {"": Serving.SCRIPTED}),
+    )
+}
+HUB_NAMES = {model.hub_id: model.name for model in MODELS.values() if model.hub_id}
+"""The names of models by their hub ids, which servers and folders of models give."""
