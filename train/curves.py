@@ -124,19 +124,24 @@ def _series(items: Sequence[str]) -> dict[str, list[Path]]:
     return series
 
 
-def run(argv: Sequence[str]) -> int:
-    """Draw what the command line says; the exit status.
-
-    Raises:
-        AgeMemError: A run cannot be read.
-    """
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="agemem curves", description="Learning curves as CSV and PNG.", allow_abbrev=False
     )
     parser.add_argument("--series", action="append", required=True, metavar="LABEL=RUN[,RUN...]")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--window", type=int, default=10, metavar="N", help="smoothing (10)")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Draw what the command line says; the exit status.
+
+    Raises:
+        AgeMemError: A run cannot be read.
+    """
+    options = build_parser().parse_args(argv)
     write(_series(options.series), options.out, options.window)
     print(f"Written to {options.out}")
     return EXIT_OK

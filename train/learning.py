@@ -134,8 +134,8 @@ def summarize(frame: Any, steps: int) -> Any:
     return pandas.DataFrame(rows)
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Do what the command line says; the exit status."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="train/learning.py", description="Show that the policy learns.", allow_abbrev=False
     )
@@ -143,7 +143,12 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(3)")
     parser.add_argument("--steps", type=int, default=60, metavar="N", help="of each run (60)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at once (2)")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Do what the command line says; the exit status."""
+    options = build_parser().parse_args(argv)
     runs = train_all(options.out / "runs", options.seeds, options.steps, options.jobs)
     frame = write(runs, options.out, window=max(1, options.steps // 10))
     summary = summarize(frame, options.steps)
