@@ -198,7 +198,10 @@ def test_make_targets_exist() -> None:
 def test_every_folder_of_the_tree_exists() -> None:
     tree = re.search(r"```text\n(.*?)```", README, re.DOTALL)
     assert tree
-    for name in re.findall(r"^(\S+/)", tree[1], re.MULTILINE):
-        assert (ROOT / name).is_dir(), name
+    above = ""
+    for indented, name in re.findall(r"^( *)(\S+/) ", tree[1], re.MULTILINE):
+        above = above if indented else name
+        folder = ROOT / above / name if indented else ROOT / name
+        assert folder.is_dir(), folder
     for env_id in ENVS:
         assert env_id in README
