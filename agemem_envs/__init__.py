@@ -7,6 +7,6 @@
 from agemem_envs.registration import BENCHMARKS, ENVS, register_envs
 
 __all__ = ["BENCHMARKS", "ENVS", "__version__", "register_envs"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 register_envs()

@@ -112,12 +112,8 @@ def table(
     return shown
 
 
-def run(argv: Sequence[str]) -> int:
-    """Show what the command line asks for; the exit status.
-
-    Raises:
-        AgeMemError: A run cannot be read, or an argument is out of its range.
-    """
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="agemem estimate",
         description="Tokens and hours of a suite, from a rehearsal of it.",
@@ -133,7 +129,16 @@ def run(argv: Sequence[str]) -> int:
             metavar="X",
             help=f"tokens a second that the server {what} under load",
         )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Show what the command line asks for; the exit status.
+
+    Raises:
+        AgeMemError: A run cannot be read, or an argument is out of its range.
+    """
+    options = build_parser().parse_args(argv)
     if min(options.episodes, options.prompt_rate, options.completion_rate) <= 0:
         raise ConfigurationError("--episodes and both rates must be positive")
     found = list(needs(read_runs(options.runs)))

@@ -228,8 +228,8 @@ def ranks(pairs: Sequence[tuple[Result, Result]]) -> list[Row]:
     return rows
 
 
-def report(argv: Sequence[str], console: Console) -> int:
-    """Do what the command line says; the exit status."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="agemem judge-report",
         description="Compare two judges on the same episodes.",
@@ -241,7 +241,12 @@ def report(argv: Sequence[str], console: Console) -> int:
         "--right", type=float, default=RIGHT, help=f"a score that counts as right ({RIGHT})"
     )
     parser.add_argument("--out", type=folder, metavar="FOLDER", help="write the tables as CSV")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def report(argv: Sequence[str], console: Console) -> int:
+    """Do what the command line says; the exit status."""
+    options = build_parser().parse_args(argv)
     if not 0.0 <= options.right <= 1.0:
         raise ConfigurationError(f"--right must be in [0, 1], got {options.right}")
     first, second = read_side(options.first), read_side(options.second)

@@ -1,26 +1,130 @@
-"""The README's commands and examples are run, or at least understood, by the code."""
+"""The README's examples run, and every documented command is one that its program understands."""
 
 from __future__ import annotations
 
+import argparse
+import ast
+import configparser
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agemem.eval.play.options import parse
-from agemem.eval.run import main
+from agemem.eval.play.options import parse as parse_run
+from agemem.eval.run import main as run_main
+from agemem.train.grpo import parse as parse_grpo
 from agemem_envs import ENVS
+from agemem_envs.console import COMMANDS
+from agemem_envs.util.loading import load
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SHELL = "\n".join(re.findall(r"```(?:bash|sh)\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
-COMMANDS = re.findall(
-    r"^(?:\w+=\S+ )*(?:python eval/run\.py|agemem run) (.*?)(?: *#.*)?$", SHELL, re.MULTILINE
-)
+SHELL = "\n".join(re.findall(r"```(?:bash|sh)\n(.*?)```", README, re.DOTALL))
+
+PROGRAMS = {
+    f"agemem {name}": command.program.partition(":")[0] for name, command in COMMANDS.items()
+}
+FILES = {
+    f"python {module.removeprefix('agemem.').replace('.', '/')}.py": module
+    for module in [*PROGRAMS.values(), "agemem.train.learning"]
+}
+MEASURES = {
+    f"python -m tests.benchmarks.{file.stem}": f"tests.benchmarks.{file.stem}"
+    for file in (ROOT / "tests" / "benchmarks").glob("measure_*.py")
+    if "ArgumentParser" in file.read_text(encoding="utf-8")
+}
+MODULES = {**PROGRAMS, **FILES, **MEASURES}
+"""The module of each program, by the words that start it."""
+PARSERS = {"agemem.eval.run": "agemem.eval.play.options"}
+"""Where ``build_parser`` is, if not in the program itself."""
+START = re.compile(f"(?:{'|'.join(map(re.escape, MODULES))})(?= +[^ ])")
+"""A program's words alone are its name, not a command."""
+PREFIX = re.compile(r"(?:\w+=\S* +|/usr/bin/time -v +)*")
+CONTINUED = re.compile(r"\s*\\\n\s*")
+LOOP = re.compile(r"^for (\w+) in (.*?); do\n(.*?)^done$", re.DOTALL | re.MULTILINE)
+
+
+def expanded(loop: re.Match[str]) -> str:
+    """The body of a shell loop, once for each value."""
+    name, values, body = loop.groups()
+    return "".join(body.replace(f"${name}", value) for value in values.split())
+
+
+def commands(text: str) -> Iterator[str]:
+    """The commands of a text: a line each, or between backticks; lines may be continued."""
+    text = LOOP.sub(expanded, text.replace("```", "\n"))
+    text = CONTINUED.sub(" ", text)
+    text = re.sub(r"torchrun (?:--\w+ \d+ )*", "python ", text)
+    inline = [re.sub(r"\s+", " ", span) for span in re.findall(r"`([^`]+)`", text)]
+    for line in [*text.splitlines(), *inline]:
+        command = line.strip()[PREFIX.match(line.strip()).end() :]
+        if START.match(command):
+            yield command
+
+
+def strings(file: Path) -> Iterator[str]:
+    """The strings of a module, docstrings included; values of f-strings are ``X``."""
+    queue: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.JoinedStr):
+            parts = [part.value if isinstance(part, ast.Constant) else "X" for part in node.values]
+            yield "".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        else:
+            queue += ast.iter_child_nodes(node)
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Every documented command, with the file that it is in."""
+    for command in commands(README):
+        yield "README.md", command
+    folders = ("agemem_envs", "agents", "baselines", "eval", "train", "tests/benchmarks")
+    for folder in folders:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            for text in strings(file):
+                for command in commands(text):
+                    yield file.relative_to(ROOT).as_posix(), command
+
+
+DOCUMENTED = sorted(set(documented()))
+
+
+def understand(command: str, tmp_path: Path) -> None:
+    """Parse a command as its program does before it starts.
+
+    Raises:
+        AgeMemError: The program would refuse it.
+        SystemExit: Its parser would.
+    """
+    start = START.match(command)
+    assert start
+    module = MODULES[start[0]]
+    arguments = ["1" if a == "N" else a for a in shlex.split(command[start.end() :], comments=True)]
+    parser = load(f"{PARSERS.get(module, module)}:build_parser")()
+    assert isinstance(parser, argparse.ArgumentParser)
+    if "--help" in arguments:
+        assert arguments == ["--help"]
+        return
+    options = parser.parse_args(arguments)
+    if module == "agemem.eval.run":
+        if options.rejudge is not None:  # it takes a run's own configuration
+            run = tmp_path / "run"
+            run_main(["--agent", "random", "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "1",
+                      "--out", str(run)])  # fmt: skip
+            arguments[arguments.index("--rejudge") + 1] = str(run)
+        config, _ = parse_run([a for a in arguments if a != "--resume"])
+        assert set(config.envs) <= set(ENVS)
+    if module == "agemem.train.grpo" and not options.resume:
+        parse_grpo(arguments)
+    if module == "agemem.eval.report":
+        assert options.published or options.out
 
 
 @pytest.mark.parametrize("example", PYTHON)
@@ -38,23 +142,51 @@ def test_python_examples_run(example: str, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_evaluation_commands_are_understood(command: str, tmp_path: Path) -> None:
-    arguments = shlex.split(command)
-    if "--resume" in arguments:
-        arguments.remove("--resume")
-    if "--rejudge" in arguments:  # it takes a run's own configuration
-        run = tmp_path / "run"
-        main(["--agent", "random", "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "1",
-              "--out", str(run)])  # fmt: skip
-        arguments[arguments.index("--rejudge") + 1] = str(run)
-    config, _ = parse(arguments)
-    assert set(config.envs) <= set(ENVS)
+@pytest.mark.parametrize(("file", "command"), DOCUMENTED)
+def test_documented_commands_are_understood(file: str, command: str, tmp_path: Path) -> None:
+    understand(command, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A=1 B=$C agemem run --agent oracle", ["agemem run --agent oracle"]),
+        ("agemem run \\\n    --agent oracle\nagemem runs", ["agemem run --agent oracle"]),
+        (
+            "torchrun --nproc_per_node 8 train/grpo.py --out RUN  # all",
+            ["python train/grpo.py --out RUN  # all"],
+        ),
+        ("see `agemem view\nRUN` and `agemem`", ["agemem view RUN"]),
+        (
+            "for x in a b; do\n    agemem sft --out $x\ndone\nagemem sft --out c",
+            ["agemem sft --out a", "agemem sft --out b", "agemem sft --out c"],
+        ),
+    ],
+)
+def test_commands_are_found(text: str, expected: list[str]) -> None:
+    assert list(commands(text)) == expected
+
+
+def test_no_command_of_the_readme_is_missed() -> None:
+    text = re.sub(r"torchrun [^/]*train/", "python train/", LOOP.sub(expanded, README))
+    mentioned = START.findall(re.sub(r"\s+", " ", text))
+    assert len(mentioned) == len(list(commands(README)))
 
 
 def test_there_are_examples_at_all() -> None:
     assert len(PYTHON) >= 2
-    assert len(COMMANDS) >= 5
+    assert len(DOCUMENTED) > 80
+    started = {MODULES[START.match(command)[0]] for _, command in DOCUMENTED}
+    assert started >= set(PROGRAMS.values()) | set(MEASURES.values()) | {"agemem.train.learning"}
+
+
+def test_extras_exist() -> None:
+    config = configparser.RawConfigParser()
+    config.read(ROOT / "setup.cfg")
+    named = re.findall(r"(?:\.|agemem)\[([\w,]+)\]", README)
+    assert {extra for names in named for extra in names.split(",")} <= set(
+        config["options.extras_require"]
+    )
 
 
 def test_make_targets_exist() -> None:
@@ -66,7 +198,10 @@ def test_make_targets_exist() -> None:
 def test_every_folder_of_the_tree_exists() -> None:
     tree = re.search(r"```text\n(.*?)```", README, re.DOTALL)
     assert tree
-    for name in re.findall(r"^(\S+/)", tree[1], re.MULTILINE):
-        assert (ROOT / name).is_dir(), name
+    above = ""
+    for indented, name in re.findall(r"^( *)(\S+/) ", tree[1], re.MULTILINE):
+        above = above if indented else name
+        folder = ROOT / above / name if indented else ROOT / name
+        assert folder.is_dir(), folder
     for env_id in ENVS:
         assert env_id in README

@@ -77,12 +77,8 @@ def _series(items: Sequence[str]) -> dict[str, list[Path]]:
     return series
 
 
-def run(argv: Sequence[str]) -> int:
-    """Do what the command line says, and return the exit status.
-
-    Raises:
-        AgeMemError: A run cannot be read.
-    """
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="agemem curves",
         description="Write the logs of training runs as one CSV file; "
@@ -97,7 +93,16 @@ def run(argv: Sequence[str]) -> int:
         help="the runs of one training, which differ by their seed; may be repeated",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=f"for {FILE}")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Do what the command line says, and return the exit status.
+
+    Raises:
+        AgeMemError: A run cannot be read.
+    """
+    options = build_parser().parse_args(argv)
     write_curves(_series(options.series), options.out)
     print(f"Written to {options.out / FILE}")
     return EXIT_OK

@@ -152,8 +152,8 @@ def summarize(table: DataFrame, steps: int) -> DataFrame:
     return pandas.DataFrame(rows)
 
 
-def run(argv: Sequence[str] | None) -> int:
-    """Do what the command line says, and return the exit status."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="train/learning.py", description="Show that the policy learns.", allow_abbrev=False
     )
@@ -161,7 +161,12 @@ def run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each arm (3)")
     parser.add_argument("--steps", type=int, default=60, metavar="N", help="steps of each run (60)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs in parallel (2)")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Do what the command line says, and return the exit status."""
+    options = build_parser().parse_args(argv)
     runs = train_all(options.out / "runs", options.seeds, options.steps, options.jobs)
     summary = summarize(write_curves(runs, options.out), options.steps)
     summary.to_csv(options.out / "summary.csv", index=False, float_format="%.4f")

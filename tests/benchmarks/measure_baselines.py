@@ -104,7 +104,12 @@ def faults() -> Table:
 
 MEASURES: dict[str, Callable[[], Table]] = {"recall": recall, "faults": faults}
 
-if __name__ == "__main__":
+
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=MEASURES)
-    Console(width=100).print(MEASURES[parser.parse_args().what]())
+    return parser
+
+
+if __name__ == "__main__":
+    Console(width=100).print(MEASURES[build_parser().parse_args().what]())

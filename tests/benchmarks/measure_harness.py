@@ -148,12 +148,16 @@ def overhead(console: Console, _: argparse.Namespace) -> None:
     console.print(table)
 
 
-def main() -> None:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("throughput", "overhead", "serve"))
     parser.add_argument("--latency", type=float, default=LATENCY, help="of serve, in seconds")
     parser.add_argument("--workers", type=int, nargs="+", default=WORKERS, help="of throughput")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = build_parser().parse_args()
     if options.what == "serve":
         serve(options.latency)
     else:

@@ -1,7 +1,7 @@
 """Speed and memory of the step-wise trainer.
 
-    python -m tests.benchmarks.measure_training throughput    against TRL's own GRPOTrainer
-    python -m tests.benchmarks.measure_training memory 64     peak, at 64 steps a trajectory
+    python -m tests.benchmarks.measure_training throughput    # against TRL's own GRPOTrainer
+    python -m tests.benchmarks.measure_training memory 64     # peak, at 64 steps a trajectory
 
 Both use a random two-layer model. The first plays single-step episodes of equal token counts, on
 which both trainers do the same work; runs alternate, and tokens a second are medians over steps.
@@ -132,11 +132,15 @@ def memory(steps: int) -> None:
           f"{(peak - start) / 1024:.0f} MiB over the start")  # fmt: skip
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("throughput", "memory"))
     parser.add_argument("steps", type=int, nargs="?", default=16)
-    options = parser.parse_args()
+    return parser
+
+
+if __name__ == "__main__":
+    options = build_parser().parse_args()
     torch.set_num_threads(1)
     if options.what == "throughput":
         throughput()

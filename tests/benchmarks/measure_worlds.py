@@ -197,10 +197,14 @@ def orphans(console: Console) -> None:
 COMMANDS = {"experts": experts, "memory": memory, "parallel": parallel, "orphans": orphans}
 
 
-def main() -> None:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=COMMANDS)
-    COMMANDS[parser.parse_args().what](Console(width=110))
+    return parser
+
+
+def main() -> None:
+    COMMANDS[build_parser().parse_args().what](Console(width=110))
 
 
 if __name__ == "__main__":

@@ -197,6 +197,7 @@ def test_a_memory_that_holds_something_is_not_emptied() -> None:
     assert len(store) == 1
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # Qdrant's, of its lock
 def test_a_qdrant_folder_in_use_is_an_error_with_the_remedy(tmp_path) -> None:
     one = gym.make(ID, memory=f"qdrant:{tmp_path}")
     with pytest.raises(ConfigurationError, match="server"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from collections.abc import Iterator
@@ -216,6 +217,7 @@ def test_java_from_the_wheel_serves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the library's, of its Java process
 def test_the_table_of_variations_is_the_simulators(task: ScienceWorldTask) -> None:
     from scienceworld import ScienceWorldEnv
 
@@ -226,6 +228,8 @@ def test_the_table_of_variations_is_the_simulators(task: ScienceWorldTask) -> No
         assert tuple(map(len, parts)) == VARIATIONS[name]
         assert [i for part in parts for i in part] == list(range(sum(VARIATIONS[name])))
     env.close()
+    del env
+    gc.collect()
 
 
 @pytest.mark.slow

@@ -48,9 +48,10 @@ def test_names_are_only_text_in_every_format(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main([str(hostile_run(tmp_path)), "--out", str(out)]) == 0
     for file in out.glob("*.csv"):
-        for row in csv.reader(file.open(newline="")):
-            for cell in row:
-                assert not re.match(r"[=@\t\r]|[+-](?![\d.])", cell), (file.name, cell)
+        with file.open(newline="") as lines:
+            cells = [cell for row in csv.reader(lines) for cell in row]
+        for cell in cells:
+            assert not re.match(r"[=@\t\r]|[+-](?![\d.])", cell), (file.name, cell)
     for file in out.glob("*.md"):
         text = file.read_text()
         assert "<script" not in text
