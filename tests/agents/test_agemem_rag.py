@@ -58,10 +58,10 @@ def test_the_question_comes_with_the_most_similar_memories() -> None:
     shown = recalled(seen[-1])
     assert env.state is not None
     question = seen[-1][-1]["content"].split("\n\n")[-1]
-    hits = env.state.memory.search(question, env.top_k)
+    hits = env.state.memory.search(question, env.settings().top_k)
     readable = "\n".join(message["content"] for message in seen[-1][:-1])
     assert shown == [hit.item.content for hit in hits if hit.item.content not in readable]
-    assert 1 <= len(shown) <= env.top_k
+    assert 1 <= len(shown) <= env.settings().top_k
     assert env.recall(question) == [hit.item.content for hit in hits]
     assert env.recall(question, 1) == [hits[0].item.content]
     assert not any(call.name == "Retrieve_memory" for s in played.episode.steps for call in s.calls)
