@@ -2,16 +2,15 @@
 
     agemem run --agent agemem --backbone smollm2-135m --envs AgeMem-SyntheticQA-v0
 
-Writes config.json and episodes.jsonl as it goes, and summary.csv at the end.
+Writes config.json and episodes.jsonl as it goes, and summary.csv at the end. The command line is
+in eval/play/options.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,33 +20,13 @@ if not __package__:  # started as a file: import the packages beside it, whateve
 
     use_checkout()
 
-from rich.console import Console, RenderableType
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
 
 from agemem.eval.play.options import parse
-from agemem.eval.play.rejudge import Rejudging, default_folder
-from agemem.eval.play.runner import RunSession
-from agemem.eval.play.suites import CURVE_METRIC, SUITES, parts
-from agemem.eval.report import report
-from agemem.eval.reporting.summary import Row, comparison, summarize, table, unscored, write_summary
+from agemem.eval.play.runner import play_run, play_suite, rejudge_run
 from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.folder import ResultsFolder
-from agemem.eval.runs.result import Result
-from agemem.eval.stats.intervals import mean
-from agemem_envs.errors import AgeMemError, ConfigurationError, WorkerError
-from agemem_envs.run_record import RunKind, RunRecord
-from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK, exit_status
-from agemem_envs.util.paths import CODE, results_folder
-
-EXIT_UNSCORED = 3
-BAR = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeRemainingColumn(),
-    TextColumn("{task.fields[score]}"),
-)
+from agemem_envs.util.cli import exit_status
+from agemem_envs.util.paths import results_folder
 
 
 def run(argv: Sequence[str], console: Console) -> int:
@@ -55,187 +34,9 @@ def run(argv: Sequence[str], console: Console) -> int:
     config, options = parse(argv)
     path = options.out or _default_folder(config)
     if options.rejudge is not None:
-        return _rejudge(config, options, console)
+        return rejudge_run(config, options.rejudge, options.out, console)
     play = play_run if config.suite is None else play_suite
     return play(config, path, console, resume=options.resume, retry_failed=options.retry_failed)
-
-
-def play_run(
-    config: RunConfig,
-    path: Path,
-    console: Console,
-    *,
-    resume: bool = False,
-    retry_failed: bool = False,
-    show: bool = True,
-) -> int:
-    """Play what a run lacks, write its summary and show it; the exit status."""
-    folder = ResultsFolder(path)
-    if not resume:
-        folder.refuse_existing()  # before anything slow is loaded
-    session = RunSession(config)
-    try:
-        done = _open(folder, session, resume, retry_failed)
-        interrupted = _play(session, folder, done, console)
-    finally:
-        folder.close()
-        session.close()
-    results = folder.read()
-    _conclude(results, path, table if show else None, console)
-    if interrupted:
-        _say(console, f"Interrupted. Continue with: --out {path} --resume")
-        return EXIT_INTERRUPTED
-    return _status(results, f"--out {folder.path} --resume --retry-failed", console)
-
-
-def _rejudge(config: RunConfig, options: argparse.Namespace, console: Console) -> int:
-    """Score a run anew, into a folder of its own; the exit status."""
-    folder = ResultsFolder(options.out or default_folder(options.rejudge, config.judge))
-    folder.refuse_existing()
-    session = Rejudging(options.rejudge, config)
-    with Progress(*BAR, console=console) as progress:
-        bar = progress.add_task(f"judged by {config.judge}", total=len(session.results), score="")
-        try:
-            results = session.score(lambda _: progress.update(bar, advance=1))
-        except KeyboardInterrupt:
-            _say(console, "Interrupted; nothing is written. Judgements are kept: start it again.")
-            return EXIT_INTERRUPTED
-    folder.create(session.describe())
-    folder.rewrite(results)
-    folder.close()
-    _conclude(results, folder.path, table, console)
-    return _status(results, "the same --rejudge and another --out", console)
-
-
-def _status(results: Sequence[Result], remedy: str, console: Console) -> int:
-    """The exit status of a finished run; what is unscored, and how to repeat it, is told."""
-    missed = unscored(results)
-    if not missed:
-        return EXIT_OK
-    first = next((error for r in results for error in r.episode.errors), "no reason is recorded")
-    _say(console, f"{missed} of {len(results)} episodes are not fully scored, first: {first}")
-    _say(console, f"Repeat them with: {remedy}")
-    return EXIT_UNSCORED
-
-
-def play_suite(
-    config: RunConfig, path: Path, console: Console, *, resume: bool, retry_failed: bool
-) -> int:
-    """Play the runs of a suite in subfolders, and summarise them together; the exit status.
-
-    A member that cannot start is reported and left out; the others are played.
-
-    Raises:
-        AgeMemError: No member can start.
-    """
-    folder = ResultsFolder(path)
-    if not resume:
-        folder.refuse_existing()
-    played: list[Path] = []
-    failed: dict[str, AgeMemError] = {}
-    status = EXIT_OK
-    for part in parts(config):
-        name, member_path = part.name, path / part.name
-        _say(console, f"{config.suite}: {name}")
-        try:
-            member = part.configure(config)
-            known = resume and ResultsFolder(member_path).exists
-            ended = play_run(
-                member, member_path, console, resume=known, retry_failed=retry_failed, show=False
-            )
-        except AgeMemError as error:
-            failed[name] = error
-            _say(console, f"{name} is missing: {error}")
-            continue
-        except KeyboardInterrupt:  # while nothing was played
-            ended = EXIT_INTERRUPTED
-        if not played and not resume:
-            folder.create(RunRecord(kind=RunKind.SUITE, config=config))
-        played.append(member_path)
-        status = max(status, ended)
-        if ended == EXIT_INTERRUPTED:
-            break
-    if not played:
-        raise next(iter(failed.values()))
-    results = [result for member_path in played for result in ResultsFolder(member_path).read()]
-    _conclude(results, path, comparison, console)
-    for name, why in failed.items():
-        _say(console, f"missing: {name}: {why}")
-    if status == EXIT_INTERRUPTED:
-        _say(console, f"Interrupted. Continue with: --out {path} --resume")
-    else:
-        shutil.rmtree(path / "report", ignore_errors=True)  # of before it was resumed
-        curves = SUITES[str(config.suite)].curves.items()
-        drawn = [f"--curves={name}={CODE / file}" for name, file in curves]
-        out = ["--out", str(path / "report"), "--curve-metric", CURVE_METRIC]
-        _say(console, report([str(path), *out, *drawn]))
-    return max(status, EXIT_UNSCORED) if failed else status
-
-
-def _conclude(
-    results: Sequence[Result],
-    path: Path,
-    shown: Callable[[Sequence[Row]], RenderableType] | None,
-    console: Console,
-) -> None:
-    """Write and show the summary of what was played."""
-    if results:
-        rows = summarize(results)
-        write_summary(rows, path)
-        if shown is not None:
-            console.print(shown(rows))
-    console.print(f"Written to {path}", soft_wrap=True, highlight=False)
-
-
-def _open(
-    folder: ResultsFolder, session: RunSession, resume: bool, retry_failed: bool
-) -> list[Result]:
-    """Create the folder, or take up what is in it."""
-    if not resume:
-        folder.create(session.describe())
-        return []
-    folder.lock()
-    if folder.record().rejudged:
-        raise ConfigurationError(
-            f"{folder.path} was judged anew from another run: continue that one, and judge it again"
-        )
-    results = folder.repair()
-    session.check(folder, results)
-    if retry_failed:
-        results = [r for r in results if r.scored and not r.episode.errors]
-        folder.rewrite(results)
-    folder.reconfigure(session.config)
-    return results
-
-
-def _play(session: RunSession, folder: ResultsFolder, done: list[Result], console: Console) -> bool:
-    """Play what is missing, with a progress bar; whether it was interrupted."""
-    successes = [r.episode.success for r in done]
-    every = max(1, len(session.plan.episodes) // 10)
-    with Progress(*BAR, console=console) as progress:
-        bar = progress.add_task(
-            session.config.agent, total=len(session.plan.episodes), completed=len(done), score=""
-        )
-
-        def on_result(result: Result) -> None:
-            successes.append(result.episode.success)
-            score = _score(successes)
-            progress.update(bar, advance=1, score=score)
-            if not console.is_terminal and len(successes) % every == 0:
-                console.print(f"{len(successes)}/{len(session.plan.episodes)} episodes, {score}")
-
-        try:
-            session.play(folder, on_result)
-        except KeyboardInterrupt:
-            return True
-        except WorkerError as error:
-            raise WorkerError(f"{error} Continue with: --out {folder.path} --resume") from error
-    return False
-
-
-def _score(successes: Sequence[bool | None]) -> str:
-    rate = mean([None if success is None else float(success) for success in successes])
-    return "success -" if rate is None else f"success {rate:.3f}"
 
 
 def _default_folder(config: RunConfig) -> Path:
@@ -243,10 +44,6 @@ def _default_folder(config: RunConfig) -> Path:
     what = f"{config.suite or config.agent}-{config.backbone or 'none'}"
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", what)
     return results_folder() / "runs" / f"{time}-{name}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), soft_wrap=True, highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -43,7 +43,7 @@ def demonstrate(
     rows = config.rows(episodes)
     options = {**config.make_options(""), "token_counter": token_counter}
     used = 0
-    with closing(gym.make(config.env, disable_env_checker=True, **options)) as env:
+    with closing(gym.make(config.env, **options)) as env:
         for number, row in enumerate(rows, 1):
             demonstrator = Demonstrator(error_rate)
             (played,) = rollout([Job(env, demonstrator, row["seed"], row["task_id"])])

@@ -42,8 +42,7 @@ class EnvHost:
         self._agents: list[Agent] = []
         self._latest: list[tuple[str, dict[str, Any]]] = [("", {})] * count
         for _ in range(count):
-            # Gymnasium's checker warns of NaN, the reward of an unscored step.
-            env = gym.make(env_id, disable_env_checker=True, **options)
+            env = gym.make(env_id, **options)
             self._envs.append(cast(MemoryEnv, env.unwrapped))
             self._agents.append(make_agent())
 

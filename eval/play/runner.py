@@ -1,62 +1,216 @@
-"""Runs a configuration: every missing episode, each written as it ends."""
+"""Plays runs and suites in front of a user: progress, summaries, and how to go on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from agemem.eval.play.executors.base import Executor
-from agemem.eval.play.resolve import resolve
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agemem.eval.play.rejudge import Rejudging, default_folder
+from agemem.eval.play.session import RunSession
+from agemem.eval.play.suites import CURVE_METRIC, SUITES, parts
+from agemem.eval.report import report
+from agemem.eval.reporting.summary import Row, comparison, summarize, table, unscored, write_summary
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
-from agemem.eval.runs.plan import make_plan
-from agemem.eval.runs.registry import EXECUTORS
 from agemem.eval.runs.result import Result
+from agemem.eval.stats.intervals import mean
+from agemem_envs.errors import AgeMemError, ConfigurationError, WorkerError
 from agemem_envs.run_record import RunKind, RunRecord
-from agemem_envs.util.loading import load
+from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK
+from agemem_envs.util.paths import CODE
+
+EXIT_UNSCORED = 3
+BAR = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeRemainingColumn(),
+    TextColumn("{task.fields[score]}"),
+)
 
 
-class RunSession:
-    """A run that can start: its plan is made, and what plays it is ready.
+def play_run(
+    config: RunConfig,
+    path: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    retry_failed: bool = False,
+    show: bool = True,
+) -> int:
+    """Play what a run lacks, write its summary and show it; the exit status."""
+    folder = ResultsFolder(path)
+    if not resume:
+        folder.refuse_existing()  # before anything slow is loaded
+    session = RunSession(config)
+    try:
+        done = _open(folder, session, resume, retry_failed)
+        interrupted = _play(session, folder, done, console)
+    finally:
+        folder.close()
+        session.close()
+    results = folder.read()
+    _conclude(results, path, table if show else None, console)
+    if interrupted:
+        _say(console, f"Interrupted. Continue with: --out {path} --resume")
+        return EXIT_INTERRUPTED
+    return _status(results, f"--out {folder.path} --resume --retry-failed", console)
 
-    Args:
-        config: What to run.
+
+def rejudge_run(config: RunConfig, run: Path, out: Path | None, console: Console) -> int:
+    """Score a run anew, into a folder of its own; the exit status."""
+    folder = ResultsFolder(out or default_folder(run, config.judge))
+    folder.refuse_existing()
+    session = Rejudging(run, config)
+    with Progress(*BAR, console=console) as progress:
+        bar = progress.add_task(f"judged by {config.judge}", total=len(session.results), score="")
+        try:
+            results = session.score(lambda _: progress.update(bar, advance=1))
+        except KeyboardInterrupt:
+            _say(console, "Interrupted; nothing is written. Judgements are kept: start it again.")
+            return EXIT_INTERRUPTED
+    folder.create(session.describe())
+    folder.rewrite(results)
+    folder.close()
+    _conclude(results, folder.path, table, console)
+    return _status(results, "the same --rejudge and another --out", console)
+
+
+def play_suite(
+    config: RunConfig, path: Path, console: Console, *, resume: bool, retry_failed: bool
+) -> int:
+    """Play the runs of a suite in subfolders, and summarise them together; the exit status.
+
+    A member that cannot start is reported and left out; the others are played.
 
     Raises:
-        AgeMemError: Something that the configuration names cannot be had.
+        AgeMemError: No member can start.
     """
+    folder = ResultsFolder(path)
+    if not resume:
+        folder.refuse_existing()
+    played: list[Path] = []
+    failed: dict[str, AgeMemError] = {}
+    status = EXIT_OK
+    for part in parts(config):
+        name, member_path = part.name, path / part.name
+        _say(console, f"{config.suite}: {name}")
+        try:
+            member = part.configure(config)
+            known = resume and ResultsFolder(member_path).exists
+            ended = play_run(
+                member, member_path, console, resume=known, retry_failed=retry_failed, show=False
+            )
+        except AgeMemError as error:
+            failed[name] = error
+            _say(console, f"{name} is missing: {error}")
+            continue
+        except KeyboardInterrupt:  # while nothing was played
+            ended = EXIT_INTERRUPTED
+        if not played and not resume:
+            folder.create(RunRecord(kind=RunKind.SUITE, config=config))
+        played.append(member_path)
+        status = max(status, ended)
+        if ended == EXIT_INTERRUPTED:
+            break
+    if not played:
+        raise next(iter(failed.values()))
+    results = [result for member_path in played for result in ResultsFolder(member_path).read()]
+    _conclude(results, path, comparison, console)
+    for name, why in failed.items():
+        _say(console, f"missing: {name}: {why}")
+    if status == EXIT_INTERRUPTED:
+        _say(console, f"Interrupted. Continue with: --out {path} --resume")
+    else:
+        shutil.rmtree(path / "report", ignore_errors=True)  # of before it was resumed
+        curves = SUITES[str(config.suite)].curves.items()
+        drawn = [f"--curves={name}={CODE / file}" for name, file in curves]
+        out = ["--out", str(path / "report"), "--curve-metric", CURVE_METRIC]
+        _say(console, report([str(path), *out, *drawn]))
+    return max(status, EXIT_UNSCORED) if failed else status
 
-    def __init__(self, config: RunConfig) -> None:
-        run = resolve(config)
-        self.config = config
-        self.plan = make_plan(config)
-        self._executor: Executor = load(EXECUTORS[run.executor])(run, self.plan)
 
-    def describe(self) -> RunRecord[RunConfig]:
-        """The record of the run."""
-        return RunRecord(kind=RunKind.EVALUATION, config=self.config, sources=self.plan.sources)
+def _status(results: Sequence[Result], remedy: str, console: Console) -> int:
+    """The exit status of a finished run; what is unscored, and how to repeat it, is told."""
+    missed = unscored(results)
+    if not missed:
+        return EXIT_OK
+    first = next((error for r in results for error in r.episode.errors), "no reason is recorded")
+    _say(console, f"{missed} of {len(results)} episodes are not fully scored, first: {first}")
+    _say(console, f"Repeat them with: {remedy}")
+    return EXIT_UNSCORED
 
-    def check(self, folder: ResultsFolder, results: list[Result]) -> None:
-        """Make sure that a folder's episodes are ones of this run.
 
-        Raises:
-            ConfigurationError: They are not.
-        """
-        self.plan.check(str(folder.path), folder.record().sources, results)
+def _conclude(
+    results: Sequence[Result],
+    path: Path,
+    shown: Callable[[Sequence[Row]], RenderableType] | None,
+    console: Console,
+) -> None:
+    """Write and show the summary of what was played."""
+    if results:
+        rows = summarize(results)
+        write_summary(rows, path)
+        if shown is not None:
+            console.print(shown(rows))
+    console.print(f"Written to {path}", soft_wrap=True, highlight=False)
 
-    def play(self, folder: ResultsFolder, on_result: Callable[[Result], None]) -> None:
-        """Play every episode that the folder lacks, writing each as it ends.
 
-        Args:
-            folder: A created folder.
-            on_result: Called with each new result, after it was written.
+def _open(
+    folder: ResultsFolder, session: RunSession, resume: bool, retry_failed: bool
+) -> list[Result]:
+    """Create the folder, or take up what is in it."""
+    if not resume:
+        folder.create(session.describe())
+        return []
+    folder.lock()
+    if folder.record().rejudged:
+        raise ConfigurationError(
+            f"{folder.path} was judged anew from another run: continue that one, and judge it again"
+        )
+    results = folder.repair()
+    session.check(folder, results)
+    if retry_failed:
+        results = [r for r in results if r.scored and not r.episode.errors]
+        folder.rewrite(results)
+    folder.reconfigure(session.config)
+    return results
 
-        Raises:
-            WorkerError: The processes that play it died too often.
-        """
-        for result in self._executor.play(self.plan.batches(folder.read(), self.config.batch_size)):
-            folder.append(result)
-            on_result(result)
 
-    def close(self) -> None:
-        """Stop what plays. Calling it again has no effect."""
-        self._executor.close()
+def _play(session: RunSession, folder: ResultsFolder, done: list[Result], console: Console) -> bool:
+    """Play what is missing, with a progress bar; whether it was interrupted."""
+    successes = [r.episode.success for r in done]
+    every = max(1, len(session.plan.episodes) // 10)
+    with Progress(*BAR, console=console) as progress:
+        bar = progress.add_task(
+            session.config.agent, total=len(session.plan.episodes), completed=len(done), score=""
+        )
+
+        def on_result(result: Result) -> None:
+            successes.append(result.episode.success)
+            score = _score(successes)
+            progress.update(bar, advance=1, score=score)
+            if not console.is_terminal and len(successes) % every == 0:
+                console.print(f"{len(successes)}/{len(session.plan.episodes)} episodes, {score}")
+
+        try:
+            session.play(folder, on_result)
+        except KeyboardInterrupt:
+            return True
+        except WorkerError as error:
+            raise WorkerError(f"{error} Continue with: --out {folder.path} --resume") from error
+    return False
+
+
+def _score(successes: Sequence[bool | None]) -> str:
+    rate = mean([None if success is None else float(success) for success in successes])
+    return "success -" if rate is None else f"success {rate:.3f}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(escape(text), soft_wrap=True, highlight=False)

@@ -155,8 +155,7 @@ class EpisodeWorker:
         counter = self._backbone.token_counter() if self._backbone is not None else None
         if config.token_counter is None and counter is not None:
             arguments["token_counter"] = counter
-        # An unscored reward is NaN, which the passive checker would warn of at every turn.
-        env = gym.make(env_id, disable_env_checker=True, **arguments)
+        env = gym.make(env_id, **arguments)
         self._stack.callback(env.close)
         return env
 

@@ -70,7 +70,7 @@ def test_spec_survives_json(env_id: str, actions: list[str]) -> None:
     assert env.spec is not None
     again = gym.make(EnvSpec.from_json(env.spec.to_json()))
     assert play(env, 3, actions) == play(again, 3, actions)
-    assert core(again).max_context_tokens == 4096
+    assert core(again).settings().max_context_tokens == 4096
 
 
 @pytest.mark.parametrize("env_id", IDS)

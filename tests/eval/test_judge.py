@@ -17,7 +17,8 @@ import pytest
 from agemem.eval.judge_report import agreement, kappa, pair, ranks
 from agemem.eval.judge_report import main as compare
 from agemem.eval.play.rejudge import default_folder
-from agemem.eval.run import EXIT_UNSCORED, main
+from agemem.eval.play.runner import EXIT_UNSCORED
+from agemem.eval.run import main
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.reading import read_run
 from agemem.eval.runs.result import Result

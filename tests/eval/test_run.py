@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agemem.eval.run import EXIT_UNSCORED, main
+from agemem.eval.play.runner import EXIT_UNSCORED
+from agemem.eval.run import main
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.result import Result
 from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE

@@ -13,10 +13,11 @@ import pytest
 
 from agemem.eval.play import suites
 from agemem.eval.play.options import parse
-from agemem.eval.play.runner import RunSession
+from agemem.eval.play.runner import EXIT_UNSCORED
+from agemem.eval.play.session import RunSession
 from agemem.eval.play.suites import Member, Suite, parts
 from agemem.eval.reporting.summary import summarize
-from agemem.eval.run import EXIT_UNSCORED, main
+from agemem.eval.run import main
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem_envs.errors import ConfigurationError, UnknownNameError
@@ -240,7 +241,7 @@ def test_ctrl_c_while_a_member_loads_says_how_to_go_on(tmp_path: Path, capsys, m
                 raise KeyboardInterrupt
             super().__init__(config)
 
-    monkeypatch.setattr("agemem.eval.run.RunSession", Slow)
+    monkeypatch.setattr("agemem.eval.play.runner.RunSession", Slow)
     out = tmp_path / "s"
     assert main([*PLAIN, "--out", str(out)]) == EXIT_INTERRUPTED
     assert f"Continue with: --out {out} --resume" in " ".join(capsys.readouterr().out.split())
