@@ -63,13 +63,13 @@ MALFORMED = (
 )
 
 
-def system_prompt(schemas: Sequence[dict[str, Any]], budget: int, talk: bool) -> str:
+def system_prompt(schemas: Sequence[dict[str, Any]], budget: int, with_stage_messages: bool) -> str:
     """The system prompt of an episode.
 
     Args:
         schemas: Of the tools that are on.
         budget: T_max in tokens.
-        talk: Whether stages 1 and 2 come before the task.
+        with_stage_messages: Whether stages 1 and 2 come before the task.
     """
     names = {schema["name"] for schema in schemas}
     ltm = any(name.endswith("_memory") for name in names)
@@ -79,7 +79,7 @@ def system_prompt(schemas: Sequence[dict[str, Any]], budget: int, talk: bool) ->
         memory=MEMORY_ON if ltm else MEMORY_OFF,
         kept=KEPT_ON if ltm else KEPT_OFF,
         budget=budget,
-        course=COURSE_TALK if talk else COURSE_TASK,
+        course=COURSE_TALK if with_stage_messages else COURSE_TASK,
         advice=(ADVICE["ltm"] if ltm else "") + (ADVICE["stm"] if stm else ""),
         forms="\n".join(forms),
     )

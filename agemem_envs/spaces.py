@@ -17,6 +17,7 @@ from gymnasium.vector.utils import (
 
 from agemem_envs.episode import ToolCall
 from agemem_envs.protocol import Turn, render
+from agemem_envs.tools import TOOLS
 
 _WORDS = ("the a in of near red green old tall river town song who wrote was born").split()
 
@@ -127,20 +128,10 @@ def _row(space: UnicodeText, memory: Any, index: int) -> memoryview:
     return memoryview(memory.get_obj()).cast("B")[index * size : (index + 1) * size]
 
 
-_SAMPLE_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "Add_memory": {"content": "The old river is near the town."},
-    "Update_memory": {"memory_id": "m1", "content": "The old river is near the red town."},
-    "Delete_memory": {"memory_id": "m1", "confirmation": True},
-    "Retrieve_memory": {"query": "Which river is near the town?"},
-    "Summary_context": {"span": "all"},
-    "Filter_context": {"criteria": "the song of the green river"},
-}
-
-
 def sample_action(generator: np.random.Generator, tools: Sequence[str]) -> str:
     """A random well-formed action: a call of one of ``tools``, or an answer."""
     choice = int(generator.integers(len(tools) + 1))
     if choice == len(tools):
         return render(Turn("I answer.", answer="the old river"))
-    name = tools[choice]
-    return render(Turn("I use a tool.", calls=(ToolCall(name, dict(_SAMPLE_ARGUMENTS[name])),)))
+    tool = TOOLS[tools[choice]]
+    return render(Turn("I use a tool.", calls=(ToolCall(tool.name, tool.example),)))

@@ -47,12 +47,6 @@ class StagePlan:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigurationError(f"{name} must be a positive integer, got {value!r}")
 
-    def max_rounds(self, knowledge: int, distractors: int) -> int:
-        """N_max: the most rounds that an episode with so many messages can take."""
-        counts = {Stage.CONSTRUCTION: knowledge, Stage.DISTRACTION: distractors}
-        talk = sum(counts.get(stage, 0) for stage in self.stages)
-        return talk * self.rounds_per_message + self.task_rounds
-
 
 PROTOCOLS: dict[str, tuple[Stage, ...]] = {
     "full": (Stage.CONSTRUCTION, Stage.DISTRACTION, Stage.REASONING),

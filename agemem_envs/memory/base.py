@@ -85,8 +85,8 @@ class LongTermMemory(Protocol):
             memory_type: A free label, such as ``fact``; None for none.
 
         Returns:
-            The stored item, with a new id. An id names the same item until the next
-            ``clear`` and is never used again before it, even if the item is deleted.
+            The stored item, with a new id. The id names this item alone until the next
+            ``clear``, even if the item is updated or deleted.
         """
 
     def update(

@@ -125,14 +125,16 @@ class Task(ABC):
         """A task id drawn uniformly from the split."""
 
     @abstractmethod
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin a task.
 
         Args:
             task_id: One of the split's ids.
             generator: The episode's own; the only source of chance.
-            talk: Whether stages 1 and 2 will be told. If not, knowledge and distractors may
-                be left empty, where making them takes long.
+            with_stage_messages: Whether stages 1 and 2 are run. If not, knowledge and
+                distractors may be left empty, where making them takes long.
 
         Raises:
             UnknownNameError: The split has no such task.

@@ -112,10 +112,6 @@ class Simulator:
             raise SimulatorError(f"{self._lease.key.factory}: no episode was begun")
         return worker.call(method, arguments, self._timeout)
 
-    def megabytes(self) -> float:
-        """Resident memory of the process and all it started; 0 if there is none."""
-        return self._lease.worker.megabytes() if self._lease.worker is not None else 0.0
-
     def close(self) -> None:
         """Give the process back to the pool. Calling it again has no effect."""
         self._lease.end()

@@ -208,7 +208,9 @@ class ALFWorldTask(Task):
 
     # -- playing one -------------------------------------------------------------------
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin a game."""
         game = self._game(task_id)
         self._simulator.begin()
@@ -218,7 +220,7 @@ class ALFWorldTask(Task):
         self._put = "put {} in/on {}" if reply["puts"] else "move {} to {}"
         facts: list[Fact] = []
         distractors: tuple[str, ...] = ()
-        if talk:
+        if with_stage_messages:
             target = game.target or reply["target"]
             facts = self._knowledge(game.task_type, target, reply, generator)
             distractors = self._distractors(task_id, target, generator)

@@ -11,11 +11,11 @@ from typing import TypeAlias
 from agemem_envs.tasks.babyai.world import (
     HEADINGS,
     Cell,
+    GridWorld,
     Pose,
     Primitive,
     Sight,
     Thing,
-    World,
     carries_key,
     door_state,
     name_of,
@@ -46,7 +46,7 @@ Path: TypeAlias = tuple[Primitive, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PrimitivePlan:
     """What an action comes to.
 
     Attributes:
@@ -74,7 +74,7 @@ class Paths:
             way to each, or has been everywhere.
     """
 
-    def __init__(self, world: World, targets: Iterable[Cell]) -> None:
+    def __init__(self, world: GridWorld, targets: Iterable[Cell]) -> None:
         self._origin: dict[Pose, tuple[Pose, Primitive] | None] = {}
         self._facing: dict[Cell, Pose] = {}
         seen, at, origin = world.seen, world.at, self._origin
@@ -110,10 +110,10 @@ class Paths:
         return tuple(reversed(path))
 
 
-Answer: TypeAlias = Plan | Refusal
+Interpretation: TypeAlias = PrimitivePlan | Refusal
 
 
-def plan(world: World, text: str) -> Answer:
+def interpret(world: GridWorld, text: str) -> Interpretation:
     """What an action in a player's words comes to, here and now. Takes any text."""
     words = " ".join(text.split()).strip(" .!").lower()
     if words in _SIMPLE:
@@ -130,18 +130,18 @@ def plan(world: World, text: str) -> Answer:
     )
 
 
-def admissible(world: World) -> Iterator[tuple[str, Plan]]:
+def admissible(world: GridWorld) -> Iterator[tuple[str, PrimitivePlan]]:
     """The actions that would be carried out now, each with its plan."""
     for words in LISTED:
         answer = _SIMPLE[words](world)
-        if isinstance(answer, Plan):
+        if isinstance(answer, PrimitivePlan):
             yield words, answer
     sights = world.sights
     paths = Paths(world, [sight.spot.cell for sight in sights])
     for sight in sights:
         for verb, make in _TARGETS.items():
             answer = make(world, sight, paths)
-            if isinstance(answer, Plan):
+            if isinstance(answer, PrimitivePlan):
                 yield f"{verb} {sight}", answer
 
 
@@ -151,7 +151,7 @@ def _printable(text: str) -> str:
     return sendable(short)
 
 
-def _find(world: World, name: str, number: int) -> Sight | None:
+def _find(world: GridWorld, name: str, number: int) -> Sight | None:
     """The visible object of this name; a door's state may be left out of it."""
     sights = world.sights
     exact = [sight for sight in sights if sight.name == name]
@@ -163,15 +163,15 @@ def _find(world: World, name: str, number: int) -> Sight | None:
 # -- actions on a visible object -----------------------------------------------------------
 
 
-def _go_to(world: World, sight: Sight, paths: Paths) -> Answer:
+def _go_to(world: GridWorld, sight: Sight, paths: Paths) -> Interpretation:
     path = paths.to_face(sight.spot.cell)
     if path is None:
         return Refusal(_NO_WAY.format(sight=sight))
     # A step that does nothing lets the game see that the player stands there already.
-    return Plan(path or (Primitive.DONE,), f"You went to the {sight}.")
+    return PrimitivePlan(path or (Primitive.DONE,), f"You went to the {sight}.")
 
 
-def _pick_up(world: World, sight: Sight, paths: Paths) -> Answer:
+def _pick_up(world: GridWorld, sight: Sight, paths: Paths) -> Interpretation:
     carried = world.game.carrying
     if not sight.thing.can_pickup():
         return Refusal(f"The {sight} cannot be picked up.")
@@ -180,10 +180,10 @@ def _pick_up(world: World, sight: Sight, paths: Paths) -> Answer:
     path = paths.to_face(sight.spot.cell)
     if path is None:
         return Refusal(_NO_WAY.format(sight=sight))
-    return Plan((*path, Primitive.PICKUP), f"You picked up the {sight.name}.")
+    return PrimitivePlan((*path, Primitive.PICKUP), f"You picked up the {sight.name}.")
 
 
-def _go_through(world: World, sight: Sight, paths: Paths) -> Answer:
+def _go_through(world: GridWorld, sight: Sight, paths: Paths) -> Interpretation:
     if sight.thing.type != "door":
         return Refusal(f"The {sight} is not a door.")
     if door_state(sight.thing) != "open":
@@ -191,10 +191,10 @@ def _go_through(world: World, sight: Sight, paths: Paths) -> Answer:
     path = paths.to_face(sight.spot.cell)
     if path is None:
         return Refusal(_NO_WAY.format(sight=sight))
-    return Plan((*path, *_THROUGH), f"You went through the {sight}.")
+    return PrimitivePlan((*path, *_THROUGH), f"You went through the {sight}.")
 
 
-def _toggle_and_go_through(world: World, sight: Sight, paths: Paths) -> Answer:
+def _toggle_and_go_through(world: GridWorld, sight: Sight, paths: Paths) -> Interpretation:
     if sight.thing.type != "door":
         return Refusal(f"The {sight} is not a door.")
     if door_state(sight.thing) == "open":
@@ -204,7 +204,7 @@ def _toggle_and_go_through(world: World, sight: Sight, paths: Paths) -> Answer:
     path = paths.to_face(sight.spot.cell)
     if path is None:
         return Refusal(_NO_WAY.format(sight=sight))
-    return Plan(
+    return PrimitivePlan(
         (*path, Primitive.TOGGLE, *_THROUGH),
         f"You opened the {sight.thing.color} door and went through it.",
     )
@@ -212,7 +212,7 @@ def _toggle_and_go_through(world: World, sight: Sight, paths: Paths) -> Answer:
 
 _THROUGH = (Primitive.FORWARD, Primitive.FORWARD)
 """Into the doorway and beyond; who finds an object there stays in the doorway."""
-_TARGETS: dict[str, Callable[[World, Sight, Paths], Answer]] = {
+_TARGETS: dict[str, Callable[[GridWorld, Sight, Paths], Interpretation]] = {
     "go to": _go_to,
     "pick up": _pick_up,
     "go through": _go_through,
@@ -220,7 +220,7 @@ _TARGETS: dict[str, Callable[[World, Sight, Paths], Answer]] = {
 }
 
 
-def _opens(world: World, door: Thing) -> bool:
+def _opens(world: GridWorld, door: Thing) -> bool:
     """Whether the player can open a shut door now."""
     return door_state(door) != "locked" or carries_key(world.game, door.color)
 
@@ -228,60 +228,62 @@ def _opens(world: World, door: Thing) -> bool:
 # -- actions on the cell in front ----------------------------------------------------------
 
 
-def _turn_left(world: World) -> Answer:
-    return Plan((Primitive.LEFT,), "You turned left.")
+def _turn_left(world: GridWorld) -> Interpretation:
+    return PrimitivePlan((Primitive.LEFT,), "You turned left.")
 
 
-def _turn_right(world: World) -> Answer:
-    return Plan((Primitive.RIGHT,), "You turned right.")
+def _turn_right(world: GridWorld) -> Interpretation:
+    return PrimitivePlan((Primitive.RIGHT,), "You turned right.")
 
 
-def _forward(world: World) -> Answer:
+def _forward(world: GridWorld) -> Interpretation:
     thing = world.at(world.front)
     if not passable(thing):
         return Refusal(f"A {_seen_as(thing)} is in your way.")
-    return Plan((Primitive.FORWARD,), "You moved forward.")
+    return PrimitivePlan((Primitive.FORWARD,), "You moved forward.")
 
 
-def _pick_up_front(world: World) -> Answer:
+def _pick_up_front(world: GridWorld) -> Interpretation:
     thing, carried = world.at(world.front), world.game.carrying
     if carried is not None:
         return Refusal(f"You are carrying a {name_of(carried)} already: drop it first.")
     if thing is None or not thing.can_pickup():
         return Refusal("Nothing that can be picked up is right in front of you.")
-    return Plan((Primitive.PICKUP,), f"You picked up the {name_of(thing)}.")
+    return PrimitivePlan((Primitive.PICKUP,), f"You picked up the {name_of(thing)}.")
 
 
-def _drop(world: World) -> Answer:
+def _drop(world: GridWorld) -> Interpretation:
     thing, carried = world.at(world.front), world.game.carrying
     if carried is None:
         return Refusal("You are not carrying anything.")
     if thing is not None:
         return Refusal(f"The place in front of you is taken by a {_seen_as(thing)}.")
-    return Plan((Primitive.DROP,), f"You dropped the {name_of(carried)}.")
+    return PrimitivePlan((Primitive.DROP,), f"You dropped the {name_of(carried)}.")
 
 
-def _toggle(world: World) -> Answer:
+def _toggle(world: GridWorld) -> Interpretation:
     thing = world.at(world.front)
     if thing is None or thing.type not in ("door", "box"):
         return Refusal("Nothing that can be opened or closed is right in front of you.")
     if thing.type == "box":
-        return Plan((Primitive.TOGGLE,), f"You opened the {name_of(thing)}, which is used up.")
+        return PrimitivePlan(
+            (Primitive.TOGGLE,), f"You opened the {name_of(thing)}, which is used up."
+        )
     if not _opens(world, thing):
         return Refusal(f"The {thing.color} door is locked, and you do not carry its key.")
     verb = "closed" if door_state(thing) == "open" else "opened"
-    return Plan((Primitive.TOGGLE,), f"You {verb} the {thing.color} door.")
+    return PrimitivePlan((Primitive.TOGGLE,), f"You {verb} the {thing.color} door.")
 
 
-def _wait(world: World) -> Answer:
-    return Plan((Primitive.DONE,), "You did nothing.")
+def _wait(world: GridWorld) -> Interpretation:
+    return PrimitivePlan((Primitive.DONE,), "You did nothing.")
 
 
 def _seen_as(thing: Thing) -> str:
     return "wall" if thing.type == "wall" else name_of(thing)
 
 
-_SIMPLE: dict[str, Callable[[World], Answer]] = {
+_SIMPLE: dict[str, Callable[[GridWorld], Interpretation]] = {
     "drop": _drop,
     "toggle": _toggle,
     "turn left": _turn_left,

@@ -1,6 +1,6 @@
 """A player of BabyAI that plans with what it knows: the whole grid, or what was seen so far.
 
-It looks at the game afresh at every errand: which instruction is next, the cheapest way to
+It looks at the game afresh at every subgoal: which instruction is next, the cheapest way to
 its object, and the first thing on that way that must be seen to before (a shut door, a key,
 something in the way). So it goes on from any state, whoever brought it about.
 """
@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Set
 from typing import Any
 
-from agemem_envs.tasks.babyai.explorer import Deed, Errand, Move, shortest
 from agemem_envs.tasks.babyai.mission import kind_of, next_part
 from agemem_envs.tasks.babyai.routes import neighbours, obstacles, route
+from agemem_envs.tasks.babyai.subgoals import Interaction, Move, Subgoal, shortest_actions
 from agemem_envs.tasks.babyai.world import (
     Cell,
+    GridWorld,
     Pose,
-    World,
     carries_key,
     door_state,
     is_key,
@@ -28,15 +28,15 @@ RING: tuple[Cell, ...] = ((-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-
 """From a cell to the eight around it, in turn."""
 
 
-class Player:
-    """Plans one errand after the other.
+class GridExpert:
+    """Plans one subgoal after the other.
 
     Args:
         world: The game.
         informed: Whether it knows the whole grid, or only what was seen.
     """
 
-    def __init__(self, world: World, informed: bool) -> None:
+    def __init__(self, world: GridWorld, informed: bool) -> None:
         self._world = world
         self._informed = informed
         self._everything = frozenset(
@@ -48,8 +48,10 @@ class Player:
     def action(self) -> str | None:
         """The next action; None if it knows none."""
         if not self._agenda or not self._is_on_course():
-            errand = self.errand()
-            self._agenda = list(shortest(self._world, errand, self._known)) if errand else []
+            subgoal = self.subgoal()
+            self._agenda = (
+                list(shortest_actions(self._world, subgoal, self._known)) if subgoal else []
+            )
         if not self._agenda:
             return None
         move = self._agenda.pop(0)
@@ -67,17 +69,17 @@ class Player:
     def _known(self) -> Set[Cell]:
         return self._everything if self._informed else self._world.seen
 
-    def errand(self) -> Errand | None:
+    def subgoal(self) -> Subgoal | None:
         """What to do next for the mission."""
         instruction = next_part(self._world.game.instrs)
-        errand = self._carry_out(instruction)
-        if errand is None and not self._informed:
-            errand = self._explore()
-        return errand or self._open_a_box()
+        subgoal = self._carry_out(instruction)
+        if subgoal is None and not self._informed:
+            subgoal = self._explore()
+        return subgoal or self._open_a_box()
 
     # -- the four kinds of instruction -------------------------------------------------
 
-    def _carry_out(self, instruction: Any) -> Errand | None:
+    def _carry_out(self, instruction: Any) -> Subgoal | None:
         kind = kind_of(instruction)
         if kind == "PutNextInstr":
             return self._put_next(instruction)
@@ -85,25 +87,27 @@ class Player:
         if kind == "OpenInstr":
             return self._open(things)
         if kind == "PickupInstr":
-            return self._reach(Deed.PICK_UP, self._cells(things)) or self._release(things)
-        return self._reach(Deed.FACE, self._cells(things)) or self._release(things)
+            return self._reach(Interaction.PICK_UP, self._cells(things)) or self._release(things)
+        return self._reach(Interaction.FACE, self._cells(things)) or self._release(things)
 
-    def _open(self, doors: Iterable[Any]) -> Errand | None:
-        errand = self._reach(Deed.OPEN, self._cells(doors))
-        if errand is not None and errand.deed is Deed.OPEN:
-            door = self._world.at(errand.cell)
+    def _open(self, doors: Iterable[Any]) -> Subgoal | None:
+        subgoal = self._reach(Interaction.OPEN, self._cells(doors))
+        if subgoal is not None and subgoal.interaction is Interaction.OPEN:
+            door = self._world.at(subgoal.cell)
             if door_state(door) == "open":  # only opening it counts
-                return Errand(Deed.TOGGLE, errand.cell)
+                return Subgoal(Interaction.TOGGLE, subgoal.cell)
             if door_state(door) == "locked" and not carries_key(self._world.game, door.color):
-                return self._fetch_key(door.color, frozenset({errand.cell}))
-        return errand
+                return self._fetch_key(door.color, frozenset({subgoal.cell}))
+        return subgoal
 
-    def _put_next(self, instruction: Any) -> Errand | None:
+    def _put_next(self, instruction: Any) -> Subgoal | None:
         """Carry one thing to another, when the way is clear: it takes both hands."""
         movable = instruction.desc_move.obj_set
         places = self._places_beside(instruction.desc_fixed.obj_set)
         if any(self._world.game.carrying is thing for thing in movable):
-            return next(filter(None, (self._reach(Deed.DROP, cells) for cells in places)), None)
+            return next(
+                filter(None, (self._reach(Interaction.DROP, cells) for cells in places)), None
+            )
         nearest = self._way_to(frozenset(self._cells(movable)))
         if nearest is None or not any(places):
             return None
@@ -112,10 +116,10 @@ class Player:
         )
         for cell in obstacles(self._world, ahead):
             if needs_hands(self._world.at(cell)):
-                errand = self._clear(cell, frozenset(), frozenset(ahead))
-                if errand is not None:
-                    return errand
-        return self._reach(Deed.PICK_UP, nearest[-1:], leave=frozenset(ahead))
+                subgoal = self._clear(cell, frozenset(), frozenset(ahead))
+                if subgoal is not None:
+                    return subgoal
+        return self._reach(Interaction.PICK_UP, nearest[-1:], leave=frozenset(ahead))
 
     def _places_beside(self, things: Iterable[Any]) -> tuple[frozenset[Cell], frozenset[Cell]]:
         """The cells beside some things: the empty ones, and those that could be emptied."""
@@ -131,7 +135,7 @@ class Player:
         keys = self._keys_in_reach()
         return route(self._world, cells.__contains__, self._known, keys=keys, start=start)
 
-    def _release(self, things: Iterable[Any]) -> Errand | None:
+    def _release(self, things: Iterable[Any]) -> Subgoal | None:
         """If what is wanted is in its own hands, put it down, to go to it or pick it up."""
         held = any(self._world.game.carrying is thing for thing in things)
         return self._put_down() if held else None
@@ -140,29 +144,29 @@ class Player:
 
     def _reach(
         self,
-        deed: Deed,
+        interaction: Interaction,
         cells: Iterable[Cell],
         avoid: frozenset[Cell] = frozenset(),
         leave: frozenset[Cell] = frozenset(),
-    ) -> Errand | None:
-        """The deed at the nearest of the cells, or what must be done before.
+    ) -> Subgoal | None:
+        """The interaction at the nearest of the cells, or what must be done before.
 
         Args:
-            deed: What to do.
+            interaction: What to do.
             cells: Where.
             avoid: Cells that must not be crossed.
             leave: Cells where nothing must be put down.
         """
         wanted = frozenset(cells)
-        return self._approach(deed, wanted.__contains__, avoid, leave) if wanted else None
+        return self._approach(interaction, wanted.__contains__, avoid, leave) if wanted else None
 
     def _approach(
         self,
-        deed: Deed,
+        interaction: Interaction,
         accept: Callable[[Cell], bool],
         avoid: frozenset[Cell] = frozenset(),
         leave: frozenset[Cell] = frozenset(),
-    ) -> Errand | None:
+    ) -> Subgoal | None:
         """The same, where the cells are told by a rule."""
         while True:
             way = route(self._world, accept, self._known, keys=self._keys_in_reach(), avoid=avoid)
@@ -172,38 +176,40 @@ class Player:
             blocked = obstacles(self._world, way[:-1])
             if not blocked:
                 break
-            errand = self._clear(blocked[0], avoid, leave)
-            if errand is not None:
-                return errand
+            subgoal = self._clear(blocked[0], avoid, leave)
+            if subgoal is not None:
+                return subgoal
             avoid |= {blocked[0]}
         goal = way[-1]
-        if deed is Deed.PICK_UP and self._world.game.carrying is not None:
+        if interaction is Interaction.PICK_UP and self._world.game.carrying is not None:
             return self._put_down(leave)
-        if deed is Deed.DROP and self._world.at(goal) is not None:
+        if interaction is Interaction.DROP and self._world.at(goal) is not None:
             return self._clear(goal, avoid, leave)
-        return Errand(deed, goal)
+        return Subgoal(interaction, goal)
 
     def _clear(
         self, cell: Cell, avoid: frozenset[Cell], leave: frozenset[Cell] = frozenset()
-    ) -> Errand | None:
+    ) -> Subgoal | None:
         """Open the door in a cell, or take the thing there out of the way."""
         thing = self._world.at(cell)
         if thing.type != "door":
             full = self._informed and thing.contains is not None  # a box with a key
-            return self._reach(Deed.TOGGLE if full else Deed.PICK_UP, {cell}, avoid, leave)
+            return self._reach(
+                Interaction.TOGGLE if full else Interaction.PICK_UP, {cell}, avoid, leave
+            )
         if door_state(thing) == "closed" or carries_key(self._world.game, thing.color):
-            return self._reach(Deed.OPEN, {cell}, avoid, leave)
+            return self._reach(Interaction.OPEN, {cell}, avoid, leave)
         return self._fetch_key(thing.color, avoid | {cell}, leave)
 
     def _fetch_key(
         self, color: str, avoid: frozenset[Cell], leave: frozenset[Cell] = frozenset()
-    ) -> Errand | None:
+    ) -> Subgoal | None:
         keys = [c for c in self._things() if is_key(self._world.at(c), color)]
         if keys:
-            return self._reach(Deed.PICK_UP, keys, avoid, leave)
-        return self._reach(Deed.TOGGLE, self._boxes_with(color), avoid, leave)
+            return self._reach(Interaction.PICK_UP, keys, avoid, leave)
+        return self._reach(Interaction.TOGGLE, self._boxes_with(color), avoid, leave)
 
-    def _put_down(self, leave: frozenset[Cell] = frozenset()) -> Errand | None:
+    def _put_down(self, leave: frozenset[Cell] = frozenset()) -> Subgoal | None:
         """Drop what is carried at the nearest place where it is in nobody's way, if there is one.
 
         Args:
@@ -217,20 +223,20 @@ class Player:
         for cells in (aside - leave, empty - leave, behind, empty):
             way = route(self._world, cells.__contains__, self._known, free=True)
             if way is not None:
-                return Errand(Deed.DROP, way[-1])
+                return Subgoal(Interaction.DROP, way[-1])
         return None
 
-    def _explore(self) -> Errand | None:
+    def _explore(self) -> Subgoal | None:
         known = self._known
-        return self._approach(Deed.FACE, lambda cell: cell not in known)
+        return self._approach(Interaction.FACE, lambda cell: cell not in known)
 
-    def _open_a_box(self) -> Errand | None:
+    def _open_a_box(self) -> Subgoal | None:
         """The last resort when everything was seen: a key may be in a box."""
         carried = self._world.game.carrying
         if carried is not None and carried.type == "box":
             return self._put_down()
         boxes = [cell for cell in self._things() if self._world.at(cell).type == "box"]
-        return self._reach(Deed.TOGGLE, boxes)
+        return self._reach(Interaction.TOGGLE, boxes)
 
     # -- what it knows -----------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from agemem_envs.tasks.babyai.mission import kind_of, objects_of, parts
 from agemem_envs.tasks.babyai.routes import obstacles, route
-from agemem_envs.tasks.babyai.world import HEADINGS, Cell, Thing, World, door_state, is_key
+from agemem_envs.tasks.babyai.world import HEADINGS, Cell, GridWorld, Thing, door_state, is_key
 from agemem_envs.tasks.base import Fact
 
 MAX_NEEDED = 8
@@ -34,7 +34,9 @@ RULES = {
 START = "As you stand at the start"
 
 
-def tell(world: World, generator: np.random.Generator) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
+def tell(
+    world: GridWorld, generator: np.random.Generator
+) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
     """The knowledge of a game at its start, in a drawn order, and the distractors."""
     survey = Survey(world)
     facts = [Fact(text, gold=text) for text in survey.needed()]
@@ -50,7 +52,7 @@ class Survey:
         world: The game.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: GridWorld) -> None:
         self._world = world
         self._x, self._y, self._heading = world.pose
         width, height = world.game.width, world.game.height

@@ -9,7 +9,7 @@ from itertools import count
 from agemem_envs.tasks.babyai.world import (
     HEADINGS,
     Cell,
-    World,
+    GridWorld,
     carries_key,
     door_state,
     passable,
@@ -18,13 +18,13 @@ from agemem_envs.tasks.babyai.world import (
 
 STEP_COST = 1
 DOOR_COST = 2
-"""Of opening a shut door that needs no further errand."""
-ERRAND_COST = 12
+"""Of opening a shut door that needs no further subgoal."""
+SUBGOAL_COST = 12
 """Of fetching a key, or of taking a thing out of the way: about what they take in steps."""
 
 
 def route(
-    world: World,
+    world: GridWorld,
     accept: Callable[[Cell], bool],
     known: Container[Cell],
     *,
@@ -76,7 +76,7 @@ def route(
     return None
 
 
-def obstacles(world: World, way: tuple[Cell, ...]) -> list[Cell]:
+def obstacles(world: GridWorld, way: tuple[Cell, ...]) -> list[Cell]:
     """The cells of a way that cannot be entered as they are."""
     return [cell for cell in way if not passable(world.at(cell))]
 
@@ -86,7 +86,7 @@ def neighbours(cell: Cell) -> list[Cell]:
     return [(cell[0] + dx, cell[1] + dy) for dx, dy in HEADINGS]
 
 
-def _toll(world: World, cell: Cell, keys: Container[str], free: bool) -> int | None:
+def _toll(world: GridWorld, cell: Cell, keys: Container[str], free: bool) -> int | None:
     """What it costs to make a cell passable; None if that cannot be done."""
     thing = world.at(cell)
     if passable(thing):
@@ -94,13 +94,13 @@ def _toll(world: World, cell: Cell, keys: Container[str], free: bool) -> int | N
     if free or thing.type == "wall":
         return None
     if thing.type != "door":
-        return ERRAND_COST
+        return SUBGOAL_COST
     if door_state(thing) == "closed" or carries_key(world.game, thing.color):
         return DOOR_COST
-    return ERRAND_COST if thing.color in keys else None
+    return SUBGOAL_COST if thing.color in keys else None
 
 
-def _inside(world: World, cell: Cell) -> bool:
+def _inside(world: GridWorld, cell: Cell) -> bool:
     return bool(0 <= cell[0] < world.game.width and 0 <= cell[1] < world.game.height)
 
 

@@ -16,12 +16,12 @@ from agemem_envs.errors import (
     DataFormatError,
     UnknownNameError,
 )
-from agemem_envs.tasks.babyai.actions import FORMS, Refusal, admissible, plan
-from agemem_envs.tasks.babyai.expert import Player
+from agemem_envs.tasks.babyai.actions import FORMS, Refusal, admissible, interpret
+from agemem_envs.tasks.babyai.expert import GridExpert
 from agemem_envs.tasks.babyai.generator import FLAWED, RENAMED, level_ids, level_name, make_game
 from agemem_envs.tasks.babyai.knowledge import tell
 from agemem_envs.tasks.babyai.text import render_view
-from agemem_envs.tasks.babyai.world import World
+from agemem_envs.tasks.babyai.world import GridWorld
 from agemem_envs.tasks.base import Outcome, Task, TaskSpec, choose_ids, finite_count
 from agemem_envs.util.sanitize import natural_number
 
@@ -77,7 +77,7 @@ class BabyAITask(Task):
       doors on the way, locks and their keys, what blocks the way, how such a mission is
       done; the rest are other objects' places and the building's size. Distractors: places
       in other buildings.
-    - Experts: :class:`~agemem_envs.tasks.babyai.expert.Player`, which plans with the whole
+    - Experts: :class:`~agemem_envs.tasks.babyai.expert.GridExpert`, which plans with the whole
       grid, or as the explorer with what the replies have shown so far.
     - Data source: minigrid (MIT); AgentBoard's list (GPL-2.0), which is not shipped.
     - Departures: minigrid's step limit is lifted, since it counts primitive steps; the
@@ -108,8 +108,8 @@ class BabyAITask(Task):
         self._levels = [level for level in levels if level not in FLAWED]
         self._listed: dict[str, _Entry] = {}
         self._seeds = range(0)
-        self._world: World | None = None
-        self._players: dict[bool, Player] = {}
+        self._world: GridWorld | None = None
+        self._experts: dict[bool, GridExpert] = {}
         folder = agentboard_folder(self.name, split, os.fspath(data))
         if folder is not None:
             rows, version = agentboard_rows(folder, self.name)
@@ -141,12 +141,14 @@ class BabyAITask(Task):
         level = self._levels[int(generator.integers(len(self._levels)))]
         return _Entry(level, self._seeds[int(generator.integers(len(self._seeds)))]).id
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin the game that a task id names."""
         entry = self._entry(task_id)
-        self._world = world = World(make_game(entry.level, entry.seed))
-        self._players = {}
-        knowledge, distractors = tell(world, generator) if talk else ((), ())
+        self._world = world = GridWorld(make_game(entry.level, entry.seed))
+        self._experts = {}
+        knowledge, distractors = tell(world, generator) if with_stage_messages else ((), ())
         mission = world.game.mission
         return TaskSpec(
             id=entry.id,
@@ -165,7 +167,7 @@ class BabyAITask(Task):
         world = self._playing()
         if world.done:
             return self._outcome(OVER)
-        answer = plan(world, action)
+        answer = interpret(world, action)
         if isinstance(answer, Refusal):
             return self._outcome(answer.reason)
         world.carry_out(answer.path)
@@ -181,23 +183,23 @@ class BabyAITask(Task):
 
     def expert_action(self) -> str | None:
         """The next action of a player who knows the whole grid."""
-        return self._player(informed=True).action()
+        return self._expert(informed=True).action()
 
     def explorer_action(self) -> str | None:
         """The next action of a player who knows what was seen so far."""
-        return self._player(informed=False).action()
+        return self._expert(informed=False).action()
 
     def close(self) -> None:
         """Forget the game."""
         self._world = None
-        self._players = {}
+        self._experts = {}
 
-    def _player(self, *, informed: bool) -> Player:
-        if informed not in self._players:
-            self._players[informed] = Player(self._playing(), informed)
-        return self._players[informed]
+    def _expert(self, *, informed: bool) -> GridExpert:
+        if informed not in self._experts:
+            self._experts[informed] = GridExpert(self._playing(), informed)
+        return self._experts[informed]
 
-    def _playing(self) -> World:
+    def _playing(self) -> GridWorld:
         if self._world is None:
             raise ConfigurationError("no game is under way: call reset() first")
         return self._world

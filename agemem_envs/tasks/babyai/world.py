@@ -180,7 +180,7 @@ def passable(thing: Thing) -> bool:
     return thing is None or bool(thing.can_overlap())
 
 
-class World:
+class GridWorld:
     """A game, what has been seen of it, and how it stands.
 
     Attributes:
@@ -226,7 +226,7 @@ class World:
                 x, y = after if passable(self.at(after)) else (x, y)
         return x, y, heading
 
-    def imagine(self, pose: Pose, known: Container[Cell]) -> World:
+    def imagine(self, pose: Pose, known: Container[Cell]) -> GridWorld:
         """This world as it looks from another pose; it shares the grid.
 
         Args:

@@ -1,4 +1,4 @@
-"""What stages 1 and 2 tell of a PDDL world, put together from its domain's lore."""
+"""What stages 1 and 2 tell of a PDDL world, put together from its domain's rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from agemem_envs.tasks.base import Fact
 from agemem_envs.tasks.pddl.generator import make_problem
-from agemem_envs.tasks.pddl.rules import LORE
+from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
 from agemem_envs.tasks.pddl.world import Problem
 
 NOISE = 4
@@ -25,15 +25,15 @@ def make_knowledge(
     """The facts of stage 1 in a random order: 3 to 6 that are needed, 4 that are not.
 
     Args:
-        domain: A key of :data:`~agemem_envs.tasks.pddl.rules.LORE`.
+        domain: A key of :data:`~agemem_envs.tasks.pddl.rules.DOMAIN_RULES`.
         problem: The problem at its start.
         generator: The only source of chance.
     """
-    lore = LORE[domain]
-    needed = [_rule(domain, text) for text in lore.needed(problem)]
-    needed += [_finding("this", domain, text) for text in lore.findings(problem)]
-    idle = [_rule(domain, text) for text in lore.idle(problem)]
-    idle += [_finding("this", domain, text) for text in lore.remarks(problem)]
+    rules = DOMAIN_RULES[domain]
+    needed = [_rule(domain, text) for text in rules.needed_rules(problem)]
+    needed += [_finding("this", domain, text) for text in rules.findings(problem)]
+    idle = [_rule(domain, text) for text in rules.irrelevant_rules(problem)]
+    idle += [_finding("this", domain, text) for text in rules.irrelevant_findings(problem)]
     facts = [Fact(text, text) for text in needed]
     facts += [Fact(text) for text in _some(generator, idle, NOISE)]
     return tuple(facts[index] for index in generator.permutation(len(facts)))
@@ -45,29 +45,29 @@ def make_distractors(
     """The messages of stage 2: rules of other domains, the case of another problem.
 
     Args:
-        domain: A key of :data:`~agemem_envs.tasks.pddl.rules.LORE`.
+        domain: A key of :data:`~agemem_envs.tasks.pddl.rules.DOMAIN_RULES`.
         problem: The episode's own problem.
         generator: The only source of chance.
     """
     foreign = [
-        _rule(other, rule.text) for other in sorted(LORE) if other != domain
-        for rule in LORE[other].rules
+        _rule(other, rule.text) for other in sorted(DOMAIN_RULES) if other != domain
+        for rule in DOMAIN_RULES[other].rules
     ]  # fmt: skip
-    lore, other_problem = LORE[domain], problem
+    rules, other_problem = DOMAIN_RULES[domain], problem
     while other_problem == problem:
         other_problem = make_problem(domain, "train", int(generator.integers(_NUMBERS)))
-    elsewhere = lore.findings(other_problem) + lore.remarks(other_problem)
+    elsewhere = rules.findings(other_problem) + rules.irrelevant_findings(other_problem)
     told = _some(generator, foreign, FOREIGN_RULES)
     told += [_finding("another", domain, text) for text in elsewhere[:FOREIGN_FINDINGS]]
     return tuple(told[index] for index in generator.permutation(len(told)))
 
 
 def _rule(domain: str, text: str) -> str:
-    return f"In the {LORE[domain].world}, {text}."
+    return f"In the {DOMAIN_RULES[domain].world_name}, {text}."
 
 
 def _finding(which: str, domain: str, text: str) -> str:
-    return f"In {which} {LORE[domain].world}, {text}."
+    return f"In {which} {DOMAIN_RULES[domain].world_name}, {text}."
 
 
 def _some(generator: np.random.Generator, texts: list[str], count: int) -> list[str]:

@@ -28,39 +28,39 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Lore:
+class DomainRules:
     """A domain's knowledge.
 
     Attributes:
-        world: What the domain is called in sentences.
+        world_name: What the domain is called in sentences.
         rules: What a player must know, and in what order it is told at once.
-        asides: What is true of the domain and of no use.
+        trivia: What is true of the domain and of no use.
         topics: What a problem is about.
         findings: What a player of a problem needs to know of it, each the rest of a sentence.
-        remarks: The same, of what no plan needs.
+        irrelevant_findings: The same, of what no plan needs.
     """
 
-    world: str
+    world_name: str
     rules: tuple[Rule, ...]
-    asides: tuple[str, ...]
+    trivia: tuple[str, ...]
     topics: Callable[[Problem], frozenset[str]]
     findings: Callable[[Problem], list[str]]
-    remarks: Callable[[Problem], list[str]]
+    irrelevant_findings: Callable[[Problem], list[str]]
 
-    def needed(self, problem: Problem) -> list[str]:
+    def needed_rules(self, problem: Problem) -> list[str]:
         """The rules that a player of this problem needs."""
         topics = self.topics(problem) | {""}
         return [rule.text for rule in self.rules if rule.topic in topics]
 
-    def idle(self, problem: Problem) -> list[str]:
-        """The rules that this problem has no use for, and the asides."""
-        needed = self.needed(problem)
-        return [rule.text for rule in self.rules if rule.text not in needed] + [*self.asides]
+    def irrelevant_rules(self, problem: Problem) -> list[str]:
+        """The rules that this problem has no use for, and the trivia."""
+        needed = self.needed_rules(problem)
+        return [rule.text for rule in self.rules if rule.text not in needed] + [*self.trivia]
 
     def briefing(self) -> str:
         """All rules at once."""
         lines = [f"- {rule.text[0].upper()}{rule.text[1:]}." for rule in self.rules]
-        return "\n".join([f"The rules of the {self.world}:", *lines])
+        return "\n".join([f"The rules of the {self.world_name}:", *lines])
 
 
 def _nothing(problem: Problem) -> frozenset[str]:
@@ -80,7 +80,7 @@ def _gripper_findings(problem: Problem) -> list[str]:
     return [f"the only balls out of place at the start are {listed(wrong)}"]
 
 
-def _gripper_remarks(problem: Problem) -> list[str]:
+def _gripper_irrelevant_findings(problem: Problem) -> list[str]:
     moving = {atom[1] for atom in problem.unmet()}
     at_rest = [f"{ball} may stay at {room}" for ball, room in _places(problem).items()
                if ball not in moving]  # fmt: skip
@@ -88,8 +88,8 @@ def _gripper_remarks(problem: Problem) -> list[str]:
     return [*at_rest, f"there are {len(rooms)} rooms, {listed(rooms)}"]
 
 
-GRIPPER = Lore(
-    world="gripper world",
+GRIPPER = DomainRules(
+    world_name="gripper world",
     rules=(
         Rule(
             "the robot picks up a ball only at the room where both of them are, "
@@ -105,14 +105,14 @@ GRIPPER = Lore(
             "drop them, and take along what must go the other way"
         ),
     ),
-    asides=(
+    trivia=(
         "the left arm and the right arm can do the same things",
         "a room has space for any number of balls",
         "the balls do not differ in weight",
     ),
     topics=_nothing,
     findings=_gripper_findings,
-    remarks=_gripper_remarks,
+    irrelevant_findings=_gripper_irrelevant_findings,
 )
 
 
@@ -145,15 +145,15 @@ def _blocks_findings(problem: Problem) -> list[str]:
     return [order] + ([f"one has to take {listed(buried)} before that"] if buried else [])
 
 
-def _blocks_remarks(problem: Problem) -> list[str]:
+def _blocks_irrelevant_findings(problem: Problem) -> list[str]:
     named = {name for atom in problem.goal for name in atom[1:]}
     blocks = [name for name, _ in problem.objects]
     unasked = [f"it does not matter where {name} ends up" for name in blocks if name not in named]
     return [*unasked, f"there are {len(blocks)} blocks"]
 
 
-BLOCKSWORLD = Lore(
-    world="blocksworld",
+BLOCKSWORLD = DomainRules(
+    world_name="blocksworld",
     rules=(
         Rule(
             "the arm holds one block at a time, and takes a block only if the arm is empty "
@@ -171,14 +171,14 @@ BLOCKSWORLD = Lore(
             "build every tower from its lowest pair upwards"
         ),
     ),
-    asides=(
+    trivia=(
         "the table has room for all blocks",
         "any block can stand on any other block",
         "a block's number says nothing of its size",
     ),
     topics=_nothing,
     findings=_blocks_findings,
-    remarks=_blocks_remarks,
+    irrelevant_findings=_blocks_irrelevant_findings,
 )
 
 
@@ -216,7 +216,7 @@ def _barman_findings(problem: Problem) -> list[str]:
     return ["; ".join(steps)]
 
 
-def _barman_remarks(problem: Problem) -> list[str]:
+def _barman_irrelevant_findings(problem: Problem) -> list[str]:
     wanted = {name for atom in problem.goal for name in atom[1:]}
     source = _sources(problem)
     unordered = [name for name in problem.of_type("cocktail") if name not in wanted]
@@ -239,8 +239,8 @@ def _barman_remarks(problem: Problem) -> list[str]:
     return remarks + [f"{shot} need not be served" for shot in spare[:2]]
 
 
-BARMAN = Lore(
-    world="barman world",
+BARMAN = DomainRules(
+    world_name="barman world",
     rules=(
         Rule(
             "a hand that is empty can grasp a shot or the shaker from the table, "
@@ -273,14 +273,14 @@ BARMAN = Lore(
             "cocktails",
         ),
     ),
-    asides=(
+    trivia=(
         "a shot that is empty and soiled takes more of the same ingredient with refill-shot",
         "empty-shot throws away what is in a shot",
         "both hands can do the same things",
     ),
     topics=_barman_topics,
     findings=_barman_findings,
-    remarks=_barman_remarks,
+    irrelevant_findings=_barman_irrelevant_findings,
 )
 
 
@@ -319,7 +319,7 @@ def _tyre_findings(problem: Problem) -> list[str]:
     return ["; ".join(steps)] if steps else []
 
 
-def _tyre_remarks(problem: Problem) -> list[str]:
+def _tyre_irrelevant_findings(problem: Problem) -> list[str]:
     wanted = {name for atom in problem.goal for name in atom[1:]}
     wheels = [atom[1] for atom in problem.initially("intact")]
     unused = [f"{wheel} is a spare wheel too many" for wheel in wheels if wheel not in wanted]
@@ -328,8 +328,8 @@ def _tyre_remarks(problem: Problem) -> list[str]:
     return [*unused[:3], f"there are {len(wheels)} spare wheels"]
 
 
-TYREWORLD = Lore(
-    world="tyreworld",
+TYREWORLD = DomainRules(
+    world_name="tyreworld",
     rules=(
         Rule(
             "things are fetched from the boot and put away in it only while it is open; "
@@ -357,7 +357,7 @@ TYREWORLD = Lore(
             "inflated",
         ),
     ),
-    asides=(
+    trivia=(
         "only the boot can be opened and closed",
         "you can have any number of things at once",
         "a wheel that was flat need not be repaired",
@@ -365,10 +365,10 @@ TYREWORLD = Lore(
     ),
     topics=_tyre_topics,
     findings=_tyre_findings,
-    remarks=_tyre_remarks,
+    irrelevant_findings=_tyre_irrelevant_findings,
 )
 
-LORE: Mapping[str, Lore] = {
+DOMAIN_RULES: Mapping[str, DomainRules] = {
     "gripper": GRIPPER,
     "blocksworld": BLOCKSWORLD,
     "barman": BARMAN,

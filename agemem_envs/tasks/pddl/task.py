@@ -35,8 +35,8 @@ from agemem_envs.tasks.base import (
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
 from agemem_envs.tasks.pddl.knowledge import make_distractors, make_knowledge
 from agemem_envs.tasks.pddl.language import LANGUAGES, Language, Unclear, inside
-from agemem_envs.tasks.pddl.rules import LORE
-from agemem_envs.tasks.pddl.world import Atom, World, load_pddlgym
+from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
+from agemem_envs.tasks.pddl.world import Atom, PDDLWorld, load_pddlgym
 from agemem_envs.util.sanitize import natural_number
 from agemem_envs.util.workers import Simulator
 
@@ -175,10 +175,12 @@ class PDDLTask(Task):
 
     # -- playing -----------------------------------------------------------------------
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin a problem."""
         entry = self._entry = self.entry(task_id)
-        world = self._world = World(entry.domain, entry.problem)
+        world = self._world = PDDLWorld(entry.domain, entry.problem)
         language = self._language = LANGUAGES[entry.category]
         self._progress = 0.0
         self._plan: list[Atom] | None = None
@@ -188,14 +190,18 @@ class PDDLTask(Task):
         return TaskSpec(
             id=task_id,
             query=query(entry.category, problem.goal),
-            knowledge=make_knowledge(entry.category, problem, generator) if talk else (),
-            distractors=make_distractors(entry.category, problem, generator) if talk else (),
+            knowledge=make_knowledge(entry.category, problem, generator)
+            if with_stage_messages
+            else (),
+            distractors=make_distractors(entry.category, problem, generator)
+            if with_stage_messages
+            else (),
             reference="",
             source=self.source,
             category=entry.category,
             difficulty=entry.difficulty,
             opening=language.state(problem.init),
-            briefing=LORE[entry.category].briefing(),
+            briefing=DOMAIN_RULES[entry.category].briefing(),
         )
 
     def step(self, action: str) -> Outcome:
@@ -257,14 +263,14 @@ def query(category: str, goal: tuple[Atom, ...]) -> str:
     language = LANGUAGES[category]
     return QUERY.format(
         goal=language.goal(goal),
-        world=LORE[category].world,
+        world=DOMAIN_RULES[category].world_name,
         forms="\n".join(language.forms.values()),
         look=LOOK,
         list_actions=LIST_ACTIONS,
     ).strip()
 
 
-def obstacle(world: World, language: Language, action: Atom) -> str:
+def obstacle(world: PDDLWorld, language: Language, action: Atom) -> str:
     """What keeps an action from being carried out now; empty if nothing does."""
     misfits = world.misfits(action)
     if misfits:

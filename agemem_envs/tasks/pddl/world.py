@@ -66,7 +66,7 @@ def _lines(atoms: Sequence[Atom]) -> str:
     return "\n    ".join(f"({' '.join(atom)})" for atom in atoms)
 
 
-class World:
+class PDDLWorld:
     """A problem under way. Worlds share nothing; a world holds no file and no process.
 
     Args:

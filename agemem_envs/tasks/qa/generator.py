@@ -77,7 +77,7 @@ class Entity:
         return self.name, self.sentences
 
 
-World = dict[str, Entity]
+FictionalWorld = dict[str, Entity]
 
 
 class _Names:
@@ -96,7 +96,7 @@ class _Names:
                 return word.capitalize()
 
 
-def make_world(chance: Random) -> World:
+def make_world(chance: Random) -> FictionalWorld:
     """A world of 8 towns, 12 people, 6 organisations and 10 works."""
     names = _Names(chance)
     towns = [_town(names, chance) for _ in range(8)]
@@ -241,7 +241,7 @@ def make_record(task_id: str, seed: str) -> QARecord:
                 return record
 
 
-def _draw_path(world: World, hops: int, compares: bool, chance: Random) -> _Path | None:
+def _draw_path(world: FictionalWorld, hops: int, compares: bool, chance: Random) -> _Path | None:
     """A path over ``hops`` gold paragraphs, or None if the draw met a dead end."""
     start = chance.choice(list(world.values()))
     path = _compare(world, start, chance) if compares else _Path(start.intro, start.name)
@@ -250,7 +250,7 @@ def _draw_path(world: World, hops: int, compares: bool, chance: Random) -> _Path
     return path
 
 
-def _compare(world: World, first: Entity, chance: Random) -> _Path | None:
+def _compare(world: FictionalWorld, first: Entity, chance: Random) -> _Path | None:
     """A path that begins at the earlier of two entities of one kind, both named."""
     rivals = [e for e in world.values() if e.kind == first.kind and e.year != first.year]
     if first.kind not in COMPARISONS or not rivals:
@@ -264,7 +264,7 @@ def _compare(world: World, first: Entity, chance: Random) -> _Path | None:
     )
 
 
-def _walk(world: World, path: _Path, chance: Random) -> _Path | None:
+def _walk(world: FictionalWorld, path: _Path, chance: Random) -> _Path | None:
     """The path one relation further; None if it ends here or would meet itself."""
     if path.at not in world:
         return None
@@ -276,7 +276,7 @@ def _walk(world: World, path: _Path, chance: Random) -> _Path | None:
 
 
 def _fair_record(
-    task_id: str, world: World, path: _Path, chance: Random, compares: bool
+    task_id: str, world: FictionalWorld, path: _Path, chance: Random, compares: bool
 ) -> QARecord | None:
     """The question of a path; None if its answer stands in it or in too many paragraphs."""
     question = f"What is the name of {path.phrase}?"

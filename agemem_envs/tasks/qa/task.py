@@ -135,7 +135,9 @@ class QATask(Task):
             UnknownNameError: There is none.
         """
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Choose and order the paragraphs of both stages."""
         record = self._record = self.record(task_id)
         facts = record.facts()

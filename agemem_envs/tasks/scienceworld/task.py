@@ -194,14 +194,16 @@ class ScienceWorldTask(Task):
 
     # -- playing one -------------------------------------------------------------------
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin a variation."""
         if task_id not in self._known:
             raise UnknownNameError(f"task id of {self.source}", task_id, self._ids[:5])
         task, _, variation = task_id.rpartition("/")
         self._simulator.begin()
-        reply = self._simulator.call("start", task, int(variation), talk)
-        self._gold = reply["gold"] if talk else None
+        reply = self._simulator.call("start", task, int(variation), with_stage_messages)
+        self._gold = reply["gold"] if with_stage_messages else None
         self._played: list[str] = []
         self._admissible = None
         self._best = 0.0
@@ -211,7 +213,7 @@ class ScienceWorldTask(Task):
         self._match(reply["observation"])
         facts: list[Fact] = []
         distractors: tuple[str, ...] = ()
-        if talk:
+        if with_stage_messages:
             facts, distractors = self._told(task, reply, generator)
         return TaskSpec(
             id=task_id,

@@ -1,4 +1,4 @@
-"""The fewest actions that carry out one errand in BabyAI."""
+"""The fewest actions that carry out one subgoal in BabyAI."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from agemem_envs.tasks.babyai.actions import Path, Plan, admissible, plan
-from agemem_envs.tasks.babyai.world import Cell, Pose, World
+from agemem_envs.tasks.babyai.actions import Path, PrimitivePlan, admissible, interpret
+from agemem_envs.tasks.babyai.world import Cell, GridWorld, Pose
 
 MAX_POSES = 3000
 """Poses looked at before the search gives up: more than a level has."""
@@ -16,7 +16,7 @@ _WALKS = ("turn left", "turn right", "move forward", "go to", "go through")
 """The actions that change nothing but where the player is."""
 
 
-class Deed(Enum):
+class Interaction(Enum):
     """What is done to the cell that the player faces."""
 
     FACE = "face"
@@ -27,18 +27,18 @@ class Deed(Enum):
 
 
 _ON_SIGHT = {
-    Deed.FACE: "go to {}",
-    Deed.PICK_UP: "pick up {}",
-    Deed.OPEN: "toggle and go through {}",
+    Interaction.FACE: "go to {}",
+    Interaction.PICK_UP: "pick up {}",
+    Interaction.OPEN: "toggle and go through {}",
 }
 """The actions that walk to their object themselves."""
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """A deed, and the cell that it is done to."""
+class Subgoal:
+    """A interaction, and the cell that it is done to."""
 
-    deed: Deed
+    interaction: Interaction
     cell: Cell
 
 
@@ -50,19 +50,21 @@ class Move:
     pose: Pose | None
 
 
-def shortest(world: World, errand: Errand, known: Container[Cell]) -> tuple[Move, ...]:
-    """The fewest actions after which an errand is done; empty if there are none.
+def shortest_actions(
+    world: GridWorld, subgoal: Subgoal, known: Container[Cell]
+) -> tuple[Move, ...]:
+    """The fewest actions after which a subgoal is done; empty if there are none.
 
     Args:
         world: The game.
-        errand: What to do.
+        subgoal: What to do.
         known: The cells that are known: what is seen elsewhere cannot be foretold.
     """
-    queue: deque[tuple[World, tuple[Move, ...]]] = deque([(world, ())])
+    queue: deque[tuple[GridWorld, tuple[Move, ...]]] = deque([(world, ())])
     reached = {world.pose}
     while queue and len(reached) < MAX_POSES:
         here, moves = queue.popleft()
-        last = _last_action(here, errand)
+        last = _last_action(here, subgoal)
         if last is not None:
             return (*moves, Move(last, None)) if last else moves
         for action, path in _steps(here):
@@ -73,22 +75,22 @@ def shortest(world: World, errand: Errand, known: Container[Cell]) -> tuple[Move
     return ()
 
 
-def _steps(world: World) -> Iterator[tuple[str, Path]]:
+def _steps(world: GridWorld) -> Iterator[tuple[str, Path]]:
     for action, planned in admissible(world):
         if action.startswith(_WALKS):
             yield action, planned.path
 
 
-def _last_action(world: World, errand: Errand) -> str | None:
-    """The action that ends an errand here, empty if none is needed; None if it must go on."""
-    facing = world.front == errand.cell
-    sight = next((s for s in world.sights if s.spot.cell == errand.cell), None)
-    if errand.deed is Deed.FACE and sight is None:
+def _last_action(world: GridWorld, subgoal: Subgoal) -> str | None:
+    """The action that ends a subgoal here, empty if none is needed; None if it must go on."""
+    facing = world.front == subgoal.cell
+    sight = next((s for s in world.sights if s.spot.cell == subgoal.cell), None)
+    if subgoal.interaction is Interaction.FACE and sight is None:
         return "" if facing else None
-    if errand.deed in _ON_SIGHT:
-        return _if_possible(world, _ON_SIGHT[errand.deed].format(sight))
-    return _if_possible(world, errand.deed.value) if facing else None
+    if subgoal.interaction in _ON_SIGHT:
+        return _if_possible(world, _ON_SIGHT[subgoal.interaction].format(sight))
+    return _if_possible(world, subgoal.interaction.value) if facing else None
 
 
-def _if_possible(world: World, action: str) -> str | None:
-    return action if isinstance(plan(world, action), Plan) else None
+def _if_possible(world: GridWorld, action: str) -> str | None:
+    return action if isinstance(interpret(world, action), PrimitivePlan) else None
