@@ -347,9 +347,7 @@ class MemoryEnv(gym.Env[str, str]):
         if not self._retrieves:
             return
         if len(state.memory):
-            self.encoder.encode(
-                self._stage_messages(state)
-            )  # all of the stage in one batch; then cached
+            self.encoder.encode(self._stage_messages(state))  # one batch, then cached
         hits = state.memory.search(message, self.top_k)
         text = f"{prompts.MEMORIES}\n{render_hits(hits)}" if hits else ""
         shown = [m for m in state.context.messages if m.kind is MessageKind.MEMORIES]

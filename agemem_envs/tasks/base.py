@@ -182,43 +182,6 @@ def choose_ids(known: Sequence[str], count: int | None, seed: int, where: str) -
     return [known[index] for index in order[:count]]
 
 
-IDS_PER_SEED = 1_000_000
-"""Most generated tasks that a run may ask for; each seed has as many of its own."""
-MAX_NUMBER = IDS_PER_SEED**2
-"""Generated tasks are numbered below it."""
-
-
-def generated_numbers(count: int | None, seed: int, where: str) -> range:
-    """The numbers of ``count`` generated tasks: other ones for each seed.
-
-    Args:
-        count: How many.
-        seed: Chooses them; a larger count begins with the same ones.
-        where: The benchmark, for the message.
-
-    Raises:
-        ConfigurationError: There are too many, or the seed is out of range.
-    """
-    size = finite_count(count, where)
-    if not 0 <= seed < IDS_PER_SEED:
-        raise ConfigurationError(f"seed must be in [0, {IDS_PER_SEED}), got {seed}")
-    start = seed * IDS_PER_SEED
-    return range(start, start + size)
-
-
-def finite_count(count: int | None, where: str) -> int:
-    """How many of a generator's tasks are asked for; it cannot list all.
-
-    Raises:
-        ConfigurationError: ``count`` is None or above :data:`IDS_PER_SEED`.
-    """
-    if count is None or count > IDS_PER_SEED:
-        raise ConfigurationError(
-            f"{where} has no end: ask for a number of tasks up to {IDS_PER_SEED}"
-        )
-    return count
-
-
 def make_task(spec: str | Task, options: Mapping[str, Any]) -> Task:
     """A task from ``"module:Class"`` and its options, or the given object itself.
 

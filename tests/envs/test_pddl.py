@@ -18,7 +18,8 @@ from agemem_envs.errors import (
     SimulatorError,
     UnknownNameError,
 )
-from agemem_envs.tasks.base import IDS_PER_SEED, TaskSpec
+from agemem_envs.tasks.base import TaskSpec
+from agemem_envs.tasks.catalogue import IDS_PER_SEED
 from agemem_envs.tasks.pddl.expert import Planner
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, make_problem, split_of
 from agemem_envs.tasks.pddl.knowledge import make_distractors, make_knowledge

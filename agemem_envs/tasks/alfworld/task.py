@@ -22,16 +22,9 @@ from agemem_envs.errors import (
     require_installed,
 )
 from agemem_envs.tasks.alfworld.generator import APPLIANCE, SPLITS, TASK_TYPES, VERSION
-from agemem_envs.tasks.base import (
-    MAX_NUMBER,
-    Fact,
-    Outcome,
-    Task,
-    TaskSpec,
-    choose_ids,
-    generated_numbers,
-)
-from agemem_envs.util.sanitize import natural_number, sendable
+from agemem_envs.tasks.base import Fact, Outcome, TaskSpec
+from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
+from agemem_envs.util.sanitize import sendable
 from agemem_envs.util.workers import Simulator
 
 ALIASES = {"validation": "valid_seen", "test": "valid_unseen"}
@@ -104,7 +97,7 @@ class Game:
     number: int = 0
 
 
-class ALFWorldTask(Task):
+class ALFWorldTask(CataloguedTask):
     """ALFWorld (Shridhar et al. 2021): household tasks in TextWorld, from ALFRED's scenes.
 
     - Task: one of six types: put a thing somewhere, two things, a cleaned, heated or cooled
@@ -154,13 +147,16 @@ class ALFWorldTask(Task):
             raise UnknownNameError("split", split, (*SPLITS, *ALIASES))
         require_installed("alfworld", "textworld", "psutil", extra="alfworld")
         self._split = split
+        self._listed: ListedIds | None = None
         self._folder = _split_folder(os.fspath(data), split)
-        self._ids: tuple[str, ...] = ()
         if self._folder is None:
             self.source = DataSource(self.name, "embedded", split, VERSION, "alfworld_games")
         else:
-            self._ids, version = _games(self._folder)
+            ids, version = _games(self._folder)
             self.source = DataSource(self.name, "file", split, version, f"{FOLDER}/{split}")
+            self._listed = ListedIds(ids, str(self.source))
+        self._generated = GeneratedIds(f"{{kind}}/{split}/", TASK_TYPES, str(self.source))
+        self.catalogue = self._listed or self._generated
         self._simulator = Simulator(
             "agemem_envs.tasks.alfworld.simulator:AlfworldSimulator",
             {"fast": fast},
@@ -171,40 +167,13 @@ class ALFWorldTask(Task):
 
     # -- which tasks there are ---------------------------------------------------------
 
-    def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """Games of the split; generated ones cover the six types in turn."""
-        if self._folder is not None:
-            return choose_ids(self._ids, count, seed, str(self.source))
-        numbers = generated_numbers(count, seed, str(self.source))
-        kinds = len(TASK_TYPES)
-        return [
-            self._generated_id(TASK_TYPES[index % kinds], numbers[index // kinds])
-            for index in range(len(numbers))
-        ]
-
-    def sample_id(self, generator: np.random.Generator) -> str:
-        """Any game of the split."""
-        if self._folder is not None:
-            return self._ids[int(generator.integers(len(self._ids)))]
-        kind = TASK_TYPES[int(generator.integers(len(TASK_TYPES)))]
-        return self._generated_id(kind, int(generator.integers(MAX_NUMBER)))
-
-    def _generated_id(self, task_type: str, number: int) -> str:
-        return f"{task_type}/{self._split}/{number}"
-
     def _game(self, task_id: str) -> Game:
-        if self._folder is not None:
-            if task_id not in self._ids:
-                raise UnknownNameError(f"task id of {self.source}", task_id, self._ids[:5])
-            task_type, target = task_id.split("/")[0].split("-")[:2]
-            return Game(task_type, target.lower(), path=self._folder / task_id / GAME)
-        task_type, _, rest = task_id.partition("/")
-        split, _, digits = rest.partition("/")
-        number = natural_number(digits)
-        if task_type not in TASK_TYPES or split != self._split or number is None:
-            example = self._generated_id(TASK_TYPES[0], 0)
-            raise UnknownNameError("task id", task_id, [example])
-        return Game(task_type, number=number)
+        if self._folder is None or self._listed is None:
+            task_type, number = self._generated.parse(task_id)
+            return Game(task_type, number=number)
+        self._listed.check(task_id)
+        task_type, target = task_id.split("/")[0].split("-")[:2]
+        return Game(task_type, target.lower(), path=self._folder / task_id / GAME)
 
     # -- playing one -------------------------------------------------------------------
 

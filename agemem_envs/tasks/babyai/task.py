@@ -22,7 +22,8 @@ from agemem_envs.tasks.babyai.generator import FLAWED, RENAMED, level_ids, level
 from agemem_envs.tasks.babyai.knowledge import tell
 from agemem_envs.tasks.babyai.text import render_view
 from agemem_envs.tasks.babyai.world import GridWorld
-from agemem_envs.tasks.base import Outcome, Task, TaskSpec, choose_ids, finite_count
+from agemem_envs.tasks.base import Outcome, Task, TaskSpec
+from agemem_envs.tasks.catalogue import ListedIds, finite_count
 from agemem_envs.util.sanitize import natural_number
 
 SEEDS: Mapping[str, range] = {
@@ -106,15 +107,17 @@ class BabyAITask(Task):
             raise UnknownNameError("split", split, known)
         levels = level_ids()
         self._levels = [level for level in levels if level not in FLAWED]
-        self._listed: dict[str, _Entry] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._listed: ListedIds | None = None
         self._seeds = range(0)
         self._world: GridWorld | None = None
         self._experts: dict[bool, GridExpert] = {}
         folder = agentboard_folder(self.name, split, os.fspath(data))
         if folder is not None:
             rows, version = agentboard_rows(folder, self.name)
-            self._listed = {entry.id: entry for entry in _entries(rows, levels)}
+            self._entries = {entry.id: entry for entry in _entries(rows, levels)}
             self.source = DataSource(self.name, "file", AGENTBOARD, version, "babyai_test.jsonl")
+            self._listed = ListedIds(tuple(self._entries), str(self.source))
         else:
             split = "test" if split == "auto" else split
             self._seeds = SEEDS[split]
@@ -123,8 +126,8 @@ class BabyAITask(Task):
 
     def task_ids(self, count: int | None, seed: int) -> list[str]:
         """AgentBoard's tasks in a seeded order, or as many drawn ones as are asked for."""
-        if self._listed:
-            return choose_ids(list(self._listed), count, seed, str(self.source))
+        if self._listed is not None:
+            return self._listed.choose(count, seed)
         size = finite_count(count, self.name)
         if seed < 0:
             raise ConfigurationError(f"seed must not be negative, got {seed}")
@@ -136,8 +139,8 @@ class BabyAITask(Task):
 
     def sample_id(self, generator: np.random.Generator) -> str:
         """Any of AgentBoard's tasks, or any level with any seed of the split."""
-        if self._listed:
-            return list(self._listed)[int(generator.integers(len(self._listed)))]
+        if self._listed is not None:
+            return self._listed.sample(generator)
         level = self._levels[int(generator.integers(len(self._levels)))]
         return _Entry(level, self._seeds[int(generator.integers(len(self._seeds)))]).id
 
@@ -221,10 +224,9 @@ class BabyAITask(Task):
         Raises:
             UnknownNameError: It is not of this split.
         """
-        if self._listed:
-            if task_id not in self._listed:
-                raise UnknownNameError(f"task id of {self.source}", task_id, self._listed)
-            return self._listed[task_id]
+        if self._listed is not None:
+            self._listed.check(task_id)
+            return self._entries[task_id]
         level, _, digits = task_id.rpartition(":")
         seed = natural_number(digits)
         if level not in self._levels or seed is None or seed not in self._seeds:

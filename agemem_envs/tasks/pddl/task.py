@@ -24,20 +24,13 @@ from agemem_envs.errors import (
     DataNotFoundError,
     UnknownNameError,
 )
-from agemem_envs.tasks.base import (
-    MAX_NUMBER,
-    Outcome,
-    Task,
-    TaskSpec,
-    choose_ids,
-    generated_numbers,
-)
+from agemem_envs.tasks.base import Outcome, TaskSpec
+from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
 from agemem_envs.tasks.pddl.knowledge import make_distractors, make_knowledge
 from agemem_envs.tasks.pddl.language import LANGUAGES, Language, Unclear, inside
 from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
 from agemem_envs.tasks.pddl.world import Atom, PDDLWorld, load_pddlgym
-from agemem_envs.util.sanitize import natural_number
 from agemem_envs.util.workers import Simulator
 
 MAX_ACTION_CHARS = 500
@@ -79,7 +72,7 @@ class Entry:
     difficulty: str = ""
 
 
-class PDDLTask(Task):
+class PDDLTask(CataloguedTask):
     """Planning problems in gripper, blocksworld, barman and tyreworld (AgentBoard, 2024).
 
     - Task: reach a state in which a set of literals holds. Everything can be seen; what has
@@ -124,34 +117,21 @@ class PDDLTask(Task):
     def __init__(self, split: str = "auto", data: str | os.PathLike[str] = "auto") -> None:
         load_pddlgym()
         self._split, folder = choose_source(split, os.fspath(data))
-        self._listed: Mapping[str, Entry] = {}
+        self._entries: Mapping[str, Entry] = {}
+        self._listed: ListedIds | None = None
         if folder is None:
             self.source = DataSource(self.name, "embedded", self._split, VERSION, "pddl_problems")
         else:
-            self._listed, version = load_agentboard(folder)
+            self._entries, version = load_agentboard(folder)
             self.source = DataSource(self.name, "file", self._split, version, "pddl_test.jsonl")
+            self._listed = ListedIds(tuple(self._entries), str(self.source))
+        prefix = f"pddl-{self._split}-{{kind}}-"
+        self._generated = GeneratedIds(prefix, DOMAINS, str(self.source))
+        self.catalogue = self._listed or self._generated
         self._planner = Simulator("agemem_envs.tasks.pddl.expert:Planner", timeout=120.0)
         self._planner_begun = False
 
     # -- which task --------------------------------------------------------------------
-
-    def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """AgentBoard's in an order given by ``seed``; or generated, the domains in turn."""
-        if self._listed:
-            return choose_ids(list(self._listed), count, seed, str(self.source))
-        numbers, kinds = generated_numbers(count, seed, str(self.source)), len(DOMAINS)
-        return [
-            f"pddl-{self._split}-{DOMAINS[index % kinds]}-{numbers[index // kinds]}"
-            for index in range(len(numbers))
-        ]
-
-    def sample_id(self, generator: np.random.Generator) -> str:
-        """Any id of the split; of the generated, each domain is as likely."""
-        if self._listed:
-            ids = list(self._listed)
-            return ids[int(generator.integers(len(ids)))]
-        domain = DOMAINS[int(generator.integers(len(DOMAINS)))]
-        return f"pddl-{self._split}-{domain}-{generator.integers(MAX_NUMBER)}"
 
     def entry(self, task_id: str) -> Entry:
         """The problem with this id, and its domain.
@@ -159,17 +139,10 @@ class PDDLTask(Task):
         Raises:
             UnknownNameError: The split has no such task.
         """
-        if self._listed:
-            if task_id not in self._listed:
-                raise UnknownNameError(f"task id of {self.source}", task_id, self._listed)
-            return self._listed[task_id]
-        prefix, _, digits = task_id.rpartition("-")
-        number = natural_number(digits)
-        domain = prefix.removeprefix(f"pddl-{self._split}-")
-        known = domain in DOMAINS and prefix == f"pddl-{self._split}-{domain}"
-        if not known or number is None:
-            forms = [f"pddl-{self._split}-{domain}-<number>" for domain in DOMAINS]
-            raise UnknownNameError("task id", task_id, forms)
+        if self._listed is not None:
+            self._listed.check(task_id)
+            return self._entries[task_id]
+        domain, number = self._generated.parse(task_id)
         problem = make_problem(domain, self._split, number)
         return Entry(domain, domain_text(domain), problem.pddl())
 

@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, data_folder, warn_embedded
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError, require
-from agemem_envs.tasks.base import choose_ids
+from agemem_envs.tasks.catalogue import ListedIds
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QARecord, QATask
 
@@ -78,26 +76,14 @@ class HotpotQATask(QATask):
             self._rows, self.source = load_hub(choice.partition(":")[2] or HUB_ID, split)
         else:
             self._rows, self.source = load_files(Path(choice), split)
-        self._ids = sorted(self._rows)
-
-    def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """``_id`` of ``count`` questions, in an order given by ``seed``."""
-        if self._embedded:
-            return self._embedded.task_ids(count, seed)
-        return choose_ids(self._ids, count, seed, str(self.source))
-
-    def sample_id(self, generator: np.random.Generator) -> str:
-        """The ``_id`` of any question."""
-        if self._embedded:
-            return self._embedded.sample_id(generator)
-        return self._ids[int(generator.integers(len(self._ids)))]
+        self._listed = ListedIds(sorted(self._rows), str(self.source))
+        self.catalogue = self._embedded.catalogue if self._embedded else self._listed
 
     def record(self, task_id: str) -> QARecord:
         """The question with this ``_id``."""
         if self._embedded:
             return self._embedded.record(task_id)
-        if task_id not in self._rows:
-            raise UnknownNameError(f"task id of {self.source}", task_id, self._ids[:5])
+        self._listed.check(task_id)
         return QARecord.from_row(self._rows[task_id])
 
 

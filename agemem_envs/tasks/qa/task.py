@@ -17,7 +17,8 @@ from agemem_envs.judging.hotpot_metrics import (
     supporting_fact_scores,
     token_f1,
 )
-from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec
+from agemem_envs.tasks.base import Fact, Outcome, TaskSpec
+from agemem_envs.tasks.catalogue import CataloguedTask
 
 NOISE, DISTRACTORS = 3, 5
 """Unneeded paragraphs of stage 1, and most paragraphs of stage 2, by default."""
@@ -102,7 +103,7 @@ def _join(title: str, sentences: list[str] | tuple[str, ...]) -> str:
     return " ".join(f"{title}: {' '.join(sentences)}".split())
 
 
-class QATask(Task):
+class QATask(CataloguedTask):
     """Multi-hop question answering over ten paragraphs; the base of two benchmarks.
 
     - Stage 1 tells the gold paragraphs and ``noise`` others, stage 2 the remaining ones

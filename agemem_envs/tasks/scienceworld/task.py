@@ -20,7 +20,8 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
-from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec, choose_ids
+from agemem_envs.tasks.base import Fact, Outcome, TaskSpec
+from agemem_envs.tasks.catalogue import CataloguedTask, ListedIds
 from agemem_envs.tasks.scienceworld.simulator import ROOMS, java_folder
 from agemem_envs.util.workers import Simulator
 
@@ -91,7 +92,7 @@ _PARTS = re.compile(r"\b(?:air|anode|cathode|door|drain|inventory|terminal|tap)\
 _SURFACES = frozenset({"bed", "chair", "counter", "couch", "desk", "stove", "table"})
 
 
-class ScienceWorldTask(Task):
+class ScienceWorldTask(CataloguedTask):
     """ScienceWorld (Wang et al. 2022): 30 kinds of experiments in a house of ten rooms.
 
     - Task: e.g. boil a substance, find an animal, measure a melting point, find out which
@@ -157,21 +158,21 @@ class ScienceWorldTask(Task):
             self._rows = {_row_id(row): row for row in rows}
             location = f"{self.name}_test.jsonl{changed}"
             self.source = DataSource(self.name, "file", "agentboard", version, location)
-            self._ids = sorted(self._rows)
+            ids = sorted(self._rows)
         else:
             split = "test" if split == "auto" else split
             version = importlib.metadata.version("scienceworld")
             location = f"scienceworld{changed}"
             self.source = DataSource(self.name, "embedded", split, version, location)
-            self._ids = _official_ids(split)
+            ids = _official_ids(split)
         for name in tasks:
             if name not in VARIATIONS:
                 raise UnknownNameError("ScienceWorld task", name, VARIATIONS)
         if tasks:
-            self._ids = [name for name in self._ids if name.rpartition("/")[0] in tasks]
-        if not self._ids:
+            ids = [name for name in ids if name.rpartition("/")[0] in tasks]
+        if not ids:
             raise ConfigurationError(f"{self.source} has none of the tasks {', '.join(tasks)}")
-        self._known = frozenset(self._ids)
+        self.catalogue: ListedIds = ListedIds(ids, str(self.source))
         self._simulator = Simulator(
             "agemem_envs.tasks.scienceworld.simulator:ScienceWorldSimulator",
             {"simplifications": simplifications},
@@ -182,24 +183,13 @@ class ScienceWorldTask(Task):
         self._gold: list[str] | None = None
         self._admissible: list[str] | None = None
 
-    # -- which tasks there are ---------------------------------------------------------
-
-    def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """Variations of the split."""
-        return choose_ids(self._ids, count, seed, str(self.source))
-
-    def sample_id(self, generator: np.random.Generator) -> str:
-        """Any variation of the split."""
-        return self._ids[int(generator.integers(len(self._ids)))]
-
     # -- playing one -------------------------------------------------------------------
 
     def reset(
         self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
     ) -> TaskSpec:
         """Begin a variation."""
-        if task_id not in self._known:
-            raise UnknownNameError(f"task id of {self.source}", task_id, self._ids[:5])
+        self.catalogue.check(task_id)
         task, _, variation = task_id.rpartition("/")
         self._simulator.begin()
         reply = self._simulator.call("start", task, int(variation), with_stage_messages)
