@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
-from agemem_envs.tasks.alfworld.generator import APPLIANCE, SPLITS, TASK_TYPES, VERSION
+from agemem_envs.tasks.alfworld.generator import SPLITS, TASK_TYPES, VERSION
+from agemem_envs.tasks.alfworld.knowledge import make_stage_messages
 from agemem_envs.tasks.base import Fact, Outcome, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.util.sanitize import sendable
@@ -35,13 +36,10 @@ REMEDY = (
     f"${ENVIRONMENT_VARIABLE}, to the folder above one named alfworld) to a folder with "
     f"{FOLDER}/valid_unseen and so on, or pass data=<that folder>."
 )
-NOISE = 4
-DISTRACTORS = 5
 CALL_TIMEOUT = 300.0
 _MAX_COMMAND = 200
 _SOLVABLE = re.compile(rb'"solvable":\s*(true|false|null)')
 _TAIL = 65_536
-_TAKEN = re.compile(r"take (\w+ \d+) from (\w+ \d+)")
 _PUT = re.compile(r"(?:put|move) (.+?) (?:in/on|into|onto|in|on|to) (.+)")
 
 ACTIONS = (
@@ -49,35 +47,6 @@ ACTIONS = (
     "clean|heat|cool <thing> with <place>, slice <thing> with <knife>, use <lamp>, "
     "examine <thing or place>, inventory, look"
 )
-METHODS = {
-    "pick_and_place_simple": (
-        "In the house where you will work, a thing is put somewhere like this: take it, go to the "
-        "goal, open the goal if it is closed, then say: {put}."
-    ),
-    "pick_two_obj_and_place": (
-        "In the house where you will work, you can carry only one thing at a time. Bring the first "
-        "to the goal, say: {put}; then fetch the second."
-    ),
-    "look_at_obj_in_light": (
-        "In the house where you will work, a thing is looked at in light like this: take it, carry "
-        "it to the {lamp}{stand}, and say there: use {lamp}."
-    ),
-    "pick_clean_then_place_in_recep": (
-        "In the house where you will work, things are cleaned at the {appliance}: carry the thing "
-        "there and say: clean <thing> with {appliance}. Then bring it to the goal and say: {put}."
-    ),
-    "pick_heat_then_place_in_recep": (
-        "In the house where you will work, things are heated at the {appliance}, which may stay "
-        "closed: carry the thing there and say: heat <thing> with {appliance}. Then bring it to "
-        "the goal and say: {put}."
-    ),
-    "pick_cool_then_place_in_recep": (
-        "In the house where you will work, things are cooled at the {appliance}, which may stay "
-        "closed: carry the thing there and say: cool <thing> with {appliance}. Then bring it to "
-        "the goal and say: {put}."
-    ),
-}
-"""How a task of each type is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,17 +156,22 @@ class ALFWorldTask(CataloguedTask):
         room, _, goal = reply["observation"].partition("Your task is to: ")
         self._admissible = reply["admissible"]
         self._put = "put {} in/on {}" if reply["puts"] else "move {} to {}"
-        facts: list[Fact] = []
+        knowledge: tuple[Fact, ...] = ()
         distractors: tuple[str, ...] = ()
         if with_stage_messages:
-            target = game.target or reply["target"]
-            facts = self._knowledge(game.task_type, target, reply, generator)
-            distractors = self._distractors(task_id, target, generator)
+            knowledge, distractors = make_stage_messages(
+                game.task_type,
+                game.target or reply["target"],
+                reply,
+                self._put,
+                self._other_houses(task_id, generator),
+                generator,
+            )
         put = self._put.format("<thing>", "<place>")
         return TaskSpec(
             id=task_id,
             query=f"{_sentence(goal)} Answer with one action at a time: {ACTIONS.format(put=put)}.",
-            knowledge=tuple(facts[index] for index in generator.permutation(len(facts))),
+            knowledge=knowledge,
             distractors=distractors,
             reference="",
             source=self.source,
@@ -245,47 +219,15 @@ class ALFWorldTask(CataloguedTask):
         """Give the simulator back. Calling it again has no effect."""
         self._simulator.close()
 
-    # -- what is told ------------------------------------------------------------------
+    # -- other games -------------------------------------------------------------------
 
-    def _knowledge(
-        self, task_type: str, target: str, reply: Mapping[str, Any], generator: np.random.Generator
-    ) -> list[Fact]:
-        """Where the needed things are and how it is done; and where some others are."""
-        contents: list[tuple[str, str]] = reply["contents"]
-        places = dict(contents)
-        wanted = 2 if task_type == "pick_two_obj_and_place" else 1
-        taken = [thing for thing, _ in _TAKEN.findall("\n".join(reply["walkthrough"]))]
-        of_kind = [thing for thing in places if _kind(thing) == target]
-        needed = list(dict.fromkeys(thing for thing in taken if thing in places)) or of_kind
-        closed = set(reply["openable"])
-        told = [_place_fact(thing, places[thing], closed) for thing in needed[:wanted]]
-        lamp_kind = reply["toggle"]
-        lamp = next((thing for thing in places if _kind(thing) == lamp_kind), f"{lamp_kind} 1")
-        method = METHODS[task_type].format(
-            put=self._put.format("<thing>", "<goal>"),
-            appliance=f"{APPLIANCE.get(task_type, '').lower()} 1",
-            lamp=lamp,
-            stand=f", which is {_located(places[lamp], closed)}" if lamp in places else "",
-        )
-        others = [thing for thing in places if _kind(thing) not in (target, lamp_kind)]
-        chosen = generator.permutation(len(others))[:NOISE]
-        noise = [_place_fact(others[i], places[others[i]], closed) for i in sorted(chosen)]
-        return [*(Fact(text, text) for text in (*told, method)), *map(Fact, noise)]
-
-    def _distractors(
-        self, task_id: str, target: str, generator: np.random.Generator
-    ) -> tuple[str, ...]:
-        """Where things are in other houses; where the target's kind is, if they have it."""
-        told: dict[str, None] = {}
-        for number in range(DISTRACTORS):
+    def _other_houses(
+        self, task_id: str, generator: np.random.Generator
+    ) -> Iterator[list[tuple[str, str]]]:
+        """Things with their receptacles in drawn games; nothing for this game itself."""
+        while True:
             other = self.sample_id(generator)
-            contents = self._glimpse(self._game(other)) if other != task_id else []
-            same = [pair for pair in contents if pair[0] == target]
-            pairs = same or contents
-            if pairs:
-                thing, place = pairs[int(generator.integers(len(pairs)))]
-                told[OTHER_HOUSES[number].format(thing=thing, place=place)] = None
-        return tuple(told)
+            yield self._glimpse(self._game(other)) if other != task_id else []
 
     def _glimpse(self, game: Game) -> list[tuple[str, str]]:
         if game.path is None:
@@ -293,27 +235,6 @@ class ALFWorldTask(CataloguedTask):
                 self._simulator.call("glimpse_generated", game.task_type, self._split, game.number)
             )
         return list(self._simulator.call("glimpse_file", str(game.path)))
-
-
-OTHER_HOUSES = (
-    "In my sister's house, the {thing} is always at the {place}.",
-    "At the neighbours', the {thing} was found at the {place}.",
-    "In a house that was sold last year, the {thing} lay at the {place}.",
-    "My friend keeps the {thing} of his own flat at the {place}.",
-    "In the holiday home, look for the {thing} at the {place}.",
-)
-
-
-def _kind(thing: str) -> str:
-    return thing.split()[0]
-
-
-def _located(place: str, closed: set[str]) -> str:
-    return f"in the {place} (closed at first)" if place in closed else f"on the {place}"
-
-
-def _place_fact(thing: str, place: str, closed: set[str]) -> str:
-    return f"In the house where you will work, the {thing} is {_located(place, closed)}."
 
 
 def _sentence(goal: str) -> str:

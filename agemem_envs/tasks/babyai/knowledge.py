@@ -34,10 +34,15 @@ RULES = {
 START = "As you stand at the start"
 
 
-def tell(
+def make_stage_messages(
     world: GridWorld, generator: np.random.Generator
 ) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
-    """The knowledge of a game at its start, in a drawn order, and the distractors."""
+    """Make the facts of stage 1, in random order, and the messages of stage 2.
+
+    Args:
+        world: The game at its start.
+        generator: The only source of chance.
+    """
     survey = Survey(world)
     facts = [Fact(text, gold=text) for text in survey.needed()]
     facts += [Fact(text) for text in survey.noise(generator)]

@@ -19,7 +19,7 @@ from agemem_envs.errors import (
 from agemem_envs.tasks.babyai.actions import FORMS, Refusal, admissible, interpret
 from agemem_envs.tasks.babyai.expert import GridExpert
 from agemem_envs.tasks.babyai.generator import FLAWED, RENAMED, level_ids, level_name, make_game
-from agemem_envs.tasks.babyai.knowledge import tell
+from agemem_envs.tasks.babyai.knowledge import make_stage_messages
 from agemem_envs.tasks.babyai.text import render_view
 from agemem_envs.tasks.babyai.world import GridWorld
 from agemem_envs.tasks.base import Outcome, Task, TaskSpec
@@ -151,7 +151,9 @@ class BabyAITask(Task):
         entry = self._entry(task_id)
         self._world = world = GridWorld(make_game(entry.level, entry.seed))
         self._experts = {}
-        knowledge, distractors = tell(world, generator) if with_stage_messages else ((), ())
+        knowledge, distractors = (
+            make_stage_messages(world, generator) if with_stage_messages else ((), ())
+        )
         mission = world.game.mission
         return TaskSpec(
             id=entry.id,

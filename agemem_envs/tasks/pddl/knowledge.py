@@ -19,6 +19,20 @@ FOREIGN_FINDINGS = 3
 _NUMBERS = 1_000_000
 
 
+def make_stage_messages(
+    domain: str, problem: Problem, generator: np.random.Generator
+) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
+    """Make the facts of stage 1, in random order, and the messages of stage 2.
+
+    Args:
+        domain: A key of :data:`~agemem_envs.tasks.pddl.rules.DOMAIN_RULES`.
+        problem: The problem at its start.
+        generator: The only source of chance.
+    """
+    knowledge = make_knowledge(domain, problem, generator)
+    return knowledge, make_distractors(domain, problem, generator)
+
+
 def make_knowledge(
     domain: str, problem: Problem, generator: np.random.Generator
 ) -> tuple[Fact, ...]:

@@ -27,7 +27,7 @@ from agemem_envs.errors import (
 from agemem_envs.tasks.base import Outcome, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
-from agemem_envs.tasks.pddl.knowledge import make_distractors, make_knowledge
+from agemem_envs.tasks.pddl.knowledge import make_stage_messages
 from agemem_envs.tasks.pddl.language import LANGUAGES, Language, Unclear, inside
 from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
 from agemem_envs.tasks.pddl.world import Atom, PDDLWorld, load_pddlgym
@@ -160,15 +160,16 @@ class PDDLTask(CataloguedTask):
         self._planner_begun = False
         self._is_hopeless = False
         problem = world.problem
+        knowledge, distractors = (
+            make_stage_messages(entry.category, problem, generator)
+            if with_stage_messages
+            else ((), ())
+        )
         return TaskSpec(
             id=task_id,
             query=query(entry.category, problem.goal),
-            knowledge=make_knowledge(entry.category, problem, generator)
-            if with_stage_messages
-            else (),
-            distractors=make_distractors(entry.category, problem, generator)
-            if with_stage_messages
-            else (),
+            knowledge=knowledge,
+            distractors=distractors,
             reference="",
             source=self.source,
             category=entry.category,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +19,10 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
-from agemem_envs.tasks.base import Fact, Outcome, TaskSpec
+from agemem_envs.tasks.base import Outcome, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, ListedIds
-from agemem_envs.tasks.scienceworld.simulator import ROOMS, java_folder
+from agemem_envs.tasks.scienceworld.knowledge import make_stage_messages
+from agemem_envs.tasks.scienceworld.simulator import java_folder
 from agemem_envs.util.workers import Simulator
 
 VARIATIONS: Mapping[str, tuple[int, int, int]] = {
@@ -68,28 +68,8 @@ ACTIONS = (
     "<thing>, use <thing> on <thing>, pour <thing> into <thing>, mix <thing>, connect <thing> to "
     "<thing>, focus on <thing>, read <thing>, eat <thing>, wait1, inventory"
 )
-OTHER_BUILDINGS = (
-    "In the laboratory across the street, the {thing} is in the {room}.",
-    "At the old school, they keep the {thing} in the {room}.",
-    "In the museum's copy of this building, the {thing} stands in the {room}.",
-    "A colleague abroad found the {thing} in the {room} of his institute.",
-    "In last year's building, one went to the {room} for the {thing}.",
-)
-NOISE = 4
-STEPS_A_FACT = 15
-METHOD_FACTS = 4
-PLACE_FACTS = 3
 CALL_TIMEOUT = 300.0
 _MAX_ACTION = 200
-_OBJECT = re.compile(
-    r"(?:pick up|focus on|activate|move|pour|use|mix|connect|read) (.+?)(?: (?:to|on|into) .*)?"
-)
-_MOVE = re.compile(r"go to (.+)")
-_ROOM = re.compile(r"(?:This room is called the |This outside location is called the )([^.]+)\.")
-_IDLE = re.compile(r"look around")
-_PARTS = re.compile(r"\b(?:air|anode|cathode|door|drain|inventory|terminal|tap)\b")
-"""Things that nobody looks for: parts of others."""
-_SURFACES = frozenset({"bed", "chair", "counter", "couch", "desk", "stove", "table"})
 
 
 class ScienceWorldTask(CataloguedTask):
@@ -201,14 +181,13 @@ class ScienceWorldTask(CataloguedTask):
         self._wanted = [] if row is None else [re.compile(text) for text in row["subgoals"]]
         self._matched: set[int] = set()
         self._match(reply["observation"])
-        facts: list[Fact] = []
-        distractors: tuple[str, ...] = ()
-        if with_stage_messages:
-            facts, distractors = self._told(task, reply, generator)
+        knowledge, distractors = (
+            make_stage_messages(task, reply, generator) if with_stage_messages else ((), ())
+        )
         return TaskSpec(
             id=task_id,
             query=f"{_line(reply['goal'])} Answer with one action at a time: {ACTIONS}.",
-            knowledge=tuple(facts[index] for index in generator.permutation(len(facts))),
+            knowledge=knowledge,
             distractors=distractors,
             reference="",
             source=self.source,
@@ -256,111 +235,6 @@ class ScienceWorldTask(CataloguedTask):
     def close(self) -> None:
         """Give the simulator back. Calling it again has no effect."""
         self._simulator.close()
-
-    # -- what is told ------------------------------------------------------------------
-
-    def _told(
-        self, task: str, reply: Mapping[str, Any], generator: np.random.Generator
-    ) -> tuple[list[Fact], tuple[str, ...]]:
-        gold: list[str] = reply["gold"]
-        places = [place for place in map(Place._make, reply["places"]) if not place.is_dull]
-        needed = _needed(gold, places, _room_of(reply["observation"]))[:PLACE_FACTS]
-        names = {place.thing for place in needed}
-        others = [place for place in places if place.thing not in names]
-        noise = [others[index] for index in sorted(generator.permutation(len(others))[:NOISE])]
-        texts = [*map(str, needed), *_method(task, gold)]
-        facts = [Fact(text, text) for text in texts]
-        facts += [Fact(text) for text in dict.fromkeys(map(str, noise)) if text not in texts]
-        return facts, _distractors(needed or noise, generator)
-
-
-class Place(NamedTuple):
-    """Where a thing is at the start.
-
-    Attributes:
-        thing: Its name.
-        container: What it is in or on; empty if it lies about.
-        room: The room.
-    """
-
-    thing: str
-    container: str
-    room: str
-
-    @property
-    def is_dull(self) -> bool:
-        """Whether nobody would ask where it is."""
-        return self.thing in ROOMS or bool(_PARTS.search(f"{self.thing} {self.container}"))
-
-    def __str__(self) -> str:
-        room = "outside" if self.room == "outside" else f"in the {self.room}"
-        if not self.container:
-            return f"In the building where you will work, the {self.thing} is {room}."
-        inside = "on" if self.container in _SURFACES else "in"
-        held = f"{inside} the {self.container} {room}"
-        return f"In the building where you will work, the {self.thing} is {held}."
-
-
-def _room_of(observation: str) -> str:
-    found = _ROOM.search(observation)
-    return found[1] if found else ""
-
-
-def _needed(gold: Sequence[str], places: Sequence[Place], room: str) -> list[Place]:
-    """Where the things are that the gold path handles, in its order.
-
-    A thing is meant only if it is in the room where the path then is: names repeat.
-
-    Args:
-        gold: The path.
-        places: Of everything at the start.
-        room: Where the path begins.
-    """
-    found: dict[str, Place] = {}
-    for action in gold:
-        moved, said = _MOVE.fullmatch(action), _OBJECT.fullmatch(action)
-        if moved is not None:
-            room = moved[1]
-        elif said is not None:
-            name, _, container = said[1].partition(" in ")
-            here = [p for p in places if p.thing == name and p.room == room]
-            fitting = [p for p in here if p.container == container] or here
-            if fitting and container != "inventory":
-                found.setdefault(name, fitting[0])
-    return list(found.values())
-
-
-def _method(task: str, gold: Sequence[str]) -> list[str]:
-    """How the task is done: the gold path without its looks, repeats told as such."""
-    steps: list[str] = []
-    for action, group in itertools.groupby(a for a in gold if not _IDLE.fullmatch(a)):
-        times = sum(1 for _ in group)
-        steps.append(action if times == 1 else f"{action} ({times} times)")
-    parts = [steps[i : i + STEPS_A_FACT] for i in range(0, len(steps), STEPS_A_FACT)]
-    kind = task.replace("-", " ")
-    told = []
-    for number, part in enumerate(parts[:METHOD_FACTS]):
-        is_last = number == len(parts) - 1
-        how = "is done like this" if is_last and not number else "begins like this"
-        if number:
-            how = "ends like this" if is_last else f"goes on like this (part {number + 1})"
-        told.append(f"The experiment that awaits you ({kind}) {how}: {'; '.join(part)}.")
-    if len(parts) > METHOD_FACTS:
-        rest = sum(map(len, parts[METHOD_FACTS:]))
-        told[-1] = f"{told[-1]} Some {rest} more steps follow."
-    return told
-
-
-def _distractors(things: Sequence[Place], generator: np.random.Generator) -> tuple[str, ...]:
-    """Where the same things are in other buildings, never in the room where they are here."""
-    told = []
-    for index, form in enumerate(OTHER_BUILDINGS):
-        if things:
-            thing = things[index % len(things)]
-            rooms = [room for room in ROOMS if room not in (thing.room, "outside")]
-            room = rooms[int(generator.integers(len(rooms)))]
-            told.append(form.format(thing=thing.thing, room=room))
-    return tuple(told)
 
 
 def _official_ids(split: str) -> list[str]:
