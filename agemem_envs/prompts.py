@@ -1,4 +1,4 @@
-"""Every text that this package writes for a model to read."""
+"""The texts that this package writes for a model to read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ INCOMING = (
     "Let me share this with you: {text}",
     "This came up in a conversation: {text}",
 )
-"""Ways to tell a fact in passing; an episode's generator picks one for each message."""
+"""Templates of casual messages; an episode's generator picks one for each message."""
 
 QUESTION = "Answer this question: {query}"
 GOAL = "Your task: {query}"
@@ -64,12 +64,12 @@ MALFORMED = (
 
 
 def system_prompt(schemas: Sequence[dict[str, Any]], budget: int, with_stage_messages: bool) -> str:
-    """The system prompt of an episode.
+    """Make the system prompt of an episode.
 
     Args:
-        schemas: Of the tools that are on.
+        schemas: The schemas of the available tools.
         budget: T_max in tokens.
-        with_stage_messages: Whether stages 1 and 2 come before the task.
+        with_stage_messages: Whether stages 1 and 2 precede the task.
     """
     names = {schema["name"] for schema in schemas}
     ltm = any(name.endswith("_memory") for name in names)

@@ -107,18 +107,18 @@ class Tool:
         return {p.name: p.example for p in self.parameters if p.required}
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments under their own names and types.
+        """Check arguments, and return them under their own names and types.
 
         Raises:
-            ToolError: One is missing, unknown or of the wrong type.
+            ToolError: An argument is missing, unknown or of the wrong type.
         """
         given = dict(arguments)
         values = {}
         for parameter in self.parameters:
             names = [n for n in (parameter.name, *parameter.aliases) if n in given]
-            found = [given.pop(name) for name in names]
-            if found and found[0] is not None:
-                values[parameter.name] = _coerce(parameter, found[0])
+            spellings = [given.pop(name) for name in names]
+            if spellings and spellings[0] is not None:
+                values[parameter.name] = _coerce(parameter, spellings[0])
             elif parameter.required:
                 raise ToolError(f"missing argument {parameter.name!r} ({parameter.type})")
         if given:
@@ -129,7 +129,7 @@ class Tool:
 
 
 def _coerce(parameter: Parameter, value: Any) -> Any:
-    """The value as the parameter's type; whole numbers may come as 2, 2.0 or "2"."""
+    """Convert a value to the parameter's type; 2, 2.0 and "2" are whole numbers."""
     kind = parameter.type
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -233,7 +233,7 @@ def filter_context(ctx: ToolContext, criteria: str) -> Effect:
 
 
 def render_hits(hits: Sequence[Hit]) -> str:
-    """Search results as the model sees them: the contents verbatim, one a line."""
+    """Search results as the model sees them: one line each, the contents verbatim."""
     return "\n".join(f"[{hit.item.id}] ({hit.score:.2f}) {hit.item.content}" for hit in hits)
 
 
@@ -337,10 +337,11 @@ TOOL_SETS: dict[str, tuple[str, ...]] = {
 """Names for the ``tools`` argument of the environment."""
 
 REDUCING_TOOLS = ("Summary_context", "Filter_context")
+"""The tools that make the context smaller."""
 
 
 def choose_tools(spec: str | Sequence[str]) -> dict[str, Tool]:
-    """The tools of a named set, or of a list of tool names.
+    """Return the tools of a named set, or of a list of tool names.
 
     Raises:
         UnknownNameError: No set or tool has this name.
@@ -356,7 +357,7 @@ def choose_tools(spec: str | Sequence[str]) -> dict[str, Tool]:
 
 
 def execute(call: ToolCall, tools: Mapping[str, Tool], ctx: ToolContext) -> ToolResult:
-    """Carry out one call; whatever the model got wrong becomes a refused result."""
+    """Carry out one call. An error of the model becomes a refused result."""
     try:
         if call.name not in tools:
             raise ToolError(str(UnknownNameError("tool", call.name[:40], tools)))

@@ -17,13 +17,13 @@ ChatMessage = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What a server answered.
+    """A server's reply.
 
     Attributes:
         text: The message's content.
-        prompt_tokens: As the server counted them, or None if it did not.
-        completion_tokens: Likewise.
-        finish_reason: ``stop``, ``length``, ...
+        prompt_tokens: Prompt tokens as the server counted them, or None.
+        completion_tokens: Completion tokens as the server counted them, or None.
+        finish_reason: ``stop``, ``length``, ..., or None if the server gives none.
     """
 
     text: str
@@ -33,22 +33,22 @@ class ChatReply:
 
 
 class ChatEndpoint:
-    """Calls ``/chat/completions`` with exponential back-off on passing failures.
+    """Calls ``/chat/completions``, and retries transient failures with exponential back-off.
 
-    Retried: refused or broken connections, time-outs, status 408, 409, 429 and 5xx, and
-    replies that are not the protocol's JSON. Not retried: every other status (400 for a
-    prompt that is too long, 401 for a wrong key).
+    Retried are refused or broken connections, time-outs, the statuses 408, 409, 429 and 5xx,
+    and replies that are not chat completions. Every other status is final (400 for a prompt
+    that is too long, 401 for a wrong key).
 
     Args:
         model: The model's name on the server.
-        base_url: Up to and with ``/v1``.
+        base_url: The server's URL, ending with ``/v1``.
         api_key: By default ``$OPENAI_API_KEY``, else a placeholder that vLLM ignores.
         timeout: Seconds for one attempt.
-        attempts: At most so many attempts, at least 1.
-        longest_wait: Seconds at most between two attempts.
+        attempts: Most attempts, at least 1.
+        longest_wait: Most seconds between two attempts.
 
     Raises:
-        ConfigurationError: The URL is none.
+        ConfigurationError: ``base_url`` is not a valid URL.
         MissingDependencyError: openai or tenacity is not installed.
     """
 
@@ -76,13 +76,13 @@ class ChatEndpoint:
         self._status_error = openai.APIStatusError
         self._errors = (openai.OpenAIError, _BadReplyError)
 
-        def passing(error: BaseException) -> bool:
+        def transient(error: BaseException) -> bool:
             if isinstance(error, openai.APIStatusError):
                 return error.status_code in (408, 409, 429) or error.status_code >= 500
             return isinstance(error, self._errors)
 
         self._retry = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(passing),
+            retry=tenacity.retry_if_exception(transient),
             stop=tenacity.stop_after_attempt(attempts),
             wait=tenacity.wait_random_exponential(multiplier=0.25, max=longest_wait),
             reraise=True,
@@ -90,7 +90,11 @@ class ChatEndpoint:
 
     @classmethod
     def parse(cls, spec: str, **options: Any) -> ChatEndpoint:
-        """An endpoint from ``MODEL@http://host:port/v1``.
+        """Make an endpoint from ``MODEL@http://host:port/v1``.
+
+        Args:
+            spec: The model and the URL.
+            options: Other arguments of the class.
 
         Raises:
             ConfigurationError: ``spec`` is not of that form.
@@ -104,34 +108,34 @@ class ChatEndpoint:
         return cls(model, url, **options)
 
     def complete(self, messages: Sequence[ChatMessage], **parameters: Any) -> ChatReply:
-        """One chat completion.
+        """Request one chat completion.
 
         Args:
-            messages: Role and content of each.
-            parameters: Passed on to the server (``max_tokens``, ``temperature``,
+            messages: With ``role`` and ``content``.
+            parameters: Passed to the server (``max_tokens``, ``temperature``,
                 ``extra_body``, ...).
 
         Raises:
-            PromptTooLongError: The prompt does not fit into the model's window.
-            EndpointError: The call failed for good.
+            PromptTooLongError: The prompt exceeds the model's context window.
+            EndpointError: The request failed after all attempts.
         """
-        # Lone surrogates of hostile text cannot be sent as UTF-8.
+        # UTF-8 has no form for lone surrogates.
         clean = [{k: sendable(v) for k, v in message.items()} for message in messages]
         try:
             reply: ChatReply = self._retry(self._once, clean, parameters)
         except self._errors as error:
-            told = f"{self.model} at {self.base_url}: {type(error).__name__}: {str(error)[:300]}"
+            message = f"{self.model} at {self.base_url}: {type(error).__name__}: {str(error)[:300]}"
             if isinstance(error, self._status_error) and _TOO_LONG.search(str(error)):
-                raise PromptTooLongError(told) from error
-            raise EndpointError(told) from error
+                raise PromptTooLongError(message) from error
+            raise EndpointError(message) from error
         return reply
 
     def _once(self, messages: list[dict[str, str]], parameters: dict[str, Any]) -> ChatReply:
         body = {"model": self.model, "messages": messages, **parameters}
         body |= body.pop("extra_body", {})
         try:
-            # Not chat.completions.create, which walks through every message as a typed
-            # dictionary, in Python, to send the same JSON: most of what a call costs here.
+            # chat.completions.create would check every message as a typed dictionary, in
+            # Python, and send the same JSON: that is most of the time of a call.
             reply = self._client.post("/chat/completions", body=body, cast_to=self._reply_type)
             choice = reply.choices[0]
             text = choice.message.content
@@ -154,7 +158,7 @@ class ChatEndpoint:
 
 
 def _count(value: Any) -> int | None:
-    """A token count as a server may give it; nonsense counts as not given."""
+    """A token count from a server's reply; None if it is not a natural number."""
     return value if type(value) is int and value >= 0 else None
 
 
@@ -162,7 +166,7 @@ _TOO_LONG = re.compile(r"context.{0,20}(?:length|size|window)|too long", re.IGNO
 
 
 class _BadReplyError(Exception):
-    """Status 200, but not a chat completion."""
+    """A reply with status 200 that is not a chat completion."""
 
 
 def is_endpoint(spec: str) -> bool:
@@ -178,4 +182,6 @@ def _check_url(url: str) -> None:
     except ValueError:  # a port out of range, an open bracket
         valid = False
     if not valid:
-        raise ConfigurationError(f"{url!r} is not a server's URL, as http://localhost:8000/v1 is")
+        raise ConfigurationError(
+            f"{url!r} is not a server's URL: write one like http://localhost:8000/v1"
+        )

@@ -173,7 +173,7 @@ def test_the_pool_hands_a_process_on(start) -> None:
     second, third = start(), start()
     assert second.call("pid") == pid
     assert third.call("pid") != pid
-    with pytest.raises(SimulatorError, match="no episode was begun"):
+    with pytest.raises(SimulatorError, match=r"call begin\(\) before"):
         first.call("pid")
 
 
