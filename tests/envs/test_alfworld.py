@@ -173,7 +173,7 @@ def test_missing_data_says_where_to_get_it(
     with pytest.raises(DataNotFoundError, match="alfworld-download"):
         ALFWorldTask()
     write_game(tmp_path, "nothing/to_play")
-    with pytest.raises(DataFormatError, match="can be played"):
+    with pytest.raises(DataFormatError, match="no playable game"):
         ALFWorldTask()
     monkeypatch.delenv("ALFWORLD_DATA")
     monkeypatch.setenv("HOME", str(tmp_path))

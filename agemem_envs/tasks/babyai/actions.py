@@ -1,4 +1,4 @@
-"""The actions of BabyAI as AgentBoard defines them, carried out step by step on the grid."""
+"""AgentBoard's actions for BabyAI, translated to primitive actions on the grid."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ FORMS = (
     "turn right",
     "move forward",
 )
-"""The forms that actions take; an object is named as the view names it."""
+"""The forms of actions; objects are named as in the observation."""
 MAX_ECHO = 80
-"""Characters of an action that is not understood that its reply repeats."""
+"""Characters of an unknown action that the reply quotes."""
 
 _TARGETED = re.compile(
     r"(go to|pick ?up|toggle and go through|go through) (?:the |a )?([a-z ]+?)(?: (\d{1,4}))?"
@@ -47,11 +47,11 @@ Path: TypeAlias = tuple[Primitive, ...]
 
 @dataclass(frozen=True, slots=True)
 class PrimitivePlan:
-    """What an action comes to.
+    """The primitive actions that carry out an action.
 
     Attributes:
         path: The primitive actions, at least one.
-        reply: What it did, as a sentence.
+        reply: The effect, as a sentence.
     """
 
     path: Path
@@ -60,18 +60,18 @@ class PrimitivePlan:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an action cannot be carried out now, as a sentence."""
+    """The reason why an action cannot be carried out now, as a sentence."""
 
     reason: str
 
 
 class Paths:
-    """Shortest ways over the cells that were seen and are free, from where the player is.
+    """Shortest paths from the player over free cells that were seen.
 
     Args:
         world: The game.
-        targets: The cells that the player may want to face. The search ends when it has a
-            way to each, or has been everywhere.
+        targets: The cells to face. The search ends when it has a path to each, or has visited
+            all cells.
     """
 
     def __init__(self, world: GridWorld, targets: Iterable[Cell]) -> None:
@@ -99,7 +99,7 @@ class Paths:
                     queue.append(turned)
 
     def to_face(self, cell: Cell) -> Path | None:
-        """The primitives after which the player faces a cell; None if there are none."""
+        """The primitives after which the player faces a cell; None if there is no path."""
         pose = self._facing.get(cell)
         if pose is None:
             return None
@@ -114,7 +114,7 @@ Interpretation: TypeAlias = PrimitivePlan | Refusal
 
 
 def interpret(world: GridWorld, text: str) -> Interpretation:
-    """What an action in a player's words comes to, here and now. Takes any text."""
+    """Translate a player's action in the present state. Takes any text."""
     words = " ".join(text.split()).strip(" .!").lower()
     if words in _SIMPLE:
         return _SIMPLE[words](world)
@@ -131,7 +131,7 @@ def interpret(world: GridWorld, text: str) -> Interpretation:
 
 
 def admissible(world: GridWorld) -> Iterator[tuple[str, PrimitivePlan]]:
-    """The actions that would be carried out now, each with its plan."""
+    """The actions that are possible now, each with its plan."""
     for words in LISTED:
         answer = _SIMPLE[words](world)
         if isinstance(answer, PrimitivePlan):
@@ -152,12 +152,12 @@ def _printable(text: str) -> str:
 
 
 def _find(world: GridWorld, name: str, number: int) -> Sight | None:
-    """The visible object of this name; a door's state may be left out of it."""
+    """The visible object with this name; the state of a door may be left out."""
     sights = world.sights
     exact = [sight for sight in sights if sight.name == name]
     loose = [sight for sight in sights if f"{sight.thing.color} {sight.thing.type}" == name]
-    found = exact or loose
-    return found[number - 1] if 0 < number <= len(found) else None
+    matches = exact or loose
+    return matches[number - 1] if 0 < number <= len(matches) else None
 
 
 # -- actions on a visible object -----------------------------------------------------------
@@ -167,7 +167,7 @@ def _go_to(world: GridWorld, sight: Sight, paths: Paths) -> Interpretation:
     path = paths.to_face(sight.spot.cell)
     if path is None:
         return Refusal(_NO_WAY.format(sight=sight))
-    # A step that does nothing lets the game see that the player stands there already.
+    # The game checks its mission after a step only, so a player that is there already waits.
     return PrimitivePlan(path or (Primitive.DONE,), f"You went to the {sight}.")
 
 
@@ -211,7 +211,7 @@ def _toggle_and_go_through(world: GridWorld, sight: Sight, paths: Paths) -> Inte
 
 
 _THROUGH = (Primitive.FORWARD, Primitive.FORWARD)
-"""Into the doorway and beyond; who finds an object there stays in the doorway."""
+"""Into the doorway and beyond it; an object behind the door stops the player in it."""
 _TARGETS: dict[str, Callable[[GridWorld, Sight, Paths], Interpretation]] = {
     "go to": _go_to,
     "pick up": _pick_up,
@@ -221,7 +221,7 @@ _TARGETS: dict[str, Callable[[GridWorld, Sight, Paths], Interpretation]] = {
 
 
 def _opens(world: GridWorld, door: Thing) -> bool:
-    """Whether the player can open a shut door now."""
+    """Whether the player can open a closed or locked door now."""
     return door_state(door) != "locked" or carries_key(world.game, door.color)
 
 
@@ -297,4 +297,4 @@ _SIMPLE: dict[str, Callable[[GridWorld], Interpretation]] = {
     "done": _wait,
 }
 LISTED = ("drop", "move forward", "toggle", "turn left", "turn right")
-"""The actions without an object that are told to a player; the others are synonyms."""
+"""The actions without an object that a player is shown; the others are synonyms."""

@@ -1,8 +1,8 @@
-"""A player of BabyAI that plans with what it knows: the whole grid, or what was seen so far.
+"""A player of BabyAI that plans with the whole grid, or with the cells seen so far.
 
-It looks at the game afresh at every subgoal: which instruction is next, the cheapest way to
-its object, and the first thing on that way that must be seen to before (a shut door, a key,
-something in the way). So it goes on from any state, whoever brought it about.
+For each subgoal it reads the state of the game again: the next instruction, the cheapest way
+to its object, and the first obstacle on that way (a closed door, a missing key, a thing in the
+way). So it can continue from any state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agemem_envs.tasks.babyai.world import (
 
 PORTABLE = ("key", "ball", "box")
 RING: tuple[Cell, ...] = ((-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0))
-"""From a cell to the eight around it, in turn."""
+"""Offsets from a cell to the eight cells around it, in order."""
 
 
 class GridExpert:
@@ -33,7 +33,7 @@ class GridExpert:
 
     Args:
         world: The game.
-        informed: Whether it knows the whole grid, or only what was seen.
+        informed: Whether it knows the whole grid, or only the cells seen so far.
     """
 
     def __init__(self, world: GridWorld, informed: bool) -> None:
@@ -46,7 +46,7 @@ class GridExpert:
         self._course: tuple[Pose, int] | None = None
 
     def action(self) -> str | None:
-        """The next action; None if it knows none."""
+        """The next action; None if it has none."""
         if not self._agenda or not self._is_on_course():
             subgoal = self.subgoal()
             self._agenda = (
@@ -59,7 +59,7 @@ class GridExpert:
         return move.action
 
     def _is_on_course(self) -> bool:
-        """Whether the last move came out as planned, and taught nothing new."""
+        """Whether the last move had the planned result, and showed no new cells."""
         if self._course is None:
             return False
         pose, seen = self._course
@@ -70,7 +70,7 @@ class GridExpert:
         return self._everything if self._informed else self._world.seen
 
     def subgoal(self) -> Subgoal | None:
-        """What to do next for the mission."""
+        """The next subgoal of the mission; None if there is none."""
         instruction = next_part(self._world.game.instrs)
         subgoal = self._carry_out(instruction)
         if subgoal is None and not self._informed:
@@ -94,14 +94,14 @@ class GridExpert:
         subgoal = self._reach(Interaction.OPEN, self._cells(doors))
         if subgoal is not None and subgoal.interaction is Interaction.OPEN:
             door = self._world.at(subgoal.cell)
-            if door_state(door) == "open":  # only opening it counts
+            if door_state(door) == "open":  # the mission counts only the opening
                 return Subgoal(Interaction.TOGGLE, subgoal.cell)
             if door_state(door) == "locked" and not carries_key(self._world.game, door.color):
                 return self._fetch_key(door.color, frozenset({subgoal.cell}))
         return subgoal
 
     def _put_next(self, instruction: Any) -> Subgoal | None:
-        """Carry one thing to another, when the way is clear: it takes both hands."""
+        """Carry one thing to another. First clear the way, which needs empty hands."""
         movable = instruction.desc_move.obj_set
         places = self._places_beside(instruction.desc_fixed.obj_set)
         if any(self._world.game.carrying is thing for thing in movable):
@@ -122,7 +122,7 @@ class GridExpert:
         return self._reach(Interaction.PICK_UP, nearest[-1:], leave=frozenset(ahead))
 
     def _places_beside(self, things: Iterable[Any]) -> tuple[frozenset[Cell], frozenset[Cell]]:
-        """The cells beside some things: the empty ones, and those that could be emptied."""
+        """The cells beside some things: the empty ones, and those that can be cleared."""
         cells = [place for cell in self._cells(things) for place in neighbours(cell)]
         known = [place for place in cells if place in self._known]
         at = self._world.at
@@ -136,7 +136,7 @@ class GridExpert:
         return route(self._world, cells.__contains__, self._known, keys=keys, start=start)
 
     def _release(self, things: Iterable[Any]) -> Subgoal | None:
-        """If what is wanted is in its own hands, put it down, to go to it or pick it up."""
+        """If the player carries the wanted thing, put it down, to go to it or to pick it up."""
         held = any(self._world.game.carrying is thing for thing in things)
         return self._put_down() if held else None
 
@@ -149,13 +149,13 @@ class GridExpert:
         avoid: frozenset[Cell] = frozenset(),
         leave: frozenset[Cell] = frozenset(),
     ) -> Subgoal | None:
-        """The interaction at the nearest of the cells, or what must be done before.
+        """The interaction with the nearest of the cells, or a subgoal that must precede it.
 
         Args:
             interaction: What to do.
-            cells: Where.
-            avoid: Cells that must not be crossed.
-            leave: Cells where nothing must be put down.
+            cells: The cells to choose from.
+            avoid: Cells not to cross.
+            leave: Cells where nothing may be put down.
         """
         wanted = frozenset(cells)
         return self._approach(interaction, wanted.__contains__, avoid, leave) if wanted else None
@@ -167,7 +167,7 @@ class GridExpert:
         avoid: frozenset[Cell] = frozenset(),
         leave: frozenset[Cell] = frozenset(),
     ) -> Subgoal | None:
-        """The same, where the cells are told by a rule."""
+        """Like :meth:`_reach`, with a predicate for the cells."""
         while True:
             way = route(self._world, accept, self._known, keys=self._keys_in_reach(), avoid=avoid)
             if way is None:
@@ -190,7 +190,7 @@ class GridExpert:
     def _clear(
         self, cell: Cell, avoid: frozenset[Cell], leave: frozenset[Cell] = frozenset()
     ) -> Subgoal | None:
-        """Open the door in a cell, or take the thing there out of the way."""
+        """Open the door in a cell, or move the thing in it out of the way."""
         thing = self._world.at(cell)
         if thing.type != "door":
             full = self._informed and thing.contains is not None  # a box with a key
@@ -210,10 +210,10 @@ class GridExpert:
         return self._reach(Interaction.TOGGLE, self._boxes_with(color), avoid, leave)
 
     def _put_down(self, leave: frozenset[Cell] = frozenset()) -> Subgoal | None:
-        """Drop what is carried at the nearest place where it is in nobody's way, if there is one.
+        """Drop the carried thing at the nearest cell, if possible where it blocks no way.
 
         Args:
-            leave: Cells that are about to be crossed.
+            leave: Cells that will be crossed next.
         """
         empty = frozenset(filter(self._is_empty, self._known))
         aside = frozenset(filter(self._out_of_the_way, empty))
@@ -231,7 +231,7 @@ class GridExpert:
         return self._approach(Interaction.FACE, lambda cell: cell not in known)
 
     def _open_a_box(self) -> Subgoal | None:
-        """The last resort when everything was seen: a key may be in a box."""
+        """The last resort when all cells were seen: a key may be in a box."""
         carried = self._world.game.carrying
         if carried is not None and carried.type == "box":
             return self._put_down()
@@ -241,7 +241,7 @@ class GridExpert:
     # -- what it knows -----------------------------------------------------------------
 
     def _things(self) -> list[Cell]:
-        """The known cells with something in them, walls aside."""
+        """The known cells that hold a thing, walls excluded."""
         at = self._world.at
         return sorted(c for c in self._known if getattr(at(c), "type", "wall") != "wall")
 
@@ -251,7 +251,7 @@ class GridExpert:
         return [cell for cell in self._things() if id(self._world.at(cell)) in wanted]
 
     def _keys_in_reach(self) -> frozenset[str]:
-        """The colours of the keys whose place it knows."""
+        """The colours of the keys whose places it knows."""
         things = [self._world.at(cell) for cell in self._things()]
         inside = [thing.contains for thing in things if self._informed and thing.type == "box"]
         return frozenset(t.color for t in (*things, *inside) if t is not None and t.type == "key")
@@ -268,7 +268,7 @@ class GridExpert:
         return self._world.at(cell) is None and cell != position(self._world.game)
 
     def _out_of_the_way(self, cell: Cell) -> bool:
-        """Whether a thing in a cell would leave the ways around it open."""
+        """Whether a thing in a cell would block no way around it."""
         at, known = self._world.at, self._known
         beside = neighbours(cell)
         if any(getattr(at(place), "type", "") == "door" for place in beside):
@@ -282,5 +282,5 @@ class GridExpert:
 
 
 def needs_hands(thing: Any) -> bool:
-    """Whether both hands are needed to make way: to fetch a key, or to carry a thing off."""
+    """Whether clearing a cell needs empty hands: to fetch a key, or to move a thing."""
     return thing.type != "door" or door_state(thing) == "locked"

@@ -1,4 +1,4 @@
-"""Ways through a BabyAI grid that may lead through shut doors and past things in the way."""
+"""Ways through a BabyAI grid, which may include closed doors and obstacles."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from agemem_envs.tasks.babyai.world import (
 
 STEP_COST = 1
 DOOR_COST = 2
-"""Of opening a shut door that needs no further subgoal."""
+"""Cost of opening a door that needs no further subgoal."""
 SUBGOAL_COST = 12
-"""Of fetching a key, or of taking a thing out of the way: about what they take in steps."""
+"""Cost of fetching a key, or of moving a thing out of the way: about their steps."""
 
 
 def route(
@@ -33,20 +33,20 @@ def route(
     free: bool = False,
     start: Cell | None = None,
 ) -> tuple[Cell, ...] | None:
-    """The cheapest way to a cell.
+    """Find the cheapest way to a cell.
 
     Args:
         world: The game.
-        accept: Which cells it may lead to, whatever is in them.
-        known: The cells that it may cross.
+        accept: Whether a cell is a goal, whatever it holds.
+        known: The cells that the way may cross.
         keys: Colours of the locked doors whose key can be fetched.
-        avoid: Cells that it must not cross.
-        free: Whether it may cross only what can be entered as it is.
-        start: Where it begins; by default where the player is.
+        avoid: Cells that the way must not cross.
+        free: Whether the way may cross only cells that can be entered as they are.
+        start: The first cell, by default the player's.
 
     Returns:
-        The cells to enter, the accepted one last (alone, where the way begins at it); None
-        if there is no way.
+        The cells to enter, the goal last; the goal alone if the way starts there; None if
+        there is no way.
     """
     start = position(world.game) if start is None else start
     heading = int(world.game.agent_dir)
@@ -87,7 +87,7 @@ def neighbours(cell: Cell) -> list[Cell]:
 
 
 def _toll(world: GridWorld, cell: Cell, keys: Container[str], free: bool) -> int | None:
-    """What it costs to make a cell passable; None if that cannot be done."""
+    """The cost of making a cell passable; None if that is impossible."""
     thing = world.at(cell)
     if passable(thing):
         return 0

@@ -1,4 +1,4 @@
-"""The fewest actions that carry out one subgoal in BabyAI."""
+"""Subgoals in BabyAI, and the fewest actions that reach one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from agemem_envs.tasks.babyai.actions import Path, PrimitivePlan, admissible, in
 from agemem_envs.tasks.babyai.world import Cell, GridWorld, Pose
 
 MAX_POSES = 3000
-"""Poses looked at before the search gives up: more than a level has."""
+"""Most poses that the search visits: more than a level has."""
 _WALKS = ("turn left", "turn right", "move forward", "go to", "go through")
-"""The actions that change nothing but where the player is."""
+"""The actions that change only the pose of the player."""
 
 
 class Interaction(Enum):
-    """What is done to the cell that the player faces."""
+    """What the player does to the cell that it faces."""
 
     FACE = "face"
     PICK_UP = "pick up"
@@ -31,12 +31,12 @@ _ON_SIGHT = {
     Interaction.PICK_UP: "pick up {}",
     Interaction.OPEN: "toggle and go through {}",
 }
-"""The actions that walk to their object themselves."""
+"""The actions that include the way to their object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subgoal:
-    """A interaction, and the cell that it is done to."""
+    """An interaction with a cell."""
 
     interaction: Interaction
     cell: Cell
@@ -44,7 +44,7 @@ class Subgoal:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An action, and where it brings the player; None if that cannot be foretold."""
+    """An action, and the pose after it; None if the pose is not predictable."""
 
     action: str
     pose: Pose | None
@@ -53,12 +53,15 @@ class Move:
 def shortest_actions(
     world: GridWorld, subgoal: Subgoal, known: Container[Cell]
 ) -> tuple[Move, ...]:
-    """The fewest actions after which a subgoal is done; empty if there are none.
+    """Search the fewest actions that reach a subgoal.
 
     Args:
         world: The game.
-        subgoal: What to do.
-        known: The cells that are known: what is seen elsewhere cannot be foretold.
+        subgoal: What to reach.
+        known: The known cells; the view of other cells is not predictable.
+
+    Returns:
+        The moves in order; empty if there are none.
     """
     queue: deque[tuple[GridWorld, tuple[Move, ...]]] = deque([(world, ())])
     reached = {world.pose}
@@ -82,7 +85,7 @@ def _steps(world: GridWorld) -> Iterator[tuple[str, Path]]:
 
 
 def _last_action(world: GridWorld, subgoal: Subgoal) -> str | None:
-    """The action that ends a subgoal here, empty if none is needed; None if it must go on."""
+    """The action that completes a subgoal from here; empty if none is needed, None if none can."""
     facing = world.front == subgoal.cell
     sight = next((s for s in world.sights if s.spot.cell == subgoal.cell), None)
     if subgoal.interaction is Interaction.FACE and sight is None:

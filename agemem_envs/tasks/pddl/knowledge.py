@@ -1,4 +1,4 @@
-"""What stages 1 and 2 tell of a PDDL world, put together from its domain's rules."""
+"""The messages of stages 1 and 2 about a PDDL problem, from the rules of the domains."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_stage_messages(
 def make_knowledge(
     domain: str, problem: Problem, generator: np.random.Generator
 ) -> tuple[Fact, ...]:
-    """The facts of stage 1 in a random order: 3 to 6 that are needed, 4 that are not.
+    """Make the facts of stage 1, in random order: 3 to 6 needed ones and 4 others.
 
     Args:
         domain: A key of :data:`~agemem_envs.tasks.pddl.rules.DOMAIN_RULES`.
@@ -46,17 +46,17 @@ def make_knowledge(
     rules = DOMAIN_RULES[domain]
     needed = [_rule(domain, text) for text in rules.needed_rules(problem)]
     needed += [_finding("this", domain, text) for text in rules.findings(problem)]
-    idle = [_rule(domain, text) for text in rules.irrelevant_rules(problem)]
-    idle += [_finding("this", domain, text) for text in rules.irrelevant_findings(problem)]
+    others = [_rule(domain, text) for text in rules.irrelevant_rules(problem)]
+    others += [_finding("this", domain, text) for text in rules.irrelevant_findings(problem)]
     facts = [Fact(text, text) for text in needed]
-    facts += [Fact(text) for text in _some(generator, idle, NOISE)]
+    facts += [Fact(text) for text in _some(generator, others, NOISE)]
     return tuple(facts[index] for index in generator.permutation(len(facts)))
 
 
 def make_distractors(
     domain: str, problem: Problem, generator: np.random.Generator
 ) -> tuple[str, ...]:
-    """The messages of stage 2: rules of other domains, the case of another problem.
+    """Make the messages of stage 2: rules of other domains, findings about another problem.
 
     Args:
         domain: A key of :data:`~agemem_envs.tasks.pddl.rules.DOMAIN_RULES`.
@@ -71,9 +71,9 @@ def make_distractors(
     while other_problem == problem:
         other_problem = make_problem(domain, "train", int(generator.integers(_NUMBERS)))
     elsewhere = rules.findings(other_problem) + rules.irrelevant_findings(other_problem)
-    told = _some(generator, foreign, FOREIGN_RULES)
-    told += [_finding("another", domain, text) for text in elsewhere[:FOREIGN_FINDINGS]]
-    return tuple(told[index] for index in generator.permutation(len(told)))
+    texts = _some(generator, foreign, FOREIGN_RULES)
+    texts += [_finding("another", domain, text) for text in elsewhere[:FOREIGN_FINDINGS]]
+    return tuple(texts[index] for index in generator.permutation(len(texts)))
 
 
 def _rule(domain: str, text: str) -> str:

@@ -1,8 +1,7 @@
-"""What can be known of a PDDL world before it is seen: its domain's rules, and its own case.
+"""The knowledge about PDDL worlds: rules of a domain, and findings about a problem.
 
-The rules are what AgentBoard tells a player of a domain. They are one part of the knowledge
-of stage 1; the other are findings, which follow from one problem's start and goal together
-and so save the player from working them out.
+The rules are those that AgentBoard gives to a player. Findings follow from the start and the
+goal of a problem, and save the player from deriving them. Both are told in stage 1.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from agemem_envs.tasks.pddl.world import Problem
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of a domain, as the rest of a sentence that begins "In the ... world".
+    """A rule of a domain, which completes a sentence that begins "In the ... world".
 
     Attributes:
-        text: Without the full stop.
-        topic: What a problem must be about for the rule to matter; empty if it always does.
+        text: The rule, without a full stop.
+        topic: The topic that a problem must have for the rule to matter; empty if it always
+            matters.
     """
 
     text: str
@@ -29,15 +29,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class DomainRules:
-    """A domain's knowledge.
+    """The knowledge about a domain.
 
     Attributes:
-        world_name: What the domain is called in sentences.
-        rules: What a player must know, and in what order it is told at once.
-        trivia: What is true of the domain and of no use.
-        topics: What a problem is about.
-        findings: What a player of a problem needs to know of it, each the rest of a sentence.
-        irrelevant_findings: The same, of what no plan needs.
+        world_name: The domain's name in sentences.
+        rules: The rules that a player must know, in the order of the briefing.
+        trivia: True statements about the domain that no problem needs.
+        topics: Returns the topics of a problem.
+        findings: Returns what a player needs to know about a problem, as ends of sentences.
+        irrelevant_findings: Returns true statements about a problem that no plan needs.
     """
 
     world_name: str
@@ -48,17 +48,17 @@ class DomainRules:
     irrelevant_findings: Callable[[Problem], list[str]]
 
     def needed_rules(self, problem: Problem) -> list[str]:
-        """The rules that a player of this problem needs."""
+        """The rules that this problem needs."""
         topics = self.topics(problem) | {""}
         return [rule.text for rule in self.rules if rule.topic in topics]
 
     def irrelevant_rules(self, problem: Problem) -> list[str]:
-        """The rules that this problem has no use for, and the trivia."""
+        """The rules that this problem does not need, and the trivia."""
         needed = self.needed_rules(problem)
         return [rule.text for rule in self.rules if rule.text not in needed] + [*self.trivia]
 
     def briefing(self) -> str:
-        """All rules at once."""
+        """All rules in one text."""
         lines = [f"- {rule.text[0].upper()}{rule.text[1:]}." for rule in self.rules]
         return "\n".join([f"The rules of the {self.world_name}:", *lines])
 
@@ -120,7 +120,7 @@ GRIPPER = DomainRules(
 
 
 def _blocks_in_order(problem: Problem) -> list[tuple[str, str]]:
-    """The wanted pairs, each tower from the bottom up."""
+    """The goal's pairs (block, block below), each tower from the bottom up."""
     above = {under: block for _, block, under in problem.goal}
     bottoms = sorted(set(above) - set(above.values()))
     pairs = []
@@ -288,7 +288,7 @@ BARMAN = DomainRules(
 
 
 def _hubs_in_work(problem: Problem) -> list[str]:
-    """The hubs that must change: a wheel comes or goes, or a nut does."""
+    """The hubs whose wheel or nut must change."""
     bearer = {atom[1]: atom[2] for atom in problem.initially("on")}
     hubs = set()
     for atom in problem.unmet():
@@ -303,7 +303,7 @@ def _tyre_topics(problem: Problem) -> frozenset[str]:
 
 
 def _tyre_findings(problem: Problem) -> list[str]:
-    """Which wheels the job is about, and where its tools are."""
+    """The wheels that must be exchanged, and the places of the tools."""
     steps = []
     new = {atom[2]: atom[1] for atom in problem.goal if atom[0] == "on"}
     for _, wheel, hub in problem.initially("on"):

@@ -12,14 +12,14 @@ SPLITS = ("train", "validation", "test")
 
 
 class SyntheticQATask(QATask):
-    """Multi-hop questions about fictional worlds, generated without limit.
+    """Generated multi-hop questions about fictional worlds.
 
     - Task: bridge and comparison questions of 2 to 4 hops over people, places, works and
-      organisations with invented names: nothing can be answered without the given text,
-      no answer occurs in its question or in a paragraph that is not gold.
+      organisations with invented names. No question can be answered without the given
+      text, and no answer occurs in its question or in a paragraph that is not gold.
     - Observation, actions, success, progress: as :class:`~agemem_envs.tasks.qa.task.QATask`.
     - Splits: train, validation and test, disjoint, unlimited. Ids are
-      ``synthetic-<split>-<number>``; each number is a world of its own.
+      ``synthetic-<split>-<number>``; each number has its own world.
     - Difficulty: easy, medium, hard for 2, 3, 4 gold paragraphs.
     - Data source: this package (``synthetic_worlds``), its version in every record.
     - Departure from HotpotQA: two to four gold paragraphs instead of two; no yes/no.

