@@ -157,7 +157,7 @@ def test_doors_keys_and_hands() -> None:
     """Fetch a key, open a locked door with it, go through, and put the key down."""
     world = world_of("BabyAI-UnlockLocal-v0:1")
     task = BabyAITask(split="test")
-    task._world = world  # a level whose layout is known
+    task.world = world  # a level whose layout is known
     player = GridExpert(world, informed=True)
     carried = []
     for _ in range(30):
@@ -225,7 +225,7 @@ def test_what_is_admissible_works_and_what_is_not_changes_nothing(task_id: str) 
     task, chance = BabyAITask(split="test"), rng(3)
     task._levels = list(level_ids())
     task.reset(task_id, rng(), with_stage_messages=False)
-    world = task._world
+    world = task.world
     assert world is not None
     for _ in range(25):
         actions = task.admissible_actions()
@@ -269,7 +269,7 @@ def test_what_is_admissible_works_and_what_is_not_changes_nothing(task_id: str) 
 )
 def test_any_text_gets_a_short_reply_and_changes_nothing(task: BabyAITask, text: str) -> None:
     task.reset(SOLVABLE[0], rng(), with_stage_messages=False)
-    world = task._world
+    world = task.world
     assert world is not None
     before = (world.game.hash(), world.steps)
     outcome = task.step(text)
@@ -292,16 +292,16 @@ def test_primitives_are_synonyms(synonym: str, action: str) -> None:
 
 def test_a_strict_mission_fails_on_the_wrong_thing_and_truncation_is_no_success() -> None:
     task = BabyAITask(split="test")
-    task._world = world = world_of("BabyAI-PickupDistDebug-v0:1234")
+    task.world = world = world_of("BabyAI-PickupDistDebug-v0:1234")
     assert world.game.mission == "pick up the red key"
     outcome = task.step("pick up grey ball 1")
     assert outcome.done
     assert not outcome.success
     assert outcome.score == 0.0
     assert "your mission has failed" in outcome.observation
-    task._world = world = world_of("BabyAI-GoToRedBallNoDists-v0:1")
+    task.world = world = world_of("BabyAI-GoToRedBallNoDists-v0:1")
     for _ in range(2000):  # far beyond minigrid's own limit of 64 steps
-        assert not task.step("turn left").done or task._world.success
+        assert not task.step("turn left").done or task.world.success
 
 
 # -- tasks ---------------------------------------------------------------------------------
@@ -367,15 +367,15 @@ def test_agentboards_tasks_are_the_same_games(real_data: Path) -> None:
         json.loads(line)
         for line in (real_data / "agentboard/babyai_test.jsonl").read_text().splitlines()
     ]
-    ids = list(task._listed)
+    ids = list(task._entries)
     assert sorted(task.task_ids(None, seed=1)) == sorted(ids)
     assert len(ids) == len(rows) == 112
     for task_id, row in zip(ids, rows, strict=True):
         spec = task.reset(task_id, rng(), with_stage_messages=False)
         info = row["additional_info"]
         assert spec.opening == info["init_obs"]
-        assert task._world is not None
-        assert task._world.game.mission == row["goal"]
+        assert task.world is not None
+        assert task.world.game.mission == row["goal"]
         assert spec.query.lower().startswith(row["goal"] + ". actions:")
         assert spec.difficulty == row["difficulty"]
         assert task_id.startswith(RENAMED.get(info["subtask"], info["subtask"]))
@@ -429,7 +429,7 @@ def test_the_explorer_does_not_know_what_was_not_seen(task: BabyAITask) -> None:
     actions = []
     for moved in (False, True):
         task.reset(task_id, rng(), with_stage_messages=False)
-        world = task._world
+        world = task.world
         assert world is not None
         if moved:
             hidden = [

@@ -110,7 +110,8 @@ class BabyAITask(Task):
         self._entries: dict[str, _Entry] = {}
         self._listed: ListedIds | None = None
         self._seeds = range(0)
-        self._world: GridWorld | None = None
+        self.world: GridWorld | None = None
+        """The present game; None before the first reset."""
         self._experts: dict[bool, GridExpert] = {}
         folder = agentboard_folder(self.name, split, os.fspath(data))
         if folder is not None:
@@ -149,7 +150,7 @@ class BabyAITask(Task):
     ) -> TaskSpec:
         """Begin the game that a task id names."""
         entry = self._entry(task_id)
-        self._world = world = GridWorld(make_game(entry.level, entry.seed))
+        self.world = world = GridWorld(make_game(entry.level, entry.seed))
         self._experts = {}
         knowledge, distractors = (
             make_stage_messages(world, generator) if with_stage_messages else ((), ())
@@ -196,7 +197,7 @@ class BabyAITask(Task):
 
     def close(self) -> None:
         """Drop the game."""
-        self._world = None
+        self.world = None
         self._experts = {}
 
     def _expert(self, *, informed: bool) -> GridExpert:
@@ -205,9 +206,9 @@ class BabyAITask(Task):
         return self._experts[informed]
 
     def _playing(self) -> GridWorld:
-        if self._world is None:
+        if self.world is None:
             raise ConfigurationError("no game has begun: call reset() first")
-        return self._world
+        return self.world
 
     def _outcome(self, reply: str) -> Outcome:
         world = self._playing()
