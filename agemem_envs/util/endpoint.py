@@ -17,13 +17,13 @@ ChatMessage = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """A server's reply.
+    """What a server answered.
 
     Attributes:
         text: The message's content.
-        prompt_tokens: Prompt tokens as the server counted them, or None.
-        completion_tokens: Completion tokens as the server counted them, or None.
-        finish_reason: ``stop``, ``length``, ..., or None if the server gives none.
+        prompt_tokens: As the server counted them, or None if it did not.
+        completion_tokens: Likewise.
+        finish_reason: ``stop``, ``length``, ...
     """
 
     text: str
@@ -33,22 +33,22 @@ class ChatReply:
 
 
 class ChatEndpoint:
-    """Calls ``/chat/completions``, and retries transient failures with exponential back-off.
+    """Calls ``/chat/completions`` with exponential back-off on passing failures.
 
-    Retried are refused or broken connections, time-outs, the statuses 408, 409, 429 and 5xx,
-    and replies that are not chat completions. Every other status is final (400 for a prompt
-    that is too long, 401 for a wrong key).
+    Retried: refused or broken connections, time-outs, status 408, 409, 429 and 5xx, and
+    replies that are not the protocol's JSON. Not retried: every other status (400 for a
+    prompt that is too long, 401 for a wrong key).
 
     Args:
         model: The model's name on the server.
-        base_url: The server's URL, ending with ``/v1``.
+        base_url: Up to and with ``/v1``.
         api_key: By default ``$OPENAI_API_KEY``, else a placeholder that vLLM ignores.
         timeout: Seconds for one attempt.
-        attempts: Most attempts, at least 1.
-        longest_wait: Most seconds between two attempts.
+        attempts: At most so many attempts, at least 1.
+        longest_wait: Seconds at most between two attempts.
 
     Raises:
-        ConfigurationError: ``base_url`` is not a valid URL.
+        ConfigurationError: The URL is none.
         MissingDependencyError: openai or tenacity is not installed.
     """
 
@@ -76,13 +76,13 @@ class ChatEndpoint:
         self._status_error = openai.APIStatusError
         self._errors = (openai.OpenAIError, _BadReplyError)
 
-        def transient(error: BaseException) -> bool:
+        def passing(error: BaseException) -> bool:
             if isinstance(error, openai.APIStatusError):
                 return error.status_code in (408, 409, 429) or error.status_code >= 500
             return isinstance(error, self._errors)
 
         self._retry = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(transient),
+            retry=tenacity.retry_if_exception(passing),
             stop=tenacity.stop_after_attempt(attempts),
             wait=tenacity.wait_random_exponential(multiplier=0.25, max=longest_wait),
             reraise=True,
@@ -90,11 +90,7 @@ class ChatEndpoint:
 
     @classmethod
     def parse(cls, spec: str, **options: Any) -> ChatEndpoint:
-        """Make an endpoint from ``MODEL@http://host:port/v1``.
-
-        Args:
-            spec: The model and the URL.
-            options: Other arguments of the class.
+        """An endpoint from ``MODEL@http://host:port/v1``.
 
         Raises:
             ConfigurationError: ``spec`` is not of that form.
@@ -108,34 +104,34 @@ class ChatEndpoint:
         return cls(model, url, **options)
 
     def complete(self, messages: Sequence[ChatMessage], **parameters: Any) -> ChatReply:
-        """Request one chat completion.
+        """One chat completion.
 
         Args:
-            messages: With ``role`` and ``content``.
-            parameters: Passed to the server (``max_tokens``, ``temperature``,
+            messages: Role and content of each.
+            parameters: Passed on to the server (``max_tokens``, ``temperature``,
                 ``extra_body``, ...).
 
         Raises:
-            PromptTooLongError: The prompt exceeds the model's context window.
-            EndpointError: The request failed after all attempts.
+            PromptTooLongError: The prompt does not fit into the model's window.
+            EndpointError: The call failed for good.
         """
-        # UTF-8 has no form for lone surrogates.
+        # Lone surrogates of hostile text cannot be sent as UTF-8.
         clean = [{k: sendable(v) for k, v in message.items()} for message in messages]
         try:
             reply: ChatReply = self._retry(self._once, clean, parameters)
         except self._errors as error:
-            message = f"{self.model} at {self.base_url}: {type(error).__name__}: {str(error)[:300]}"
+            told = f"{self.model} at {self.base_url}: {type(error).__name__}: {str(error)[:300]}"
             if isinstance(error, self._status_error) and _TOO_LONG.search(str(error)):
-                raise PromptTooLongError(message) from error
-            raise EndpointError(message) from error
+                raise PromptTooLongError(told) from error
+            raise EndpointError(told) from error
         return reply
 
     def _once(self, messages: list[dict[str, str]], parameters: dict[str, Any]) -> ChatReply:
         body = {"model": self.model, "messages": messages, **parameters}
         body |= body.pop("extra_body", {})
         try:
-            # chat.completions.create would check every message as a typed dictionary, in
-            # Python, and send the same JSON: that is most of the time of a call.
+            # Not chat.completions.create, which walks through every message as a typed
+            # dictionary, in Python, to send the same JSON: most of what a call costs here.
             reply = self._client.post("/chat/completions", body=body, cast_to=self._reply_type)
             choice = reply.choices[0]
             text = choice.message.content
@@ -158,7 +154,7 @@ class ChatEndpoint:
 
 
 def _count(value: Any) -> int | None:
-    """A token count from a server's reply; None if it is not a natural number."""
+    """A token count as a server may give it; nonsense counts as not given."""
     return value if type(value) is int and value >= 0 else None
 
 
@@ -166,7 +162,7 @@ _TOO_LONG = re.compile(r"context.{0,20}(?:length|size|window)|too long", re.IGNO
 
 
 class _BadReplyError(Exception):
-    """A reply with status 200 that is not a chat completion."""
+    """Status 200, but not a chat completion."""
 
 
 def is_endpoint(spec: str) -> bool:
@@ -182,6 +178,4 @@ def _check_url(url: str) -> None:
     except ValueError:  # a port out of range, an open bracket
         valid = False
     if not valid:
-        raise ConfigurationError(
-            f"{url!r} is not a server's URL: write one like http://localhost:8000/v1"
-        )
+        raise ConfigurationError(f"{url!r} is not a server's URL, as http://localhost:8000/v1 is")
