@@ -241,7 +241,7 @@ def used_tokens(episode: Episode) -> int:
 
 
 def preventive(episode: Episode) -> float:
-    """1 if a context-reducing tool succeeded before any overflow, else 0."""
+    """1 if a context-reducing tool was carried out before any overflow, else 0."""
     budget = episode.settings["max_context_tokens"]
     for step in episode.steps:
         if step.context_tokens > budget:

@@ -431,6 +431,6 @@ def _end(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    # Imported by name, so that pickled classes belong to this module and not to __main__.
+    # Imported by its name, so that what is pickled belongs to the module and not to __main__.
     serve = cast(Any, importlib.import_module("agemem_envs.util.workers"))._serve
     serve(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
