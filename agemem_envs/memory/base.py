@@ -26,24 +26,8 @@ class Hit:
     score: float
 
 
-class LongTermMemory(Protocol):
-    """The long-term memory of an environment: the one interface that a new memory implements.
-
-    Pass an object that has these methods as ``memory=`` to
-    :class:`~agemem_envs.env.MemoryEnv`; no base class is needed. The environment calls
-
-    - ``clear`` at every reset, so a memory that it is given must be empty;
-    - ``add``, ``update``, ``delete``, ``get`` and ``search`` for the model's tool calls, and
-      ``search`` before each model call of stage 1;
-    - ``len`` before an ``add``, to refuse more items than an episode may hold;
-    - iteration at the end of an episode: the items are recorded in it, and memory quality is
-      judged by them;
-    - ``close`` when the environment closes.
-
-    Contents and queries are untrusted text of up to 8,192 characters, lone surrogates
-    included. One memory serves one environment at a time, from one thread. Equal sequences of
-    calls must give equal results, or episodes are not reproducible. An exception other than
-    those below ends the episode as an error of the environment.
+class MemoryView(Protocol):
+    """The stored items, as an episode records and scores them.
 
     Attributes:
         name: Recorded in the settings of every episode; results of memories with different
@@ -60,6 +44,27 @@ class LongTermMemory(Protocol):
 
         An update keeps an item's place.
         """
+
+
+class LongTermMemory(MemoryView, Protocol):
+    """The long-term memory of an environment: the one interface that a new memory implements.
+
+    Pass an object with these methods as ``memory=`` to
+    :class:`~agemem_envs.env.MemoryEnv`; no base class is needed. The environment calls
+
+    - ``clear`` at every reset, so a memory that is passed in must be empty;
+    - ``add``, ``update``, ``delete``, ``get`` and ``search`` for the model's tool calls, and
+      ``search`` before each model call of stage 1;
+    - ``len`` before an ``add``, to refuse more items than an episode may hold;
+    - iteration at the end of an episode: the items are recorded in it, and memory quality is
+      judged by them;
+    - ``close`` when the environment closes.
+
+    Contents and queries are untrusted text of up to 8,192 characters, lone surrogates
+    included. One memory serves one environment at a time, from one thread. Equal sequences of
+    calls must give equal results, or episodes are not reproducible. An exception other than
+    those below ends the episode as an error of the environment.
+    """
 
     def get(self, memory_id: str) -> MemoryItem:
         """Look up an item.
