@@ -60,10 +60,10 @@ class LongTermMemory(MemoryView, Protocol):
       judged by them;
     - ``close`` when the environment closes.
 
-    Contents and queries are untrusted text of up to 8,192 characters, lone surrogates
-    included. One memory serves one environment at a time, from one thread. Equal sequences of
-    calls must give equal results, or episodes are not reproducible. An exception other than
-    those below ends the episode as an error of the environment.
+    Contents and queries are untrusted text, lone surrogates included; those that the model
+    writes have at most 8,192 characters. One memory serves one environment at a time, from one
+    thread. Equal sequences of calls must give equal results, or episodes are not reproducible.
+    An exception other than those below ends the episode as an error of the environment.
     """
 
     def get(self, memory_id: str) -> MemoryItem:
