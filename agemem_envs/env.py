@@ -35,7 +35,7 @@ from agemem_envs.state import EpisodeState
 from agemem_envs.summarizers import Summarizer, make_summarizer
 from agemem_envs.tasks.base import Task, make_task
 from agemem_envs.tokens import TokenCounter, make_token_counter
-from agemem_envs.tools import Effects, Tool, choose_tools, execute, render_hits
+from agemem_envs.tools import Tool, ToolContext, choose_tools, execute, render_hits
 
 MAX_SHOWN_MALFORMED = 1_000
 """Characters of a malformed output that stay in the context."""
@@ -89,7 +89,7 @@ class MemoryEnv(gym.Env[str, str]):
             raise ConfigurationError(f"render_mode must be 'ansi' or None, got {render_mode!r}")
         asked, parts = _split(options)
         self.task = make_task(task, options)
-        self.plan = StagePlan(
+        self.stage_plan = StagePlan(
             stages=protocol_stages(asked.stages),
             rounds_per_message=asked.rounds_per_message,
             task_rounds=_task_rounds(self.task, asked.max_task_rounds, asked.max_task_actions),
@@ -110,7 +110,7 @@ class MemoryEnv(gym.Env[str, str]):
         budget = asked.max_context_tokens
         schemas = [tool.schema for tool in self.tools.values()]
         self._schemas_json = json.dumps(schemas)
-        self._system_prompt = prompts.system_prompt(schemas, budget, self._talks)
+        self._system_prompt = prompts.system_prompt(schemas, budget, self._with_stage_messages)
         needed = self.token_counter.count(self._system_prompt)
         if needed >= budget:
             raise ConfigurationError(
@@ -133,8 +133,8 @@ class MemoryEnv(gym.Env[str, str]):
             "reward": asdict(self.reward),
             "summarizer": self.summarizer.name,
             "token_counter": self.token_counter.name,
-            "max_task_rounds": self.plan.task_rounds,
-            "max_task_actions": self.plan.task_actions,
+            "max_task_rounds": self.stage_plan.task_rounds,
+            "max_task_actions": self.stage_plan.task_actions,
         }
         values = {name: getattr(asked, name) for name in settings_of(EnvSettings)}
         return EpisodeSettings(**(values | names))
@@ -163,7 +163,7 @@ class MemoryEnv(gym.Env[str, str]):
         # Two draws whether or not a task is chosen, so that the same seed tells it alike.
         rng = np.random.default_rng(int(self.np_random.integers(2**63)))
         drawn = self.task.sample_id(self.np_random) if task_id is None else str(task_id)
-        spec = self.task.reset(drawn, rng, talk=self._talks)
+        spec = self.task.reset(drawn, rng, with_stage_messages=self._with_stage_messages)
         self._memory.clear()
         self.state = EpisodeState(
             spec=spec,
@@ -171,7 +171,7 @@ class MemoryEnv(gym.Env[str, str]):
             rng=rng,
             context=Context(self.token_counter),
             memory=self._memory,
-            stage=self.plan.stages[0],
+            stage=self.stage_plan.stages[0],
         )
         self.state.context.append(MessageKind.SYSTEM, self._system_prompt)
         self._begin_message(self.state)
@@ -231,7 +231,7 @@ class MemoryEnv(gym.Env[str, str]):
 
     def _call(self, state: EpisodeState, step: Step, turn: protocol.Turn) -> Step:
         state.context.append(MessageKind.ASSISTANT, step.action, step.index)
-        effects = Effects(
+        effects = ToolContext(
             memory=state.memory,
             context=state.context,
             encoder=self.encoder,
@@ -267,21 +267,23 @@ class MemoryEnv(gym.Env[str, str]):
                 interactive = self.task.interactive
                 state.stop_reason = StopReason.WORLD_ENDED if interactive else StopReason.ANSWERED
             elif (
-                state.rounds_here >= self.plan.task_rounds
-                or state.task_actions >= self.plan.task_actions
+                state.rounds_here >= self.stage_plan.task_rounds
+                or state.task_actions >= self.stage_plan.task_actions
             ):
                 state.stop_reason = StopReason.ROUND_LIMIT
-        elif answered or state.rounds_here >= self.plan.rounds_per_message:
+        elif answered or state.rounds_here >= self.stage_plan.rounds_per_message:
             state.message_index += 1
             state.rounds_here = 0
             self._begin_message(state)
         elif state.stage is Stage.CONSTRUCTION:
-            self._show_memories(state, self._told(state)[state.message_index])
+            self._show_memories(state, self._stage_messages(state)[state.message_index])
 
     def _begin_message(self, state: EpisodeState) -> None:
         """Let the next message arrive, in the next stage if this one has no more."""
-        while state.stage is not Stage.REASONING and state.message_index >= len(self._told(state)):
-            stages = self.plan.stages
+        while state.stage is not Stage.REASONING and state.message_index >= len(
+            self._stage_messages(state)
+        ):
+            stages = self.stage_plan.stages
             state.stage = stages[stages.index(state.stage) + 1]
             state.message_index = 0
             if state.stage.starts_with_fresh_context:
@@ -290,14 +292,14 @@ class MemoryEnv(gym.Env[str, str]):
         if state.stage is Stage.REASONING:
             template = prompts.GOAL if self.task.interactive else prompts.QUESTION
             text = template.format(query=state.spec.query)
-            if state.spec.briefing and not self._talks:
+            if state.spec.briefing and not self._with_stage_messages:
                 text += "\n\n" + state.spec.briefing
             state.context.append(MessageKind.QUERY, text, round_)
             if self.task.interactive:
                 opening = self._with_actions(state.spec.opening)
                 state.context.append(MessageKind.OBSERVATION, opening, round_)
             return
-        told = self._told(state)[state.message_index]
+        told = self._stage_messages(state)[state.message_index]
         if state.stage is Stage.CONSTRUCTION:
             self._show_memories(state, told)
         form = prompts.INCOMING[int(state.rng.integers(len(prompts.INCOMING)))]
@@ -313,7 +315,7 @@ class MemoryEnv(gym.Env[str, str]):
             shown += prompts.AND_MORE.format(count=len(actions) - MAX_LISTED_ACTIONS)
         return f"{observation}\n{prompts.ADMISSIBLE.format(actions=shown)}"
 
-    def _told(self, state: EpisodeState) -> tuple[str, ...]:
+    def _stage_messages(self, state: EpisodeState) -> tuple[str, ...]:
         """The messages of the current stage (1 or 2)."""
         if state.stage is Stage.CONSTRUCTION:
             return tuple(fact.text for fact in state.spec.knowledge)
@@ -324,7 +326,9 @@ class MemoryEnv(gym.Env[str, str]):
         if not self._retrieves:
             return
         if len(state.memory):
-            self.encoder.encode(self._told(state))  # all of the stage in one batch; then cached
+            self.encoder.encode(
+                self._stage_messages(state)
+            )  # all of the stage in one batch; then cached
         hits = state.memory.search(told, self._settings.top_k)
         text = f"{prompts.MEMORIES}\n{render_hits(hits)}" if hits else ""
         shown = [m for m in state.context.messages if m.kind is MessageKind.MEMORIES]
@@ -335,9 +339,9 @@ class MemoryEnv(gym.Env[str, str]):
             state.context.append(MessageKind.MEMORIES, text, len(state.steps))
 
     @property
-    def _talks(self) -> bool:
+    def _with_stage_messages(self) -> bool:
         """Whether stages 1 and 2 are run."""
-        return len(self.plan.stages) > 1
+        return len(self.stage_plan.stages) > 1
 
     @property
     def _retrieves(self) -> bool:

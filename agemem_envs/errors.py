@@ -13,15 +13,15 @@ from types import ModuleType
 
 
 class AgeMemError(Exception):
-    """Base class of all errors that this package raises on purpose."""
+    """Base class of the errors that this package raises."""
 
 
 class ConfigurationError(AgeMemError, ValueError):
-    """An argument has a value that cannot work."""
+    """An argument has an invalid value."""
 
 
 class UnknownNameError(ConfigurationError):
-    """A name that no registry knows; the message lists the closest ones."""
+    """A name is not in its registry; the message suggests similar names."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -31,35 +31,35 @@ class UnknownNameError(ConfigurationError):
 
 
 class MissingDependencyError(AgeMemError, ImportError):
-    """An optional library is not installed; the message is the pip command."""
+    """An optional library is not installed; the message states the pip command."""
 
 
 class DataNotFoundError(AgeMemError, FileNotFoundError):
-    """Benchmark data that was asked for by name or path is not there."""
+    """The requested benchmark data does not exist."""
 
 
 class DataFormatError(AgeMemError, ValueError):
-    """Benchmark data is there but not in the documented schema."""
+    """Data exists but does not follow its documented schema."""
 
 
 class SimulatorError(AgeMemError):
-    """A benchmark's simulator cannot be started, died, hung or failed."""
+    """A benchmark's simulator cannot start, died, hung or failed."""
 
 
 class WorkerError(AgeMemError):
-    """The processes that play episodes cannot be started, or die again and again."""
+    """The processes that play episodes cannot start, or die repeatedly."""
 
 
 class EndpointError(AgeMemError):
-    """A model server refused, failed or answered nonsense after all retries."""
+    """A model server refused the request, failed or sent an invalid reply, after all retries."""
 
 
 class PromptTooLongError(EndpointError):
-    """A prompt does not fit into the model's window: the agent's doing, not the server's."""
+    """A prompt exceeds the model's context window: a failure of the agent, not of the server."""
 
 
 class BackboneUnavailableError(AgeMemError):
-    """A language model cannot be loaded here; the message lists the remedies."""
+    """A language model cannot be loaded; the message lists the remedies."""
 
 
 class ToolError(AgeMemError):
@@ -70,15 +70,16 @@ class ToolError(AgeMemError):
 
 
 def require(module: str, *, extra: str | None = None, command: str | None = None) -> ModuleType:
-    """Import an optional module, or say how to install it.
+    """Import an optional module.
 
     Args:
         module: Dotted name of the module.
-        extra: The extra of this package that brings it.
-        command: A full install command, where no extra can bring it.
+        extra: The extra of this package that installs it.
+        command: The full install command, where no extra installs it.
 
     Raises:
-        MissingDependencyError: The module, or a module that it imports, is not installed.
+        MissingDependencyError: The module, or a module that it imports, is not installed; the
+            message states the install command.
     """
     try:
         return importlib.import_module(module)
@@ -90,10 +91,10 @@ def require(module: str, *, extra: str | None = None, command: str | None = None
 
 
 def require_installed(*modules: str, extra: str) -> None:
-    """Make sure that modules which another process will import are installed.
+    """Check that modules which another process will import are installed.
 
     Raises:
-        MissingDependencyError: One is not.
+        MissingDependencyError: A module is not installed.
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:

@@ -1,4 +1,4 @@
-"""Every text that this package writes for a model to read."""
+"""The texts that this package writes for a model to read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ INCOMING = (
     "Let me share this with you: {text}",
     "This came up in a conversation: {text}",
 )
-"""Ways to tell a fact in passing; an episode's generator picks one for each message."""
+"""Templates of casual messages; an episode's generator picks one for each message."""
 
 QUESTION = "Answer this question: {query}"
 GOAL = "Your task: {query}"
@@ -63,13 +63,13 @@ MALFORMED = (
 )
 
 
-def system_prompt(schemas: Sequence[dict[str, Any]], budget: int, talk: bool) -> str:
-    """The system prompt of an episode.
+def system_prompt(schemas: Sequence[dict[str, Any]], budget: int, with_stage_messages: bool) -> str:
+    """Make the system prompt of an episode.
 
     Args:
-        schemas: Of the tools that are on.
+        schemas: The schemas of the available tools.
         budget: T_max in tokens.
-        talk: Whether stages 1 and 2 come before the task.
+        with_stage_messages: Whether stages 1 and 2 precede the task.
     """
     names = {schema["name"] for schema in schemas}
     ltm = any(name.endswith("_memory") for name in names)
@@ -79,7 +79,7 @@ def system_prompt(schemas: Sequence[dict[str, Any]], budget: int, talk: bool) ->
         memory=MEMORY_ON if ltm else MEMORY_OFF,
         kept=KEPT_ON if ltm else KEPT_OFF,
         budget=budget,
-        course=COURSE_TALK if talk else COURSE_TASK,
+        course=COURSE_TALK if with_stage_messages else COURSE_TASK,
         advice=(ADVICE["ltm"] if ltm else "") + (ADVICE["stm"] if stm else ""),
         forms="\n".join(forms),
     )

@@ -1,4 +1,4 @@
-"""The output protocol: text to :class:`Turn` or :class:`Malformed`, and back. Pure.
+"""The output protocol: parses text to :class:`Turn` or :class:`Malformed`, and renders it.
 
 A well-formed output is ``<think>...</think>`` followed by exactly one of
 ``<tool_call>[{"name": ..., "arguments": {...}}, ...]</tool_call>`` and
@@ -49,7 +49,7 @@ def parse(text: object) -> Turn | Malformed:
     """Parse a model's output. Never raises.
 
     Args:
-        text: Anything; all but a ``str`` is malformed.
+        text: Any object; anything but a ``str`` is malformed.
     """
     if not isinstance(text, str):
         return Malformed(f"the action must be text, not {type(text).__name__}")
@@ -107,11 +107,11 @@ def _parse_calls(thought: str, rest: str) -> Turn | Malformed:
 
 
 def render(turn: Turn) -> str:
-    """The text of a turn: ``parse(render(turn)) == turn`` up to surrounding white space.
+    """Render a turn: ``parse(render(turn)) == turn`` up to surrounding white space.
 
     Raises:
-        ValueError: The turn cannot be said in the protocol: neither or both of calls and
-            answer, or a protocol tag in the thought or the answer.
+        ValueError: The protocol has no form for the turn: it has neither or both of calls
+            and answer, or a tag of the protocol in its thought or answer.
     """
     if bool(turn.calls) == (turn.answer is not None):
         raise ValueError("a turn has either tool calls or an answer")

@@ -17,6 +17,7 @@ from gymnasium.vector.utils import (
 
 from agemem_envs.episode import ToolCall
 from agemem_envs.protocol import Turn, render
+from agemem_envs.tools import TOOLS
 
 _WORDS = ("the a in of near red green old tall river town song who wrote was born").split()
 
@@ -25,10 +26,10 @@ class UnicodeText(Space[str]):
     """Every string of at most ``max_length`` characters, lone surrogates included.
 
     Args:
-        max_length: In characters; it also sizes the buffers of asynchronous vector
+        max_length: In characters; also the size of the buffers of asynchronous vector
             environments (4 bytes a character).
         sampler: Draws a sample from a generator; by default a few English words.
-        seed: Of the space's own generator.
+        seed: Seed of the space's own generator.
     """
 
     def __init__(
@@ -47,13 +48,13 @@ class UnicodeText(Space[str]):
         return False
 
     def sample(self, mask: Any | None = None, probability: Any | None = None) -> str:
-        """A random member.
+        """Draw a random text.
 
         Raises:
             ValueError: A mask is given; this space has none.
         """
         if mask is not None or probability is not None:
-            raise ValueError("UnicodeText.sample takes neither mask nor probability")
+            raise ValueError("UnicodeText.sample() takes no mask and no probability")
         return self._sampler(self.np_random)[: self.max_length]
 
     def contains(self, x: Any) -> bool:
@@ -99,10 +100,10 @@ def _read_from_shared_memory(space: UnicodeText, memory: Any, n: int = 1) -> Seq
 
 
 class _SharedTexts(Sequence[str]):
-    """The texts in a shared buffer, decoded when they are looked at.
+    """The texts in a shared buffer, decoded on access.
 
-    Gymnasium reads a buffer once, at the start, and expects what it got to follow the
-    buffer from then on, as an array does; a copy (its default) is a tuple of strings.
+    Gymnasium reads a buffer once, at the start, and expects the result to follow the buffer
+    from then on, as an array does. A copy (Gymnasium's default) is a tuple of strings.
     """
 
     def __init__(self, space: UnicodeText, memory: Any, n: int) -> None:
@@ -127,20 +128,10 @@ def _row(space: UnicodeText, memory: Any, index: int) -> memoryview:
     return memoryview(memory.get_obj()).cast("B")[index * size : (index + 1) * size]
 
 
-_SAMPLE_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "Add_memory": {"content": "The old river is near the town."},
-    "Update_memory": {"memory_id": "m1", "content": "The old river is near the red town."},
-    "Delete_memory": {"memory_id": "m1", "confirmation": True},
-    "Retrieve_memory": {"query": "Which river is near the town?"},
-    "Summary_context": {"span": "all"},
-    "Filter_context": {"criteria": "the song of the green river"},
-}
-
-
 def sample_action(generator: np.random.Generator, tools: Sequence[str]) -> str:
-    """A random well-formed action: a call of one of ``tools``, or an answer."""
+    """Draw a well-formed action: a call of one of ``tools`` with its example, or an answer."""
     choice = int(generator.integers(len(tools) + 1))
     if choice == len(tools):
         return render(Turn("I answer.", answer="the old river"))
-    name = tools[choice]
-    return render(Turn("I use a tool.", calls=(ToolCall(name, dict(_SAMPLE_ARGUMENTS[name])),)))
+    tool = TOOLS[tools[choice]]
+    return render(Turn("I use a tool.", calls=(ToolCall(tool.name, tool.example),)))

@@ -1,4 +1,4 @@
-"""The three stages of a trajectory, and the plan that says which of them are run."""
+"""The three stages of a trajectory, and the plan of an episode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Stage(IntEnum):
     CONSTRUCTION = 1
     """Knowledge arrives message by message; the query is not known yet."""
     DISTRACTION = 2
-    """The context was reset, the memory kept; useless messages arrive."""
+    """The context is reset, the memory stays; irrelevant messages arrive."""
     REASONING = 3
     """The query arrives, on top of what stage 2 left in the context."""
 
@@ -26,14 +26,14 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """Which stages are run, and how many rounds each may take. One round is one model call.
+    """The stages of an episode, and the rounds that each may take. One round is one model call.
 
     Attributes:
         stages: In order, ending with ``Stage.REASONING``.
         rounds_per_message: Rounds that an agent may spend on one message of stages 1 and
-            2; after the last of them the next message arrives, answered or not.
+            2. After the last one the next message arrives, answered or not.
         task_rounds: Rounds of stage 3; the episode is truncated after the last.
-        task_actions: Of these, at most this many environment actions.
+        task_actions: Most environment actions among the rounds of stage 3.
     """
 
     stages: tuple[Stage, ...]
@@ -46,12 +46,6 @@ class StagePlan:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigurationError(f"{name} must be a positive integer, got {value!r}")
-
-    def max_rounds(self, knowledge: int, distractors: int) -> int:
-        """N_max: the most rounds that an episode with so many messages can take."""
-        counts = {Stage.CONSTRUCTION: knowledge, Stage.DISTRACTION: distractors}
-        talk = sum(counts.get(stage, 0) for stage in self.stages)
-        return talk * self.rounds_per_message + self.task_rounds
 
 
 PROTOCOLS: dict[str, tuple[Stage, ...]] = {

@@ -1,4 +1,4 @@
-"""Summarizers: what ``Summary_context`` replaces messages with."""
+"""Summarizers, which write the summaries of ``Summary_context``."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class Summarizer(Protocol):
-    """Shortens a run of messages to one text."""
+    """Shortens several messages to one text.
+
+    Attributes:
+        name: Recorded in the settings of every episode.
+    """
 
     name: str
 
     def summarize(self, texts: Sequence[str]) -> str:
-        """One text that stands for ``texts``.
+        """Summarize ``texts`` in one text.
 
         Raises:
-            ToolError: No summary could be made; the context then stays as it is.
+            ToolError: There is no summary; the context does not change.
         """
 
 
 class ExtractiveSummarizer:
-    """Keeps the most central sentences, in order: deterministic, with no model.
+    """Keeps the most central sentences, in order. Deterministic; uses no model.
 
     A sentence scores by the mean frequency of its words in the whole text (SumBasic,
-    Nenkova and Vanderwende 2005); the best are kept up to a fraction of the length.
+    Nenkova and Vanderwende 2005). The best are kept, up to a fraction of the length.
 
     Args:
-        ratio: Kept fraction of the characters, up to ``MAX_SUMMARY_CHARS``.
+        ratio: Fraction of the characters to keep, up to ``MAX_SUMMARY_CHARS``.
     """
 
     def __init__(self, ratio: float = 0.3) -> None:
@@ -43,24 +47,28 @@ class ExtractiveSummarizer:
         self._ratio = ratio
 
     def summarize(self, texts: Sequence[str]) -> str:
-        """The most central sentences of ``texts``."""
+        """Return the most central sentences of ``texts``."""
         pieces = [piece.strip() for text in texts for piece in _SENTENCE.split(text)]
         sentences = list(dict.fromkeys(piece for piece in pieces if piece))
         words = [_WORD.findall(sentence.lower()) for sentence in sentences]
         counts = Counter(word for sentence in words for word in sentence if len(word) > 3)
         scores = [sum(counts[w] for w in ws) / max(1, len(ws)) for ws in words]
         room = min(MAX_SUMMARY_CHARS, int(self._ratio * sum(map(len, sentences))))
-        chosen: set[int] = set()
+        kept_indices: set[int] = set()
         for index in sorted(range(len(sentences)), key=lambda i: (-scores[i], i)):
             if len(sentences[index]) <= room:
-                chosen.add(index)
+                kept_indices.add(index)
                 room -= len(sentences[index]) + 1
-        kept = " ".join(sentences[index] for index in sorted(chosen))
+        kept = " ".join(sentences[index] for index in sorted(kept_indices))
         return kept or (sentences[0][:200] if sentences else "(nothing)")
 
 
 class LLMSummarizer:
-    """Asks an OpenAI-compatible model, as the paper does."""
+    """Asks an OpenAI-compatible model, as the paper does.
+
+    Args:
+        endpoint: The model and its server.
+    """
 
     INSTRUCTION = (
         "Summarise the following messages in at most five sentences. Keep names, numbers, "
@@ -72,12 +80,12 @@ class LLMSummarizer:
         self._endpoint = endpoint
 
     def summarize(self, texts: Sequence[str]) -> str:
-        """The model's summary.
+        """Return the model's summary.
 
         Raises:
-            ToolError: It said nothing.
-            EndpointError: Its server failed for good. That is no fault of the agent, so it
-                is not turned into a tool's refusal: the episode cannot be scored.
+            ToolError: The reply is empty.
+            EndpointError: The server failed after all retries. This is not the agent's
+                fault, so it is not a refused tool call: the episode is not scored.
         """
         reply = self._endpoint.complete(
             [
@@ -94,14 +102,14 @@ class LLMSummarizer:
 
 
 def make_summarizer(spec: str | Summarizer, **endpoint_options: Any) -> Summarizer:
-    """A summarizer from its name, or the given object itself.
+    """Make a summarizer from its name, or return the given one.
 
     Args:
         spec: ``"extractive"``, ``"MODEL@http://host/v1"`` or a summarizer.
-        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
+        endpoint_options: Arguments of the :class:`ChatEndpoint`, such as ``timeout``.
 
     Raises:
-        UnknownNameError: The name is neither.
+        UnknownNameError: The name is unknown.
     """
     if not isinstance(spec, str):
         return spec

@@ -1,4 +1,4 @@
-"""Token counters: what a text costs in the context. The one in use is recorded by name."""
+"""Token counters, which measure the cost of a text in the context."""
 
 from __future__ import annotations
 
@@ -12,52 +12,61 @@ MESSAGE_OVERHEAD = 4
 
 
 class TokenCounter(Protocol):
-    """Counts the tokens of a text."""
+    """Counts the tokens of a text.
+
+    Attributes:
+        name: Recorded in the settings of every episode.
+    """
 
     name: str
 
     def count(self, text: str) -> int:
-        """Number of tokens of ``text``, at least 0."""
+        """Count the tokens of ``text``; at least 0."""
 
 
 class ApproximateCounter:
-    """One token per four UTF-8 bytes, rounded up: for when no tokenizer is at hand.
+    """One token per four UTF-8 bytes, rounded up. Needs no tokenizer.
 
-    The usual rule of thumb for byte-pair encodings of English, on the safe side for
-    other scripts. ``tests/test_tokens.py`` compares it with a real tokenizer.
+    This is the usual rule of thumb for byte-pair encodings of English; it overestimates other
+    scripts. ``tests/envs/test_tokens.py`` compares it with a real tokenizer.
     """
 
     name = "approximate-utf8-bytes/4"
 
     def count(self, text: str) -> int:
-        """Number of tokens of ``text``, approximately."""
+        """Estimate the tokens of ``text``."""
         length = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         return -(-length // 4)
 
 
 class TokenizerCounter:
-    """Counts with a Hugging Face tokenizer (without special tokens)."""
+    """Counts with a Hugging Face tokenizer, without special tokens.
+
+    Args:
+        tokenizer: The tokenizer.
+        name: Its hub id or path, for the record.
+    """
 
     def __init__(self, tokenizer: Any, name: str) -> None:
         self.name = f"tokenizer:{name}"
         self._tokenizer = tokenizer
 
     def count(self, text: str) -> int:
-        """Number of tokens of ``text``; lone surrogates count as replacement characters."""
+        """Count the tokens of ``text``; lone surrogates count as replacement characters."""
         clean = sendable(text)
         return len(self._tokenizer.encode(clean, add_special_tokens=False))
 
 
 def make_token_counter(spec: str | TokenCounter) -> TokenCounter:
-    """A counter from its name, or the given object itself.
+    """Make a counter from its name, or return the given one.
 
     Args:
         spec: ``"approximate"``, ``"tokenizer:<hub id or path>"``, or a counter.
 
     Raises:
-        UnknownNameError: The name is neither.
-        ConfigurationError: There is no such tokenizer here or on a hub within reach.
-        MissingDependencyError: A tokenizer is asked for and transformers is not installed.
+        UnknownNameError: The name is unknown.
+        ConfigurationError: The tokenizer cannot be loaded from this machine or the hub.
+        MissingDependencyError: transformers is needed and not installed.
     """
     if not isinstance(spec, str):
         return spec

@@ -1,7 +1,7 @@
-"""The six memory tools: what the model calls, with schemas made from one table of parameters.
+"""The six memory tools that a model calls, and their JSON schemas.
 
-Each tool is a function of an :class:`Effects` (what it may touch) and validated keyword
-arguments. It returns the text that the model is shown and the effect as data. A
+Each tool is a function of a :class:`ToolContext` (what it may read and change) and validated
+keyword arguments. It returns the text that the model is shown and the effect as data. A
 :class:`~agemem_envs.errors.ToolError` becomes a refused result, never an exception.
 """
 
@@ -26,12 +26,22 @@ MAX_ITEMS = 1_024
 MAX_RESULT_CHARS = 32_768
 
 JsonType = Literal["string", "integer", "boolean", "object"]
-Outcome = tuple[str, dict[str, Any]]
+Effect = tuple[str, dict[str, Any]]
+"""The text that the model is shown, and what was done, as data."""
 
 
 @dataclass(frozen=True, slots=True)
-class Effects:
-    """What tools may read and change."""
+class ToolContext:
+    """What tools may read and change.
+
+    Attributes:
+        memory: Long-term memory.
+        context: Short-term memory.
+        encoder: Embeds texts for ``Filter_context``.
+        summarizer: Writes the text of ``Summary_context``.
+        filter_threshold: Least similarity of a message that ``Filter_context`` removes.
+        top_k: Hits of ``Retrieve_memory`` if the model names no number.
+    """
 
     memory: LongTermMemory
     context: Context
@@ -43,13 +53,27 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a tool; ``aliases`` are other spellings that are understood."""
+    """One parameter of a tool.
+
+    Attributes:
+        name: Its name in the schema.
+        type: Its JSON type.
+        description: What it means; shown to the model.
+        example: A valid value, for random actions.
+        required: Whether a call must give it.
+        aliases: Other names that are accepted.
+    """
 
     name: str
     type: JsonType
     description: str
+    example: Any = None
     required: bool = True
     aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.required and self.example is None:
+            raise ValueError(f"the required parameter {self.name!r} has no example")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +83,7 @@ class Tool:
     name: str
     description: str
     parameters: tuple[Parameter, ...]
-    function: Callable[..., Outcome]
+    function: Callable[..., Effect]
     target: Literal["ltm", "stm"]
 
     @property
@@ -77,19 +101,24 @@ class Tool:
             },
         }
 
+    @property
+    def example(self) -> dict[str, Any]:
+        """Valid arguments: an example of each required parameter."""
+        return {p.name: p.example for p in self.parameters if p.required}
+
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments under their own names and types.
+        """Check arguments, and return them under their own names and types.
 
         Raises:
-            ToolError: One is missing, unknown or of the wrong type.
+            ToolError: An argument is missing, unknown or of the wrong type.
         """
         given = dict(arguments)
         values = {}
         for parameter in self.parameters:
             names = [n for n in (parameter.name, *parameter.aliases) if n in given]
-            found = [given.pop(name) for name in names]
-            if found and found[0] is not None:
-                values[parameter.name] = _coerce(parameter, found[0])
+            spellings = [given.pop(name) for name in names]
+            if spellings and spellings[0] is not None:
+                values[parameter.name] = _coerce(parameter, spellings[0])
             elif parameter.required:
                 raise ToolError(f"missing argument {parameter.name!r} ({parameter.type})")
         if given:
@@ -100,7 +129,7 @@ class Tool:
 
 
 def _coerce(parameter: Parameter, value: Any) -> Any:
-    """The value as the parameter's type; whole numbers may come as 2, 2.0 or "2"."""
+    """Convert a value to the parameter's type; 2, 2.0 and "2" are whole numbers."""
     kind = parameter.type
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -126,56 +155,56 @@ def _limited(name: str, text: str, limit: int) -> str:
 
 
 def add_memory(
-    on: Effects,
+    ctx: ToolContext,
     content: str,
     metadata: dict[str, Any] | None = None,
     memory_type: str | None = None,
-) -> Outcome:
+) -> Effect:
     """Store ``content``. Data: ``memory_id``, ``content``."""
     if not content.strip():
         raise ToolError("content is empty")
-    if len(on.memory) >= MAX_ITEMS:
+    if len(ctx.memory) >= MAX_ITEMS:
         raise ToolError(f"the memory is full ({MAX_ITEMS} items); delete some first")
-    item = on.memory.add(content, metadata, memory_type)
+    item = ctx.memory.add(content, metadata, memory_type)
     return f"stored as {item.id}", {"memory_id": item.id, "content": content}
 
 
 def update_memory(
-    on: Effects, memory_id: str, content: str, metadata: dict[str, Any] | None = None
-) -> Outcome:
+    ctx: ToolContext, memory_id: str, content: str, metadata: dict[str, Any] | None = None
+) -> Effect:
     """Replace an item's content. Data: ``memory_id``, ``content``, ``before``."""
     if not content.strip():
         raise ToolError("content is empty; use Delete_memory to remove an item")
-    before = _existing(on.memory, memory_id)
-    item = on.memory.update(before.id, content, metadata)
+    before = _existing(ctx.memory, memory_id)
+    item = ctx.memory.update(before.id, content, metadata)
     data = {"memory_id": item.id, "content": content, "before": before.content}
     return f"updated {item.id}", data
 
 
-def delete_memory(on: Effects, memory_id: str, confirmation: bool) -> Outcome:
+def delete_memory(ctx: ToolContext, memory_id: str, confirmation: bool) -> Effect:
     """Remove an item. Data: ``memory_id``, ``before``."""
     if not confirmation:
         raise ToolError("not deleted: confirmation must be true")
-    item = on.memory.delete(_existing(on.memory, memory_id).id)
+    item = ctx.memory.delete(_existing(ctx.memory, memory_id).id)
     return f"deleted {item.id}", {"memory_id": item.id, "before": item.content}
 
 
 def retrieve_memory(
-    on: Effects,
+    ctx: ToolContext,
     query: str,
     top_k: int | None = None,
     metadata_filter: dict[str, Any] | None = None,
-) -> Outcome:
+) -> Effect:
     """Show the items most similar to ``query``. Data: ``query``, ``items`` (id, content, score)."""
-    wanted = on.top_k if top_k is None else top_k
+    wanted = ctx.top_k if top_k is None else top_k
     if not 1 <= wanted <= MAX_TOP_K:
         raise ToolError(f"top_k must be between 1 and {MAX_TOP_K}, got {str(wanted)[:20]}")
-    hits = on.memory.search(query, wanted, metadata_filter)
+    hits = ctx.memory.search(query, wanted, metadata_filter)
     items = [{"memory_id": h.item.id, "content": h.item.content, "score": h.score} for h in hits]
     return render_hits(hits) or "no memories found", {"query": query, "items": items}
 
 
-def summary_context(on: Effects, span: str) -> Outcome:
+def summary_context(ctx: ToolContext, span: str) -> Effect:
     """Replace messages by a summary. Data: ``removed`` (message ids), ``tokens_saved``."""
     word = span.strip().lower()
     rounds: int | None = None
@@ -183,28 +212,28 @@ def summary_context(on: Effects, span: str) -> Outcome:
         if not (word.isascii() and word.isdigit() and len(word) < 10 and int(word) > 0):
             raise ToolError(f'span must be "all" or a positive number, got {span[:20]!r}')
         rounds = int(word)
-    before = on.context.tokens
-    removed = on.context.summarize(rounds, on.summarizer)
-    saved = before - on.context.tokens
+    before = ctx.context.tokens
+    removed = ctx.context.summarize(rounds, ctx.summarizer)
+    saved = before - ctx.context.tokens
     data = {"removed": [message.id for message in removed], "tokens_saved": saved}
     if not removed:
         return "there was nothing to summarise", data
     return f"{len(removed)} messages replaced by a summary ({saved} tokens saved)", data
 
 
-def filter_context(on: Effects, criteria: str) -> Outcome:
+def filter_context(ctx: ToolContext, criteria: str) -> Effect:
     """Remove messages similar to ``criteria``. Data: ``removed``, ``tokens_saved``."""
     if not criteria.strip():
         raise ToolError("criteria is empty")
-    before = on.context.tokens
-    removed = on.context.filter(criteria, on.encoder, on.filter_threshold)
-    saved = before - on.context.tokens
+    before = ctx.context.tokens
+    removed = ctx.context.filter(criteria, ctx.encoder, ctx.filter_threshold)
+    saved = before - ctx.context.tokens
     data = {"removed": [message.id for message in removed], "tokens_saved": saved}
     return f"{len(removed)} messages removed ({saved} tokens saved)", data
 
 
 def render_hits(hits: Sequence[Hit]) -> str:
-    """Search results as the model sees them: the contents verbatim, one a line."""
+    """Search results as the model sees them: one line each, the contents verbatim."""
     return "\n".join(f"[{hit.item.id}] ({hit.score:.2f}) {hit.item.content}" for hit in hits)
 
 
@@ -215,7 +244,7 @@ def _existing(memory: LongTermMemory, memory_id: str) -> MemoryItem:
         raise ToolError(str(error)) from error
 
 
-_ID = Parameter("memory_id", "string", "Id of the memory, as in [m1].")
+_ID = Parameter("memory_id", "string", "Id of the memory, as in [m1].", "m1")
 _METADATA = Parameter("metadata", "object", "Key-value pairs to keep with it.", required=False)
 
 TOOLS: dict[str, Tool] = {
@@ -225,7 +254,12 @@ TOOLS: dict[str, Tool] = {
             "Add_memory",
             "Store something in long-term memory.",
             (
-                Parameter("content", "string", "What to remember, as one complete statement."),
+                Parameter(
+                    "content",
+                    "string",
+                    "What to remember, as one complete statement.",
+                    "The old river is near the town.",
+                ),
                 _METADATA,
                 Parameter("memory_type", "string", "A label, such as fact.", required=False),
             ),
@@ -235,7 +269,16 @@ TOOLS: dict[str, Tool] = {
         Tool(
             "Update_memory",
             "Replace the content of a long-term memory.",
-            (_ID, Parameter("content", "string", "The new content."), _METADATA),
+            (
+                _ID,
+                Parameter(
+                    "content",
+                    "string",
+                    "The new content.",
+                    "The old river is near the red town.",
+                ),
+                _METADATA,
+            ),
             update_memory,
             "ltm",
         ),
@@ -244,7 +287,7 @@ TOOLS: dict[str, Tool] = {
             "Remove a long-term memory for good.",
             (
                 _ID,
-                Parameter("confirmation", "boolean", "Must be true.", aliases=("confirmed",)),
+                Parameter("confirmation", "boolean", "Must be true.", True, aliases=("confirmed",)),
             ),
             delete_memory,
             "ltm",
@@ -253,7 +296,7 @@ TOOLS: dict[str, Tool] = {
             "Retrieve_memory",
             "Bring the most similar long-term memories into the context.",
             (
-                Parameter("query", "string", "What to look for."),
+                Parameter("query", "string", "What to look for.", "Which river is near the town?"),
                 Parameter("top_k", "integer", "How many, 1 to 10.", required=False),
                 Parameter("metadata_filter", "object", "Only with these values.", required=False),
             ),
@@ -263,14 +306,21 @@ TOOLS: dict[str, Tool] = {
         Tool(
             "Summary_context",
             "Replace messages of the context by a summary.",
-            (Parameter("span", "string", '"all", or a number: the last so many rounds.'),),
+            (Parameter("span", "string", '"all", or a number: the last so many rounds.', "all"),),
             summary_context,
             "stm",
         ),
         Tool(
             "Filter_context",
             "Remove messages about something from the context.",
-            (Parameter("criteria", "string", "What the messages to remove are about."),),
+            (
+                Parameter(
+                    "criteria",
+                    "string",
+                    "What the messages to remove are about.",
+                    "the song of the green river",
+                ),
+            ),
             filter_context,
             "stm",
         ),
@@ -287,10 +337,11 @@ TOOL_SETS: dict[str, tuple[str, ...]] = {
 """Names for the ``tools`` argument of the environment."""
 
 REDUCING_TOOLS = ("Summary_context", "Filter_context")
+"""The tools that make the context smaller."""
 
 
 def choose_tools(spec: str | Sequence[str]) -> dict[str, Tool]:
-    """The tools of a named set, or of a list of tool names.
+    """Return the tools of a named set, or of a list of tool names.
 
     Raises:
         UnknownNameError: No set or tool has this name.
@@ -305,13 +356,13 @@ def choose_tools(spec: str | Sequence[str]) -> dict[str, Tool]:
     return {name: tool for name, tool in TOOLS.items() if name in spec}
 
 
-def execute(call: ToolCall, tools: Mapping[str, Tool], on: Effects) -> ToolResult:
-    """Carry out one call; whatever the model got wrong becomes a refused result."""
+def execute(call: ToolCall, tools: Mapping[str, Tool], ctx: ToolContext) -> ToolResult:
+    """Carry out one call. An error of the model becomes a refused result."""
     try:
         if call.name not in tools:
             raise ToolError(str(UnknownNameError("tool", call.name[:40], tools)))
         tool = tools[call.name]
-        text, data = tool.function(on, **tool.validate(call.arguments))
+        text, data = tool.function(ctx, **tool.validate(call.arguments))
     except ToolError as error:
         return ToolResult(call.name, ok=False, text=f"error: {error}")
     if len(text) > MAX_RESULT_CHARS:

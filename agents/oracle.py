@@ -119,7 +119,7 @@ class OracleAgent(OracleNoMemoryAgent):
         return _answer(self._uninformed() if action is None else action)
 
     def _knows_what_it_needs(self) -> bool:
-        if self._env.task.interactive and Stage.CONSTRUCTION not in self._env.plan.stages:
+        if self._env.task.interactive and Stage.CONSTRUCTION not in self._env.stage_plan.stages:
             return True
         visible, needed = self._visible(), self._state.spec.gold_facts
         return bool(needed) and all(fact in visible for fact in needed)
@@ -132,7 +132,7 @@ class OracleAgent(OracleNoMemoryAgent):
         if state.stage is Stage.DISTRACTION:
             earlier = state.spec.distractors[: state.message_index][-1:]
             return tuple(ToolCall("Filter_context", {"criteria": text}) for text in earlier)
-        if Stage.CONSTRUCTION not in self._env.plan.stages:
+        if Stage.CONSTRUCTION not in self._env.stage_plan.stages:
             return ()
         wanted = state.spec.gold_facts[:MAX_CALLS]
         return tuple(ToolCall("Retrieve_memory", {"query": f, "top_k": 1}) for f in wanted)

@@ -68,7 +68,9 @@ def _of_difficulty(task: Task, ids: Iterator[str], wanted: str | None) -> Iterat
     misses: list[str] = []
     for task_id in ids:
         if wanted is not None:
-            found = task.reset(task_id, np.random.default_rng(0), talk=False).difficulty
+            found = task.reset(
+                task_id, np.random.default_rng(0), with_stage_messages=False
+            ).difficulty
             if found != wanted:
                 misses.append(found)
                 if len(misses) > MAX_MISSES:

@@ -1,7 +1,7 @@
-"""What LLM judges have said, on disk: the same question is asked, and paid for, once.
+"""A cache of LLM judges' replies on disk, so that each question is asked and paid for once.
 
-One SQLite file for all processes of a user. A connection lives for one look-up, so that
-threads, forks and other processes may use the same cache.
+All processes of a user share one SQLite file. Each look-up opens its own connection, so that
+threads, forks and other processes can use the same cache.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from agemem_envs.util.endpoint import ChatMessage, ChatReply
 from agemem_envs.util.paths import cache_folder
 
 VERSION = 1
-"""Part of every key. To be raised when the same reply is to mean another score."""
+"""Part of every key. Raise it when the same reply comes to mean another score."""
 _WAIT_SECONDS = 60.0
-"""For another process that is writing."""
+"""Longest wait for another process that is writing."""
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, judge TEXT NOT NULL, "
     "text TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER)"
@@ -34,19 +34,19 @@ def default_file() -> Path:
 
 
 def cache_key(judge: str, messages: Sequence[ChatMessage], parameters: Mapping[str, Any]) -> str:
-    """What a reply depends on: the model and its server, every word of the prompt, the sampling."""
-    asked = [VERSION, judge, [dict(message) for message in messages], dict(parameters)]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    """A hash of all that a reply depends on: model and server, prompt, sampling."""
+    parts = [VERSION, judge, [dict(message) for message in messages], dict(parameters)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class JudgeCache:
-    """The cache.
+    """A cache of judges' replies.
 
     Args:
-        file: By default :func:`default_file`. It is created, with its folder.
+        file: The cache's file, by default :func:`default_file`. It is created with its folder.
 
     Raises:
-        ConfigurationError: The file cannot be had, or is something else.
+        ConfigurationError: The file cannot be opened or created, or is not a cache.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -57,17 +57,17 @@ class JudgeCache:
                 database.execute(_TABLE)
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
-                f"{self.file} cannot be the cache of judgements: {error}. Set AGEMEM_CACHE to "
+                f"cannot use {self.file} as the cache of judges: {error}. Set AGEMEM_CACHE to "
                 "another folder, or pass --no-judge-cache."
             ) from error
 
     def get(self, key: str) -> ChatReply | None:
-        """The reply that was kept under a key, if there is one."""
+        """Return the reply that is stored under a key, or None."""
         with closing(self._connect()) as database:
             return _find(database, key)
 
     def put(self, key: str, judge: str, reply: ChatReply) -> ChatReply:
-        """Keep a reply, and return the one that counts: the first, if two came at once."""
+        """Store a reply, and return the stored one: the first, if two processes store at once."""
         row = (key, judge, reply.text, reply.prompt_tokens, reply.completion_tokens)
         with closing(self._connect()) as database:
             with database:

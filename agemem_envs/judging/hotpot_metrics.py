@@ -1,4 +1,4 @@
-"""HotpotQA's own metrics, as its scorer defines them (Yang et al. 2018, hotpot_evaluate_v1)."""
+"""HotpotQA's metrics, as its scorer hotpot_evaluate_v1 defines them (Yang et al. 2018)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _VERDICTS = frozenset({"yes", "no", "noanswer"})
 
 
 def normalize_answer(text: str) -> str:
-    """Lower-case, drop ASCII punctuation, drop a/an/the, collapse white space, in that order."""
+    """Lower-case, drop ASCII punctuation, drop a/an/the and collapse white space, in this order."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(prediction: str, reference: str) -> float:
-    """1.0 if the normalised answers are equal, else 0.0."""
+    """Return 1.0 if the normalised answers are equal, else 0.0."""
     return float(normalize_answer(prediction) == normalize_answer(reference))
 
 
 def token_f1(prediction: str, reference: str) -> tuple[float, float, float]:
-    """Overlap of the normalised answers as multisets of tokens.
+    """Compare the normalised answers as multisets of tokens.
 
-    If either side is yes, no or noanswer and the sides differ, all three are 0.
+    If one answer is yes, no or noanswer and the other differs, all three values are 0.
 
     Returns:
         (F1, precision, recall), each in [0, 1].
@@ -45,15 +45,15 @@ def token_f1(prediction: str, reference: str) -> tuple[float, float, float]:
 def supporting_fact_scores(
     predicted: Iterable[tuple[str, int]], gold: Iterable[tuple[str, int]]
 ) -> tuple[float, float, float, float]:
-    """Agreement of two sets of (title, sentence index) pairs.
+    """Compare two sets of (title, sentence index) pairs.
 
     Returns:
-        (EM, F1, precision, recall), each 0 or 1 for EM and in [0, 1] otherwise.
+        (EM, F1, precision, recall): EM is 0 or 1, the others are in [0, 1].
     """
-    found = {(title, int(index)) for title, index in predicted}
-    wanted = {(title, int(index)) for title, index in gold}
-    hits = len(found & wanted)
-    precision = hits / len(found) if found else 0.0
-    recall = hits / len(wanted) if wanted else 0.0
+    predicted_pairs = {(title, int(index)) for title, index in predicted}
+    gold_pairs = {(title, int(index)) for title, index in gold}
+    hits = len(predicted_pairs & gold_pairs)
+    precision = hits / len(predicted_pairs) if predicted_pairs else 0.0
+    recall = hits / len(gold_pairs) if gold_pairs else 0.0
     f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
-    return float(found == wanted), f1, precision, recall
+    return float(predicted_pairs == gold_pairs), f1, precision, recall

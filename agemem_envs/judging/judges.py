@@ -1,6 +1,6 @@
-"""Judges: how good an answer, a set of memories or a retrieval is, in [0, 1].
+"""Judges, which score answers, memories and retrievals in [0, 1].
 
-A failed judgement is a :class:`Verdict` without a score: unscored, never zero.
+A failed judgement is a :class:`Verdict` without a score, never a score of zero.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one question to a judge's model took.
+    """The cost of one request to a judge's model.
 
     Attributes:
-        cached: Whether the reply was known already; the tokens are those of the first time.
-        prompt_tokens: As the server counted them, or None if it did not.
-        completion_tokens: Likewise.
+        cached: Whether the reply came from the cache; the tokens are then the original ones.
+        prompt_tokens: Prompt tokens as the server counted them, or None.
+        completion_tokens: Completion tokens as the server counted them, or None.
     """
 
     cached: bool
@@ -35,12 +35,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A score in [0, 1], or None and the error that prevented it.
+    """A score in [0, 1], or the error that prevented it.
 
     Attributes:
-        score: The score.
-        error: Why there is none.
-        cost: Of asking a model, if one was asked.
+        score: The score; None if the judgement failed.
+        error: Why it failed, or None.
+        cost: The cost of the request, if a model was asked.
     """
 
     score: float | None
@@ -50,7 +50,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a judge knows of the task: the question, its answer and the facts behind it."""
+    """What a judge knows about the task.
+
+    Attributes:
+        question: The question or goal.
+        reference: The expected answer; empty in interactive worlds.
+        gold_facts: The facts that the answer needs.
+    """
 
     question: str
     reference: str
@@ -58,25 +64,29 @@ class Case:
 
 
 class Judge(Protocol):
-    """Scores the parts of an episode that need judgement."""
+    """Scores the parts of an episode that need judgement.
+
+    Attributes:
+        name: Recorded in the settings of every episode.
+    """
 
     name: str
 
     def answer(self, case: Case, prediction: str) -> Verdict:
-        """S_judge: how right the answer is."""
+        """S_judge: the correctness of the answer."""
 
     def storage(self, case: Case, entries: Sequence[str]) -> Verdict:
-        """The share of ``entries`` (stored in stage 1) that are of high quality for the case."""
+        """The share of ``entries``, stored in stage 1, that are of high quality for the case."""
 
     def relevance(self, case: Case, retrieved: Sequence[str]) -> Verdict:
-        """S(R, q): how relevant the retrieved memories are to the question."""
+        """S(R, q): the relevance of the retrieved memories to the question."""
 
     def memory_quality(self, case: Case, memories: Sequence[str]) -> Verdict:
-        """MQ: how well the memories cover the gold facts and nothing else."""
+        """MQ: how well the memories cover the gold facts, and only those."""
 
 
 class LexicalJudge:
-    """Word overlap: deterministic, free, the same everywhere.
+    """Scores by word overlap: deterministic, free, the same on every machine.
 
     - ``answer``: HotpotQA's token F1.
     - An entry *supports* the case if it holds at least ``threshold`` of the content words
@@ -85,7 +95,10 @@ class LexicalJudge:
     - ``memory_quality``: harmonic mean of that share and of the share of gold facts that
       some memory supports.
 
-    Nothing stored or retrieved scores 0.
+    Without entries the score is 0.
+
+    Args:
+        threshold: Share of a gold fact's content words that support it.
     """
 
     def __init__(self, threshold: float = 0.6) -> None:
@@ -119,8 +132,8 @@ class LexicalJudge:
         return sum(good) / len(good) if good else 0.0
 
     def _supports(self, case: Case, fact: str, entry: str) -> bool:
-        wanted, found = _content_words(fact), _content_words(entry)
-        recall = (wanted & found).total() / max(1, wanted.total())
+        fact_words, entry_words = _content_words(fact), _content_words(entry)
+        recall = (fact_words & entry_words).total() / max(1, fact_words.total())
         answer = normalize_answer(case.reference)
         names_answer = bool(answer) and f" {answer} " in f" {normalize_answer(entry)} "
         return recall >= self._threshold or (names_answer and recall >= 0.5)
@@ -165,13 +178,13 @@ _NUMBER = re.compile(r"\s*(?:score\s*[:=]\s*)?([01](?:\.\d+)?|\.\d+)\s*\.?\s*", 
 class LLMJudge:
     """Asks an OpenAI-compatible model for one number on the paper's scale.
 
-    A reply that is anything but one number in [0, 1] is unscored. Empty memories and
-    retrievals score 0 without a call: there is nothing to judge.
+    A reply that is not one number in [0, 1] gives no score. Empty memories and retrievals
+    score 0 without a request.
 
     Args:
         endpoint: The model and its server.
-        cache: Where verdicts are looked up and kept; a reply without a score is not kept, so
-            that it can be asked for again.
+        cache: Stores the replies. A reply without a score is not stored, so that the request
+            can be repeated.
     """
 
     def __init__(self, endpoint: ChatEndpoint, cache: JudgeCache | None = None) -> None:
@@ -203,23 +216,23 @@ class LLMJudge:
             {"role": "system", "content": f"{PROMPTS[kind]} Scale: {SCALE} {RULES}"},
             {"role": "user", "content": json.dumps({**facts, **material})},
         ]
-        asked = f"{self._endpoint.model}@{self._endpoint.base_url}"
-        key = cache_key(asked, messages, SAMPLING)
-        known = self._cache.get(key) if self._cache else None
+        model = f"{self._endpoint.model}@{self._endpoint.base_url}"
+        key = cache_key(model, messages, SAMPLING)
+        cached = self._cache.get(key) if self._cache else None
         try:
-            reply = known or self._endpoint.complete(messages, **SAMPLING)
+            reply = cached or self._endpoint.complete(messages, **SAMPLING)
         except EndpointError as error:
             return Verdict(None, f"judge {kind}: {error}", Cost(False, 0, 0))
         verdict = parse_verdict(reply.text, kind)
-        if self._cache and not known and verdict.score is not None:
-            reply = self._cache.put(key, asked, reply)
+        if self._cache and not cached and verdict.score is not None:
+            reply = self._cache.put(key, model, reply)
             verdict = parse_verdict(reply.text, kind)
-        cost = Cost(known is not None, reply.prompt_tokens, reply.completion_tokens)
+        cost = Cost(cached is not None, reply.prompt_tokens, reply.completion_tokens)
         return replace(verdict, cost=cost)
 
 
 def parse_verdict(text: str, kind: str = "answer") -> Verdict:
-    """The one number in [0, 1] that ``text`` consists of; anything else is unscored."""
+    """Parse a text that is one number in [0, 1]; any other text gives no score."""
     match = _NUMBER.fullmatch(text)
     if match is None or float(match[1]) > 1.0:
         return Verdict(None, f"judge {kind}: not one number in [0, 1]: {text[:60]!r}")
@@ -229,15 +242,15 @@ def parse_verdict(text: str, kind: str = "answer") -> Verdict:
 def make_judge(
     spec: str | Judge, *, cache: JudgeCache | None = None, **endpoint_options: Any
 ) -> Judge:
-    """A judge from its name, or the given object itself.
+    """Make a judge from its name, or return the given one.
 
     Args:
         spec: ``"lexical"``, ``"MODEL@http://host/v1"`` or a judge.
-        cache: Of a model's verdicts.
-        endpoint_options: Of the :class:`ChatEndpoint`, such as ``timeout``.
+        cache: Stores a model's replies.
+        endpoint_options: Arguments of the :class:`ChatEndpoint`, such as ``timeout``.
 
     Raises:
-        UnknownNameError: The name is neither.
+        UnknownNameError: The name is unknown.
     """
     if not isinstance(spec, str):
         return spec

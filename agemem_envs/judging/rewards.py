@@ -1,7 +1,8 @@
 """The reward ``R(tau) = w . [R_task, R_context, R_memory] + P`` of a recorded trajectory.
 
 Pure functions of an :class:`~agemem_envs.episode.Episode` and the judge's scores. Source:
-AgeMem (arXiv 2601.01885), section on rewards; where it is open, the choice is said here.
+AgeMem (arXiv 2601.01885), section on rewards; where the paper leaves a choice, the docstring
+states it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class RewardConfig:
         task_weight: Weight of R_task (paper's appendix: 1/3).
         context_weight: Weight of R_context.
         memory_weight: Weight of R_memory.
-        no_answer: R_task of an episode without an answer.
-        round_penalty: Added if the rounds ran out (P_rounds = -1).
-        overflow_penalty: Added if the context overflowed (P_overflow = -0.5).
+        no_answer: R_task of an episode without an answer (-1).
+        round_penalty: Added if the rounds run out (P_rounds = -1).
+        overflow_penalty: Added if the context overflows (P_overflow = -0.5).
     """
 
     task_weight: float = 1 / 3
@@ -54,11 +55,11 @@ REWARDS: dict[str, RewardConfig] = {
 
 
 def make_reward(spec: str | Mapping[str, float] | RewardConfig) -> RewardConfig:
-    """A configuration from its name, a mapping of fields, or the given object itself.
+    """Make a configuration from its name or a mapping of fields, or return the given one.
 
     Raises:
-        UnknownNameError: No configuration has this name, or no field.
-        ConfigurationError: It is none of these, or a field is not a number.
+        UnknownNameError: The name of the configuration or of a field is unknown.
+        ConfigurationError: ``spec`` is of another type, or a field is not a finite number.
     """
     if isinstance(spec, RewardConfig):
         return spec
@@ -67,20 +68,27 @@ def make_reward(spec: str | Mapping[str, float] | RewardConfig) -> RewardConfig:
             raise UnknownNameError("reward", spec, REWARDS)
         return REWARDS[spec]
     if not isinstance(spec, Mapping):
-        raise ConfigurationError(f"a reward is a name or a mapping of its fields, got {spec!r}")
+        raise ConfigurationError(f"reward must be a name or a mapping of fields, got {spec!r}")
     names = [field.name for field in fields(RewardConfig)]
     for name, value in spec.items():
         if name not in names:
             raise UnknownNameError("reward field", name, names)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not math.isfinite(value):
-            raise ConfigurationError(f"reward field {name} must be a number, got {value!r}")
+            raise ConfigurationError(f"reward field {name} must be a finite number, got {value!r}")
     return RewardConfig(**spec)
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What cannot be computed from the trajectory alone: the judged (or native) scores."""
+    """The scores that a judge or the environment gives; the trajectory alone does not.
+
+    Attributes:
+        task: R_task, unless there is no answer.
+        storage: The quality of the entries of stage 1.
+        relevance: The relevance of the retrieved memories.
+        memory_quality: MQ, a metric that is not part of the reward.
+    """
 
     task: Verdict
     storage: Verdict
@@ -89,24 +97,24 @@ class Assessment:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """Why scores are missing."""
+        """The errors of the missing scores."""
         return tuple(v.error for v in self._verdicts if v.error)
 
     @property
     def costs(self) -> dict[str, float | None]:
-        """What the judge's model was asked, as metrics; empty for a judge that has none.
+        """The cost of the judge's model, as metrics; empty for a judge without a model.
 
-        Tokens are those of all verdicts, also of cached ones: what judging costs, whoever
-        paid for it. None if the server does not count them.
+        The tokens include those of cached replies. They are None if the server does not
+        count them.
         """
-        asked = [v.cost for v in self._verdicts if v.cost is not None]
-        if not asked:
+        costs = [v.cost for v in self._verdicts if v.cost is not None]
+        if not costs:
             return {}
         return {
-            "judge_calls": float(len(asked)),
-            "judge_cached_calls": float(sum(cost.cached for cost in asked)),
-            "judge_prompt_tokens": _sum(cost.prompt_tokens for cost in asked),
-            "judge_completion_tokens": _sum(cost.completion_tokens for cost in asked),
+            "judge_calls": float(len(costs)),
+            "judge_cached_calls": float(sum(cost.cached for cost in costs)),
+            "judge_prompt_tokens": _sum(cost.prompt_tokens for cost in costs),
+            "judge_completion_tokens": _sum(cost.completion_tokens for cost in costs),
         }
 
     @property
@@ -124,13 +132,13 @@ def _sum(counts: Iterable[int | None]) -> float | None:
 
 
 def assess(episode: Episode, judge: Judge, score: float | None) -> Assessment:
-    """Have an episode judged.
+    """Let a judge score an episode.
 
     Args:
-        episode: Finished, but for its reward.
-        judge: Scores what the environment itself cannot.
-        score: The environment's own task score in [0, 1]; None in question answering,
-            where the judge scores the answer.
+        episode: A finished episode, without its reward.
+        judge: Scores what the environment cannot.
+        score: The environment's own task score in [0, 1]; None in question answering, where
+            the judge scores the answer.
     """
     case = Case(episode.query, episode.reference, episode.gold_facts)
     if score is not None:
@@ -149,13 +157,13 @@ def assess(episode: Episode, judge: Judge, score: float | None) -> Assessment:
 
 
 def _ask(method: Callable[[Case, Any], Verdict], case: Case, material: Any) -> Verdict:
-    """A judge's verdict; whatever goes wrong in a judge leaves the score open, never wrong."""
+    """Ask a judge. An exception or an invalid score gives a verdict without a score."""
     try:
         verdict = method(case, material)
-    except Exception as error:  # a judge of anyone's making
+    except Exception as error:  # a judge may be anybody's code
         return Verdict(None, f"judge: {type(error).__name__}: {str(error)[:200]}")
     score = verdict.score
-    if score is not None and not 0.0 <= score <= 1.0:  # NaN is not either
+    if score is not None and not 0.0 <= score <= 1.0:  # true for NaN too
         return Verdict(None, f"judge: {score} is not a score in [0, 1]")
     return verdict
 
@@ -163,13 +171,13 @@ def _ask(method: Callable[[Case, Any], Verdict], case: Case, material: Any) -> V
 def breakdown(
     episode: Episode, assessment: Assessment, config: RewardConfig, answered: bool
 ) -> RewardBreakdown:
-    """All components and their total; a component that lacks a judge score is None.
+    """Compute all components and their total; a component without its judge score is None.
 
     Args:
-        episode: Finished, but for its reward.
+        episode: A finished episode, without its reward.
         assessment: The judged scores.
         config: Weights and penalties.
-        answered: Whether there is an answer; an interactive episode is answered by acting.
+        answered: Whether there is an answer; in an interactive world, any action is one.
     """
     task = assessment.task.score if answered else config.no_answer
     compression_, preventive_ = compression(episode), preventive(episode)
@@ -203,7 +211,7 @@ def _total(
     penalty_: float,
     config: RewardConfig,
 ) -> float | None:
-    """The weighted sum; None if a term with a weight is unscored."""
+    """The weighted sum; None if a term with a non-zero weight has no score."""
     total = penalty_
     for weight, value in (
         (config.task_weight, task),
@@ -226,7 +234,7 @@ def compression(episode: Episode) -> float:
 
 
 def used_tokens(episode: Episode) -> int:
-    """T_used: the tokens that the last call saw; after an overflow, those that overflowed."""
+    """T_used: the tokens at the last model call; after an overflow, those at the end."""
     if episode.stop_reason is StopReason.CONTEXT_OVERFLOW:
         return episode.final_tokens
     return episode.steps[-1].context_tokens if episode.steps else 0
@@ -244,16 +252,16 @@ def preventive(episode: Episode) -> float:
 
 
 def preservation(episode: Episode) -> float:
-    """1 if all key items K_q were in the context when the last call was made, else 0.
+    """1 if all key items K_q were in the context at the last model call, else 0.
 
-    They are looked for as whole words outside the question, the system prompt and the
-    model's own words (refusals quote it too); otherwise the term would be constant. A query
-    without key items has nothing to lose: 1.
+    They are searched as whole words, outside the question, the system prompt and the model's
+    own words (which refused tool calls quote); otherwise the term would be constant. For a
+    query without key items it is 1.
     """
     if not episode.steps:
         return 0.0
-    shown = (episode.messages[i] for i in episode.steps[-1].visible)
-    text = "\n".join(_kept_text(episode, message) for message in shown)
+    visible = (episode.messages[i] for i in episode.steps[-1].visible)
+    text = "\n".join(_kept_text(episode, message) for message in visible)
     return float(all(_occurs(item, text) for item in episode.key_items))
 
 
@@ -263,7 +271,7 @@ _KEPT_KINDS = frozenset(
 
 
 def _kept_text(episode: Episode, message: Message) -> str:
-    """The part of a message that is information, not an echo of the model or the query."""
+    """The part of a message that is information and does not repeat the model or the query."""
     if message.kind is MessageKind.TOOL_RESULT and 0 <= message.round < len(episode.steps):
         return "\n".join(r.text for r in episode.steps[message.round].results if r.ok)
     return message.content if message.kind in _KEPT_KINDS else ""
@@ -274,15 +282,15 @@ def _occurs(item: str, text: str) -> bool:
 
 
 def maintenance(episode: Episode) -> float:
-    """1 if any update or delete was carried out, else 0."""
+    """1 if any update or delete succeeded, else 0."""
     return float(any(True for _ in episode.results("Update_memory", "Delete_memory")))
 
 
 def penalty(episode: Episode, config: RewardConfig) -> float:
     """The round penalty if the rounds ran out, plus the overflow penalty if T_used > T_max.
 
-    The environment ends an episode at N_max instead of letting it go on, so "rounds >
-    N_max" reads as: the limit was reached without an end.
+    The environment truncates an episode at N_max, so the paper's "rounds > N_max" means here
+    that the limit was reached.
     """
     total = 0.0
     if episode.stop_reason is StopReason.ROUND_LIMIT:
@@ -294,15 +302,15 @@ def penalty(episode: Episode, config: RewardConfig) -> float:
 
 
 def stored_in_stage_1(episode: Episode) -> list[str]:
-    """Contents of the entries added in stage 1, as they were written."""
+    """The contents of the entries added in stage 1, as they were written."""
     added = episode.results("Add_memory", stage=Stage.CONSTRUCTION)
     return [str(result.data["content"]) for _, result in added]
 
 
 def retrieved(episode: Episode) -> list[str]:
-    """Distinct contents that Retrieve_memory brought up in stage 3, when the query is known."""
-    found = episode.results("Retrieve_memory", stage=Stage.REASONING)
-    items: list[dict[str, Any]] = [i for _, result in found for i in result.data["items"]]
+    """The distinct contents that Retrieve_memory returned in stage 3, which has the query."""
+    retrievals = episode.results("Retrieve_memory", stage=Stage.REASONING)
+    items: list[dict[str, Any]] = [i for _, result in retrievals for i in result.data["items"]]
     return list(dict.fromkeys(str(item["content"]) for item in items))
 
 
@@ -317,9 +325,9 @@ _QUESTION_WORDS = frozenset(
 
 
 def key_items(query: str) -> tuple[str, ...]:
-    """K_q: quoted titles, capitalised names and numbers of a query, in order.
+    """K_q: the quoted titles, capitalised names and numbers of a query, in order.
 
-    A question word that opens the query is not part of a name ("Which Smith" -> "Smith").
+    A question word at the start of the query is not part of a name ("Which Smith" -> "Smith").
     """
     items = []
     for quoted, name, number in _KEY_ITEM.findall(query):

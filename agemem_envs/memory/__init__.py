@@ -1,1 +1,1 @@
-"""Long-term memory: the interface, the stores, and their names."""
+"""Long-term memory: the interface, two stores, and their names."""

@@ -1,4 +1,4 @@
-"""The long-term memory that an environment is given: its interface and its item rules."""
+"""The interface of long-term memories, and the rules for their items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agemem_envs.util.sanitize import natural_number
 
 
 class MemoryNotFoundError(AgeMemError, KeyError):
-    """No memory has this id (any more)."""
+    """No memory has this id, or it was deleted."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -27,33 +27,127 @@ class Hit:
 
 
 class MemoryView(Protocol):
-    """The stored items, to be recorded and scored; in the order in which they were stored."""
+    """The stored items, as an episode records and scores them.
+
+    Attributes:
+        name: Recorded in the settings of every episode; results of memories with different
+            names are never averaged.
+    """
 
     name: str
 
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[MemoryItem]: ...
+    def __len__(self) -> int:
+        """Return the number of items stored now."""
+
+    def __iter__(self) -> Iterator[MemoryItem]:
+        """Iterate over a snapshot of the items, in the order in which they were added.
+
+        An update keeps an item's place.
+        """
 
 
 class LongTermMemory(MemoryView, Protocol):
-    """What the environment asks of a long-term memory."""
+    """The long-term memory of an environment: the one interface that a new memory implements.
 
-    def get(self, memory_id: str) -> MemoryItem: ...
+    Pass an object with these methods as ``memory=`` to
+    :class:`~agemem_envs.env.MemoryEnv`; no base class is needed. The environment calls
+
+    - ``clear`` at every reset, so a memory that is passed in must be empty;
+    - ``add``, ``update``, ``delete``, ``get`` and ``search`` for the model's tool calls, and
+      ``search`` before each model call of stage 1;
+    - ``len`` before an ``add``, to refuse more items than an episode may hold;
+    - iteration at the end of an episode: the items are recorded in it, and memory quality is
+      judged by them;
+    - ``close`` when the environment closes.
+
+    Contents and queries are untrusted text, lone surrogates included; those that the model
+    writes have at most 8,192 characters. One memory serves one environment at a time, from one
+    thread. Equal sequences of calls must give equal results, or episodes are not reproducible.
+    An exception other than those below ends the episode as an error of the environment.
+    """
+
+    def get(self, memory_id: str) -> MemoryItem:
+        """Look up an item.
+
+        Args:
+            memory_id: Any text; the model wrote it.
+
+        Raises:
+            MemoryNotFoundError: No item has this id. The text is shown to the model.
+        """
+
     def add(
         self,
         content: str,
         metadata: Mapping[str, Any] | None = None,
         memory_type: str | None = None,
-    ) -> MemoryItem: ...
+    ) -> MemoryItem:
+        """Store a new item.
+
+        Args:
+            content: The text to remember, not empty. It is stored as it is.
+            metadata: Key-value pairs to keep with it (JSON values); None for none.
+            memory_type: A free label, such as ``fact``; None for none.
+
+        Returns:
+            The stored item, with a new id. The id names this item alone until the next
+            ``clear``, even if the item is updated or deleted.
+        """
+
     def update(
         self, memory_id: str, content: str, metadata: Mapping[str, Any] | None = None
-    ) -> MemoryItem: ...
-    def delete(self, memory_id: str) -> MemoryItem: ...
+    ) -> MemoryItem:
+        """Replace the content of an item. Its id, type and place in the order stay.
+
+        Args:
+            memory_id: The id of a stored item.
+            content: The new text.
+            metadata: Replaces the item's metadata; None keeps them.
+
+        Returns:
+            The item as it is stored now.
+
+        Raises:
+            MemoryNotFoundError: No item has this id.
+        """
+
+    def delete(self, memory_id: str) -> MemoryItem:
+        """Remove an item.
+
+        Args:
+            memory_id: The id of a stored item.
+
+        Returns:
+            The removed item.
+
+        Raises:
+            MemoryNotFoundError: No item has this id.
+        """
+
     def search(
         self, query: str, top_k: int = 3, where: Mapping[str, Any] | None = None
-    ) -> list[Hit]: ...
-    def clear(self) -> None: ...
-    def close(self) -> None: ...
+    ) -> list[Hit]:
+        """Find the items that are most similar to a query. The memory is not changed.
+
+        Args:
+            query: Free text.
+            top_k: The most hits to return; below 1, none are returned.
+            where: Values that an item's metadata must equal, by key; the key
+                ``memory_type`` means the item's type. None for all items.
+
+        Returns:
+            At most ``top_k`` hits, the best first; equal scores in the order in which the
+            items were added.
+        """
+
+    def clear(self) -> None:
+        """Remove all items and start again: the next item gets the first id.
+
+        Two episodes that begin with ``clear`` must not differ by what was stored before.
+        """
+
+    def close(self) -> None:
+        """Release connections and files. Calling it again has no effect."""
 
 
 def new_item(
@@ -63,20 +157,20 @@ def new_item(
     memory_type: str | None,
     now: float,
 ) -> MemoryItem:
-    """The item number ``key`` of a store."""
+    """Make the item number ``key`` of a store."""
     return MemoryItem(f"m{key}", content, dict(metadata or {}), memory_type, created_at=now)
 
 
 def revised_item(
     item: MemoryItem, content: str, metadata: Mapping[str, Any] | None, now: float
 ) -> MemoryItem:
-    """An item with new content; its metadata stay unless new ones are given."""
+    """Make an item with new content; ``metadata=None`` keeps its metadata."""
     kept = item.metadata if metadata is None else dict(metadata)
     return replace(item, content=content, metadata=kept, updated_at=now)
 
 
 def item_key(memory_id: str) -> int:
-    """The number in an id such as "m7"; -1 for any text that is no id."""
+    """The number in an id such as "m7"; -1 for any text that is not an id."""
     key = natural_number(memory_id.removeprefix("m"))
     return -1 if key is None else key
 

@@ -1,4 +1,4 @@
-"""Long-term memory in Qdrant: persistent, and larger than one process."""
+"""Long-term memory in Qdrant: on disk or on a server."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from agemem_envs.util.records import from_plain, to_plain
 
 
 class QdrantStore:
-    """The interface of :class:`~agemem_envs.memory.store.MemoryStore` over a Qdrant collection.
+    """A long-term memory in a Qdrant collection.
 
     Args:
         encoder: Embeds contents and queries.
         location: ``":memory:"``, a folder, or a server's URL.
-        collection: The collection's name; it is created if it does not exist, and
-            continued if it does. None makes a new one, dropped by :meth:`close`.
-        clock: Gives the timestamps; by default a counter of writes.
+        collection: The collection's name. An existing one is continued, another is created. None
+            creates a temporary one, which :meth:`close` deletes.
+        clock: Returns the timestamps; by default a counter of writes.
 
     Raises:
+        ConfigurationError: The folder or server cannot be opened.
         MissingDependencyError: qdrant-client is not installed.
     """
 
@@ -97,10 +98,10 @@ class QdrantStore:
                 return
 
     def get(self, memory_id: str) -> MemoryItem:
-        """The item with this id.
+        """Return the item with this id.
 
         Raises:
-            MemoryNotFoundError: There is none.
+            MemoryNotFoundError: No item has this id.
         """
         return self._find(memory_id)[1]
 
@@ -131,10 +132,10 @@ class QdrantStore:
     def update(
         self, memory_id: str, content: str, metadata: Mapping[str, Any] | None = None
     ) -> MemoryItem:
-        """Replace content and embedding; ``metadata`` is replaced if given.
+        """Replace content and embedding, and the metadata if new ones are given.
 
         Raises:
-            MemoryNotFoundError: There is no such item.
+            MemoryNotFoundError: No item has this id.
         """
         key, old = self._find(memory_id)
         return self._put(key, revised_item(old, content, metadata, self._clock()))
@@ -143,7 +144,7 @@ class QdrantStore:
         """Remove an item and return it.
 
         Raises:
-            MemoryNotFoundError: There is no such item.
+            MemoryNotFoundError: No item has this id.
         """
         key, item = self._find(memory_id)
         self._client.delete(self._collection, self._models.PointIdsList(points=[key]), wait=True)
@@ -152,14 +153,14 @@ class QdrantStore:
     def search(
         self, query: str, top_k: int = 3, where: Mapping[str, Any] | None = None
     ) -> list[Hit]:
-        """The ``top_k`` items most similar to ``query``, best first, equal scores by age.
+        """Return the ``top_k`` items most similar to ``query``, best first, equal scores by age.
 
         Args:
             query: Free text.
-            top_k: At most so many hits.
-            where: Only items whose metadata (or ``memory_type``) equal these values. The
-                equality is Python's, as in ``MemoryStore``, so it is applied here: Qdrant's
-                own filters know no nested objects, floats or null.
+            top_k: The most hits to return; below 1, none are returned.
+            where: Return only items whose metadata (or ``memory_type``) equal these values, by
+                Python's equality as in ``MemoryStore``. They are filtered here because
+                Qdrant's filters do not support nested objects, floats and null.
         """
         if top_k < 1 or len(self) == 0:
             return []
@@ -174,18 +175,18 @@ class QdrantStore:
             (-float(point.score), int(point.id), from_plain(MemoryItem, point.payload["item"]))
             for point in response.points
         ]
-        chosen = sorted((h for h in hits if not where or matches(h[2], where)), key=lambda h: h[:2])
-        return [Hit(item, -score) for score, _, item in chosen[:top_k]]
+        ranked = sorted((h for h in hits if not where or matches(h[2], where)), key=lambda h: h[:2])
+        return [Hit(item, -score) for score, _, item in ranked[:top_k]]
 
     def clear(self) -> None:
-        """Remove everything and start the ids and the write counter anew."""
+        """Remove all items, and reset the ids and the write counter."""
         self._client.delete_collection(self._collection)
         self._create()
         self._next_key = 1
         self._writes = 0
 
     def close(self) -> None:
-        """Close the client, dropping a collection that was made for this store alone."""
+        """Close the client, and delete a temporary collection."""
         if self._closed:
             return
         self._closed = True

@@ -1,4 +1,4 @@
-"""Names of long-term memories."""
+"""Makes long-term memories from their names."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from agemem_envs.memory.store import MemoryStore
 
 
 def make_memory(spec: str | LongTermMemory, encoder: Encoder) -> LongTermMemory:
-    """A memory from its name, or the given object itself.
+    """Make a memory from its name, or return the given one.
+
+    Args:
+        spec: ``"exact"``, ``"qdrant"``, ``"qdrant:<folder or URL>"``, or a memory.
+        encoder: Embeds contents and queries of a named memory.
 
     Raises:
-        ConfigurationError: The name is not known.
-        MissingDependencyError: Qdrant is asked for and not installed.
+        ConfigurationError: The name is unknown, or the given memory is not empty.
+        MissingDependencyError: qdrant-client is needed and not installed.
     """
     if not isinstance(spec, str):
         if len(spec):
             raise ConfigurationError(
-                f"the given memory holds {len(spec)} items, which the first reset would delete: "
-                "pass an empty one"
+                f"the given memory holds {len(spec)} items, which the first reset would delete. "
+                "Pass an empty memory."
             )
         return spec
     kind, _, location = spec.partition(":")

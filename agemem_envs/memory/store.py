@@ -31,7 +31,7 @@ class MemoryStore:
 
     Args:
         encoder: Embeds contents and queries.
-        clock: Gives the timestamps; by default a counter of writes, so that equal
+        clock: Returns the timestamps; by default a counter of writes, so that equal
             histories give equal stores.
     """
 
@@ -55,10 +55,10 @@ class MemoryStore:
         return iter(list(self._items.values()))
 
     def get(self, memory_id: str) -> MemoryItem:
-        """The item with this id.
+        """Return the item with this id.
 
         Raises:
-            MemoryNotFoundError: There is none.
+            MemoryNotFoundError: No item has this id.
         """
         return self._items[self._key(memory_id)]
 
@@ -89,10 +89,10 @@ class MemoryStore:
     def update(
         self, memory_id: str, content: str, metadata: Mapping[str, Any] | None = None
     ) -> MemoryItem:
-        """Replace content and embedding; ``metadata`` is replaced if given.
+        """Replace content and embedding, and the metadata if new ones are given.
 
         Raises:
-            MemoryNotFoundError: There is no such item.
+            MemoryNotFoundError: No item has this id.
         """
         key = self._key(memory_id)
         item = revised_item(self._items[key], content, metadata, self._clock())
@@ -104,7 +104,7 @@ class MemoryStore:
         """Remove an item and return it.
 
         Raises:
-            MemoryNotFoundError: There is no such item.
+            MemoryNotFoundError: No item has this id.
         """
         key = self._key(memory_id)
         row = self._rows.pop(key)
@@ -118,12 +118,12 @@ class MemoryStore:
     def search(
         self, query: str, top_k: int = 3, where: Mapping[str, Any] | None = None
     ) -> list[Hit]:
-        """The ``top_k`` items most similar to ``query``, best first.
+        """Return the ``top_k`` items most similar to ``query``, best first, equal scores by age.
 
         Args:
             query: Free text.
-            top_k: At most so many hits, at least 1.
-            where: Only items whose metadata (or ``memory_type``) equal these values.
+            top_k: The most hits to return; below 1, none are returned.
+            where: Return only items whose metadata (or ``memory_type``) equal these values.
         """
         size = len(self._keys)
         if size == 0 or top_k < 1:
@@ -144,7 +144,7 @@ class MemoryStore:
         return [Hit(self._items[key], -score) for score, key in ranked[:top_k]]
 
     def clear(self) -> None:
-        """Remove everything and start the ids and the write counter anew."""
+        """Remove all items, and reset the ids and the write counter."""
         self._items: dict[int, MemoryItem] = {}
         self._keys: list[int] = []
         self._rows: dict[int, int] = {}
@@ -152,7 +152,7 @@ class MemoryStore:
         self._writes = 0
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def save(self, path: str | Path) -> None:
         """Write all items to a JSON file (embeddings are rebuilt by :meth:`load`)."""
@@ -166,7 +166,7 @@ class MemoryStore:
 
     @classmethod
     def load(cls, path: str | Path, encoder: Encoder) -> MemoryStore:
-        """The store that :meth:`save` wrote, with the same ids, embedded by ``encoder``.
+        """Read the store that :meth:`save` wrote: the same items and ids, embedded by ``encoder``.
 
         Raises:
             DataFormatError: The file is not a saved store, or was made with another encoder.
@@ -181,7 +181,7 @@ class MemoryStore:
         if made_with != encoder.name:
             raise DataFormatError(
                 f"{path} was saved with encoder {made_with!r}, not {encoder.name!r}: "
-                "similarities would change. Load it with the same encoder."
+                "similarities would change. Load it with the encoder that it was saved with."
             )
         store = cls(encoder)
         vectors = encoder.encode([item.content for item in items])

@@ -1,4 +1,4 @@
-"""What a benchmark supplies to the environment."""
+"""The interface between a benchmark and the environment."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from agemem_envs.util.loading import load
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One piece of knowledge that is told in stage 1.
+    """One message of stage 1.
 
     Attributes:
-        text: What is told.
-        gold: The part of it that the task needs, worth keeping; None if it needs nothing.
+        text: The message.
+        gold: The part of the text that the task needs; None if the task needs none of it.
     """
 
     text: str
@@ -28,26 +28,26 @@ class Fact:
 
     @property
     def needed(self) -> bool:
-        """Whether the task cannot be done well without it."""
+        """Whether the task needs the fact."""
         return self.gold is not None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One task, frozen: everything the environment and the scorers know of it.
+    """One task, frozen: everything that the environment and the scorers know about it.
 
     Attributes:
         id: The benchmark's own id.
         query: The question or goal of stage 3.
-        knowledge: What is told in stage 1, in order.
-        distractors: What is told in stage 2, in order.
+        knowledge: The messages of stage 1, in order.
+        distractors: The messages of stage 2, in order.
         reference: The expected answer; empty in interactive worlds.
-        source: Where the task came from.
+        source: Where the task comes from.
         category: The benchmark's task type.
         difficulty: The benchmark's level, or empty.
-        opening: What an interactive world shows first, told after the query; or empty.
-        briefing: The rules that the benchmark itself tells a player. They are told with
-            the query when stage 1 is not run; else they are part of the knowledge.
+        opening: The first observation of an interactive world, shown after the query; or empty.
+        briefing: The rules that the benchmark itself gives to a player. They are shown with the
+            query if stage 1 is not run; otherwise they are part of the knowledge.
     """
 
     id: str
@@ -63,19 +63,19 @@ class TaskSpec:
 
     @property
     def gold_facts(self) -> tuple[str, ...]:
-        """The needed parts of the knowledge, in the order in which they are told."""
+        """The needed parts of the knowledge, in order."""
         return tuple(fact.gold for fact in self.knowledge if fact.gold is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an action in stage 3 did.
+    """The effect of an action in stage 3.
 
     Attributes:
         observation: The world's reply; empty if there is none.
         progress: The best progress so far, in [0, 1].
-        success: The benchmark's own success, never mere termination.
-        done: Whether the world accepts no further action.
+        success: Success as the benchmark defines it, which is more than termination.
+        done: Whether the world has ended.
         score: The task's own score in [0, 1]; None if a judge must score the answer.
     """
 
@@ -89,10 +89,9 @@ class Outcome:
 class Task(ABC):
     """A benchmark, one task of it at a time.
 
-    The docstring of a subclass is its data sheet: task, actions, observation, progress
-    and success, splits and counts, data source, licence, known departures. A class that is
-    registered takes a ``split`` and whatever other options it has as keyword arguments, all
-    with defaults.
+    The docstring of a subclass is its data sheet: task, actions, observation, progress and
+    success, splits and counts, data source, licence, known departures. A registered class
+    takes ``split`` and its other options as keyword arguments, all with defaults.
     """
 
     name: str
@@ -100,39 +99,43 @@ class Task(ABC):
     interactive: bool
     """Whether ``<answer>`` in stage 3 is an action in a world, or the final answer."""
     default_task_rounds: int = 12
+    """Rounds of stage 3, unless the environment is made with others."""
     default_task_actions: int = 1
+    """World actions of stage 3, unless the environment is made with others."""
     variant: str = ""
-    """The task's own options where they are not its defaults: it becomes part of an episode's
-    settings, so that results of different variants are never averaged."""
+    """The task's own options that differ from the defaults, as text. It is recorded in an
+    episode's settings, so that results of different variants are never averaged."""
 
     source: DataSource
     """Where this split's tasks come from."""
 
     @abstractmethod
     def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """``count`` distinct task ids in an order that depends on ``seed`` alone.
+        """Choose ``count`` distinct task ids, in an order that depends on ``seed`` alone.
 
         Args:
-            count: None for the whole split.
-            seed: Chooses and orders them; a larger count begins with the same ids.
+            count: How many; None for the whole split.
+            seed: Chooses and orders the ids; a larger count begins with the same ids.
 
         Raises:
-            ConfigurationError: The split has fewer.
+            ConfigurationError: The split has fewer tasks, or no end and ``count`` is None.
         """
 
     @abstractmethod
     def sample_id(self, generator: np.random.Generator) -> str:
-        """A task id drawn uniformly from the split."""
+        """Draw a task id uniformly from the split."""
 
     @abstractmethod
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin a task.
 
         Args:
             task_id: One of the split's ids.
-            generator: The episode's own; the only source of chance.
-            talk: Whether stages 1 and 2 will be told. If not, knowledge and distractors may
-                be left empty, where making them takes long.
+            generator: The episode's generator, the only source of chance.
+            with_stage_messages: Whether stages 1 and 2 are run. If not, knowledge and
+                distractors may be left empty, where making them takes long.
 
         Raises:
             UnknownNameError: The split has no such task.
@@ -141,96 +144,64 @@ class Task(ABC):
 
     @abstractmethod
     def step(self, action: str) -> Outcome:
-        """Carry out an answer of stage 3. Takes any text without raising."""
+        """Carry out an answer of stage 3: any text, without raising."""
 
     def admissible_actions(self) -> Sequence[str]:
-        """The actions that the world would accept now; empty if any text is one."""
+        """The actions that the world accepts now; empty if it accepts any text."""
         return ()
 
     def expert_action(self) -> str | None:
-        """The next action of an expert who knows the world; None if it knows none."""
+        """The next action of an expert that knows the whole world; None if it has none."""
         return None
 
     def explorer_action(self) -> str | None:
-        """The next action of a competent player who knows only what was observed so far.
+        """The next action of a competent player that knows only the observations so far.
 
-        None if the benchmark has no such player. Where it has, it is asked before every step
-        of an episode, from the first on: a player that comes in late knows less than was
-        shown.
+        None if the benchmark has no such player. Call it before every step of an episode, from
+        the first on: it learns from the observations that it has seen.
         """
         return None
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
-        """The benchmark's further scores of a finished episode."""
+        """Further scores of a finished episode, as the benchmark defines them."""
         return {}
 
     def close(self) -> None:
         """Release simulators. Calling it again has no effect."""
 
 
-def choose_ids(known: Sequence[str], count: int | None, seed: int, where: str) -> list[str]:
-    """The first ``count`` of a seeded permutation of ``known``.
-
-    Raises:
-        ConfigurationError: There are fewer than ``count``.
-    """
-    if count is not None and count > len(known):
-        raise ConfigurationError(f"{count} tasks were asked for, {where} has {len(known)}")
-    order = np.random.default_rng(seed).permutation(len(known))
-    return [known[index] for index in order[:count]]
-
-
-IDS_PER_SEED = 1_000_000
-"""Most generated tasks that a run may ask for; each seed has as many of its own."""
-MAX_NUMBER = IDS_PER_SEED**2
-"""Generated tasks are numbered below it."""
-
-
-def generated_numbers(count: int | None, seed: int, where: str) -> range:
-    """The numbers of ``count`` generated tasks: other ones for each seed.
+def choose_ids(ids: Sequence[str], count: int | None, seed: int, where: str) -> list[str]:
+    """Return the first ``count`` of a seeded permutation of ``ids``.
 
     Args:
-        count: How many.
-        seed: Chooses them; a larger count begins with the same ones.
-        where: The benchmark, for the message.
+        ids: In a fixed order.
+        count: How many; None for all.
+        seed: Of the permutation.
+        where: The data source, for the message.
 
     Raises:
-        ConfigurationError: There are too many, or the seed is out of range.
+        ConfigurationError: There are fewer than ``count`` ids.
     """
-    size = finite_count(count, where)
-    if not 0 <= seed < IDS_PER_SEED:
-        raise ConfigurationError(f"seed must be in [0, {IDS_PER_SEED}), got {seed}")
-    start = seed * IDS_PER_SEED
-    return range(start, start + size)
-
-
-def finite_count(count: int | None, where: str) -> int:
-    """How many of a generator's tasks are asked for; it cannot list all.
-
-    Raises:
-        ConfigurationError: ``count`` is None or above :data:`IDS_PER_SEED`.
-    """
-    if count is None or count > IDS_PER_SEED:
-        raise ConfigurationError(
-            f"{where} has no end: ask for a number of tasks up to {IDS_PER_SEED}"
-        )
-    return count
+    if count is not None and count > len(ids):
+        raise ConfigurationError(f"{where} has {len(ids)} tasks, not {count}: ask for fewer")
+    order = np.random.default_rng(seed).permutation(len(ids))
+    return [ids[index] for index in order[:count]]
 
 
 def make_task(spec: str | Task, options: Mapping[str, Any]) -> Task:
-    """A task from ``"module:Class"`` and its options, or the given object itself.
+    """Make a task from ``"module:Class"`` and its options, or return the given task.
 
     Raises:
-        ConfigurationError: The class does not take an option, or an object was given
-            together with options.
+        ConfigurationError: The class does not take an option, or a task was given together
+            with options.
     """
     if isinstance(spec, Task):
         if options:
             raise ConfigurationError(f"unknown arguments: {', '.join(options)}")
         return spec
-    made = load(spec)
+    task_class = load(spec)
     try:
-        task: Task = made(**options)
+        task: Task = task_class(**options)
     except TypeError as error:
-        raise ConfigurationError(f"{made.__name__}: {error}") from error
+        raise ConfigurationError(f"{task_class.__name__}: {error}") from error
     return task

@@ -1,1 +1,1 @@
-"""What every package uses: command lines, servers, files, text of unknown origin."""
+"""Helpers that all packages use: command lines, endpoints, processes, paths, text."""

@@ -1,4 +1,4 @@
-"""How a command-line program talks and ends."""
+"""Messages, options and exit status of the command-line programs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def exit_status(program: Callable[[], int]) -> int:
-    """Run a program; each warning in it is one line on standard error, and told once.
+    """Run a program; each distinct warning becomes one line on standard error.
 
     Returns:
-        Its own status; 2 after an error that the user can mend, a file that cannot be read or
-        written included, which is one message on standard error; 130 if it was interrupted.
+        The program's own status; 2 after an error that the user can correct (an
+        :class:`AgeMemError`, or a file that cannot be read or written), which becomes one
+        message on standard error; 130 after an interrupt.
     """
     try:
         with warnings.catch_warnings():
@@ -36,7 +37,7 @@ def exit_status(program: Callable[[], int]) -> int:
 
 
 def folder(text: str) -> Path:
-    """Type of a directory option; rejects the empty string (an unset shell variable)."""
+    """``argparse`` type of a directory option; rejects the empty string (an unset variable)."""
     if not text:
         raise argparse.ArgumentTypeError("expected a directory, got an empty string")
     return Path(text)
@@ -46,9 +47,9 @@ def name_value(text: str, option: str, form: str = "NAME=VALUE") -> tuple[str, s
     """Split the ``NAME=VALUE`` of an option that may be repeated.
 
     Args:
-        text: What the user wrote.
+        text: The argument that the user wrote.
         option: The flag, for the message.
-        form: What it takes, for the message.
+        form: The form of the argument, for the message.
 
     Raises:
         ConfigurationError: The name, the value or the equals sign is missing.
@@ -60,8 +61,8 @@ def name_value(text: str, option: str, form: str = "NAME=VALUE") -> tuple[str, s
 
 
 def _show_once() -> Callable[..., None]:
-    """In place of :func:`warnings.showwarning`, which repeats itself for every environment."""
-    told: set[str] = set()
+    """A replacement of :func:`warnings.showwarning` that shows each text once."""
+    shown: set[str] = set()
 
     def show(
         message: Warning | str,
@@ -71,9 +72,9 @@ def _show_once() -> Callable[..., None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        text = _ANSI.sub("", str(message)).removeprefix("WARN: ")  # gymnasium's paint
-        if text not in told:
-            told.add(text)
+        text = _ANSI.sub("", str(message)).removeprefix("WARN: ")  # Gymnasium colours its warnings
+        if text not in shown:
+            shown.add(text)
             (file or sys.stderr).write(f"warning: {text}\n")
 
     return show

@@ -1,4 +1,4 @@
-"""Loads objects by name, ``"module:name"``, so that a registry imports nothing early."""
+"""Loads objects by name, ``"module:name"``, so that registries need no early imports."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def load(path: str) -> Any:
-    """The object that ``"module:name"`` names; its module is imported.
+    """Import a module and return the object that ``"module:name"`` names.
 
     Raises:
-        ImportError: There is no such module, or it needs one that is not installed.
+        ImportError: The module does not exist, or needs one that is not installed.
         AttributeError: The module has no such name.
     """
     module, _, name = path.partition(":")

@@ -1,16 +1,16 @@
-"""Simulators in processes of their own: pooled, recycled, and never left behind.
+"""Runs simulators in child processes, which are pooled, recycled and always ended.
 
-A simulator that leaks, hangs, is not thread-safe or starts a virtual machine runs in a
-child process, which hosts one object and carries out calls of its methods. A worker
+A simulator that leaks memory, hangs, is not thread-safe or starts a virtual machine runs in a
+child process, which hosts one object and calls its methods on request. Such a worker
 
-- is given back to a pool when its environment closes, and serves the next environment that
-  wants the same simulator;
-- is replaced between episodes once it has played ``max_episodes`` or holds ``max_megabytes``,
-  which bounds what leaks upstream;
-- is killed with all it started when a call takes too long;
-- ends by itself, with its process group, when its parent is gone, however it died.
+- returns to a pool when its environment closes, and serves the next environment that needs
+  the same simulator;
+- is replaced between episodes once it has played ``max_episodes`` or uses ``max_megabytes``,
+  which bounds the effect of leaks in the simulator;
+- is killed with its child processes when a call takes too long;
+- ends with its process group when its parent has ended, for whatever reason.
 
-``python -m agemem_envs.util.workers`` is the child's side. POSIX only, as are the simulators.
+``python -m agemem_envs.util.workers`` runs the child. POSIX only, like the simulators.
 """
 
 from __future__ import annotations
@@ -38,34 +38,34 @@ from agemem_envs.util.checkout import use_checkout
 from agemem_envs.util.loading import load
 
 MAX_IDLE = 2
-"""Idle workers of one kind that the pool keeps."""
+"""Most idle workers of one kind in the pool."""
 START_TIMEOUT = 120.0
-"""Seconds that a simulator may take to start (a Java one takes 5 to 8 on a busy machine)."""
+"""Most seconds that a simulator may take to start (one in Java takes 5 to 8 under load)."""
 _CLOSE_SECONDS = 3.0
 _POLL_SECONDS = 1.0
 _ERROR_CHARS = 500
 
 
 def end_with_parent() -> None:
-    """Let this process end within a second or so once its parent is gone.
+    """End this process about a second after its parent has ended.
 
-    For processes that play episodes in parallel, say as the initializer of a process pool:
-    a parent that was killed cannot end them, and they would wait for work for ever.
+    Use it in processes that play episodes in parallel, for instance as the initializer of a
+    process pool: a parent that was killed cannot end them, and they would wait forever.
     """
     threading.Thread(target=_watch, args=(os.getppid(), lambda: os._exit(1)), daemon=True).start()
 
 
 class Simulator:
-    """A simulator in a child process, from the side of who uses it.
+    """A simulator in a child process: the parent's handle.
 
     Args:
-        factory: ``"module:callable"``; what it returns is hosted by the child.
+        factory: ``"module:callable"``; the child hosts the object that it returns.
         options: Keyword arguments of the factory; plain picklable data.
-        environment: Environment variables of the child, beside the parent's own.
-        timeout: Seconds that a call may take.
+        environment: Environment variables of the child, in addition to the parent's.
+        timeout: Most seconds of a call.
         max_episodes: Episodes after which the process is replaced.
-        max_megabytes: Resident memory of the child and all it started, above which it is
-            replaced between episodes.
+        max_megabytes: Resident memory of the child and its own children above which the
+            process is replaced between episodes.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Simulator:
         key = _Key(factory, dict(options or {}), dict(environment or {}))
         self._timeout = timeout
         self._lease = _Lease(key, max_episodes, max_megabytes)
-        # An environment that nobody closed gives its process back when it is collected.
+        # If nobody closes the environment, its process returns to the pool on collection.
         weakref.finalize(self, self._lease.end).atexit = False
 
     def __reduce__(self) -> Any:
-        raise TypeError("a simulator cannot be copied or pickled: make another environment")
+        raise TypeError("a simulator cannot be copied or pickled: make another environment instead")
 
     __copy__ = __reduce__
 
@@ -94,37 +94,34 @@ class Simulator:
         return self.__reduce__()
 
     def begin(self) -> None:
-        """Begin an episode: start, take over or replace the process, as needed.
+        """Begin an episode; start or replace the process if needed.
 
         Raises:
-            SimulatorError: The simulator cannot be started.
+            SimulatorError: The simulator cannot start.
         """
         self._lease.renew()
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the hosted object, and return what it returns.
+        """Call a method of the hosted object, and return its result.
 
         Raises:
-            SimulatorError: It raised, or the process died, or took too long and was killed.
-                :meth:`begin` then starts another: what it hosts may be spoiled.
+            SimulatorError: The method raised, or the process died, or it took too long and
+                was killed. The next :meth:`begin` starts another process, because the hosted
+                object may be in a bad state.
         """
         worker = self._lease.worker
         if worker is None:
-            raise SimulatorError(f"{self._lease.key.factory}: no episode was begun")
+            raise SimulatorError(f"{self._lease.key.factory}: call begin() before call()")
         return worker.call(method, arguments, self._timeout)
 
-    def megabytes(self) -> float:
-        """Resident memory of the process and all it started; 0 if there is none."""
-        return self._lease.worker.megabytes() if self._lease.worker is not None else 0.0
-
     def close(self) -> None:
-        """Give the process back to the pool. Calling it again has no effect."""
+        """Return the process to the pool. Calling it again has no effect."""
         self._lease.end()
 
 
 @dataclass(frozen=True)
 class _Key:
-    """What makes two workers interchangeable."""
+    """The properties by which two workers are interchangeable."""
 
     factory: str
     options: dict[str, Any]
@@ -133,7 +130,7 @@ class _Key:
 
 @dataclass
 class _Lease:
-    """The worker that a simulator has, if it has one, and when it is to be replaced."""
+    """The worker of a simulator, if it has one, and the limits after which it is replaced."""
 
     key: _Key
     max_episodes: int
@@ -141,7 +138,7 @@ class _Lease:
     worker: _Worker | None = None
 
     def renew(self) -> None:
-        """Have a worker that can play one more episode."""
+        """Make sure that there is a worker for one more episode."""
         worker, self.worker = self.worker, None
         if worker is not None and not self._is_good(worker):
             worker.stop()
@@ -152,7 +149,7 @@ class _Lease:
         self.worker = worker
 
     def end(self) -> None:
-        """Give the worker back, or stop it if it has done its part."""
+        """Return the worker to the pool, or stop it if it has reached a limit."""
         worker, self.worker = self.worker, None
         if worker is None:
             return
@@ -194,11 +191,11 @@ class _Worker:
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
             pass_fds=[descriptor],
-            start_new_session=True,  # Ctrl-C is for the parent, which then closes in order
+            start_new_session=True,  # Ctrl-C reaches only the parent, which then closes its workers
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                "PYTHONHASHSEED": "0",  # sets in simulators shall not make episodes differ
+                "PYTHONHASHSEED": "0",  # the order of sets in simulators must not vary
                 "TMPDIR": self._folder,
                 **key.environment,
             },
@@ -212,12 +209,12 @@ class _Worker:
 
     @property
     def usable(self) -> bool:
-        """Whether it lives and can serve this process (not one that forked from it)."""
+        """Whether the worker is alive and belongs to this process, not to one that forked."""
         ours = not self.broken and self.owner == os.getpid()
         return ours and not self._has_ended()
 
     def answers(self) -> bool:
-        """Whether it is there, by asking: a process that is just dying still looks alive."""
+        """Whether the worker replies; a dying process still looks alive."""
         try:
             return self.usable and self._exchange(None, _CLOSE_SECONDS) is None
         except SimulatorError:
@@ -225,7 +222,7 @@ class _Worker:
 
     def call(self, method: str, arguments: tuple[Any, ...], timeout: float) -> Any:
         if self.broken or self.owner != os.getpid():
-            raise SimulatorError(f"{self.key.factory}: its process is gone; reset first")
+            raise SimulatorError(f"{self.key.factory}: its process has ended; reset first")
         return self._exchange((method, arguments), timeout)
 
     def _exchange(self, message: object, timeout: float) -> Any:
@@ -236,21 +233,21 @@ class _Worker:
             if not late:
                 ok, value = self._connection.recv()
         except (EOFError, OSError) as error:
-            said = self._last_words()
+            errors = self._last_errors()
             self.stop()
-            raise SimulatorError(f"{self.key.factory}: its process died. {said}") from error
-        except BaseException:  # Ctrl-C in the middle: its reply would answer the next call
+            raise SimulatorError(f"{self.key.factory}: its process died. {errors}") from error
+        except BaseException:  # after Ctrl-C the pending reply would answer the next call
             self.stop()
             raise
         if late:
             self.stop()
-            raise SimulatorError(f"{self.key.factory}: no reply within {timeout:g} s; killed")
+            raise SimulatorError(f"{self.key.factory}: killed: no reply within {timeout:g} s")
         if not ok:
             self.suspect = True
             raise SimulatorError(f"{self.key.factory}: {value}")
         return value
 
-    def _last_words(self) -> str:
+    def _last_errors(self) -> str:
         self._wait_for_end()
         self._stderr.seek(0)
         return self._stderr.read().decode(errors="replace")[-_ERROR_CHARS:].strip()
@@ -266,13 +263,13 @@ class _Worker:
         return total / 2**20
 
     def hang_up(self) -> None:
-        """Tell the child to close its simulator and end."""
+        """Tell the child to close its simulator and to end."""
         self.broken = True
         with suppress(OSError):
             self._connection.close()
 
     def stop(self) -> None:
-        """End the process and its group; one inherited by a fork is the parent's.
+        """End the process and its group, unless it belongs to the parent of a fork.
 
         Calling it again has no effect.
         """
@@ -281,7 +278,7 @@ class _Worker:
             return
         self._stopped = True
         if self.owner != os.getpid():
-            self._process.returncode = 0  # not ours to wait for
+            self._process.returncode = 0  # only its owner may wait for it
             return
         try:
             self._wait_for_end()
@@ -308,19 +305,19 @@ class _Worker:
 
 
 class _Pool:
-    """All workers of this process, and which of them are idle."""
+    """The workers of this process, and those of them that are idle."""
 
     def __init__(self) -> None:
-        # Reentrant: the collector may end a lease while its thread holds the lock.
+        # Reentrant: garbage collection may end a lease while its thread holds the lock.
         self._lock = threading.RLock()
         self._live: set[_Worker] = set()
         self._idle: list[_Worker] = []
 
     def take(self, key: _Key) -> _Worker:
-        while (found := self._pop(key)) is not None:
-            if found.answers():
-                return found
-            found.stop()
+        while (idle := self._pop(key)) is not None:
+            if idle.answers():
+                return idle
+            idle.stop()
         worker = _Worker(key)
         with self._lock:
             self._live.add(worker)
@@ -328,10 +325,10 @@ class _Pool:
 
     def _pop(self, key: _Key) -> _Worker | None:
         with self._lock:
-            found = next((idle for idle in self._idle if idle.key == key), None)
-            if found is not None:
-                self._idle.remove(found)
-            return found
+            worker = next((idle for idle in self._idle if idle.key == key), None)
+            if worker is not None:
+                self._idle.remove(worker)
+            return worker
 
     def give_back(self, worker: _Worker) -> None:
         with self._lock:
@@ -347,7 +344,7 @@ class _Pool:
                 self._idle.remove(worker)
 
     def close(self) -> None:
-        """Stop every worker: all are told first, then waited for."""
+        """Stop all workers: first tell all of them, then wait for each."""
         with self._lock:
             live = [worker for worker in self._live if worker.owner == os.getpid()]
         for worker in live:
@@ -356,7 +353,7 @@ class _Pool:
             worker.stop()
 
     def after_fork(self) -> None:
-        """In a forked child: the workers are the parent's."""
+        """Forget the workers in a forked child: they are the parent's."""
         inherited = list(self._live)
         self.__init__()  # type: ignore[misc]
         for worker in inherited:
@@ -386,8 +383,8 @@ def _serve(descriptor: int, parent: int, folder: str) -> None:
             method, arguments = message
             _answer(connection, lambda m=method, a=arguments: getattr(hosted, m)(*a))
     except (EOFError, OSError):
-        pass  # the parent hung up, or is gone
-    except BaseException:  # the last words, before the group is ended
+        pass  # the parent closed the connection, or has ended
+    except BaseException:  # print the error before the process group ends
         traceback.print_exc()
         sys.stderr.flush()
     finally:
@@ -402,13 +399,13 @@ def _make(factory: str, options: dict[str, Any]) -> Any:
 
 
 def _answer(connection: Connection[Any, Any], work: Any, reply: bool = True) -> Any:
-    """Do the work and send its result, or its error, which is the caller's to judge."""
+    """Do the work, and send its result or its error to the parent."""
     try:
         value = work()
-        connection.send((True, value if reply else None))  # nothing is sent if it has no pickle
+        connection.send((True, value if reply else None))  # sends nothing if pickling fails
     except (EOFError, OSError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # libraries leave by sys.exit
+    except BaseException as error:  # some libraries call sys.exit
         connection.send((False, _describe(error)))
         return None
     return value
@@ -417,19 +414,19 @@ def _answer(connection: Connection[Any, Any], work: Any, reply: bool = True) -> 
 def _describe(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {str(error)[:_ERROR_CHARS]}"
-    except Exception:  # an error whose own text fails
+    except Exception:  # str() of the error raised
         return type(error).__name__
 
 
 def _watch(parent: int, end: Callable[[], None]) -> None:
-    """End once the parent is gone, even in the middle of a call."""
+    """Call ``end`` once the parent has ended, even in the middle of a call."""
     while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
     end()
 
 
 def _end(folder: str) -> None:
-    """End this process and all that the simulator started."""
+    """End this process and all processes that the simulator started."""
     shutil.rmtree(folder, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
 

@@ -106,7 +106,7 @@ def test_babyai_step(benchmark) -> None:
 
 
 def test_pddl_step(benchmark) -> None:
-    from agemem_envs.tasks.pddl.world import World
+    from agemem_envs.tasks.pddl.world import PDDLWorld
 
     env = make_long("PDDL", data="embedded", split="test")
     task: Any = env.task
@@ -116,7 +116,7 @@ def test_pddl_step(benchmark) -> None:
             task_id = f"pddl-test-{domain}-{episode}"
             env.reset(seed=0, options={"task_id": task_id})
             world, entry = task._world, task.entry(task_id)
-            bare = World(entry.domain, entry.problem)._env
+            bare = PDDLWorld(entry.domain, entry.problem)._env
             del bare._handle_derived_literals  # as pddlgym has it
 
             def raw_step(action: str, bare: Any = bare, world: Any = world) -> None:

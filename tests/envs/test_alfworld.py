@@ -53,7 +53,7 @@ def test_the_expert_wins_a_generated_game_of_each_type(task: ALFWorldTask, task_
 @pytest.mark.slow
 def test_the_expert_wins_sixty_generated_games(task: ALFWorldTask) -> None:
     for task_id in task.task_ids(60, seed=0):
-        task.reset(task_id, rng(), talk=False)
+        task.reset(task_id, rng(), with_stage_messages=False)
         assert play(task, "expert_action", limit=15)[0], task_id
 
 
@@ -173,7 +173,7 @@ def test_missing_data_says_where_to_get_it(
     with pytest.raises(DataNotFoundError, match="alfworld-download"):
         ALFWorldTask()
     write_game(tmp_path, "nothing/to_play")
-    with pytest.raises(DataFormatError, match="can be played"):
+    with pytest.raises(DataFormatError, match="no playable game"):
         ALFWorldTask()
     monkeypatch.delenv("ALFWORLD_DATA")
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -21,14 +21,14 @@ from agemem_envs.errors import (
     DataNotFoundError,
     UnknownNameError,
 )
-from agemem_envs.tasks.babyai.actions import LISTED, Plan, Refusal, plan
-from agemem_envs.tasks.babyai.expert import Player
-from agemem_envs.tasks.babyai.explorer import Deed, Errand, shortest
+from agemem_envs.tasks.babyai.actions import LISTED, PrimitivePlan, Refusal, interpret
+from agemem_envs.tasks.babyai.expert import GridExpert
 from agemem_envs.tasks.babyai.generator import FLAWED, RENAMED, level_ids, level_name, make_game
 from agemem_envs.tasks.babyai.mission import next_part, parts
+from agemem_envs.tasks.babyai.subgoals import Interaction, Subgoal, shortest_actions
 from agemem_envs.tasks.babyai.task import SEEDS, BabyAITask
 from agemem_envs.tasks.babyai.text import describe
-from agemem_envs.tasks.babyai.world import HEADINGS, Primitive, World, field_of_view, position
+from agemem_envs.tasks.babyai.world import HEADINGS, GridWorld, Primitive, field_of_view, position
 from tests.conftest import outputs_of_processes
 
 SAMPLE = [f"{level}:{3_000_000_000 + number}" for number, level in enumerate(level_ids())]
@@ -40,12 +40,12 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def world_of(task_id: str) -> World:
+def world_of(task_id: str) -> GridWorld:
     level, _, seed = task_id.rpartition(":")
-    return World(make_game(level, int(seed)))
+    return GridWorld(make_game(level, int(seed)))
 
 
-def clear_room(heading: int = 3) -> World:
+def clear_room(heading: int = 3) -> GridWorld:
     """An empty room of 6 x 6 with the player in its middle, facing up; things are put in."""
     world = world_of("BabyAI-GoToRedBallNoDists-v0:1")
     game = world.game
@@ -53,12 +53,12 @@ def clear_room(heading: int = 3) -> World:
         for y in range(1, 7):
             game.grid.set(x, y, None)
     game.agent_pos, game.agent_dir = (3, 4), heading
-    return World(game)
+    return GridWorld(game)
 
 
-def put(world: World, thing: object, x: int, y: int) -> World:
+def put(world: GridWorld, thing: object, x: int, y: int) -> GridWorld:
     world.game.put_obj(thing, x, y)
-    return World(world.game)
+    return GridWorld(world.game)
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ def test_going_to_an_object_ends_right_in_front_of_it_by_the_shortest_way() -> N
     from minigrid.core.world_object import Ball
 
     world = put(clear_room(), Ball("red"), 5, 2)
-    planned = plan(world, "go to red ball 1")
-    assert isinstance(planned, Plan)
+    planned = interpret(world, "go to red ball 1")
+    assert isinstance(planned, PrimitivePlan)
     # up twice, right, forward: the player is at (4, 2), or the same by the other side
     assert len(planned.path) == 4
     world.carry_out(planned.path)
@@ -142,21 +142,23 @@ def test_what_is_in_the_way_is_walked_around_and_what_was_not_seen_is_not_crosse
     from minigrid.core.world_object import Ball, Box
 
     world = put(put(clear_room(), Ball("red"), 3, 1), Box("blue"), 3, 2)
-    planned = plan(world, "go to red ball 1")
-    assert isinstance(planned, Plan)
+    planned = interpret(world, "go to red ball 1")
+    assert isinstance(planned, PrimitivePlan)
     world.carry_out(planned.path)
     assert world.front == (3, 1)
     blind = put(clear_room(), Ball("red"), 3, 1)
     blind.seen.clear()
-    assert plan(blind, "go to red ball 1") == Refusal("You know no free way to the red ball 1.")
+    assert interpret(blind, "go to red ball 1") == Refusal(
+        "You know no free way to the red ball 1."
+    )
 
 
 def test_doors_keys_and_hands() -> None:
     """Fetch a key, open a locked door with it, go through, and put the key down."""
     world = world_of("BabyAI-UnlockLocal-v0:1")
     task = BabyAITask(split="test")
-    task._world = world  # a level whose layout is known
-    player = Player(world, informed=True)
+    task.world = world  # a level whose layout is known
+    player = GridExpert(world, informed=True)
     carried = []
     for _ in range(30):
         action = player.action()
@@ -178,27 +180,27 @@ def test_the_way_of_a_door_through_both_verbs() -> None:
     for x in range(1, 7):
         world.game.grid.set(x, 2, Wall())
     world = put(world, Door("red", is_locked=True), 3, 2)
-    locked = plan(world, "toggle and go through red locked door 1")
+    locked = interpret(world, "toggle and go through red locked door 1")
     assert locked == Refusal("The red locked door 1 is locked, and you do not carry a red key.")
-    assert isinstance(plan(world, "go through red locked door 1"), Refusal)
+    assert isinstance(interpret(world, "go through red locked door 1"), Refusal)
     world = put(world, Key("red"), 5, 4)
     world.carry_out([Primitive.RIGHT])
-    picked = plan(world, "Pick up  the RED key 1.")
-    assert isinstance(picked, Plan)
+    picked = interpret(world, "Pick up  the RED key 1.")
+    assert isinstance(picked, PrimitivePlan)
     world.carry_out(picked.path)
     world.carry_out([Primitive.LEFT])
-    through = plan(world, "toggle and go through red door")  # state and number may be left out
-    assert isinstance(through, Plan)
+    through = interpret(world, "toggle and go through red door")  # state and number may be left out
+    assert isinstance(through, PrimitivePlan)
     world.carry_out(through.path)
     assert position(world.game) == (3, 1)
     world.carry_out([Primitive.RIGHT, Primitive.RIGHT])
-    assert isinstance(plan(world, "toggle and go through red open door 1"), Refusal)
-    back = plan(world, "go through red open door 1")
-    assert isinstance(back, Plan)
+    assert isinstance(interpret(world, "toggle and go through red open door 1"), Refusal)
+    back = interpret(world, "go through red open door 1")
+    assert isinstance(back, PrimitivePlan)
     world.carry_out(back.path)
     assert position(world.game) == (3, 3)
     assert "You are carrying a red key." in describe(world.game)
-    assert isinstance(plan(world, "drop"), Plan)
+    assert isinstance(interpret(world, "drop"), PrimitivePlan)
 
 
 def test_who_stands_there_already_still_gets_there() -> None:
@@ -211,9 +213,9 @@ def test_who_stands_there_already_still_gets_there() -> None:
         for heading, (dx, dy) in enumerate(HEADINGS)
         if game.grid.get(x - dx, y - dy) is None
     )
-    world = World(game)
-    planned = plan(world, "go to red ball 1")
-    assert isinstance(planned, Plan)
+    world = GridWorld(game)
+    planned = interpret(world, "go to red ball 1")
+    assert isinstance(planned, PrimitivePlan)
     world.carry_out(planned.path)
     assert world.success
 
@@ -222,8 +224,8 @@ def test_who_stands_there_already_still_gets_there() -> None:
 def test_what_is_admissible_works_and_what_is_not_changes_nothing(task_id: str) -> None:
     task, chance = BabyAITask(split="test"), rng(3)
     task._levels = list(level_ids())
-    task.reset(task_id, rng(), talk=False)
-    world = task._world
+    task.reset(task_id, rng(), with_stage_messages=False)
+    world = task.world
     assert world is not None
     for _ in range(25):
         actions = task.admissible_actions()
@@ -231,9 +233,9 @@ def test_what_is_admissible_works_and_what_is_not_changes_nothing(task_id: str) 
         for verb in ("pick up", "go to", "go through", "toggle and go through"):
             for sight in world.sights:
                 text = f"{verb} {sight}"
-                assert (text in actions) == isinstance(plan(world, text), Plan)
+                assert (text in actions) == isinstance(interpret(world, text), PrimitivePlan)
         for text in LISTED:
-            assert (text in actions) == isinstance(plan(world, text), Plan)
+            assert (text in actions) == isinstance(interpret(world, text), PrimitivePlan)
         before = (world.game.hash(), world.game.carrying, world.steps)
         refused = task.step("pick up pink elephant 1")
         assert "You see no pink elephant 1 here." in refused.observation
@@ -266,8 +268,8 @@ def test_what_is_admissible_works_and_what_is_not_changes_nothing(task_id: str) 
     ],
 )
 def test_any_text_gets_a_short_reply_and_changes_nothing(task: BabyAITask, text: str) -> None:
-    task.reset(SOLVABLE[0], rng(), talk=False)
-    world = task._world
+    task.reset(SOLVABLE[0], rng(), with_stage_messages=False)
+    world = task.world
     assert world is not None
     before = (world.game.hash(), world.steps)
     outcome = task.step(text)
@@ -284,22 +286,22 @@ def test_any_text_gets_a_short_reply_and_changes_nothing(task: BabyAITask, text:
 )
 def test_primitives_are_synonyms(synonym: str, action: str) -> None:
     world = clear_room()
-    assert plan(world, synonym) == plan(world, action)
-    assert isinstance(plan(world, synonym), Plan)
+    assert interpret(world, synonym) == interpret(world, action)
+    assert isinstance(interpret(world, synonym), PrimitivePlan)
 
 
 def test_a_strict_mission_fails_on_the_wrong_thing_and_truncation_is_no_success() -> None:
     task = BabyAITask(split="test")
-    task._world = world = world_of("BabyAI-PickupDistDebug-v0:1234")
+    task.world = world = world_of("BabyAI-PickupDistDebug-v0:1234")
     assert world.game.mission == "pick up the red key"
     outcome = task.step("pick up grey ball 1")
     assert outcome.done
     assert not outcome.success
     assert outcome.score == 0.0
     assert "your mission has failed" in outcome.observation
-    task._world = world = world_of("BabyAI-GoToRedBallNoDists-v0:1")
+    task.world = world = world_of("BabyAI-GoToRedBallNoDists-v0:1")
     for _ in range(2000):  # far beyond minigrid's own limit of 64 steps
-        assert not task.step("turn left").done or task._world.success
+        assert not task.step("turn left").done or task.world.success
 
 
 # -- tasks ---------------------------------------------------------------------------------
@@ -319,7 +321,7 @@ def test_splits_are_disjoint_and_uniform_over_levels(task: BabyAITask) -> None:
     counts = {level: sum(i.startswith(f"{level}:") for i in ids) for level in level_ids()}
     assert all((count == 0) == (level in FLAWED) for level, count in counts.items())
     assert max(counts.values()) < 30
-    with pytest.raises(ConfigurationError, match="has no end"):
+    with pytest.raises(ConfigurationError, match="have no end"):
         task.task_ids(None, seed=0)
     with pytest.raises(ConfigurationError, match="negative"):
         task.task_ids(3, seed=-1)
@@ -346,11 +348,11 @@ def test_the_flawed_levels_cannot_be_done() -> None:
     """If minigrid mends them, they belong into the splits."""
     lost = 0
     for seed in range(12):
-        world = World(make_game(FLAWED[1], seed))
-        player = Player(world, informed=True)
+        world = GridWorld(make_game(FLAWED[1], seed))
+        player = GridExpert(world, informed=True)
         while not world.done:
-            planned = plan(world, str(player.action()))
-            assert isinstance(planned, Plan)
+            planned = interpret(world, str(player.action()))
+            assert isinstance(planned, PrimitivePlan)
             world.carry_out(planned.path)
         assert world.success == (len(parts(world.game.instrs)) == 1)
         lost += not world.success
@@ -365,15 +367,15 @@ def test_agentboards_tasks_are_the_same_games(real_data: Path) -> None:
         json.loads(line)
         for line in (real_data / "agentboard/babyai_test.jsonl").read_text().splitlines()
     ]
-    ids = list(task._listed)
+    ids = list(task._entries)
     assert sorted(task.task_ids(None, seed=1)) == sorted(ids)
     assert len(ids) == len(rows) == 112
     for task_id, row in zip(ids, rows, strict=True):
-        spec = task.reset(task_id, rng(), talk=False)
+        spec = task.reset(task_id, rng(), with_stage_messages=False)
         info = row["additional_info"]
         assert spec.opening == info["init_obs"]
-        assert task._world is not None
-        assert task._world.game.mission == row["goal"]
+        assert task.world is not None
+        assert task.world.game.mission == row["goal"]
         assert spec.query.lower().startswith(row["goal"] + ". actions:")
         assert spec.difficulty == row["difficulty"]
         assert task_id.startswith(RENAMED.get(info["subtask"], info["subtask"]))
@@ -392,7 +394,7 @@ def test_agentboard_is_solved_within_its_30_actions(real_data: Path) -> None:
 
 def solve(task: BabyAITask, task_id: str, *, informed: bool, limit: int = 30) -> int:
     """The actions that an expert needs; 0 if the mission is not done within the limit."""
-    task.reset(task_id, rng(), talk=False)
+    task.reset(task_id, rng(), with_stage_messages=False)
     for number in range(1, limit + 1):
         action = task.expert_action() if informed else task.explorer_action()
         assert action is not None
@@ -426,8 +428,8 @@ def test_the_explorer_does_not_know_what_was_not_seen(task: BabyAITask) -> None:
     task_id = "BabyAI-GoToObjMaze-v0:3000000100"
     actions = []
     for moved in (False, True):
-        task.reset(task_id, rng(), talk=False)
-        world = task._world
+        task.reset(task_id, rng(), with_stage_messages=False)
+        world = task.world
         assert world is not None
         if moved:
             hidden = [
@@ -445,7 +447,7 @@ def test_the_explorer_does_not_know_what_was_not_seen(task: BabyAITask) -> None:
 def test_an_expert_goes_on_from_wherever_the_player_is(task: BabyAITask) -> None:
     chance = rng(5)
     for task_id in SOLVABLE[::9]:
-        task.reset(task_id, rng(), talk=False)
+        task.reset(task_id, rng(), with_stage_messages=False)
         for _ in range(60):
             wander = chance.random() < 0.3
             actions = [a for a in task.admissible_actions() if a.startswith(("turn", "go to"))]
@@ -512,10 +514,10 @@ def test_errands_take_the_fewest_actions() -> None:
 
     world = put(clear_room(), Key("red"), 3, 6)  # behind the player: turn round, and fetch it
     known = {(x, y) for x in range(8) for y in range(8)}
-    moves = shortest(world, Errand(Deed.PICK_UP, (3, 6)), known)
+    moves = shortest_actions(world, Subgoal(Interaction.PICK_UP, (3, 6)), known)
     assert len(moves) == 2
     assert moves[-1].action == "pick up red key 1"
-    assert shortest(world, Errand(Deed.PICK_UP, (0, 0)), known) == ()
+    assert shortest_actions(world, Subgoal(Interaction.PICK_UP, (0, 0)), known) == ()
 
 
 def test_the_parts_of_a_mission_in_their_order() -> None:

@@ -170,6 +170,7 @@ def test_vector_environments(env_id: str, mode: str, options: dict[str, object],
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_closing_again_has_no_effect(env_id: str) -> None:
+    """The second close must not raise: neither the simulator nor the memory is there any more."""
     for memory in ("exact", "qdrant"):
         env = make(env_id, memory=memory)
         env.reset(seed=0)

@@ -53,7 +53,7 @@ def test_a_file_serves_whatever_it_holds(folder: Path) -> None:
     task = HotpotQATask("train", data=str(folder / "hotpot_train_v1.1.json"))
     assert set(task.task_ids(None, 0)) == {"row4", "row5"}
     assert task.task_ids(2, 0)[:1] == task.task_ids(1, 0)
-    with pytest.raises(ConfigurationError, match="3 tasks were asked for"):
+    with pytest.raises(ConfigurationError, match="has 2 tasks, not 3"):
         task.task_ids(3, 0)
 
 

@@ -18,19 +18,20 @@ from agemem_envs.errors import (
     SimulatorError,
     UnknownNameError,
 )
-from agemem_envs.tasks.base import IDS_PER_SEED, TaskSpec
+from agemem_envs.tasks.base import TaskSpec
+from agemem_envs.tasks.catalogue import IDS_PER_SEED
 from agemem_envs.tasks.pddl.expert import Planner
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, make_problem, split_of
 from agemem_envs.tasks.pddl.knowledge import make_distractors, make_knowledge
 from agemem_envs.tasks.pddl.language import LANGUAGES, Unclear
-from agemem_envs.tasks.pddl.rules import LORE
+from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
 from agemem_envs.tasks.pddl.task import (
     MAX_ACTION_CHARS,
     PDDLTask,
     domain_text,
     load_agentboard,
 )
-from agemem_envs.tasks.pddl.world import World
+from agemem_envs.tasks.pddl.world import PDDLWorld
 from tests.conftest import outputs_of_processes
 
 pytest.importorskip("pddlgym", exc_type=ImportError)
@@ -47,8 +48,8 @@ def begin(task: PDDLTask, task_id: str, seed: int = 0) -> TaskSpec:
     return task.reset(task_id, np.random.default_rng(seed))
 
 
-def world_of(domain: str, number: int = 0) -> World:
-    return World(domain_text(domain), make_problem(domain, "test", number).pddl())
+def world_of(domain: str, number: int = 0) -> PDDLWorld:
+    return PDDLWorld(domain_text(domain), make_problem(domain, "test", number).pddl())
 
 
 # -- the world -------------------------------------------------------------------------
@@ -58,7 +59,7 @@ def world_of(domain: str, number: int = 0) -> World:
 def test_a_problem_survives_pddl_and_pddlgym(domain: str) -> None:
     for number in NUMBERS:
         problem = make_problem(domain, "test", number)
-        assert World(domain_text(domain), problem.pddl()).problem == problem
+        assert PDDLWorld(domain_text(domain), problem.pddl()).problem == problem
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -139,7 +140,7 @@ def test_worlds_leave_no_file_and_nothing_on_the_terminal() -> None:
 def test_a_broken_problem_is_an_error_of_ours() -> None:
     for text in ("", "(define", make_problem("barman", "test", 0).pddl()):
         with pytest.raises(SimulatorError, match="cannot load"):
-            World(domain_text("gripper"), text)
+            PDDLWorld(domain_text("gripper"), text)
 
 
 # -- playing ---------------------------------------------------------------------------
@@ -268,7 +269,7 @@ def test_problems_are_varied_solvable_at_a_glance_and_of_one_split(domain: str) 
             assert problem == make_problem(domain, split, number)
             assert problem.unmet()
             named = {name for atom in problem.goal for name in atom[1:]}
-            assert named <= set(World(domain_text(domain), problem.pddl()).objects)
+            assert named <= set(PDDLWorld(domain_text(domain), problem.pddl()).objects)
 
 
 def test_ids_are_strict_and_the_domains_alike() -> None:
@@ -302,7 +303,7 @@ def test_knowledge_is_needed_distinct_and_not_in_stage_3(domain: str) -> None:
         assert 3 <= len(spec.gold_facts) <= 6
         assert 3 <= len(spec.knowledge) - len(spec.gold_facts) <= 5
         assert 4 <= len(spec.distractors) <= 5
-        world = LORE[domain].world
+        world = DOMAIN_RULES[domain].world_name
         assert all(world in fact.text for fact in spec.knowledge)
         assert all(
             f"another {world}" in text or world not in text.split(",")[0]
@@ -333,8 +334,8 @@ def test_findings_by_hand() -> None:
         "(define (problem p) (:domain blocksworld) (:objects b1 b2 b3) (:init (arm-empty) "
         "(on b1 b2) (on b2 b3) (on-table b3) (clear b1)) (:goal (and (on b3 b1) (on b2 b3))))"
     )
-    problem = World(domain_text("blocksworld"), text).problem
-    assert LORE["blocksworld"].findings(problem) == [
+    problem = PDDLWorld(domain_text("blocksworld"), text).problem
+    assert DOMAIN_RULES["blocksworld"].findings(problem) == [
         "one has to build b3 on b1, then b2 on b3",
         "one has to take b1 off b2 before that",
     ]
@@ -342,10 +343,10 @@ def test_findings_by_hand() -> None:
 
 def test_the_briefing_tells_the_rules_only_where_stage_1_is_not_run() -> None:
     played = task()
-    spec = played.reset("pddl-test-barman-1", np.random.default_rng(0), talk=False)
+    spec = played.reset("pddl-test-barman-1", np.random.default_rng(0), with_stage_messages=False)
     assert spec.knowledge == spec.distractors == ()
     assert "fill-shot needs the shot in one hand".lower() in spec.briefing.lower()
-    assert not any(rule.text in spec.query for rule in LORE["barman"].rules)
+    assert not any(rule.text in spec.query for rule in DOMAIN_RULES["barman"].rules)
 
 
 # -- where it comes from ---------------------------------------------------------------
@@ -390,7 +391,7 @@ def test_agentboards_60_problems_bear_their_rows_goals(real_data: Path) -> None:
     assert len(entries) == len(rows) == 60
     for (task_id, entry), line in zip(entries.items(), rows, strict=True):
         row = json.loads(line)
-        world = World(entry.domain, entry.problem)
+        world = PDDLWorld(entry.domain, entry.problem)
         goal = LANGUAGES[entry.category].goal(world.goal)
         assert goal == " ".join(row["goal"].split()), task_id
         assert entry.difficulty == row["difficulty"]

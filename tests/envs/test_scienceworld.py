@@ -40,7 +40,7 @@ def task() -> Iterator[ScienceWorldTask]:
 
 
 def test_the_gold_path_wins(task: ScienceWorldTask) -> None:
-    task.reset(SHORT, rng(), talk=False)
+    task.reset(SHORT, rng(), with_stage_messages=False)
     progress = [0.0]
     while (action := task.expert_action()) is not None:
         outcome = task.step(action)
@@ -53,7 +53,7 @@ def test_the_gold_path_wins(task: ScienceWorldTask) -> None:
 
 def test_asking_for_the_gold_path_late_changes_nothing(task: ScienceWorldTask) -> None:
     def play(ask: bool) -> list[str]:
-        task.reset(LIVELY, rng(), talk=False)
+        task.reset(LIVELY, rng(), with_stage_messages=False)
         seen = [task.step("go to greenhouse").observation]
         if ask:
             assert task.expert_action() is None  # the path was left
@@ -64,7 +64,7 @@ def test_asking_for_the_gold_path_late_changes_nothing(task: ScienceWorldTask) -
 
 def test_listing_actions_changes_nothing(task: ScienceWorldTask) -> None:
     def play(listing: bool) -> list[str]:
-        task.reset(LIVELY, rng(), talk=False)
+        task.reset(LIVELY, rng(), with_stage_messages=False)
         seen = []
         for action in ("go to greenhouse", "go to outside", "look around", "wait1", "look around"):
             if listing:
@@ -85,7 +85,7 @@ def test_one_task_is_one_course_of_events_in_every_process(task: ScienceWorldTas
             seen.append(simulator.call("step", action))
         return [*seen, simulator.call("valid")]
 
-    task.reset(SHORT, rng(), talk=False)  # one of the processes has a past
+    task.reset(SHORT, rng(), with_stage_messages=False)  # one of the processes has a past
     host = "agemem_envs.tasks.scienceworld.simulator:ScienceWorldSimulator"
     fresh = Simulator(host, {"simplifications": "openDoors"}, environment={"FRESH": "1"})
     past = Simulator(host, {"simplifications": "openDoors"})
@@ -155,19 +155,19 @@ def test_places_are_where_the_things_are(task: ScienceWorldTask) -> None:
 
 
 def test_a_dead_java_spoils_one_episode_only(task: ScienceWorldTask) -> None:
-    task.reset(SHORT, rng(), talk=False)
+    task.reset(SHORT, rng(), with_stage_messages=False)
     worker = task._simulator._lease.worker
     assert worker is not None
     for process in psutil.Process(worker._process.pid).children(recursive=True):
         process.kill()
     with pytest.raises(SimulatorError):
         task.step("look around")
-    task.reset(SHORT, rng(), talk=False)
+    task.reset(SHORT, rng(), with_stage_messages=False)
     assert task.step("look around").observation.startswith("This room")
 
 
 def test_any_text_is_taken(task: ScienceWorldTask) -> None:
-    task.reset(SHORT, rng(), talk=False)
+    task.reset(SHORT, rng(), with_stage_messages=False)
     for text in ("", "fly", "\ud800", "x" * 100_000, "go to\nkitchen", "\x00", "!p\n", "e\nq\n"):
         outcome = task.step(text)
         assert outcome.observation
@@ -176,7 +176,7 @@ def test_any_text_is_taken(task: ScienceWorldTask) -> None:
 
 
 def test_a_wrong_focus_ends_the_task_without_success(task: ScienceWorldTask) -> None:
-    task.reset(LIVELY, rng(), talk=False)
+    task.reset(LIVELY, rng(), with_stage_messages=False)
     outcome = task.step("focus on agent")
     assert outcome.done
     assert not outcome.success
@@ -212,7 +212,7 @@ def test_no_java_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_java_from_the_wheel_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     task = ScienceWorldTask("all", simplifications="openDoors,openContainers")
-    assert "hallway" in task.reset("boil/0", rng(), talk=False).opening
+    assert "hallway" in task.reset("boil/0", rng(), with_stage_messages=False).opening
     task.close()
 
 

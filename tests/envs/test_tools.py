@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
+from agemem_envs.episode import ToolCall
 from agemem_envs.errors import UnknownNameError
-from agemem_envs.tools import MAX_CONTENT_CHARS, TOOL_SETS, TOOLS, choose_tools
+from agemem_envs.protocol import Turn, parse
+from agemem_envs.spaces import sample_action
+from agemem_envs.tools import (
+    MAX_CONTENT_CHARS,
+    TOOL_SETS,
+    TOOLS,
+    Parameter,
+    Tool,
+    add_memory,
+    choose_tools,
+)
 
 
 @pytest.fixture
@@ -94,6 +106,24 @@ def test_tool_sets(answer, call) -> None:
     assert "tool" not in info["messages"][0]["content"].replace("memory tools", "")
     env.step(call("Add_memory", content="x"))
     assert not results(env.unwrapped)[0].ok
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_examples_of_a_tool_are_valid_arguments(name: str) -> None:
+    tool = TOOLS[name]
+    assert tool.validate(tool.example) == tool.example
+
+
+def test_a_new_tool_is_sampled_from_its_own_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Parameter("text", "string", "What to note.", "the river")
+    label = Parameter("label", "string", "A label.", required=False)
+    monkeypatch.setitem(TOOLS, "Note", Tool("Note", "Note.", (text, label), add_memory, "ltm"))
+    actions = [sample_action(np.random.default_rng(seed), ["Note"]) for seed in range(20)]
+    calls = [turn.calls for turn in map(parse, actions) if isinstance(turn, Turn) and turn.calls]
+    assert calls
+    assert all(call == (ToolCall("Note", {"text": "the river"}),) for call in calls)
+    with pytest.raises(ValueError, match="'text' has no example"):
+        Parameter("text", "string", "What to note.")
 
 
 def test_schemas_are_json_schemas_of_the_parameters() -> None:

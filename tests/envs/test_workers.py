@@ -106,7 +106,6 @@ def test_calls_reach_the_hosted_object(start) -> None:
     assert simulator.call("add", 1) == 43
     assert simulator.call("pid") != os.getpid()
     assert simulator.call("environment", "PYTHONHASHSEED") == "0"
-    assert simulator.megabytes() > 1
 
 
 def test_an_error_is_reported_and_the_next_episode_has_another_process(start) -> None:
@@ -174,7 +173,7 @@ def test_the_pool_hands_a_process_on(start) -> None:
     second, third = start(), start()
     assert second.call("pid") == pid
     assert third.call("pid") != pid
-    with pytest.raises(SimulatorError, match="no episode was begun"):
+    with pytest.raises(SimulatorError, match=r"call begin\(\) before"):
         first.call("pid")
 
 

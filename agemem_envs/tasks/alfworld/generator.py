@@ -1,8 +1,8 @@
-"""ALFWorld games made here: the embedded data of AgeMem-ALFWorld.
+"""Generated ALFWorld games: the embedded data of AgeMem-ALFWorld.
 
 A game is a room with receptacles and objects, and one of ALFWorld's six tasks. Domain,
-grammar, goals, and which object fits where come from the ``alfworld`` package; the rooms
-are this module's own. Runs in a simulator's process, since it imports that package.
+grammar, goals, and the places that fit an object come from the ``alfworld`` package; the rooms
+are defined here. It runs in a simulator's process, because it imports that package.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ ABILITY = {
     "pick_heat_then_place_in_recep": "Heatable",
     "pick_cool_then_place_in_recep": "Coolable",
 }
-"""What the target of a task type must be able to undergo."""
+"""The property that the target of a task type must have."""
 APPLIANCE = {
     "pick_clean_then_place_in_recep": "SinkBasin",
     "pick_heat_then_place_in_recep": "Microwave",
     "pick_cool_then_place_in_recep": "Fridge",
 }
-"""What does it; never the place where the target must end."""
+"""The appliance of a task type; never the place where the target must end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Room:
     """A kind of room.
 
     Attributes:
-        receptacles: Fewest and most instances of each class.
-        objects: Classes of which none, one or two instances lie about.
+        receptacles: The fewest and most instances of each class.
+        objects: The classes of objects, with up to two instances each.
     """
 
     receptacles: Mapping[str, tuple[int, int]]
@@ -105,7 +105,7 @@ ROOMS_OF = {
     "pick_heat_then_place_in_recep": ("Kitchen",),
     "pick_cool_then_place_in_recep": ("Kitchen",),
 }
-"""Where each task type is set, as in ALFRED."""
+"""The rooms of each task type, as in ALFRED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +118,12 @@ class Placed:
 
 
 def generate(task_type: str, split: str, number: int) -> dict[str, Any]:
-    """A game in the format of ALFWorld's ``game.tw-pddl``, with its ``pddl_params``.
+    """Generate a game in the format of ALFWorld's ``game.tw-pddl``, with its ``pddl_params``.
 
     Args:
         task_type: One of ``TASK_TYPES``.
-        split: One of ``SPLITS``; the same number is another game in each.
-        number: Which of the endlessly many, from 0.
+        split: One of ``SPLITS``; a number gives another game in each.
+        number: The number of the game, from 0.
     """
     import alfworld.gen.constants as constants
     from alfworld.gen.goal_library import gdict
@@ -165,7 +165,7 @@ def generate(task_type: str, split: str, number: int) -> dict[str, Any]:
 def _goals(
     task_type: str, room: Room, kinds: list[str], constants: Any
 ) -> Iterator[tuple[str, str]]:
-    """The (object, receptacle) classes that make a task in this room; no receptacle for light."""
+    """The (object, receptacle) classes of possible tasks; the receptacle is empty for light."""
     ability = ABILITY.get(task_type)
     for target in room.objects:
         if ability and target not in constants.VAL_ACTION_OBJECTS[ability]:
@@ -190,7 +190,7 @@ def _furnish(
     target: str,
     goal: str,
 ) -> list[Placed]:
-    """Put things where they may be; no target lies in the goal already."""
+    """Put things where they fit; no target is in the goal at the start."""
 
     def put(kind: str, avoid: str = "") -> None:
         free = [
@@ -276,14 +276,14 @@ def walkthrough(
     places: Sequence[str],
     openable: Collection[str],
 ) -> list[str]:
-    """Commands that win a generated game, in its simulator's names.
+    """Commands that win a generated game, with its simulator's names.
 
     Args:
         task_type: One of ``TASK_TYPES``.
         params: The game's ``pddl_params``.
-        contents: Every thing with the place it is in.
+        contents: All things with their receptacles.
         places: All receptacles.
-        openable: Those that are closed at first.
+        openable: The receptacles that are closed at first.
     """
 
     def go(place: str) -> None:
@@ -335,7 +335,7 @@ def _is_a(name: str, kind: str) -> bool:
 
 
 class _Names:
-    """Ids in ALFRED's form, a class and coordinates; no two the same."""
+    """Makes distinct ids in ALFRED's form: a class and coordinates."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -353,7 +353,7 @@ class _Names:
 
 
 def _mangle(text: str) -> str:
-    """ALFRED's id as a PDDL name, as ALFWorld spells it."""
+    """Convert ALFRED's id to a PDDL name, as ALFWorld does."""
     for mark, word in (("-", "minus"), ("|", "bar"), ("+", "plus"), (".", "dot")):
         text = text.replace(mark, f"_{word}_")
     return text

@@ -1,8 +1,8 @@
-"""ALFWorld's simulator, TextWorld, as a worker process hosts it.
+"""ALFWorld's simulator, TextWorld; a worker process hosts this module's class.
 
 Three of TextWorld's pure functions are memoised, a translation that only its planner needs is
-put off until the planner is asked, and garbage is collected less often; all of it leaves every
-observation and command as it is (a test replays games with and without).
+delayed until the planner is called, and garbage is collected less often. None of this changes an
+observation or a command (a test replays games with and without it).
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from agemem_envs.errors import DataFormatError
 
 MEMOISED_TEXTS = 8192
 MEMOISED_GAMES = 8
-"""A translated game takes some 5 MB; a group of rollouts plays the same one."""
+"""Translated games in memory, about 5 MB each; a group of rollouts plays the same game."""
 EXPLORER_STEPS = 1000
-"""The handcoded expert gives up by itself after so many; the environment ends long before."""
+"""Steps after which the handcoded expert gives up; the environment ends long before."""
 Reply = dict[str, Any]
 _IN_RECEPTACLE = re.compile(r"\(inReceptacle ([A-Za-z]+)_bar_\S+ ([A-Za-z]+)_bar_[^\s)]+\)")
 
 
 class AlfworldSimulator:
-    """One game of ALFWorld at a time, in the process that makes it.
+    """Simulates one game of ALFWorld at a time, in this process.
 
     Args:
-        fast: Whether to memoise; False is for checking that it changes nothing.
+        fast: Whether to apply the optimisations; False to test that they change nothing.
     """
 
     def __init__(self, fast: bool = True) -> None:
-        # Importing alfworld creates this folder, by default in the home; nothing is read there.
+        # Importing alfworld creates this folder, by default in the home directory; it stays empty.
         os.environ["ALFWORLD_DATA"] = tempfile.mkdtemp()
         import textworld
         from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
@@ -45,8 +45,8 @@ class AlfworldSimulator:
 
         if fast:
             _memoise()
-            # A translation makes a million objects and keeps most: looking through the
-            # libraries' own again and again takes a third of its time.
+            # A translation makes a million objects and keeps most. Scanning the libraries'
+            # own objects at each collection takes a third of its time.
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
         infos = textworld.EnvInfos(
@@ -63,7 +63,7 @@ class AlfworldSimulator:
         with open(path, encoding="utf-8") as file:
             try:
                 return self._start(json.load(file), task_type, params)
-            except Exception as error:  # TextWorld asserts, and raises whatever Python raises
+            except Exception as error:  # TextWorld asserts, and raises any exception
                 raise DataFormatError(f"{path} cannot be played: {error!r}") from error
 
     def start_generated(self, task_type: str, split: str, number: int) -> Reply:
@@ -86,7 +86,7 @@ class AlfworldSimulator:
         self._walkthrough = list(game.get("walkthrough") or ())
         self._explorer = _explorer(task_type, params)
         if self._explorer is not None:
-            random.seed(0)  # the handcoded expert's own choices: this process is its alone
+            random.seed(0)  # for the handcoded expert, the only user of it in this process
             self._explorer.observe(self._state["feedback"])
         return {
             **self._reply(),
@@ -101,7 +101,7 @@ class AlfworldSimulator:
         }
 
     def step(self, command: str) -> Reply:
-        """Carry out a command; one that is not admissible changes nothing."""
+        """Carry out a command; an inadmissible one changes nothing."""
         self._state, _, _ = self._env.step(command)
         self._last_command = command
         self._played.append(command)
@@ -115,47 +115,47 @@ class AlfworldSimulator:
         }
 
     def glimpse_file(self, path: str) -> list[tuple[str, str]]:
-        """The classes of a game's things with those of their receptacles, without playing it."""
+        """The classes of a game's things and of their receptacles, without starting the game."""
         with open(path, encoding="utf-8") as file:
             return _classes(json.load(file)["pddl_problem"])
 
     def glimpse_generated(self, task_type: str, split: str, number: int) -> list[tuple[str, str]]:
-        """As :meth:`glimpse_file`, of a generated game."""
+        """Like :meth:`glimpse_file`, for a generated game."""
         from agemem_envs.tasks.alfworld.generator import generate
 
         return _classes(generate(task_type, split, number)["pddl_problem"])
 
     def plan(self) -> list[str]:
-        """The planner's commands from here to the goal; empty if there are none."""
+        """The planner's commands from the present state to the goal; empty if it finds none."""
         return list(self._pddl._pddl_state.replan(self._pddl._entity_infos))
 
     def expert(self) -> str | None:
-        """The next command of the walkthrough, or of a new plan once it was left."""
+        """The next command of the walkthrough, or of a new plan after a departure from it."""
         done = len(self._played)
         if self._played == self._walkthrough[:done] and done < len(self._walkthrough):
             return self._walkthrough[done]
         return next(iter(self.plan()), None)
 
     def explore(self) -> str | None:
-        """The next command of ALFWorld's handcoded expert, which knows what it has seen."""
+        """The next command of ALFWorld's handcoded expert, which knows only what it has seen."""
         if self._explorer is None:
             return None
         if not self._last_command:
             self._last_command = "look"
             return "look"
-        # It looks for "put" to learn that its hands are empty; games say "move ... to" today.
+        # It looks for "put" to know that its hands are empty; new games say "move ... to".
         last = self._last_command
-        seen = "put " + last.removeprefix("move ") if last.startswith("move ") else last
+        spelled = "put " + last.removeprefix("move ") if last.startswith("move ") else last
         admissible = self._state["admissible_commands"]
         try:
-            command = str(self._explorer.act(self._state, seen))
-        except Exception:  # it raises when it gives up, and on what it did not foresee
+            command = str(self._explorer.act(self._state, spelled))
+        except Exception:  # it raises when it gives up, and in unforeseen states
             return str(random.choice(admissible))
         if command not in admissible and command.startswith("move "):
             thing, _, place = command.removeprefix("move ").partition(" to ")
             command = f"put {thing} in/on {place}"
         if command == last or command not in admissible:
-            return str(random.choice(admissible))  # as its own wrapper does, to get unstuck
+            return str(random.choice(admissible))  # like its own wrapper, to get unstuck
         return command
 
     def _facts(self) -> list[list[str]]:
@@ -164,13 +164,13 @@ class AlfworldSimulator:
         ]
 
     def _contents(self) -> list[tuple[str, str]]:
-        """Every thing with the receptacle that it is in or on, sorted."""
-        found = {(fact[1], fact[2]) for fact in self._facts() if fact[0] == "inreceptacle"}
-        return sorted(found)
+        """All things with the receptacles that they are in or on, sorted."""
+        contents = {(fact[1], fact[2]) for fact in self._facts() if fact[0] == "inreceptacle"}
+        return sorted(contents)
 
 
 def _explorer(task_type: str, params: Reply) -> Any:
-    """ALFWorld's handcoded policy for a task, or None if it has none for it."""
+    """ALFWorld's handcoded policy for a task, or None if there is none."""
     import alfworld.gen.constants as constants
     from alfworld.agents.expert import HandCodedTWAgent
 
@@ -184,12 +184,12 @@ def _explorer(task_type: str, params: Reply) -> Any:
 
 
 def _classes(problem: str) -> list[tuple[str, str]]:
-    found = _IN_RECEPTACLE.findall(problem)
-    return sorted({(thing.lower(), place.lower()) for thing, place in found})
+    pairs = _IN_RECEPTACLE.findall(problem)
+    return sorted({(thing.lower(), place.lower()) for thing, place in pairs})
 
 
 def _memoise() -> None:
-    """Remember what TextWorld computes again and again from the same texts."""
+    """Memoise what TextWorld computes repeatedly from the same texts."""
     import fast_downward
     from textworld.envs.pddl import textgen
     from textworld.logic import Rule
@@ -201,7 +201,7 @@ def _memoise() -> None:
     )
 
     def parse_and_convert(text: str, rule_name: str, trace: bool = False) -> Any:
-        return copy.deepcopy(parse(text, rule_name))  # the caller writes into the symbols
+        return copy.deepcopy(parse(text, rule_name))  # the caller modifies the symbols
 
     textgen._parse_and_convert = parse_and_convert
     Rule.parse_conjunctive_query = functools.lru_cache(MEMOISED_TEXTS)(Rule.parse_conjunctive_query)
@@ -219,7 +219,7 @@ def _lazy_translation(translate: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(translate)
     def pddl2sas(domain: str, problem: str, verbose: bool = False, optimize: bool = False) -> Any:
-        if optimize:  # for the planner alone; its first result is not used
+        if optimize:  # only for the planner, which does not use the first result
             return None, _Later(lambda: now(domain, problem, True)[1])
         return now(domain, problem, False)
 
@@ -227,7 +227,7 @@ def _lazy_translation(translate: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Later:
-    """A text that is made when it is needed; ``encode`` is all that TextWorld asks of it."""
+    """A text that is made on demand; TextWorld only calls ``encode``."""
 
     def __init__(self, make: Callable[[], str]) -> None:
         self.make = make
@@ -237,7 +237,7 @@ class _Later:
 
 
 class _LazyPlanner:
-    """Fast Downward's library, whose planner gets its translation when it is first asked."""
+    """Fast Downward's library; its planner gets the translation on its first call."""
 
     def __init__(self, library: Any) -> None:
         self._library = library

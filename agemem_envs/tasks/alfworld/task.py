@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,11 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
-from agemem_envs.tasks.alfworld.generator import APPLIANCE, SPLITS, TASK_TYPES, VERSION
-from agemem_envs.tasks.base import (
-    MAX_NUMBER,
-    Fact,
-    Outcome,
-    Task,
-    TaskSpec,
-    choose_ids,
-    generated_numbers,
-)
-from agemem_envs.util.sanitize import natural_number, sendable
+from agemem_envs.tasks.alfworld.generator import SPLITS, TASK_TYPES, VERSION
+from agemem_envs.tasks.alfworld.knowledge import make_stage_messages
+from agemem_envs.tasks.base import Fact, Outcome, TaskSpec
+from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
+from agemem_envs.util.sanitize import sendable
 from agemem_envs.util.workers import Simulator
 
 ALIASES = {"validation": "valid_seen", "test": "valid_unseen"}
@@ -42,13 +36,10 @@ REMEDY = (
     f"${ENVIRONMENT_VARIABLE}, to the folder above one named alfworld) to a folder with "
     f"{FOLDER}/valid_unseen and so on, or pass data=<that folder>."
 )
-NOISE = 4
-DISTRACTORS = 5
 CALL_TIMEOUT = 300.0
 _MAX_COMMAND = 200
 _SOLVABLE = re.compile(rb'"solvable":\s*(true|false|null)')
 _TAIL = 65_536
-_TAKEN = re.compile(r"take (\w+ \d+) from (\w+ \d+)")
 _PUT = re.compile(r"(?:put|move) (.+?) (?:in/on|into|onto|in|on|to) (.+)")
 
 ACTIONS = (
@@ -56,46 +47,17 @@ ACTIONS = (
     "clean|heat|cool <thing> with <place>, slice <thing> with <knife>, use <lamp>, "
     "examine <thing or place>, inventory, look"
 )
-METHODS = {
-    "pick_and_place_simple": (
-        "In the house where you will work, a thing is put somewhere like this: take it, go to the "
-        "goal, open the goal if it is closed, then say: {put}."
-    ),
-    "pick_two_obj_and_place": (
-        "In the house where you will work, you can carry only one thing at a time. Bring the first "
-        "to the goal, say: {put}; then fetch the second."
-    ),
-    "look_at_obj_in_light": (
-        "In the house where you will work, a thing is looked at in light like this: take it, carry "
-        "it to the {lamp}{stand}, and say there: use {lamp}."
-    ),
-    "pick_clean_then_place_in_recep": (
-        "In the house where you will work, things are cleaned at the {appliance}: carry the thing "
-        "there and say: clean <thing> with {appliance}. Then bring it to the goal and say: {put}."
-    ),
-    "pick_heat_then_place_in_recep": (
-        "In the house where you will work, things are heated at the {appliance}, which may stay "
-        "closed: carry the thing there and say: heat <thing> with {appliance}. Then bring it to "
-        "the goal and say: {put}."
-    ),
-    "pick_cool_then_place_in_recep": (
-        "In the house where you will work, things are cooled at the {appliance}, which may stay "
-        "closed: carry the thing there and say: cool <thing> with {appliance}. Then bring it to "
-        "the goal and say: {put}."
-    ),
-}
-"""How a task of each type is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """A game that can be played.
+    """A game to play.
 
     Attributes:
         task_type: One of ALFWorld's six.
-        target: The class of the things to find, in lower case.
-        path: Of its file; None if it is generated.
-        number: Of a generated game.
+        target: The class of the things to find, in lower case; empty if generated.
+        path: The game's file; None if generated.
+        number: The number of a generated game.
     """
 
     task_type: str
@@ -104,37 +66,37 @@ class Game:
     number: int = 0
 
 
-class ALFWorldTask(Task):
+class ALFWorldTask(CataloguedTask):
     """ALFWorld (Shridhar et al. 2021): household tasks in TextWorld, from ALFRED's scenes.
 
-    - Task: one of six types: put a thing somewhere, two things, a cleaned, heated or cooled
-      one, or look at a thing under a lamp.
+    - Task: one of six types: put a thing, two things, or a cleaned, heated or cooled thing
+      somewhere, or look at a thing under a lamp.
     - Actions: ALFWorld's commands, one an answer: "go to shelf 1", "take mug 1 from shelf
       1", "heat mug 1 with microwave 1" and so on. Games of 0.4.2 say "move X to Y", older
-      ones "put X in/on Y"; either is understood in both.
-    - Observation: the simulator's text; "Nothing happens." for what cannot be done.
+      ones "put X in/on Y"; both forms work in both.
+    - Observation: the simulator's text; "Nothing happens." after an impossible command.
     - Success: the goal holds (``won``, never ``done``). Progress and score: 1 on success.
-    - Stage 1 tells where the needed things are and how a task of this type is done, and
-      where others are; stage 2 where things are in other houses.
+    - Stage 1 tells the places of the needed things, the steps of the task type, and the places
+      of other things; stage 2 places of things in other houses.
     - Splits: ``train`` (3,553 games), ``valid_seen`` (140; also ``validation``),
       ``valid_unseen`` (134; also ``test``). Task ids are the games' paths in the split.
     - Data source: ``data`` argument, ``$ALFWORLD_DATA``, ``$AGEMEM_DATA/alfworld``,
-      ``alfworld-download``'s cache; else games generated by
-      :mod:`~agemem_envs.tasks.alfworld.generator`, without end. ALFWorld and ALFRED: MIT.
-    - Expert: the game's walkthrough (a generated game's is made with it), or TextWorld's
-      planner where there is none or it was left. Explorer: ALFWorld's handcoded expert,
-      which searches; its loss of track after "move" (it fails two-object tasks) is mended.
-    - Departures: games that ALFWorld itself leaves out (movable receptacles, sliced
-      objects, unsolvable) are left out here.
+      ``alfworld-download``'s cache; else unlimited games from
+      :mod:`~agemem_envs.tasks.alfworld.generator`. ALFWorld and ALFRED: MIT.
+    - Expert: the game's walkthrough (generated games have one), or TextWorld's planner if there
+      is none or after a departure from it. Explorer: ALFWorld's handcoded expert, which
+      searches; its error after "move", by which it fails two-object tasks, is corrected.
+    - Left out, as in ALFWorld: games with movable receptacles, sliced objects or no solution.
 
     Args:
         split: See above.
         data: ``auto``, ``embedded``, or a folder with the splits.
-        fast: Whether TextWorld's slow pure functions are memoised; it changes no text.
+        fast: Whether to memoise TextWorld's slow pure functions, which changes no text.
 
     Raises:
-        UnknownNameError: There is no such split.
-        DataNotFoundError: Data that was asked for is not there.
+        UnknownNameError: The split is unknown.
+        DataNotFoundError: The requested data does not exist.
+        DataFormatError: The data holds no playable game.
         MissingDependencyError: alfworld is not installed.
     """
 
@@ -154,13 +116,16 @@ class ALFWorldTask(Task):
             raise UnknownNameError("split", split, (*SPLITS, *ALIASES))
         require_installed("alfworld", "textworld", "psutil", extra="alfworld")
         self._split = split
+        self._listed: ListedIds | None = None
         self._folder = _split_folder(os.fspath(data), split)
-        self._ids: tuple[str, ...] = ()
         if self._folder is None:
             self.source = DataSource(self.name, "embedded", split, VERSION, "alfworld_games")
         else:
-            self._ids, version = _games(self._folder)
+            ids, version = _games(self._folder)
             self.source = DataSource(self.name, "file", split, version, f"{FOLDER}/{split}")
+            self._listed = ListedIds(ids, str(self.source))
+        self._generated = GeneratedIds(f"{{kind}}/{split}/", TASK_TYPES, str(self.source))
+        self.catalogue = self._listed or self._generated
         self._simulator = Simulator(
             "agemem_envs.tasks.alfworld.simulator:AlfworldSimulator",
             {"fast": fast},
@@ -169,46 +134,19 @@ class ALFWorldTask(Task):
         )
         self._admissible: Sequence[str] = ()
 
-    # -- which tasks there are ---------------------------------------------------------
-
-    def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """Games of the split; generated ones cover the six types in turn."""
-        if self._folder is not None:
-            return choose_ids(self._ids, count, seed, str(self.source))
-        numbers = generated_numbers(count, seed, str(self.source))
-        kinds = len(TASK_TYPES)
-        return [
-            self._generated_id(TASK_TYPES[index % kinds], numbers[index // kinds])
-            for index in range(len(numbers))
-        ]
-
-    def sample_id(self, generator: np.random.Generator) -> str:
-        """Any game of the split."""
-        if self._folder is not None:
-            return self._ids[int(generator.integers(len(self._ids)))]
-        kind = TASK_TYPES[int(generator.integers(len(TASK_TYPES)))]
-        return self._generated_id(kind, int(generator.integers(MAX_NUMBER)))
-
-    def _generated_id(self, task_type: str, number: int) -> str:
-        return f"{task_type}/{self._split}/{number}"
-
     def _game(self, task_id: str) -> Game:
-        if self._folder is not None:
-            if task_id not in self._ids:
-                raise UnknownNameError(f"task id of {self.source}", task_id, self._ids[:5])
-            task_type, target = task_id.split("/")[0].split("-")[:2]
-            return Game(task_type, target.lower(), path=self._folder / task_id / GAME)
-        task_type, _, rest = task_id.partition("/")
-        split, _, digits = rest.partition("/")
-        number = natural_number(digits)
-        if task_type not in TASK_TYPES or split != self._split or number is None:
-            example = self._generated_id(TASK_TYPES[0], 0)
-            raise UnknownNameError("task id", task_id, [example])
-        return Game(task_type, number=number)
+        if self._folder is None or self._listed is None:
+            task_type, number = self._generated.parse(task_id)
+            return Game(task_type, number=number)
+        self._listed.check(task_id)
+        task_type, target = task_id.split("/")[0].split("-")[:2]
+        return Game(task_type, target.lower(), path=self._folder / task_id / GAME)
 
     # -- playing one -------------------------------------------------------------------
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin a game."""
         game = self._game(task_id)
         self._simulator.begin()
@@ -216,17 +154,22 @@ class ALFWorldTask(Task):
         room, _, goal = reply["observation"].partition("Your task is to: ")
         self._admissible = reply["admissible"]
         self._put = "put {} in/on {}" if reply["puts"] else "move {} to {}"
-        facts: list[Fact] = []
+        knowledge: tuple[Fact, ...] = ()
         distractors: tuple[str, ...] = ()
-        if talk:
-            target = game.target or reply["target"]
-            facts = self._knowledge(game.task_type, target, reply, generator)
-            distractors = self._distractors(task_id, target, generator)
+        if with_stage_messages:
+            knowledge, distractors = make_stage_messages(
+                game.task_type,
+                game.target or reply["target"],
+                reply,
+                self._put,
+                self._other_houses(task_id, generator),
+                generator,
+            )
         put = self._put.format("<thing>", "<place>")
         return TaskSpec(
             id=task_id,
             query=f"{_sentence(goal)} Answer with one action at a time: {ACTIONS.format(put=put)}.",
-            knowledge=tuple(facts[index] for index in generator.permutation(len(facts))),
+            knowledge=knowledge,
             distractors=distractors,
             reference="",
             source=self.source,
@@ -249,7 +192,7 @@ class ALFWorldTask(Task):
         return Outcome(reply["observation"], float(won), won, done=won, score=float(won))
 
     def _command(self, action: str) -> str:
-        """The action as the simulator spells it; what it does not know is passed as it is."""
+        """Convert an action to the simulator's spelling; other text is passed unchanged."""
         plain = " ".join(action[:_MAX_COMMAND].lower().split()).rstrip(".!")
         put = _PUT.fullmatch(plain)
         if plain not in self._admissible and put is not None:
@@ -271,50 +214,18 @@ class ALFWorldTask(Task):
         return action
 
     def close(self) -> None:
-        """Give the simulator back. Calling it again has no effect."""
+        """Release the simulator. Calling it again has no effect."""
         self._simulator.close()
 
-    # -- what is told ------------------------------------------------------------------
+    # -- other games -------------------------------------------------------------------
 
-    def _knowledge(
-        self, task_type: str, target: str, reply: Mapping[str, Any], generator: np.random.Generator
-    ) -> list[Fact]:
-        """Where the needed things are and how it is done; and where some others are."""
-        contents: list[tuple[str, str]] = reply["contents"]
-        places = dict(contents)
-        wanted = 2 if task_type == "pick_two_obj_and_place" else 1
-        taken = [thing for thing, _ in _TAKEN.findall("\n".join(reply["walkthrough"]))]
-        of_kind = [thing for thing in places if _kind(thing) == target]
-        needed = list(dict.fromkeys(thing for thing in taken if thing in places)) or of_kind
-        closed = set(reply["openable"])
-        told = [_place_fact(thing, places[thing], closed) for thing in needed[:wanted]]
-        lamp_kind = reply["toggle"]
-        lamp = next((thing for thing in places if _kind(thing) == lamp_kind), f"{lamp_kind} 1")
-        method = METHODS[task_type].format(
-            put=self._put.format("<thing>", "<goal>"),
-            appliance=f"{APPLIANCE.get(task_type, '').lower()} 1",
-            lamp=lamp,
-            stand=f", which is {_located(places[lamp], closed)}" if lamp in places else "",
-        )
-        others = [thing for thing in places if _kind(thing) not in (target, lamp_kind)]
-        chosen = generator.permutation(len(others))[:NOISE]
-        noise = [_place_fact(others[i], places[others[i]], closed) for i in sorted(chosen)]
-        return [*(Fact(text, text) for text in (*told, method)), *map(Fact, noise)]
-
-    def _distractors(
-        self, task_id: str, target: str, generator: np.random.Generator
-    ) -> tuple[str, ...]:
-        """Where things are in other houses; where the target's kind is, if they have it."""
-        told: dict[str, None] = {}
-        for number in range(DISTRACTORS):
+    def _other_houses(
+        self, task_id: str, generator: np.random.Generator
+    ) -> Iterator[list[tuple[str, str]]]:
+        """Things with their receptacles in drawn games; nothing for this game itself."""
+        while True:
             other = self.sample_id(generator)
-            contents = self._glimpse(self._game(other)) if other != task_id else []
-            same = [pair for pair in contents if pair[0] == target]
-            pairs = same or contents
-            if pairs:
-                thing, place = pairs[int(generator.integers(len(pairs)))]
-                told[OTHER_HOUSES[number].format(thing=thing, place=place)] = None
-        return tuple(told)
+            yield self._glimpse(self._game(other)) if other != task_id else []
 
     def _glimpse(self, game: Game) -> list[tuple[str, str]]:
         if game.path is None:
@@ -324,34 +235,13 @@ class ALFWorldTask(Task):
         return list(self._simulator.call("glimpse_file", str(game.path)))
 
 
-OTHER_HOUSES = (
-    "In my sister's house, the {thing} is always at the {place}.",
-    "At the neighbours', the {thing} was found at the {place}.",
-    "In a house that was sold last year, the {thing} lay at the {place}.",
-    "My friend keeps the {thing} of his own flat at the {place}.",
-    "In the holiday home, look for the {thing} at the {place}.",
-)
-
-
-def _kind(thing: str) -> str:
-    return thing.split()[0]
-
-
-def _located(place: str, closed: set[str]) -> str:
-    return f"in the {place} (closed at first)" if place in closed else f"on the {place}"
-
-
-def _place_fact(thing: str, place: str, closed: set[str]) -> str:
-    return f"In the house where you will work, the {thing} is {_located(place, closed)}."
-
-
 def _sentence(goal: str) -> str:
     text = goal.strip().rstrip(".")
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def _parameters(game: Game) -> dict[str, str]:
-    """ALFRED's parameters, which a game's folder spells out."""
+    """ALFRED's parameters, from the name of the game's folder."""
     assert game.path is not None
     parts = game.path.parent.parent.name.split("-")
     _, target, movable, goal, *_ = parts
@@ -365,10 +255,10 @@ def _parameters(game: Game) -> dict[str, str]:
 
 
 def _split_folder(data: str, split: str) -> Path | None:
-    """The folder of a split's games, or None for generated ones.
+    """Find the folder of a split's games; None for generated games.
 
     Raises:
-        DataNotFoundError: Data that was asked for, or a part of it, is not there.
+        DataNotFoundError: The requested data, or a part of it, does not exist.
     """
     if data == "embedded":
         return None
@@ -378,24 +268,24 @@ def _split_folder(data: str, split: str) -> Path | None:
     elif os.environ.get("ALFWORLD_DATA"):
         roots = [Path(os.environ["ALFWORLD_DATA"])]
     else:
-        found = data_folder("alfworld")
+        folder = data_folder("alfworld")
         cache = Path("~/.cache/alfworld").expanduser()
-        roots = [found] if found is not None else [cache] if (cache / FOLDER).is_dir() else []
+        roots = [folder] if folder is not None else [cache] if (cache / FOLDER).is_dir() else []
     if not roots:
         warn_embedded("ALFWorld", REMEDY)
         return None
-    for folder in (roots[0] / FOLDER / split, roots[0] / split):
-        if folder.is_dir():
-            return folder
+    for games in (roots[0] / FOLDER / split, roots[0] / split):
+        if games.is_dir():
+            return games
     raise DataNotFoundError(f"no ALFWorld games at {roots[0] / FOLDER / split}. {REMEDY}")
 
 
 @functools.lru_cache(maxsize=8)
 def _games(folder: Path) -> tuple[tuple[str, ...], str]:
-    """The ids of a folder's games, sorted, and a digest of their paths and sizes.
+    """List the ids of a folder's games, sorted, with a digest of their paths and sizes.
 
     Raises:
-        DataFormatError: There is none.
+        DataFormatError: The folder holds no playable game.
     """
     digest = hashlib.sha256()
     ids = []
@@ -409,13 +299,13 @@ def _games(folder: Path) -> tuple[tuple[str, ...], str]:
         ids.append(task_id)
         digest.update(f"{task_id} {path.stat().st_size}\n".encode())
     if not ids:
-        raise DataFormatError(f"{folder} holds no <task>/<trial>/{GAME} that can be played")
+        raise DataFormatError(f"{folder} holds no playable game: expected <task>/<trial>/{GAME}")
     return tuple(ids), digest.hexdigest()[:12]
 
 
 def _is_solvable(path: Path) -> bool:
-    """What ALFWorld noted at the end of the file, read without parsing all of it."""
+    """Read ALFWorld's mark at the end of the file, without parsing the whole file."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
-        found = _SOLVABLE.findall(file.read())
-    return not found or found[-1] == b"true"
+        marks = _SOLVABLE.findall(file.read())
+    return not marks or marks[-1] == b"true"

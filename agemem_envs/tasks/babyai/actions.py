@@ -1,4 +1,4 @@
-"""The actions of BabyAI as AgentBoard defines them, carried out step by step on the grid."""
+"""AgentBoard's actions for BabyAI, translated to primitive actions on the grid."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TypeAlias
 from agemem_envs.tasks.babyai.world import (
     HEADINGS,
     Cell,
+    GridWorld,
     Pose,
     Primitive,
     Sight,
     Thing,
-    World,
     carries_key,
     door_state,
     name_of,
@@ -34,9 +34,9 @@ FORMS = (
     "turn right",
     "move forward",
 )
-"""The forms that actions take; an object is named as the view names it."""
+"""The forms of actions; objects are named as in the observation."""
 MAX_ECHO = 80
-"""Characters of an action that is not understood that its reply repeats."""
+"""Characters of an unknown action that the reply quotes."""
 
 _TARGETED = re.compile(
     r"(go to|pick ?up|toggle and go through|go through) (?:the |a )?([a-z ]+?)(?: (\d{1,4}))?"
@@ -46,12 +46,12 @@ Path: TypeAlias = tuple[Primitive, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What an action comes to.
+class PrimitivePlan:
+    """The primitive actions that carry out an action.
 
     Attributes:
         path: The primitive actions, at least one.
-        reply: What it did, as a sentence.
+        reply: The effect, as a sentence.
     """
 
     path: Path
@@ -60,21 +60,21 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an action cannot be carried out now, as a sentence."""
+    """The reason why an action cannot be carried out now, as a sentence."""
 
     reason: str
 
 
 class Paths:
-    """Shortest ways over the cells that were seen and are free, from where the player is.
+    """Shortest paths from the player over free cells that were seen.
 
     Args:
         world: The game.
-        targets: The cells that the player may want to face. The search ends when it has a
-            way to each, or has been everywhere.
+        targets: The cells to face. The search ends when it has a path to each, or has visited
+            all cells.
     """
 
-    def __init__(self, world: World, targets: Iterable[Cell]) -> None:
+    def __init__(self, world: GridWorld, targets: Iterable[Cell]) -> None:
         self._origin: dict[Pose, tuple[Pose, Primitive] | None] = {}
         self._facing: dict[Cell, Pose] = {}
         seen, at, origin = world.seen, world.at, self._origin
@@ -99,7 +99,7 @@ class Paths:
                     queue.append(turned)
 
     def to_face(self, cell: Cell) -> Path | None:
-        """The primitives after which the player faces a cell; None if there are none."""
+        """The primitives after which the player faces a cell; None if there is no path."""
         pose = self._facing.get(cell)
         if pose is None:
             return None
@@ -110,11 +110,11 @@ class Paths:
         return tuple(reversed(path))
 
 
-Answer: TypeAlias = Plan | Refusal
+Interpretation: TypeAlias = PrimitivePlan | Refusal
 
 
-def plan(world: World, text: str) -> Answer:
-    """What an action in a player's words comes to, here and now. Takes any text."""
+def interpret(world: GridWorld, text: str) -> Interpretation:
+    """Translate a player's action in the present state. Takes any text."""
     words = " ".join(text.split()).strip(" .!").lower()
     if words in _SIMPLE:
         return _SIMPLE[words](world)
@@ -130,18 +130,18 @@ def plan(world: World, text: str) -> Answer:
     )
 
 
-def admissible(world: World) -> Iterator[tuple[str, Plan]]:
-    """The actions that would be carried out now, each with its plan."""
+def admissible(world: GridWorld) -> Iterator[tuple[str, PrimitivePlan]]:
+    """The actions that are possible now, each with its plan."""
     for words in LISTED:
         answer = _SIMPLE[words](world)
-        if isinstance(answer, Plan):
+        if isinstance(answer, PrimitivePlan):
             yield words, answer
     sights = world.sights
     paths = Paths(world, [sight.spot.cell for sight in sights])
     for sight in sights:
         for verb, make in _TARGETS.items():
             answer = make(world, sight, paths)
-            if isinstance(answer, Plan):
+            if isinstance(answer, PrimitivePlan):
                 yield f"{verb} {sight}", answer
 
 
@@ -151,27 +151,27 @@ def _printable(text: str) -> str:
     return sendable(short)
 
 
-def _find(world: World, name: str, number: int) -> Sight | None:
-    """The visible object of this name; a door's state may be left out of it."""
+def _find(world: GridWorld, name: str, number: int) -> Sight | None:
+    """The visible object with this name; the state of a door may be left out."""
     sights = world.sights
     exact = [sight for sight in sights if sight.name == name]
     loose = [sight for sight in sights if f"{sight.thing.color} {sight.thing.type}" == name]
-    found = exact or loose
-    return found[number - 1] if 0 < number <= len(found) else None
+    matches = exact or loose
+    return matches[number - 1] if 0 < number <= len(matches) else None
 
 
 # -- actions on a visible object -----------------------------------------------------------
 
 
-def _go_to(world: World, sight: Sight, paths: Paths) -> Answer:
+def _go_to(world: GridWorld, sight: Sight, paths: Paths) -> Interpretation:
     path = paths.to_face(sight.spot.cell)
     if path is None:
         return Refusal(_NO_WAY.format(sight=sight))
-    # A step that does nothing lets the game see that the player stands there already.
-    return Plan(path or (Primitive.DONE,), f"You went to the {sight}.")
+    # The game checks its mission after a step only, so a player that is there already waits.
+    return PrimitivePlan(path or (Primitive.DONE,), f"You went to the {sight}.")
 
 
-def _pick_up(world: World, sight: Sight, paths: Paths) -> Answer:
+def _pick_up(world: GridWorld, sight: Sight, paths: Paths) -> Interpretation:
     carried = world.game.carrying
     if not sight.thing.can_pickup():
         return Refusal(f"The {sight} cannot be picked up.")
@@ -180,10 +180,10 @@ def _pick_up(world: World, sight: Sight, paths: Paths) -> Answer:
     path = paths.to_face(sight.spot.cell)
     if path is None:
         return Refusal(_NO_WAY.format(sight=sight))
-    return Plan((*path, Primitive.PICKUP), f"You picked up the {sight.name}.")
+    return PrimitivePlan((*path, Primitive.PICKUP), f"You picked up the {sight.name}.")
 
 
-def _go_through(world: World, sight: Sight, paths: Paths) -> Answer:
+def _go_through(world: GridWorld, sight: Sight, paths: Paths) -> Interpretation:
     if sight.thing.type != "door":
         return Refusal(f"The {sight} is not a door.")
     if door_state(sight.thing) != "open":
@@ -191,10 +191,10 @@ def _go_through(world: World, sight: Sight, paths: Paths) -> Answer:
     path = paths.to_face(sight.spot.cell)
     if path is None:
         return Refusal(_NO_WAY.format(sight=sight))
-    return Plan((*path, *_THROUGH), f"You went through the {sight}.")
+    return PrimitivePlan((*path, *_THROUGH), f"You went through the {sight}.")
 
 
-def _toggle_and_go_through(world: World, sight: Sight, paths: Paths) -> Answer:
+def _toggle_and_go_through(world: GridWorld, sight: Sight, paths: Paths) -> Interpretation:
     if sight.thing.type != "door":
         return Refusal(f"The {sight} is not a door.")
     if door_state(sight.thing) == "open":
@@ -204,15 +204,15 @@ def _toggle_and_go_through(world: World, sight: Sight, paths: Paths) -> Answer:
     path = paths.to_face(sight.spot.cell)
     if path is None:
         return Refusal(_NO_WAY.format(sight=sight))
-    return Plan(
+    return PrimitivePlan(
         (*path, Primitive.TOGGLE, *_THROUGH),
         f"You opened the {sight.thing.color} door and went through it.",
     )
 
 
 _THROUGH = (Primitive.FORWARD, Primitive.FORWARD)
-"""Into the doorway and beyond; who finds an object there stays in the doorway."""
-_TARGETS: dict[str, Callable[[World, Sight, Paths], Answer]] = {
+"""Into the doorway and beyond it; an object behind the door stops the player in it."""
+_TARGETS: dict[str, Callable[[GridWorld, Sight, Paths], Interpretation]] = {
     "go to": _go_to,
     "pick up": _pick_up,
     "go through": _go_through,
@@ -220,68 +220,70 @@ _TARGETS: dict[str, Callable[[World, Sight, Paths], Answer]] = {
 }
 
 
-def _opens(world: World, door: Thing) -> bool:
-    """Whether the player can open a shut door now."""
+def _opens(world: GridWorld, door: Thing) -> bool:
+    """Whether the player can open a closed or locked door now."""
     return door_state(door) != "locked" or carries_key(world.game, door.color)
 
 
 # -- actions on the cell in front ----------------------------------------------------------
 
 
-def _turn_left(world: World) -> Answer:
-    return Plan((Primitive.LEFT,), "You turned left.")
+def _turn_left(world: GridWorld) -> Interpretation:
+    return PrimitivePlan((Primitive.LEFT,), "You turned left.")
 
 
-def _turn_right(world: World) -> Answer:
-    return Plan((Primitive.RIGHT,), "You turned right.")
+def _turn_right(world: GridWorld) -> Interpretation:
+    return PrimitivePlan((Primitive.RIGHT,), "You turned right.")
 
 
-def _forward(world: World) -> Answer:
+def _forward(world: GridWorld) -> Interpretation:
     thing = world.at(world.front)
     if not passable(thing):
         return Refusal(f"A {_seen_as(thing)} is in your way.")
-    return Plan((Primitive.FORWARD,), "You moved forward.")
+    return PrimitivePlan((Primitive.FORWARD,), "You moved forward.")
 
 
-def _pick_up_front(world: World) -> Answer:
+def _pick_up_front(world: GridWorld) -> Interpretation:
     thing, carried = world.at(world.front), world.game.carrying
     if carried is not None:
         return Refusal(f"You are carrying a {name_of(carried)} already: drop it first.")
     if thing is None or not thing.can_pickup():
         return Refusal("Nothing that can be picked up is right in front of you.")
-    return Plan((Primitive.PICKUP,), f"You picked up the {name_of(thing)}.")
+    return PrimitivePlan((Primitive.PICKUP,), f"You picked up the {name_of(thing)}.")
 
 
-def _drop(world: World) -> Answer:
+def _drop(world: GridWorld) -> Interpretation:
     thing, carried = world.at(world.front), world.game.carrying
     if carried is None:
         return Refusal("You are not carrying anything.")
     if thing is not None:
         return Refusal(f"The place in front of you is taken by a {_seen_as(thing)}.")
-    return Plan((Primitive.DROP,), f"You dropped the {name_of(carried)}.")
+    return PrimitivePlan((Primitive.DROP,), f"You dropped the {name_of(carried)}.")
 
 
-def _toggle(world: World) -> Answer:
+def _toggle(world: GridWorld) -> Interpretation:
     thing = world.at(world.front)
     if thing is None or thing.type not in ("door", "box"):
         return Refusal("Nothing that can be opened or closed is right in front of you.")
     if thing.type == "box":
-        return Plan((Primitive.TOGGLE,), f"You opened the {name_of(thing)}, which is used up.")
+        return PrimitivePlan(
+            (Primitive.TOGGLE,), f"You opened the {name_of(thing)}, which is used up."
+        )
     if not _opens(world, thing):
         return Refusal(f"The {thing.color} door is locked, and you do not carry its key.")
     verb = "closed" if door_state(thing) == "open" else "opened"
-    return Plan((Primitive.TOGGLE,), f"You {verb} the {thing.color} door.")
+    return PrimitivePlan((Primitive.TOGGLE,), f"You {verb} the {thing.color} door.")
 
 
-def _wait(world: World) -> Answer:
-    return Plan((Primitive.DONE,), "You did nothing.")
+def _wait(world: GridWorld) -> Interpretation:
+    return PrimitivePlan((Primitive.DONE,), "You did nothing.")
 
 
 def _seen_as(thing: Thing) -> str:
     return "wall" if thing.type == "wall" else name_of(thing)
 
 
-_SIMPLE: dict[str, Callable[[World], Answer]] = {
+_SIMPLE: dict[str, Callable[[GridWorld], Interpretation]] = {
     "drop": _drop,
     "toggle": _toggle,
     "turn left": _turn_left,
@@ -295,4 +297,4 @@ _SIMPLE: dict[str, Callable[[World], Answer]] = {
     "done": _wait,
 }
 LISTED = ("drop", "move forward", "toggle", "turn left", "turn right")
-"""The actions without an object that are told to a player; the others are synonyms."""
+"""The actions without an object that a player is shown; the others are synonyms."""

@@ -1,4 +1,4 @@
-"""BabyAI's levels as minigrid registers them, and one game of a level."""
+"""BabyAI's levels in minigrid, and their games."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from agemem_envs.tasks.babyai.world import Game
 
 PREFIX = "BabyAI-"
 FLAWED = ("BabyAI-OpenDoorsOrderN2Debug-v0", "BabyAI-OpenDoorsOrderN4Debug-v0")
-"""Levels most of whose missions nobody can do: their strict verifier holds the toggle that
-carries out the first instruction against the second one too, which it fails."""
+"""Levels most of whose missions are impossible: their strict verifier applies the toggle that
+completes the first instruction to the second one too, which then fails."""
 RENAMED = {"BabyAI-GoToObjS6-v0": "BabyAI-GoToObjS4-v0"}
-"""Ids of older minigrids, and what makes the same games now: S6 used to name rooms of size 4."""
+"""Ids in older versions of minigrid, and the levels with the same games now: S6 used to name
+rooms of size 4."""
 
 
 @functools.cache
@@ -27,33 +28,33 @@ def level_ids() -> tuple[str, ...]:
     Raises:
         MissingDependencyError: minigrid is not installed.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # pygame greets
+    with contextlib.redirect_stdout(io.StringIO()):  # pygame prints a banner
         require("minigrid", extra="babyai")
     return tuple(sorted(name for name in gym.registry if name.startswith(PREFIX)))
 
 
 def level_name(level: str) -> str:
-    """``GoToObjS6`` for ``BabyAI-GoToObjS6-v1``: what stays the same over versions."""
+    """The name without prefix and version: ``GoToObjS6`` for ``BabyAI-GoToObjS6-v1``."""
     return level.removeprefix(PREFIX).rpartition("-v")[0]
 
 
 def make_game(level: str, seed: int) -> Game:
-    """A level's game with this seed, at its start.
+    """Make the game of a level with this seed, at its start.
 
-    The observation picture is not computed, since all that is read is the grid; and the step
-    limit is lifted, since it counts primitive steps, many of which make one of our actions.
+    The image observation is not computed, because only the grid is read. minigrid's step limit
+    is lifted, because it counts primitive steps, and one action has many of them.
 
     Raises:
-        UnknownNameError: minigrid has no such level.
-        SimulatorError: The level cannot be made.
+        UnknownNameError: minigrid does not have the level.
+        SimulatorError: minigrid cannot make the game.
         MissingDependencyError: minigrid is not installed.
     """
     if level not in level_ids():
         raise UnknownNameError("BabyAI level", level, level_ids())
-    with contextlib.redirect_stdout(io.StringIO()):  # minigrid tells of rejected samples
+    with contextlib.redirect_stdout(io.StringIO()):  # minigrid prints rejected samples
         try:
             game: Game = gym.make(level, disable_env_checker=True).unwrapped
-            game.gen_obs = _no_picture
+            game.gen_obs = _no_image
             game.reset(seed=seed)
         except Exception as error:
             message = f"minigrid cannot make {level} with seed {seed}: {error!r}"
@@ -62,5 +63,5 @@ def make_game(level: str, seed: int) -> Game:
     return game
 
 
-def _no_picture() -> dict[str, object]:
+def _no_image() -> dict[str, object]:
     return {}

@@ -1,7 +1,7 @@
-"""What is told of a BabyAI game before it is played: where things are, and what is in the way.
+"""The messages of stages 1 and 2 about a BabyAI game: places of things, and obstacles.
 
-Places are told from the start: so many steps ahead or behind and to the left or right, as
-the player will face then.
+Places are relative to the start: steps ahead or behind, and to the left or right, as the player
+faces at the start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from agemem_envs.tasks.babyai.mission import kind_of, objects_of, parts
 from agemem_envs.tasks.babyai.routes import obstacles, route
-from agemem_envs.tasks.babyai.world import HEADINGS, Cell, Thing, World, door_state, is_key
+from agemem_envs.tasks.babyai.world import HEADINGS, Cell, GridWorld, Thing, door_state, is_key
 from agemem_envs.tasks.base import Fact
 
 MAX_NEEDED = 8
@@ -30,12 +30,19 @@ RULES = {
     "PutNextInstr": "Putting {thing} next to another thing is done by dropping it on an empty "
     "place that touches the other side by side, not diagonally.",
 }
-"""How each kind of instruction is carried out."""
+"""The rules of each kind of instruction."""
 START = "As you stand at the start"
 
 
-def tell(world: World, generator: np.random.Generator) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
-    """The knowledge of a game at its start, in a drawn order, and the distractors."""
+def make_stage_messages(
+    world: GridWorld, generator: np.random.Generator
+) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
+    """Make the facts of stage 1, in random order, and the messages of stage 2.
+
+    Args:
+        world: The game at its start.
+        generator: The only source of chance.
+    """
     survey = Survey(world)
     facts = [Fact(text, gold=text) for text in survey.needed()]
     facts += [Fact(text) for text in survey.noise(generator)]
@@ -50,7 +57,7 @@ class Survey:
         world: The game.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: GridWorld) -> None:
         self._world = world
         self._x, self._y, self._heading = world.pose
         width, height = world.game.width, world.game.height
@@ -63,20 +70,20 @@ class Survey:
         }
         self._keys = frozenset(
             thing.color
-            for found in self._things.values()
-            for thing in (found, found.contains)
+            for outer in self._things.values()
+            for thing in (outer, outer.contains)
             if thing is not None and thing.type == "key"
         )
-        self._told: set[Cell] = set()
+        self._mentioned: set[Cell] = set()
 
     def needed(self) -> list[str]:
-        """What a player must know: how it is done, where things are, what is locked or blocked."""
+        """The facts that a player needs: rules, places of things, locks and obstacles."""
         instructions = parts(self._world.game.instrs)
         places: list[str] = []
         hindrances: list[str] = []
         for instruction in instructions:
             meant = [cell for cell in map(self._nearest, objects_of(instruction)) if cell]
-            self._told.update(meant)
+            self._mentioned.update(meant)
             places.append(" ".join(map(self._place_and_way, meant)))
             opens = kind_of(instruction) == "OpenInstr"
             for cell in meant:
@@ -85,18 +92,18 @@ class Survey:
         return list(dict.fromkeys(text for text in texts if text))[:MAX_NEEDED]
 
     def noise(self, generator: np.random.Generator) -> list[str]:
-        """True facts that nobody needs: other things, and the building itself."""
+        """True facts that nobody needs: about other things, and about the building."""
         wanted = set(self.wanted())
         others = [
             f"{START}, there is a {_plain(thing)} {self._place(cell)}."
             for cell, thing in self._things.items()
-            if cell not in self._told and _plain(thing) not in wanted
+            if cell not in self._mentioned and _plain(thing) not in wanted
         ]
-        picked = generator.permutation(len(others))[: MAX_NOISE - 1]
-        return [others[i] for i in picked] + self._building()[: max(1, MAX_NOISE - len(picked))]
+        indices = generator.permutation(len(others))[: MAX_NOISE - 1]
+        return [others[i] for i in indices] + self._building()[: max(1, MAX_NOISE - len(indices))]
 
     def wanted(self) -> list[str]:
-        """The names of the things that the mission is about, each once."""
+        """The distinct names of the things in the mission."""
         groups = (group for part in parts(self._world.game.instrs) for group in objects_of(part))
         return list(dict.fromkeys(_plain(thing) for group in groups for thing in group))
 
@@ -122,27 +129,27 @@ class Survey:
     def _hindrances(
         self, cell: Cell, seen: frozenset[Cell], *, opens: bool = False
     ) -> Iterator[str]:
-        """What keeps a player from a cell: locks with their keys, and things in the way.
+        """The obstacles on the way to a cell: locks with their keys, and things in the way.
 
         Args:
-            cell: Where the player wants to be next to.
-            seen: Doors whose locks were told.
-            opens: Whether the thing in the cell is a door to be opened.
+            cell: The cell that the player wants to face.
+            seen: Doors whose locks are already described.
+            opens: Whether the cell holds a door that must be opened.
         """
         shut = obstacles(self._world, self._way(cell)[:-1])
         for door in filter(self._is_locked, [*shut, cell] if opens else shut):
             if door not in seen:
                 yield from self._lock(door, seen | {door})
         for place in shut:
-            if not self._is_door(place) and place not in self._told:
-                self._told.add(place)
+            if not self._is_door(place) and place not in self._mentioned:
+                self._mentioned.add(place)
                 yield (
                     f"{START}, a {_plain(self._things[place])} {self._place(place)} blocks the "
                     "way: pick it up and drop it aside."
                 )
 
     def _lock(self, door: Cell, seen: frozenset[Cell]) -> Iterator[str]:
-        self._told.add(door)
+        self._mentioned.add(door)
         color = self._things[door].color
         name = f"{START}, the {color} door {self._place(door)} is locked"
         loose = [c for c, thing in self._things.items() if is_key(thing, color)]
@@ -151,7 +158,7 @@ class Survey:
         if key is None:
             yield f"{name}, and there is no key to it."
             return
-        self._told.add(key)
+        self._mentioned.add(key)
         if loose:
             yield f"{name}; the {color} key that opens it is {self._place(key)}."
         else:
@@ -177,7 +184,7 @@ class Survey:
     # -- the map -----------------------------------------------------------------------
 
     def _place(self, cell: Cell) -> str:
-        """Where a cell is, seen from the start."""
+        """The place of a cell relative to the start."""
         dx, dy = cell[0] - self._x, cell[1] - self._y
         fx, fy = HEADINGS[self._heading]
         return offset(dx * fx + dy * fy, dy * fx - dx * fy)
@@ -186,13 +193,13 @@ class Survey:
         return route(self._world, cell.__eq__, self._all, keys=self._keys) or ()
 
     def _closest(self, cells: Sequence[Cell]) -> Cell | None:
-        """The cell that is reached first, or the first one if none is."""
+        """The cell with the cheapest way to it, or the first one if none has a way."""
         wanted = frozenset(cells)
         way = route(self._world, wanted.__contains__, self._all, keys=self._keys)
         return way[-1] if way else next(iter(cells), None)
 
     def _nearest(self, things: Sequence[Thing]) -> Cell | None:
-        """Where the nearest of some objects lies; None if it is carried."""
+        """The cell of the nearest of some objects; None if it is carried."""
         meant = {id(thing) for thing in things}
         return self._closest([c for c, thing in self._things.items() if id(thing) in meant])
 
@@ -204,18 +211,18 @@ class Survey:
 
 
 def offset(ahead: int, right: int) -> str:
-    """A place relative to the start, in steps."""
-    told = []
+    """Write a place relative to the start, in steps."""
+    words = []
     if ahead:
-        told.append(f"{_count(abs(ahead), 'step')} {'ahead' if ahead > 0 else 'behind'}")
+        words.append(f"{_count(abs(ahead), 'step')} {'ahead' if ahead > 0 else 'behind'}")
     if right:
         side = "right" if right > 0 else "left"
-        told.append(f"{_count(abs(right), 'step')} to the {side}")
-    return " and ".join(told) or "right where you stand"
+        words.append(f"{_count(abs(right), 'step')} to the {side}")
+    return " and ".join(words) or "right where you stand"
 
 
 def _distractors(wanted: Sequence[str], generator: np.random.Generator) -> list[str]:
-    """Facts of other buildings; some are about things like those that are wanted here."""
+    """Facts about other buildings; the first ones name things of this mission."""
     texts: dict[str, None] = {}
     names = list(wanted[:2])
     while len(texts) < DISTRACTORS:

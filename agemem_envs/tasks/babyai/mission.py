@@ -1,4 +1,4 @@
-"""The parts of a BabyAI mission, in the order in which they are to be done."""
+"""The parts of a BabyAI mission, in the order of execution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def kind_of(instruction: Any) -> str:
 
 
 def parts(instruction: Any) -> list[Any]:
-    """The simple instructions of a mission in their order; of an ``and``, in that of its text."""
+    """The simple instructions of a mission in order; those of an ``and`` in textual order."""
     if kind_of(instruction) not in _COMPOUND:
         return [instruction]
     first, second = _ordered(instruction)
@@ -24,7 +24,7 @@ def parts(instruction: Any) -> list[Any]:
 
 
 def next_part(instruction: Any) -> Any:
-    """The simple instruction that is to be done now, by the mission's own verifier."""
+    """The simple instruction that is next, according to the mission's verifier."""
     if kind_of(instruction) not in _COMPOUND:
         return instruction
     first, second = _ordered(instruction)
@@ -33,7 +33,7 @@ def next_part(instruction: Any) -> Any:
 
 
 def objects_of(instruction: Any) -> list[list[Any]]:
-    """For each thing that a simple instruction names, the objects that may be meant."""
+    """For each thing that a simple instruction names, the objects that match."""
     names = ("desc", "desc_move", "desc_fixed")
     return [getattr(instruction, name).obj_set for name in names if hasattr(instruction, name)]
 

@@ -1,4 +1,4 @@
-"""Ways through a BabyAI grid that may lead through shut doors and past things in the way."""
+"""Ways through a BabyAI grid, which may include closed doors and obstacles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import count
 from agemem_envs.tasks.babyai.world import (
     HEADINGS,
     Cell,
-    World,
+    GridWorld,
     carries_key,
     door_state,
     passable,
@@ -18,13 +18,13 @@ from agemem_envs.tasks.babyai.world import (
 
 STEP_COST = 1
 DOOR_COST = 2
-"""Of opening a shut door that needs no further errand."""
-ERRAND_COST = 12
-"""Of fetching a key, or of taking a thing out of the way: about what they take in steps."""
+"""Cost of opening a door that needs no further subgoal."""
+SUBGOAL_COST = 12
+"""Cost of fetching a key, or of moving a thing out of the way: about their steps."""
 
 
 def route(
-    world: World,
+    world: GridWorld,
     accept: Callable[[Cell], bool],
     known: Container[Cell],
     *,
@@ -33,20 +33,20 @@ def route(
     free: bool = False,
     start: Cell | None = None,
 ) -> tuple[Cell, ...] | None:
-    """The cheapest way to a cell.
+    """Find the cheapest way to a cell.
 
     Args:
         world: The game.
-        accept: Which cells it may lead to, whatever is in them.
-        known: The cells that it may cross.
+        accept: Whether a cell is a goal, whatever it holds.
+        known: The cells that the way may cross.
         keys: Colours of the locked doors whose key can be fetched.
-        avoid: Cells that it must not cross.
-        free: Whether it may cross only what can be entered as it is.
-        start: Where it begins; by default where the player is.
+        avoid: Cells that the way must not cross.
+        free: Whether the way may cross only cells that can be entered as they are.
+        start: The first cell, by default the player's.
 
     Returns:
-        The cells to enter, the accepted one last (alone, where the way begins at it); None
-        if there is no way.
+        The cells to enter, the goal last; the goal alone if the way starts there; None if
+        there is no way.
     """
     start = position(world.game) if start is None else start
     heading = int(world.game.agent_dir)
@@ -76,7 +76,7 @@ def route(
     return None
 
 
-def obstacles(world: World, way: tuple[Cell, ...]) -> list[Cell]:
+def obstacles(world: GridWorld, way: tuple[Cell, ...]) -> list[Cell]:
     """The cells of a way that cannot be entered as they are."""
     return [cell for cell in way if not passable(world.at(cell))]
 
@@ -86,21 +86,21 @@ def neighbours(cell: Cell) -> list[Cell]:
     return [(cell[0] + dx, cell[1] + dy) for dx, dy in HEADINGS]
 
 
-def _toll(world: World, cell: Cell, keys: Container[str], free: bool) -> int | None:
-    """What it costs to make a cell passable; None if that cannot be done."""
+def _toll(world: GridWorld, cell: Cell, keys: Container[str], free: bool) -> int | None:
+    """The cost of making a cell passable; None if that is impossible."""
     thing = world.at(cell)
     if passable(thing):
         return 0
     if free or thing.type == "wall":
         return None
     if thing.type != "door":
-        return ERRAND_COST
+        return SUBGOAL_COST
     if door_state(thing) == "closed" or carries_key(world.game, thing.color):
         return DOOR_COST
-    return ERRAND_COST if thing.color in keys else None
+    return SUBGOAL_COST if thing.color in keys else None
 
 
-def _inside(world: World, cell: Cell) -> bool:
+def _inside(world: GridWorld, cell: Cell) -> bool:
     return bool(0 <= cell[0] < world.game.width and 0 <= cell[1] < world.game.height)
 
 

@@ -16,13 +16,14 @@ from agemem_envs.errors import (
     DataFormatError,
     UnknownNameError,
 )
-from agemem_envs.tasks.babyai.actions import FORMS, Refusal, admissible, plan
-from agemem_envs.tasks.babyai.expert import Player
+from agemem_envs.tasks.babyai.actions import FORMS, Refusal, admissible, interpret
+from agemem_envs.tasks.babyai.expert import GridExpert
 from agemem_envs.tasks.babyai.generator import FLAWED, RENAMED, level_ids, level_name, make_game
-from agemem_envs.tasks.babyai.knowledge import tell
+from agemem_envs.tasks.babyai.knowledge import make_stage_messages
 from agemem_envs.tasks.babyai.text import render_view
-from agemem_envs.tasks.babyai.world import World
-from agemem_envs.tasks.base import Outcome, Task, TaskSpec, choose_ids, finite_count
+from agemem_envs.tasks.babyai.world import GridWorld
+from agemem_envs.tasks.base import Outcome, Task, TaskSpec
+from agemem_envs.tasks.catalogue import ListedIds, finite_count
 from agemem_envs.util.sanitize import natural_number
 
 SEEDS: Mapping[str, range] = {
@@ -30,10 +31,10 @@ SEEDS: Mapping[str, range] = {
     "validation": range(2_000_000_000, 3_000_000_000),
     "test": range(3_000_000_000, 4_000_000_000),
 }
-"""The seeds of each split of our own, disjoint, and apart from AgentBoard's."""
+"""The seeds of our splits: disjoint, and different from AgentBoard's."""
 AGENTBOARD = "agentboard"
 AGENTBOARD_SEEDS = range(1234, 1238)
-"""The seeds of a level's rows in AgentBoard's list, in their order."""
+"""The seeds of a level's rows in AgentBoard's list, in order."""
 QUERY = "{mission}. Actions: {forms}. Name an object as you see it, with its number."
 OVER = "The game is over."
 DONE = " Your mission is done."
@@ -57,41 +58,41 @@ class BabyAITask(Task):
     """BabyAI (Chevalier-Boisvert et al. 2019) on minigrid, as AgentBoard plays it.
 
     - Task: a mission in a grid of rooms: go to, open, pick up or put next to each other
-      coloured doors, balls, boxes and keys, alone or several in order.
-    - Actions: those of :data:`~agemem_envs.tasks.babyai.actions.FORMS`, on objects that are
-      visible, carried out along the shortest way over cells that were seen. minigrid's
+      coloured doors, balls, boxes and keys; one instruction or several in order.
+    - Actions: those of :data:`~agemem_envs.tasks.babyai.actions.FORMS`, on visible
+      objects, carried out along the shortest way over cells that were seen. minigrid's
       primitives (``left``, ``right``, ``forward``, ``pickup``, ``drop``, ``toggle``,
       ``done``) are accepted too. Case, spacing and final dots do not matter.
-    - Observation: what an action did, then AgentBoard's sentences of the 7 x 7 view: the
+    - Observation: the effect of the action, then AgentBoard's sentences of the 7 x 7 view: the
       visible objects with their number and distance, nearest first; the wall or box ahead;
-      what is carried. ``agemem_envs.tasks.babyai.text.describe`` renders it.
+      the carried thing. ``agemem_envs.tasks.babyai.text.describe`` renders it.
     - Success: the mission is done, with minigrid's reward above 0. Progress and score: 1 on
       success, else 0.
-    - Splits: train, validation and test, a thousand million seeds each and disjoint, with
-      the levels drawn uniformly (94 of minigrid's 96: of two debugging levels most missions
-      cannot be done, see ``FLAWED``); and agentboard, 112 tasks, 28 levels x 4 seeds, of
-      which three are such ones. ``auto`` is agentboard where its list is found, else test.
-      Task ids are ``<minigrid's id>:<seed>``. About one drawn game in a thousand cannot
-      be done either, say because a key lies behind its own lock.
-    - Knowledge: the places of the mission's objects (of several alike, the nearest), the
-      doors on the way, locks and their keys, what blocks the way, how such a mission is
-      done; the rest are other objects' places and the building's size. Distractors: places
+    - Splits: train, validation and test, disjoint, 1e9 seeds each, with uniformly drawn
+      levels (94 of minigrid's 96; in two debugging levels most missions are impossible, see
+      ``FLAWED``); and agentboard, 112 tasks, 28 levels x 4 seeds, three of them from a flawed
+      level. ``auto`` is agentboard if its list is found, else test. Task ids are
+      ``<minigrid's id>:<seed>``. About one drawn game in a thousand is impossible too, for
+      instance because a key lies behind its own lock.
+    - Knowledge: the places of the mission's objects (the nearest, if several match), the
+      doors on the way, locks and their keys, obstacles, and the rules of the mission; as
+      noise, the places of other objects and the size of the building. Distractors: places
       in other buildings.
-    - Experts: :class:`~agemem_envs.tasks.babyai.expert.Player`, which plans with the whole
-      grid, or as the explorer with what the replies have shown so far.
+    - Experts: :class:`~agemem_envs.tasks.babyai.expert.GridExpert`, which plans with the whole
+      grid, or as the explorer with the cells seen so far.
     - Data source: minigrid (MIT); AgentBoard's list (GPL-2.0), which is not shipped.
-    - Departures: minigrid's step limit is lifted, since it counts primitive steps; the
-      number of actions is the environment's. An action that cannot be carried out is told
-      so and changes nothing. AgentBoard's GoToObjS6 is minigrid's GoToObjS4 of today.
+    - Departures: minigrid's step limit, which counts primitive steps, is lifted; the
+      environment limits the actions. The reply to an impossible action says so, and nothing
+      changes. AgentBoard's GoToObjS6 is GoToObjS4 in today's minigrid.
 
     Args:
         split: ``auto``, ``train``, ``validation``, ``test`` or ``agentboard``.
         data: ``auto`` for ``$AGEMEM_DATA/agentboard``, or that folder.
 
     Raises:
-        UnknownNameError: There is no such split.
-        DataNotFoundError: AgentBoard's list was asked for and is not there.
-        DataFormatError: It is there in another schema.
+        UnknownNameError: The split is unknown.
+        DataNotFoundError: AgentBoard's list is needed and does not exist.
+        DataFormatError: The list does not follow its schema.
         MissingDependencyError: minigrid is not installed.
     """
 
@@ -101,20 +102,23 @@ class BabyAITask(Task):
     default_task_actions = 30
 
     def __init__(self, split: str = "auto", data: str | os.PathLike[str] = "auto") -> None:
-        known = ("auto", AGENTBOARD, *SEEDS)
-        if split not in known:
-            raise UnknownNameError("split", split, known)
+        splits = ("auto", AGENTBOARD, *SEEDS)
+        if split not in splits:
+            raise UnknownNameError("split", split, splits)
         levels = level_ids()
         self._levels = [level for level in levels if level not in FLAWED]
-        self._listed: dict[str, _Entry] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._listed: ListedIds | None = None
         self._seeds = range(0)
-        self._world: World | None = None
-        self._players: dict[bool, Player] = {}
+        self.world: GridWorld | None = None
+        """The present game; None before the first reset."""
+        self._experts: dict[bool, GridExpert] = {}
         folder = agentboard_folder(self.name, split, os.fspath(data))
         if folder is not None:
             rows, version = agentboard_rows(folder, self.name)
-            self._listed = {entry.id: entry for entry in _entries(rows, levels)}
+            self._entries = {entry.id: entry for entry in _entries(rows, levels)}
             self.source = DataSource(self.name, "file", AGENTBOARD, version, "babyai_test.jsonl")
+            self._listed = ListedIds(tuple(self._entries), str(self.source))
         else:
             split = "test" if split == "auto" else split
             self._seeds = SEEDS[split]
@@ -122,31 +126,35 @@ class BabyAITask(Task):
             self.source = DataSource(self.name, "embedded", split, version, "minigrid")
 
     def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """AgentBoard's tasks in a seeded order, or as many drawn ones as are asked for."""
-        if self._listed:
-            return choose_ids(list(self._listed), count, seed, str(self.source))
+        """Choose AgentBoard's tasks in a seeded order, or draw ``count`` tasks."""
+        if self._listed is not None:
+            return self._listed.choose(count, seed)
         size = finite_count(count, self.name)
         if seed < 0:
             raise ConfigurationError(f"seed must not be negative, got {seed}")
         generator = np.random.default_rng(seed)
-        chosen: dict[str, None] = {}
-        while len(chosen) < size:
-            chosen[self.sample_id(generator)] = None
-        return list(chosen)
+        ids: dict[str, None] = {}
+        while len(ids) < size:
+            ids[self.sample_id(generator)] = None
+        return list(ids)
 
     def sample_id(self, generator: np.random.Generator) -> str:
-        """Any of AgentBoard's tasks, or any level with any seed of the split."""
-        if self._listed:
-            return list(self._listed)[int(generator.integers(len(self._listed)))]
+        """Draw one of AgentBoard's tasks, or a level and a seed of the split."""
+        if self._listed is not None:
+            return self._listed.sample(generator)
         level = self._levels[int(generator.integers(len(self._levels)))]
         return _Entry(level, self._seeds[int(generator.integers(len(self._seeds)))]).id
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin the game that a task id names."""
         entry = self._entry(task_id)
-        self._world = world = World(make_game(entry.level, entry.seed))
-        self._players = {}
-        knowledge, distractors = tell(world, generator) if talk else ((), ())
+        self.world = world = GridWorld(make_game(entry.level, entry.seed))
+        self._experts = {}
+        knowledge, distractors = (
+            make_stage_messages(world, generator) if with_stage_messages else ((), ())
+        )
         mission = world.game.mission
         return TaskSpec(
             id=entry.id,
@@ -161,11 +169,11 @@ class BabyAITask(Task):
         )
 
     def step(self, action: str) -> Outcome:
-        """Carry out an action, or say why it cannot be."""
+        """Carry out an action, or reply why it is impossible."""
         world = self._playing()
         if world.done:
             return self._outcome(OVER)
-        answer = plan(world, action)
+        answer = interpret(world, action)
         if isinstance(answer, Refusal):
             return self._outcome(answer.reason)
         world.carry_out(answer.path)
@@ -175,32 +183,32 @@ class BabyAITask(Task):
         return self._outcome(reply)
 
     def admissible_actions(self) -> Sequence[str]:
-        """The actions that can be carried out now, sorted."""
+        """The possible actions, sorted."""
         world = self._playing()
         return [] if world.done else sorted(text for text, _ in admissible(world))
 
     def expert_action(self) -> str | None:
-        """The next action of a player who knows the whole grid."""
-        return self._player(informed=True).action()
+        """The next action of a player that knows the whole grid."""
+        return self._expert(informed=True).action()
 
     def explorer_action(self) -> str | None:
-        """The next action of a player who knows what was seen so far."""
-        return self._player(informed=False).action()
+        """The next action of a player that knows the cells seen so far."""
+        return self._expert(informed=False).action()
 
     def close(self) -> None:
-        """Forget the game."""
-        self._world = None
-        self._players = {}
+        """Drop the game."""
+        self.world = None
+        self._experts = {}
 
-    def _player(self, *, informed: bool) -> Player:
-        if informed not in self._players:
-            self._players[informed] = Player(self._playing(), informed)
-        return self._players[informed]
+    def _expert(self, *, informed: bool) -> GridExpert:
+        if informed not in self._experts:
+            self._experts[informed] = GridExpert(self._playing(), informed)
+        return self._experts[informed]
 
-    def _playing(self) -> World:
-        if self._world is None:
-            raise ConfigurationError("no game is under way: call reset() first")
-        return self._world
+    def _playing(self) -> GridWorld:
+        if self.world is None:
+            raise ConfigurationError("no game has begun: call reset() first")
+        return self.world
 
     def _outcome(self, reply: str) -> Outcome:
         world = self._playing()
@@ -214,15 +222,14 @@ class BabyAITask(Task):
         )
 
     def _entry(self, task_id: str) -> _Entry:
-        """The level and seed of a task id.
+        """Parse a task id.
 
         Raises:
-            UnknownNameError: It is not of this split.
+            UnknownNameError: The split has no task with this id.
         """
-        if self._listed:
-            if task_id not in self._listed:
-                raise UnknownNameError(f"task id of {self.source}", task_id, self._listed)
-            return self._listed[task_id]
+        if self._listed is not None:
+            self._listed.check(task_id)
+            return self._entries[task_id]
         level, _, digits = task_id.rpartition(":")
         seed = natural_number(digits)
         if level not in self._levels or seed is None or seed not in self._seeds:
@@ -241,7 +248,9 @@ def _entries(rows: Sequence[Mapping[str, object]], levels: Sequence[str]) -> lis
         level = RENAMED.get(name, name)
         index = counts.get(level, 0)
         if level not in levels or index >= len(AGENTBOARD_SEEDS):
-            raise DataFormatError(f"AgentBoard's list has a row {index + 1} of level {name!r}")
+            raise DataFormatError(
+                f"AgentBoard's list: unexpected row {index + 1} of level {name!r}"
+            )
         counts[level] = index + 1
         entries.append(_Entry(level, AGENTBOARD_SEEDS[index], str(row.get("difficulty", ""))))
     return entries

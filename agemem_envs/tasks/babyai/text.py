@@ -1,4 +1,4 @@
-"""What a player of BabyAI sees, in AgentBoard's sentences."""
+"""Observations of BabyAI in AgentBoard's sentences."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from agemem_envs.tasks.babyai.world import Game, Sight, Spot, field_of_view, nam
 
 
 def describe(game: Game) -> str:
-    """The view of an unwrapped minigrid environment, as text."""
+    """Describe the view in an unwrapped minigrid environment."""
     return render_view(game, field_of_view(game))
 
 
 def render_view(game: Game, spots: list[Spot]) -> str:
-    """The same, where the visible cells are known already."""
+    """Describe the view, given the visible cells."""
     objects = "".join(f" There is a {sight} {_place(sight)}. " for sight in name_sights(spots))
     return (
         f"In front of you in this room, you can see several objects:{objects} "
@@ -20,7 +20,7 @@ def render_view(game: Game, spots: list[Spot]) -> str:
 
 
 def carrying(game: Game) -> str:
-    """What the player carries, as a sentence."""
+    """State what the player carries."""
     if game.carrying is None:
         return "You are not carrying anything."
     return f"You are carrying a {name_of(game.carrying)}."
@@ -35,7 +35,7 @@ def _place(sight: Sight) -> str:
 
 
 def _facing(spots: list[Spot]) -> str:
-    """The first wall or box straight ahead; AgentBoard says nothing of a shut door there."""
+    """State the first wall or box straight ahead; AgentBoard ignores closed doors there."""
     for spot in spots:
         if spot.right == 0 and spot.ahead and spot.thing is not None:
             if spot.thing.type in ("wall", "box"):

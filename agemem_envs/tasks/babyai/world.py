@@ -1,4 +1,4 @@
-"""A BabyAI game under way: what the player sees, has seen, and the effect of a primitive."""
+"""A BabyAI game: the player's view, the cells seen so far, and the primitive actions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple, TypeAlias
 
 Game: TypeAlias = Any
-"""minigrid's ``RoomGridLevel``, unwrapped. Its annotations are too few to check against."""
+"""minigrid's ``RoomGridLevel``, unwrapped; it is not fully annotated."""
 Thing: TypeAlias = Any
 """minigrid's ``WorldObj``."""
 Cell: TypeAlias = tuple[int, int]
@@ -20,7 +20,7 @@ Pose: TypeAlias = tuple[int, int, int]
 """Column, row and direction."""
 
 VIEW = 7
-"""Side of the square that a player sees, standing in the middle of its nearest row."""
+"""Side of the visible square; the player is in the middle of its nearest row."""
 HEADINGS: tuple[Cell, ...] = ((1, 0), (0, 1), (-1, 0), (0, -1))
 """The step forward for each of minigrid's directions; the next one is to the right."""
 
@@ -44,7 +44,7 @@ class Spot(NamedTuple):
         ahead: Steps in front of the player, 0 to 6.
         right: Steps to the right, -3 to 3.
         cell: Its place in the grid.
-        thing: What is there; None if nothing is.
+        thing: The thing in the cell, or None.
     """
 
     ahead: int
@@ -59,7 +59,7 @@ class Sight:
 
     Attributes:
         name: Colour, state of a door, and type: ``red closed door``.
-        number: 1 for the first object of this name, in the order in which they are told.
+        number: 1 for the first object with this name, in the order of the observation.
         spot: Where it is.
         thing: The object.
     """
@@ -74,9 +74,9 @@ class Sight:
 
 
 def field_of_view(game: Game) -> list[Spot]:
-    """The cells that the player sees, by rows, the nearest row first.
+    """The visible cells, row by row, the nearest row first.
 
-    The same as the mask of minigrid's ``gen_obs_grid``, in a fraction of its time.
+    Equal to the mask of minigrid's ``gen_obs_grid``, and much faster.
     """
     cells, width, height = game.grid.grid, game.width, game.height
     x0, y0 = position(game)
@@ -111,13 +111,13 @@ def field_of_view(game: Game) -> list[Spot]:
 
 @functools.cache
 def _spread(lit: int, clear: int) -> tuple[int, int]:
-    """The lit columns of a row in the end, and those that they light in the next row.
+    """The columns of a row that are lit at last, and those that they light in the next row.
 
     Light spreads as in minigrid's ``Grid.process_vis``: from every lit clear cell to its
     neighbours at the side and in the next row, in one pass to the right and one to the left.
 
     Args:
-        lit: The columns that the row before lights, one bit each.
+        lit: The columns that the previous row lights, one bit each.
         clear: The columns that can be seen through.
     """
     beyond = 0
@@ -145,14 +145,14 @@ def door_state(door: Thing) -> str:
 
 
 def name_sights(spots: list[Spot]) -> list[Sight]:
-    """The visible objects, nearest first, those straight ahead and to the left before others."""
-    found = [spot for spot in spots if spot.thing is not None and spot.thing.type != "wall"]
-    found.sort(key=lambda spot: (spot.ahead + abs(spot.right), abs(spot.right), spot.right))
+    """The visible objects, nearest first; at equal distance, straight ahead and left first."""
+    occupied = [spot for spot in spots if spot.thing is not None and spot.thing.type != "wall"]
+    occupied.sort(key=lambda spot: (spot.ahead + abs(spot.right), abs(spot.right), spot.right))
     sights: list[Sight] = []
     count: Counter[str] = Counter()
-    for spot in found:
+    for spot in occupied:
         if spot.thing is None or not (spot.ahead or spot.right):
-            continue  # the player's own cell: an open door's
+            continue  # the player's own cell, if it stands in a doorway
         name = name_of(spot.thing)
         count[name] += 1
         sights.append(Sight(name, count[name], spot, spot.thing))
@@ -170,27 +170,27 @@ def is_key(thing: Thing, color: str) -> bool:
 
 
 def position(game: Game) -> Cell:
-    """Where the player is."""
+    """The player's cell."""
     x, y = game.agent_pos
     return int(x), int(y)
 
 
 def passable(thing: Thing) -> bool:
-    """Whether the player may enter a cell with this in it."""
+    """Whether the player can enter a cell that holds this thing."""
     return thing is None or bool(thing.can_overlap())
 
 
-class World:
-    """A game, what has been seen of it, and how it stands.
+class GridWorld:
+    """A game with its state and the cells that the player has seen.
 
     Attributes:
         game: minigrid's environment, unwrapped.
-        seen: The cells seen so far, at the start and after each action, not on the way. The
-            player alone changes anything, so what was seen there is there still.
+        seen: The cells seen at the start and after each action, not those seen on the way.
+            Only the player changes the grid, so their content is known.
         done: Whether the game is over.
         success: Whether the mission is done.
-        steps: Primitive actions so far.
-        spots: What is visible now.
+        steps: The number of primitive actions so far.
+        spots: The visible cells.
     """
 
     def __init__(self, game: Game) -> None:
@@ -203,7 +203,7 @@ class World:
         self._look()
 
     def carry_out(self, path: Iterable[Primitive]) -> None:
-        """Take some primitive actions, up to the end of the game, and look around then."""
+        """Carry out primitive actions until the game ends, then update the view."""
         for primitive in path:
             _, reward, terminated, _, _ = self.game.step(primitive)
             self.steps += 1
@@ -214,7 +214,7 @@ class World:
         self._look()
 
     def pose_after(self, path: Iterable[Primitive]) -> Pose:
-        """Where some turns and steps would bring the player, if nothing else changes."""
+        """The pose after some turns and steps, if nothing else changes."""
         x, y, heading = self.pose
         for primitive in path:
             if primitive is Primitive.LEFT:
@@ -226,12 +226,12 @@ class World:
                 x, y = after if passable(self.at(after)) else (x, y)
         return x, y, heading
 
-    def imagine(self, pose: Pose, known: Container[Cell]) -> World:
-        """This world as it looks from another pose; it shares the grid.
+    def imagine(self, pose: Pose, known: Container[Cell]) -> GridWorld:
+        """A copy of this world as seen from another pose. The copy shares the grid.
 
         Args:
-            pose: Where the player is thought to be.
-            known: The cells whose sight can be foretold.
+            pose: The pose of the player in the copy.
+            known: The cells that may be visible in the copy.
         """
         other = copy.copy(self)
         other.game = copy.copy(self.game)
@@ -246,12 +246,12 @@ class World:
 
     @property
     def sights(self) -> list[Sight]:
-        """The visible objects in the order in which they are told."""
+        """The visible objects, in the order of the observation."""
         return name_sights(self.spots)
 
     @property
     def pose(self) -> Pose:
-        """Where the player is, and the direction faced."""
+        """The player's cell and direction."""
         return (*position(self.game), int(self.game.agent_dir))
 
     @property
@@ -261,5 +261,5 @@ class World:
         return x + dx, y + dy
 
     def at(self, cell: Cell) -> Thing:
-        """What is in a cell of the grid; None if nothing is."""
+        """The thing in a cell of the grid, or None."""
         return self.game.grid.grid[cell[1] * self.game.width + cell[0]]

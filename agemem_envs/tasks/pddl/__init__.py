@@ -1,1 +1,1 @@
-"""PDDL: planning problems in English."""
+"""PDDL: planning problems, played in English."""

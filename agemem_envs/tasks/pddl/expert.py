@@ -1,4 +1,4 @@
-"""The planner behind the experts of worlds that are described in PDDL."""
+"""The planner behind the expert of PDDL worlds."""
 
 from __future__ import annotations
 
@@ -16,51 +16,52 @@ SEARCHES: tuple[str, ...] = (
     "let(ff,ff(),let(lm,landmark_sum(lm_rhw()),lazy_wastar([ff,lm],preferred=[ff,lm],w=2)))",
     "let(ff,ff(),lazy_greedy([ff],preferred=[ff]))",
 )
-"""In order: a search for short plans, then one that finds any plan soon."""
+"""Fast Downward's searches, in order: one for short plans, then a quick one for any plan."""
 
 FIRST_SHARE = 0.7
-"""The share of the time left that a search may use which is not the last."""
+"""Share of the remaining time that a search may use, unless it is the last."""
 
 _SOLVED = 0
 _UNSOLVABLE = {10, 11}
-_IN_VAIN = {12, 20, 21, 22, 23, 24}
-"""Fast Downward's exit codes: no plan was found, or memory or time ran out."""
+_UNSOLVED = {12, 20, 21, 22, 23, 24}
+"""Fast Downward's exit codes for no plan found, and for no memory or time left."""
 
 
 class Planner:
-    """Fast Downward (Helmert 2006), as the wheel ``up-fast-downward`` brings it.
+    """Fast Downward (Helmert 2006), from the wheel ``up-fast-downward``.
 
-    Its translator and its search run as programs of their own, in a temporary folder and
-    with a time limit. Equal texts give equal plans unless a limit was reached.
+    Translator and search run as separate programs, in a temporary folder and with a time
+    limit. Equal texts give equal plans unless the limit is reached.
 
     Raises:
         MissingDependencyError: up-fast-downward is not installed.
     """
 
     def __init__(self) -> None:
-        spec = find_spec("up_fast_downward")  # located, not imported: that needs more libraries
+        spec = find_spec(
+            "up_fast_downward"
+        )  # located, not imported: an import needs more libraries
         folders = list(spec.submodule_search_locations or []) if spec else []
         self._programs = Path(*folders[:1], "downward", "builds", "release", "bin")
         if not (self._programs / "downward").is_file():
             raise MissingDependencyError(
-                "the planner Fast Downward is not installed. Install it with: "
-                'pip install "agemem[pddl]"'
+                'Fast Downward is not installed. Install it with: pip install "agemem[pddl]"'
             )
 
     def solve(self, domain: str, problem: str, seconds: float) -> list[str] | None:
-        """A plan, short but not always shortest.
+        """Find a plan: a short one, not always the shortest.
 
         Args:
-            domain: PDDL text.
-            problem: PDDL text.
-            seconds: Wall-clock limit over all searches.
+            domain: The domain in PDDL.
+            problem: The problem in PDDL.
+            seconds: Wall-clock limit of all searches together.
 
         Returns:
-            Ground actions such as ``"(pick ball1 rooma left)"``, none if the goal holds
-            already; or None if there is no plan, or none was found in time.
+            Ground actions such as ``"(pick ball1 rooma left)"``; empty if the goal already
+            holds; None if there is no plan, or none was found in time.
 
         Raises:
-            SimulatorError: Fast Downward failed, for instance over a text that is not PDDL.
+            SimulatorError: Fast Downward failed, for instance because a text is not PDDL.
         """
         end = time.monotonic() + seconds
         with TemporaryDirectory(prefix="agemem-planner-") as name:
@@ -83,16 +84,16 @@ class Planner:
         return None
 
     def _run(self, command: list[str], folder: Path, limit: float) -> int | None:
-        """Run a program to its end: its exit code, or None if time ran out.
+        """Run a program, and return its exit code, or None if time ran out.
 
-        The translator's output, if there is one already, is its input.
+        The translator's output, if it exists, is the program's input.
         """
         task = folder / "output.sas"
         try:
-            done = subprocess.run(
+            run = subprocess.run(
                 command,
                 cwd=folder,
-                # A fixed hash seed keeps the order of the translator's sets, hence the plan.
+                # A fixed hash seed fixes the order of the translator's sets, and so the plan.
                 env={**os.environ, "PYTHONPATH": str(self._programs), "PYTHONHASHSEED": "0"},
                 input=task.read_bytes() if task.is_file() else b"",
                 stdout=subprocess.PIPE,
@@ -102,7 +103,7 @@ class Planner:
             )
         except subprocess.TimeoutExpired:
             return None
-        if done.returncode not in {_SOLVED} | _UNSOLVABLE | _IN_VAIN:
-            said = done.stdout.decode(errors="replace")[-300:].strip()
-            raise SimulatorError(f"Fast Downward failed ({done.returncode}): {said}")
-        return done.returncode
+        if run.returncode not in {_SOLVED} | _UNSOLVABLE | _UNSOLVED:
+            output = run.stdout.decode(errors="replace")[-300:].strip()
+            raise SimulatorError(f"Fast Downward failed with exit code {run.returncode}: {output}")
+        return run.returncode

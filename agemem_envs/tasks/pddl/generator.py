@@ -1,8 +1,8 @@
 """Seeded problems of the four PDDL domains: the embedded data.
 
-A number, a domain and a split give one problem, whose sensible plan has 6 to 25 actions. A
-problem belongs to one split only, by a hash of its text, so that no problem of one split
-occurs in another, however many are drawn.
+A number, a domain and a split give one problem, whose plan has 6 to 25 actions. A hash of its
+text assigns each problem to one split, so that splits are disjoint, however many problems are
+drawn.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 from agemem_envs.tasks.pddl.world import Atom, Problem
 
 VERSION = "1"
-"""To be raised when the same number gives another problem than before."""
+"""Raise it when the same number gives another problem than before."""
 
 SPLITS = ("train", "validation", "test")
 
 Draft = tuple[dict[str, list[str]], set[Atom], set[Atom]]
-"""Objects by type, what holds at the start, what is wanted."""
+"""Objects by type, initial atoms, goal atoms."""
 
 
 def make_problem(domain: str, split: str, number: int) -> Problem:
-    """The problem with this number.
+    """Make the problem with this number.
 
     Args:
         domain: A key of :data:`DRAFTS`.
@@ -47,12 +47,12 @@ def make_problem(domain: str, split: str, number: int) -> Problem:
 
 
 def split_of(problem: Problem) -> str:
-    """The only split that may hold this problem."""
+    """The split that this problem belongs to."""
     return SPLITS[hashlib.sha256(problem.pddl().encode()).digest()[0] % len(SPLITS)]
 
 
 def gripper(generator: np.random.Generator) -> Draft:
-    """Three to six balls to be carried, one to stay, in two or three rooms: 7 to 24 actions."""
+    """Three to six balls to carry and one to leave, in two or three rooms: 7 to 24 actions."""
     rooms = [f"room{letter}" for letter in "abc"[: generator.integers(2, 4)]]
     misplaced = int(generator.integers(3, 7))
     balls = [f"ball{number}" for number in range(1, misplaced + 2)]
@@ -64,7 +64,7 @@ def gripper(generator: np.random.Generator) -> Draft:
         elsewhere = [room for room in rooms if room != start[ball]]
         goal.add(("at", ball, start[ball] if ball == stays else _choice(generator, elsewhere)))
     if generator.random() < 0.5:
-        goal.discard(("at", stays, start[stays]))  # a ball that nobody asks for
+        goal.discard(("at", stays, start[stays]))  # a ball that is not in the goal
     init: set[Atom] = {("at", ball, room) for ball, room in start.items()}
     init |= {("room", room) for room in rooms} | {("ball", ball) for ball in balls}
     init |= {("gripper", arm) for arm in arms} | {("free", arm) for arm in arms}
@@ -73,7 +73,7 @@ def gripper(generator: np.random.Generator) -> Draft:
 
 
 def blocksworld(generator: np.random.Generator) -> Draft:
-    """Four to six blocks of which three or more must move: 6 to 24 actions."""
+    """Four to six blocks, of which three or more must move: 6 to 24 actions."""
     while True:
         blocks = [f"b{number}" for number in range(1, int(generator.integers(5, 8)))]
         start, wanted = _towers(generator, blocks), _towers(generator, blocks)
@@ -86,7 +86,7 @@ def blocksworld(generator: np.random.Generator) -> Draft:
 
 
 def _towers(generator: np.random.Generator, blocks: list[str]) -> set[Atom]:
-    """Where each block stands, in an arrangement of all blocks."""
+    """The position of each block in a random arrangement."""
     order = [blocks[index] for index in generator.permutation(len(blocks))]
     atoms: set[Atom] = {("on-table", order[0])}
     for under, block in pairwise(order):
@@ -96,7 +96,7 @@ def _towers(generator: np.random.Generator, blocks: list[str]) -> set[Atom]:
 
 
 def _must_move(start: set[Atom], goal: set[Atom]) -> set[str]:
-    """Blocks that no plan can leave alone, each worth two actions or more."""
+    """The blocks that every plan must move, by two or more actions each."""
     above = {atom[2]: atom[1] for atom in start if atom[0] == "on"}
     moving: set[str] = set()
     for _, block, under in goal - start:
@@ -143,7 +143,7 @@ def barman(generator: np.random.Generator) -> Draft:
 
 
 def tyreworld(generator: np.random.Generator) -> Draft:
-    """One wheel to be exchanged with all that belongs to it, or two: 6 to 22 actions."""
+    """One wheel to exchange, tools and nuts included, or two wheels: 6 to 22 actions."""
     hubs = _numbered("the-hub", int(generator.integers(1, 3)))
     nuts, flat = _numbered("nuts", len(hubs)), _numbered("w", len(hubs))
     spares = _numbered("r", len(hubs) + int(generator.integers(0, 3)))
@@ -160,7 +160,7 @@ def tyreworld(generator: np.random.Generator) -> Draft:
     for hub, nut, old, new in zip(hubs, nuts, flat, _shuffled(generator, spares), strict=False):
         goal.add(("on", new, hub))
         wanted += [("inflated", new), ("in", old, "boot")]
-        if len(hubs) == 1:  # two hubs with all of this would take more than 25 actions
+        if len(hubs) == 1:  # with two hubs this would take more than 25 actions
             tools = [("in", tool, "boot") for tool in ("wrench", "jack", "pump")]
             wanted += [("tight", nut, hub), ("closed", "boot"), *tools]
     goal |= {atom for atom in wanted if generator.random() < 0.6}
@@ -174,7 +174,7 @@ DRAFTS: Mapping[str, Callable[[np.random.Generator], Draft]] = {
     "barman": barman,
     "tyreworld": tyreworld,
 }
-"""What makes a problem of each domain."""
+"""The function that draws a problem of each domain."""
 
 DOMAINS = tuple(DRAFTS)
 

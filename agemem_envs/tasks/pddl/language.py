@@ -1,4 +1,4 @@
-"""The four PDDL domains in English: what holds, what is wanted, what is done, and back."""
+"""The four PDDL domains in English: renders states, goals and actions, and parses actions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _WORD = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 @dataclass(frozen=True)
 class Unclear:
-    """A text that names no action, and why."""
+    """The reason why a text names no action."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Language:
-    """One domain's words.
+    """The English of one domain.
 
     Attributes:
-        facts: For each predicate, in the order in which a state tells them, the sentence
-            that it holds and the sentence that it does not; ``{}`` are its objects.
+        facts: For each predicate, in the order in which a state lists them, the sentence
+            that it holds and the sentence that it does not hold; ``{}`` are its objects.
         forms: For each operator the form of its action; capital words are its objects, in
             the operator's order.
-        synonyms: Further names of operators.
+        synonyms: Other names of operators.
     """
 
     facts: Mapping[str, tuple[str, str]]
@@ -46,7 +46,7 @@ class Language:
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """How an operator may be named: as in PDDL, with spaces for hyphens, by a synonym."""
+        """The accepted names of operators: as in PDDL, with spaces for hyphens, and synonyms."""
         names = {name: name for name in self.forms}
         return {**{name.replace("-", " "): name for name in names}, **names, **self.synonyms}
 
@@ -56,36 +56,36 @@ class Language:
         return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])")
 
     def fact(self, atom: Atom, holds: bool = True) -> str:
-        """That an atom holds, or that it does not, without a full stop."""
+        """State that an atom holds, or that it does not, without a full stop."""
         return self.facts[atom[0]][0 if holds else 1].format(*atom[1:])
 
     def state(self, atoms: Iterable[Atom]) -> str:
-        """What holds, a sentence each, by predicate and then by object."""
+        """State what holds, one sentence per atom, ordered by predicate and object."""
         ranks = self._ranks
-        told = sorted(atoms, key=lambda atom: (ranks[atom[0]], atom))
-        return " ".join(f"{self.fact(atom)}." for atom in told)
+        ordered = sorted(atoms, key=lambda atom: (ranks[atom[0]], atom))
+        return " ".join(f"{self.fact(atom)}." for atom in ordered)
 
     def change(self, added: Iterable[Atom], removed: Iterable[Atom]) -> str:
-        """What an action changed; what it started comes before what it ended."""
-        # A dict, since an end may say the same as a start: "X is open", "X is not closed".
-        told = dict.fromkeys(self.fact(atom) for atom in sorted(added))
-        told |= dict.fromkeys(self.fact(atom, holds=False) for atom in sorted(removed))
-        return " ".join(f"{sentence}." for sentence in told) or "Nothing changes."
+        """State what an action changed: new atoms before removed ones."""
+        # A dict removes duplicates: "closed" removed and "open" added give one sentence.
+        sentences = dict.fromkeys(self.fact(atom) for atom in sorted(added))
+        sentences |= dict.fromkeys(self.fact(atom, holds=False) for atom in sorted(removed))
+        return " ".join(f"{sentence}." for sentence in sentences) or "Nothing changes."
 
     def goal(self, atoms: Iterable[Atom]) -> str:
-        """The goal, as AgentBoard words and orders it."""
-        wanted = " ".join(sorted(f"{self.fact(atom)}." for atom in atoms))
-        return f"The goal is to satisfy the following conditions: {wanted}"
+        """State the goal, in AgentBoard's words and order."""
+        conditions = " ".join(sorted(f"{self.fact(atom)}." for atom in atoms))
+        return f"The goal is to satisfy the following conditions: {conditions}"
 
     def action(self, action: Atom) -> str:
-        """An action in its form."""
+        """Write an action in its form."""
         return self._templates[action[0]].format(*action[1:])
 
     def parse(self, text: str, objects: Collection[str]) -> Atom | Unclear:
-        """The action that a text names: an operator, and objects in the operator's order.
+        """Parse the action that a text names: an operator, and objects in the operator's order.
 
-        Words that name neither are passed over, so that an action may be given in its form,
-        in PDDL, or in AgentBoard's words.
+        Other words are ignored, so that an action may be written in its form, in PDDL, or in
+        AgentBoard's words.
 
         Args:
             text: Any text; letter case and spaces do not matter.
@@ -108,7 +108,7 @@ class Language:
 
 
 def inside(sentence: str) -> str:
-    """A fact as a part of a longer sentence; objects have lower-case names anyway."""
+    """Lower the first letter of a fact, for use inside a sentence."""
     return sentence[:1].lower() + sentence[1:]
 
 
@@ -250,4 +250,4 @@ LANGUAGES: Mapping[str, Language] = {
     "barman": BARMAN,
     "tyreworld": TYREWORLD,
 }
-"""By domain; both this package's domain files and AgentBoard's are told in them."""
+"""By domain, for this package's domain files and for AgentBoard's."""

@@ -1,8 +1,7 @@
-"""What can be known of a PDDL world before it is seen: its domain's rules, and its own case.
+"""The knowledge about PDDL worlds: rules of a domain, and findings about a problem.
 
-The rules are what AgentBoard tells a player of a domain. They are one part of the knowledge
-of stage 1; the other are findings, which follow from one problem's start and goal together
-and so save the player from working them out.
+The rules are those that AgentBoard gives to a player. Findings follow from the start and the
+goal of a problem, and save the player from deriving them. Both are told in stage 1.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from agemem_envs.tasks.pddl.world import Problem
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of a domain, as the rest of a sentence that begins "In the ... world".
+    """A rule of a domain, which completes a sentence that begins "In the ... world".
 
     Attributes:
-        text: Without the full stop.
-        topic: What a problem must be about for the rule to matter; empty if it always does.
+        text: The rule, without a full stop.
+        topic: The topic that a problem must have for the rule to matter; empty if it always
+            matters.
     """
 
     text: str
@@ -28,39 +28,39 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Lore:
-    """A domain's knowledge.
+class DomainRules:
+    """The knowledge about a domain.
 
     Attributes:
-        world: What the domain is called in sentences.
-        rules: What a player must know, and in what order it is told at once.
-        asides: What is true of the domain and of no use.
-        topics: What a problem is about.
-        findings: What a player of a problem needs to know of it, each the rest of a sentence.
-        remarks: The same, of what no plan needs.
+        world_name: The domain's name in sentences.
+        rules: The rules that a player must know, in the order of the briefing.
+        trivia: True statements about the domain that no problem needs.
+        topics: Returns the topics of a problem.
+        findings: Returns what a player needs to know about a problem, as ends of sentences.
+        irrelevant_findings: Returns true statements about a problem that no plan needs.
     """
 
-    world: str
+    world_name: str
     rules: tuple[Rule, ...]
-    asides: tuple[str, ...]
+    trivia: tuple[str, ...]
     topics: Callable[[Problem], frozenset[str]]
     findings: Callable[[Problem], list[str]]
-    remarks: Callable[[Problem], list[str]]
+    irrelevant_findings: Callable[[Problem], list[str]]
 
-    def needed(self, problem: Problem) -> list[str]:
-        """The rules that a player of this problem needs."""
+    def needed_rules(self, problem: Problem) -> list[str]:
+        """The rules that this problem needs."""
         topics = self.topics(problem) | {""}
         return [rule.text for rule in self.rules if rule.topic in topics]
 
-    def idle(self, problem: Problem) -> list[str]:
-        """The rules that this problem has no use for, and the asides."""
-        needed = self.needed(problem)
-        return [rule.text for rule in self.rules if rule.text not in needed] + [*self.asides]
+    def irrelevant_rules(self, problem: Problem) -> list[str]:
+        """The rules that this problem does not need, and the trivia."""
+        needed = self.needed_rules(problem)
+        return [rule.text for rule in self.rules if rule.text not in needed] + [*self.trivia]
 
     def briefing(self) -> str:
-        """All rules at once."""
+        """All rules in one text."""
         lines = [f"- {rule.text[0].upper()}{rule.text[1:]}." for rule in self.rules]
-        return "\n".join([f"The rules of the {self.world}:", *lines])
+        return "\n".join([f"The rules of the {self.world_name}:", *lines])
 
 
 def _nothing(problem: Problem) -> frozenset[str]:
@@ -80,7 +80,7 @@ def _gripper_findings(problem: Problem) -> list[str]:
     return [f"the only balls out of place at the start are {listed(wrong)}"]
 
 
-def _gripper_remarks(problem: Problem) -> list[str]:
+def _gripper_irrelevant_findings(problem: Problem) -> list[str]:
     moving = {atom[1] for atom in problem.unmet()}
     at_rest = [f"{ball} may stay at {room}" for ball, room in _places(problem).items()
                if ball not in moving]  # fmt: skip
@@ -88,8 +88,8 @@ def _gripper_remarks(problem: Problem) -> list[str]:
     return [*at_rest, f"there are {len(rooms)} rooms, {listed(rooms)}"]
 
 
-GRIPPER = Lore(
-    world="gripper world",
+GRIPPER = DomainRules(
+    world_name="gripper world",
     rules=(
         Rule(
             "the robot picks up a ball only at the room where both of them are, "
@@ -105,14 +105,14 @@ GRIPPER = Lore(
             "drop them, and take along what must go the other way"
         ),
     ),
-    asides=(
+    trivia=(
         "the left arm and the right arm can do the same things",
         "a room has space for any number of balls",
         "the balls do not differ in weight",
     ),
     topics=_nothing,
     findings=_gripper_findings,
-    remarks=_gripper_remarks,
+    irrelevant_findings=_gripper_irrelevant_findings,
 )
 
 
@@ -120,7 +120,7 @@ GRIPPER = Lore(
 
 
 def _blocks_in_order(problem: Problem) -> list[tuple[str, str]]:
-    """The wanted pairs, each tower from the bottom up."""
+    """The goal's pairs (block, block below), each tower from the bottom up."""
     above = {under: block for _, block, under in problem.goal}
     bottoms = sorted(set(above) - set(above.values()))
     pairs = []
@@ -145,15 +145,15 @@ def _blocks_findings(problem: Problem) -> list[str]:
     return [order] + ([f"one has to take {listed(buried)} before that"] if buried else [])
 
 
-def _blocks_remarks(problem: Problem) -> list[str]:
+def _blocks_irrelevant_findings(problem: Problem) -> list[str]:
     named = {name for atom in problem.goal for name in atom[1:]}
     blocks = [name for name, _ in problem.objects]
     unasked = [f"it does not matter where {name} ends up" for name in blocks if name not in named]
     return [*unasked, f"there are {len(blocks)} blocks"]
 
 
-BLOCKSWORLD = Lore(
-    world="blocksworld",
+BLOCKSWORLD = DomainRules(
+    world_name="blocksworld",
     rules=(
         Rule(
             "the arm holds one block at a time, and takes a block only if the arm is empty "
@@ -171,14 +171,14 @@ BLOCKSWORLD = Lore(
             "build every tower from its lowest pair upwards"
         ),
     ),
-    asides=(
+    trivia=(
         "the table has room for all blocks",
         "any block can stand on any other block",
         "a block's number says nothing of its size",
     ),
     topics=_nothing,
     findings=_blocks_findings,
-    remarks=_blocks_remarks,
+    irrelevant_findings=_blocks_irrelevant_findings,
 )
 
 
@@ -216,7 +216,7 @@ def _barman_findings(problem: Problem) -> list[str]:
     return ["; ".join(steps)]
 
 
-def _barman_remarks(problem: Problem) -> list[str]:
+def _barman_irrelevant_findings(problem: Problem) -> list[str]:
     wanted = {name for atom in problem.goal for name in atom[1:]}
     source = _sources(problem)
     unordered = [name for name in problem.of_type("cocktail") if name not in wanted]
@@ -239,8 +239,8 @@ def _barman_remarks(problem: Problem) -> list[str]:
     return remarks + [f"{shot} need not be served" for shot in spare[:2]]
 
 
-BARMAN = Lore(
-    world="barman world",
+BARMAN = DomainRules(
+    world_name="barman world",
     rules=(
         Rule(
             "a hand that is empty can grasp a shot or the shaker from the table, "
@@ -273,14 +273,14 @@ BARMAN = Lore(
             "cocktails",
         ),
     ),
-    asides=(
+    trivia=(
         "a shot that is empty and soiled takes more of the same ingredient with refill-shot",
         "empty-shot throws away what is in a shot",
         "both hands can do the same things",
     ),
     topics=_barman_topics,
     findings=_barman_findings,
-    remarks=_barman_remarks,
+    irrelevant_findings=_barman_irrelevant_findings,
 )
 
 
@@ -288,7 +288,7 @@ BARMAN = Lore(
 
 
 def _hubs_in_work(problem: Problem) -> list[str]:
-    """The hubs that must change: a wheel comes or goes, or a nut does."""
+    """The hubs whose wheel or nut must change."""
     bearer = {atom[1]: atom[2] for atom in problem.initially("on")}
     hubs = set()
     for atom in problem.unmet():
@@ -303,7 +303,7 @@ def _tyre_topics(problem: Problem) -> frozenset[str]:
 
 
 def _tyre_findings(problem: Problem) -> list[str]:
-    """Which wheels the job is about, and where its tools are."""
+    """The wheels that must be exchanged, and the places of the tools."""
     steps = []
     new = {atom[2]: atom[1] for atom in problem.goal if atom[0] == "on"}
     for _, wheel, hub in problem.initially("on"):
@@ -319,7 +319,7 @@ def _tyre_findings(problem: Problem) -> list[str]:
     return ["; ".join(steps)] if steps else []
 
 
-def _tyre_remarks(problem: Problem) -> list[str]:
+def _tyre_irrelevant_findings(problem: Problem) -> list[str]:
     wanted = {name for atom in problem.goal for name in atom[1:]}
     wheels = [atom[1] for atom in problem.initially("intact")]
     unused = [f"{wheel} is a spare wheel too many" for wheel in wheels if wheel not in wanted]
@@ -328,8 +328,8 @@ def _tyre_remarks(problem: Problem) -> list[str]:
     return [*unused[:3], f"there are {len(wheels)} spare wheels"]
 
 
-TYREWORLD = Lore(
-    world="tyreworld",
+TYREWORLD = DomainRules(
+    world_name="tyreworld",
     rules=(
         Rule(
             "things are fetched from the boot and put away in it only while it is open; "
@@ -357,7 +357,7 @@ TYREWORLD = Lore(
             "inflated",
         ),
     ),
-    asides=(
+    trivia=(
         "only the boot can be opened and closed",
         "you can have any number of things at once",
         "a wheel that was flat need not be repaired",
@@ -365,10 +365,10 @@ TYREWORLD = Lore(
     ),
     topics=_tyre_topics,
     findings=_tyre_findings,
-    remarks=_tyre_remarks,
+    irrelevant_findings=_tyre_irrelevant_findings,
 )
 
-LORE: Mapping[str, Lore] = {
+DOMAIN_RULES: Mapping[str, DomainRules] = {
     "gripper": GRIPPER,
     "blocksworld": BLOCKSWORLD,
     "barman": BARMAN,

@@ -24,29 +24,22 @@ from agemem_envs.errors import (
     DataNotFoundError,
     UnknownNameError,
 )
-from agemem_envs.tasks.base import (
-    MAX_NUMBER,
-    Outcome,
-    Task,
-    TaskSpec,
-    choose_ids,
-    generated_numbers,
-)
+from agemem_envs.tasks.base import Outcome, TaskSpec
+from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
-from agemem_envs.tasks.pddl.knowledge import make_distractors, make_knowledge
+from agemem_envs.tasks.pddl.knowledge import make_stage_messages
 from agemem_envs.tasks.pddl.language import LANGUAGES, Language, Unclear, inside
-from agemem_envs.tasks.pddl.rules import LORE
-from agemem_envs.tasks.pddl.world import Atom, World, load_pddlgym
-from agemem_envs.util.sanitize import natural_number
+from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
+from agemem_envs.tasks.pddl.world import Atom, PDDLWorld, load_pddlgym
 from agemem_envs.util.workers import Simulator
 
 MAX_ACTION_CHARS = 500
-"""A longer text is no action; AgentBoard's longest has about 100 characters."""
+"""Longest text of an action; AgentBoard's longest has about 100 characters."""
 PLANNING_SECONDS = 60.0
-"""The expert's limit for one plan; the slowest of AgentBoard's took 9 s on a busy machine."""
+"""The expert's time limit for one plan; AgentBoard's slowest took 9 s under load."""
 
 AGENTBOARD_DOMAINS = {"blockworld": "blocksworld"}
-"""AgentBoard's names of domains, where they are not ours."""
+"""AgentBoard's names of domains that differ from ours."""
 
 INVALID = "The action is not valid and therefore takes no effect: {reason}."
 SATISFIED = "The goal is satisfied."
@@ -68,8 +61,8 @@ class Entry:
 
     Attributes:
         category: One of the four domains.
-        domain: PDDL text.
-        problem: PDDL text.
+        domain: The domain in PDDL.
+        problem: The problem in PDDL.
         difficulty: AgentBoard's level, or empty.
     """
 
@@ -79,40 +72,41 @@ class Entry:
     difficulty: str = ""
 
 
-class PDDLTask(Task):
+class PDDLTask(CataloguedTask):
     """Planning problems in gripper, blocksworld, barman and tyreworld (AgentBoard, 2024).
 
-    - Task: reach a state in which a set of literals holds. Everything can be seen; what has
-      to be known are the domain's rules and what they mean for the case.
-    - Actions: one ground operator a time, in English ("pick up ball1 at rooma with arm
+    - Task: reach a state in which a set of literals holds. The state is fully visible; the
+      knowledge is the domain's rules and what they mean for the problem.
+    - Actions: one ground operator at a time, in English ("pick up ball1 at rooma with arm
       left"), in PDDL ("(pick ball1 rooma left)") or in AgentBoard's words; also "check valid
-      actions" and "look around". An invalid action changes nothing, is told what it lacks,
-      and counts, as the last two do.
-    - Observation: first the whole state, then what each action changed, in sentences.
+      actions" and "look around". An invalid action changes nothing, and the reply
+      says what it lacks; it counts as an action, like the last two.
+    - Observation: first the whole state, then the changes of each action, in sentences.
     - Progress: the best fraction so far of the goal literals that hold after a valid action;
-      0 before the first one. Success: all hold. The score is the progress.
+      0 before the first one. Success: all of them hold. The score is the progress.
     - Splits: ``agentboard``, its 60 test problems (gripper 20, blocksworld 10, barman 20,
       tyreworld 10), with ids like ``gripper/prob01`` and AgentBoard's difficulty; ``train``,
-      ``validation`` and ``test``, generated without end, disjoint, four domains alike, with
-      ids like ``pddl-test-gripper-17``. 30 actions.
+      ``validation`` and ``test``, generated, unlimited and disjoint, with equal shares of the
+      domains and ids like ``pddl-test-gripper-17``. 30 actions.
     - Data source: hkust-nlp/agentboard (domains and problems), GPL-2.0; or this package's own
       domain files and generator (``pddl_problems``). Simulated by pddlgym (MIT).
-    - Expert: Fast Downward (GPL-3.0, run as a program) plans from the present state.
-    - Departures from AgentBoard: a reply names what an invalid action lacks; "look around"
-      works in all domains; in the full protocol the rules are told in stage 1 and not with
-      the goal; replies tell changes in all domains, where AgentBoard repeats the state in two.
+    - Expert: Fast Downward (GPL-3.0, run as a program), from the present state. No explorer.
+    - Departures from AgentBoard: the reply to an invalid action says what it lacks; "look
+      around" works in all domains; in the full protocol the rules are told in stage 1 and not
+      with the goal; replies state the changes in all domains, where AgentBoard repeats the
+      state in two.
 
     Args:
         split: ``agentboard``, ``train``, ``validation``, ``test``, or ``auto``: AgentBoard's
-            problems where its data is, else the generated ``test`` split with a warning.
+            problems if its data is found, else the generated ``test`` split with a warning.
         data: ``auto`` for ``$AGEMEM_DATA/agentboard``, a folder of AgentBoard's data, or
             ``embedded`` for the generated problems.
 
     Raises:
-        UnknownNameError: There is no such split.
+        UnknownNameError: The split is unknown.
         ConfigurationError: Split and data contradict each other.
-        DataNotFoundError: Data that was asked for is not there.
-        DataFormatError: It is there in another schema.
+        DataNotFoundError: The requested data does not exist.
+        DataFormatError: The data does not follow its schema.
         MissingDependencyError: pddlgym is not installed.
     """
 
@@ -124,82 +118,69 @@ class PDDLTask(Task):
     def __init__(self, split: str = "auto", data: str | os.PathLike[str] = "auto") -> None:
         load_pddlgym()
         self._split, folder = choose_source(split, os.fspath(data))
-        self._listed: Mapping[str, Entry] = {}
+        self._entries: Mapping[str, Entry] = {}
+        self._listed: ListedIds | None = None
         if folder is None:
             self.source = DataSource(self.name, "embedded", self._split, VERSION, "pddl_problems")
         else:
-            self._listed, version = load_agentboard(folder)
+            self._entries, version = load_agentboard(folder)
             self.source = DataSource(self.name, "file", self._split, version, "pddl_test.jsonl")
+            self._listed = ListedIds(tuple(self._entries), str(self.source))
+        prefix = f"pddl-{self._split}-{{kind}}-"
+        self._generated = GeneratedIds(prefix, DOMAINS, str(self.source))
+        self.catalogue = self._listed or self._generated
         self._planner = Simulator("agemem_envs.tasks.pddl.expert:Planner", timeout=120.0)
         self._planner_begun = False
 
     # -- which task --------------------------------------------------------------------
 
-    def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """AgentBoard's in an order given by ``seed``; or generated, the domains in turn."""
-        if self._listed:
-            return choose_ids(list(self._listed), count, seed, str(self.source))
-        numbers, kinds = generated_numbers(count, seed, str(self.source)), len(DOMAINS)
-        return [
-            f"pddl-{self._split}-{DOMAINS[index % kinds]}-{numbers[index // kinds]}"
-            for index in range(len(numbers))
-        ]
-
-    def sample_id(self, generator: np.random.Generator) -> str:
-        """Any id of the split; of the generated, each domain is as likely."""
-        if self._listed:
-            ids = list(self._listed)
-            return ids[int(generator.integers(len(ids)))]
-        domain = DOMAINS[int(generator.integers(len(DOMAINS)))]
-        return f"pddl-{self._split}-{domain}-{generator.integers(MAX_NUMBER)}"
-
     def entry(self, task_id: str) -> Entry:
-        """The problem with this id, and its domain.
+        """Return the problem with this id, and its domain.
 
         Raises:
-            UnknownNameError: The split has no such task.
+            UnknownNameError: The split has no task with this id.
         """
-        if self._listed:
-            if task_id not in self._listed:
-                raise UnknownNameError(f"task id of {self.source}", task_id, self._listed)
-            return self._listed[task_id]
-        prefix, _, digits = task_id.rpartition("-")
-        number = natural_number(digits)
-        domain = prefix.removeprefix(f"pddl-{self._split}-")
-        known = domain in DOMAINS and prefix == f"pddl-{self._split}-{domain}"
-        if not known or number is None:
-            forms = [f"pddl-{self._split}-{domain}-<number>" for domain in DOMAINS]
-            raise UnknownNameError("task id", task_id, forms)
+        if self._listed is not None:
+            self._listed.check(task_id)
+            return self._entries[task_id]
+        domain, number = self._generated.parse(task_id)
         problem = make_problem(domain, self._split, number)
         return Entry(domain, domain_text(domain), problem.pddl())
 
     # -- playing -----------------------------------------------------------------------
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin a problem."""
         entry = self._entry = self.entry(task_id)
-        world = self._world = World(entry.domain, entry.problem)
+        world = self._world = PDDLWorld(entry.domain, entry.problem)
         language = self._language = LANGUAGES[entry.category]
         self._progress = 0.0
         self._plan: list[Atom] | None = None
         self._planner_begun = False
         self._is_hopeless = False
         problem = world.problem
+        knowledge, distractors = (
+            make_stage_messages(entry.category, problem, generator)
+            if with_stage_messages
+            else ((), ())
+        )
         return TaskSpec(
             id=task_id,
             query=query(entry.category, problem.goal),
-            knowledge=make_knowledge(entry.category, problem, generator) if talk else (),
-            distractors=make_distractors(entry.category, problem, generator) if talk else (),
+            knowledge=knowledge,
+            distractors=distractors,
             reference="",
             source=self.source,
             category=entry.category,
             difficulty=entry.difficulty,
             opening=language.state(problem.init),
-            briefing=LORE[entry.category].briefing(),
+            briefing=DOMAIN_RULES[entry.category].briefing(),
         )
 
     def step(self, action: str) -> Outcome:
-        """Carry out an action, if the text names a valid one."""
+        """Carry out an action if the text names a valid one."""
         observation = self._carry_out(action)
         success = self._world.satisfied == len(self._world.goal)
         if success:
@@ -210,10 +191,10 @@ class PDDLTask(Task):
         world, language = self._world, self._language
         if len(text) > MAX_ACTION_CHARS:
             return INVALID.format(reason=f"it has more than {MAX_ACTION_CHARS} characters")
-        wish = " ".join(text.lower().split()).rstrip(".!")
-        if wish == LIST_ACTIONS:
+        plain = " ".join(text.lower().split()).rstrip(".!")
+        if plain == LIST_ACTIONS:
             return f"The valid actions are: {'; '.join(self.admissible_actions())}."
-        if wish == LOOK:
+        if plain == LOOK:
             return language.state(world.atoms)
         action = language.parse(text, world.objects)
         reason = action.reason if isinstance(action, Unclear) else obstacle(world, language, action)
@@ -232,7 +213,7 @@ class PDDLTask(Task):
         """The next action of Fast Downward's plan from the present state."""
         if self._plan is None and not self._is_hopeless:
             self._plan = self._make_plan()
-            # One search in vain is enough: another would take as long, at every step.
+            # One failed search is enough: another would take as long, at every step.
             self._is_hopeless = not self._plan
         return self._language.action(self._plan[0]) if self._plan else None
 
@@ -253,19 +234,19 @@ class PDDLTask(Task):
 
 
 def query(category: str, goal: tuple[Atom, ...]) -> str:
-    """The goal in AgentBoard's words, and how to act."""
+    """Make the query: the goal in AgentBoard's words, and the forms of actions."""
     language = LANGUAGES[category]
     return QUERY.format(
         goal=language.goal(goal),
-        world=LORE[category].world,
+        world=DOMAIN_RULES[category].world_name,
         forms="\n".join(language.forms.values()),
         look=LOOK,
         list_actions=LIST_ACTIONS,
     ).strip()
 
 
-def obstacle(world: World, language: Language, action: Atom) -> str:
-    """What keeps an action from being carried out now; empty if nothing does."""
+def obstacle(world: PDDLWorld, language: Language, action: Atom) -> str:
+    """The reason why an action is not valid now; empty if it is."""
     misfits = world.misfits(action)
     if misfits:
         return "; ".join(f"{name} is not of the type {kind}" for name, kind in misfits)
@@ -273,7 +254,7 @@ def obstacle(world: World, language: Language, action: Atom) -> str:
 
 
 def domain_text(domain: str) -> str:
-    """This package's PDDL file of a domain."""
+    """Read this package's PDDL file of a domain."""
     folder = files("agemem_envs.tasks.pddl") / "domains"
     return (folder / f"{domain}.pddl").read_text(encoding="utf-8")
 
@@ -282,12 +263,12 @@ def domain_text(domain: str) -> str:
 
 
 def choose_source(split: str, data: str) -> tuple[str, Path | None]:
-    """The split that is meant, and AgentBoard's folder if it is AgentBoard's.
+    """Resolve ``auto``: return the split, and AgentBoard's folder if it is AgentBoard's.
 
     Raises:
-        UnknownNameError: There is no such split.
+        UnknownNameError: The split is unknown.
         ConfigurationError: Split and data contradict each other.
-        DataNotFoundError: Data that was asked for is not there.
+        DataNotFoundError: The requested data does not exist.
     """
     known = ("auto", "agentboard", *SPLITS)
     if split not in known:
@@ -297,8 +278,8 @@ def choose_source(split: str, data: str) -> tuple[str, Path | None]:
         split == "agentboard" and data == "embedded"
     ):
         raise ConfigurationError(
-            f"split={split!r} is not in data={data!r}: "
-            f"{', '.join(SPLITS)} are generated, agentboard is read from AgentBoard's folder"
+            f"data={data!r} has no split {split!r}: {', '.join(SPLITS)} are generated, agentboard "
+            "is read from AgentBoard's folder. Leave out data, or choose another split."
         )
     if generated or data == "embedded":
         return (split if generated else "test"), None
@@ -310,15 +291,15 @@ def choose_source(split: str, data: str) -> tuple[str, Path | None]:
 
 
 def load_agentboard(folder: Path) -> tuple[dict[str, Entry], str]:
-    """AgentBoard's problems by id, and the content hash of all their files.
+    """Read AgentBoard's problems, by id, and the content hash of all their files.
 
     Args:
-        folder: With ``pddl_test.jsonl``, ``pddl/<domain>.pddl`` and ``pddl/<domain>/*.pddl``.
+        folder: Holds ``pddl_test.jsonl``, ``pddl/<domain>.pddl`` and ``pddl/<domain>/*.pddl``.
             Row k of a domain is its k-th problem file in lexicographic order.
 
     Raises:
         DataNotFoundError: A file is missing.
-        DataFormatError: A row is not in AgentBoard's schema, or of another domain.
+        DataFormatError: A row is not in AgentBoard's schema, or its domain is unknown.
     """
     rows, _ = agentboard_rows(folder, "pddl")
     entries: dict[str, Entry] = {}
@@ -328,14 +309,17 @@ def load_agentboard(folder: Path) -> tuple[dict[str, Entry], str]:
         name = str(row["additional_info"].get("subtask"))
         category = AGENTBOARD_DOMAINS.get(name, name)
         if category not in DOMAINS:
-            raise DataFormatError(f"pddl_test.jsonl: {name!r} is none of the domains {DOMAINS}")
+            raise DataFormatError(
+                f"pddl_test.jsonl has the unknown domain {name!r}; known: {', '.join(DOMAINS)}"
+            )
         domain = folder / "pddl" / f"{name}.pddl"
         if name not in waiting:
             waiting[name] = sorted((folder / "pddl" / name).glob("*.pddl"))
             used += [domain, *waiting[name]]
         if not waiting[name] or not domain.is_file():
             raise DataNotFoundError(
-                f"{domain.parent} has not a problem of {name} for each row. {AGENTBOARD_REMEDY}"
+                f"{domain.parent} has fewer problems of {name} than pddl_test.jsonl has rows, or "
+                f"no {domain.name}. {AGENTBOARD_REMEDY}"
             )
         file = waiting[name].pop(0)
         entries[f"{name}/{file.stem}"] = Entry(

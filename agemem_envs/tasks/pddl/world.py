@@ -1,4 +1,4 @@
-"""A PDDL problem, and a world in which one is under way, simulated by pddlgym."""
+"""PDDL problems, and their simulation by pddlgym."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 from agemem_envs.errors import SimulatorError, require
 
 Atom: TypeAlias = tuple[str, ...]
-"""A predicate or an operator, and the objects that it is about: ``("at", "ball1", "rooma")``."""
+"""A predicate or an operator with its objects: ``("at", "ball1", "rooma")``."""
 
 _ONE_AT_A_TIME = threading.Lock()
-"""Held while pddlgym touches what a whole process shares: stdout, stderr, its own globals."""
+"""Held while pddlgym changes state of the whole process: stdout, stderr, its own globals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Problem:
 
     Attributes:
         domain: The domain's name.
-        objects: Names and types, sorted; the type is empty where the domain has none.
-            Without the domain's constants.
-        init: What holds at the start; everything else does not.
-        goal: What shall hold, sorted.
+        objects: Names and types, sorted, without the domain's constants. The type is empty in
+            a domain without types.
+        init: The atoms that hold at the start; no others do.
+        goal: The atoms that must hold at the end, sorted.
     """
 
     domain: str
@@ -66,12 +66,12 @@ def _lines(atoms: Sequence[Atom]) -> str:
     return "\n    ".join(f"({' '.join(atom)})" for atom in atoms)
 
 
-class World:
-    """A problem under way. Worlds share nothing; a world holds no file and no process.
+class PDDLWorld:
+    """The simulation of a problem. It uses no file and no process, and shares no state.
 
     Args:
-        domain: PDDL text of a domain in STRIPS, typed or not.
-        problem: PDDL text of a problem in it.
+        domain: A STRIPS domain in PDDL, with or without types.
+        problem: A problem of the domain in PDDL.
 
     Raises:
         MissingDependencyError: pddlgym is not installed.
@@ -94,21 +94,21 @@ class World:
                 )
                 self._env.fix_problem_index(0)
                 self._env.reset()
-            except Exception as error:  # pddlgym asserts, and raises whatever Python raises
+            except Exception as error:  # pddlgym asserts, and raises any exception
                 raise SimulatorError(f"pddlgym cannot load the problem: {error!r}") from error
         if not any(predicate.is_derived for predicate in self._env.domain.predicates.values()):
-            # pddlgym negates every atom that does not hold, to derive what no domain here has.
+            # Skips pddlgym's negation of all false atoms: only derived predicates need it.
             self._env._handle_derived_literals = _unchanged
         self._grounded = False
         state = self._env.get_state()
         self.atoms: frozenset[Atom] = frozenset(map(_atom, state.literals))
-        """What holds now."""
+        """The atoms that hold now."""
         literals = getattr(state.goal, "literals", [state.goal])
         self._goal: frozenset[Atom] = frozenset(map(_atom, literals))
         self.goal = tuple(sorted(self._goal))
         self._objects = {str(entity.name): entity for entity in state.objects}
         self.objects = tuple(sorted(self._objects))
-        """The names of all objects, with the domain's constants."""
+        """The names of all objects, the domain's constants included."""
         operators = self._env.domain.operators
         self.operators = {
             name: tuple(str(parameter.var_type) for parameter in operators[name].params)
@@ -118,12 +118,12 @@ class World:
 
     @property
     def satisfied(self) -> int:
-        """How many goal atoms hold now."""
+        """The number of goal atoms that hold now."""
         return len(self._goal & self.atoms)
 
     @property
     def problem(self) -> Problem:
-        """What is left to do: the problem whose start is now."""
+        """The remaining problem: the present state is its start."""
         domain = self._env.domain
         objects = [self._objects[n] for n in self.objects if n not in _names(domain.constants)]
         typed = domain.uses_typing
@@ -135,10 +135,10 @@ class World:
         )
 
     def misfits(self, action: Atom) -> list[tuple[str, str]]:
-        """The objects of an action that are not of the parameter's type, with that type.
+        """The objects of an action that do not have their parameter's type, with that type.
 
         Args:
-            action: An operator and as many known objects as it has parameters.
+            action: An operator with existing objects, one for each parameter.
         """
         ancestors = self._env.domain.type_to_parent_types
         return [
@@ -151,7 +151,7 @@ class World:
         """The preconditions of an action that do not hold now, sorted.
 
         Args:
-            action: Without misfits.
+            action: An action without misfits.
         """
         domain = self._env.domain
         operator = domain.operators[action[0]]
@@ -164,10 +164,10 @@ class World:
         return sorted(atom for atom in atoms if atom not in self.atoms)
 
     def apply(self, action: Atom) -> tuple[frozenset[Atom], frozenset[Atom]]:
-        """Carry out an action of which nothing is missing.
+        """Carry out an action whose preconditions hold.
 
         Returns:
-            What holds now and did not, and what held and does not.
+            The atoms that it added, and those that it removed.
         """
         predicate = self._env.domain.predicates[action[0]]
         state, *_ = self._env.step(predicate(*(self._objects[name] for name in action[1:])))
@@ -196,10 +196,10 @@ def _names(entities: Sequence[Any]) -> set[str]:
 
 
 def load_pddlgym() -> ModuleType:
-    """``pddlgym.core``, without old gym's banner and its change of the warning filters.
+    """Import ``pddlgym.core``, without the banner and the warning filters of the old ``gym``.
 
     Raises:
-        MissingDependencyError: It is not installed.
+        MissingDependencyError: pddlgym is not installed.
     """
     with _ONE_AT_A_TIME, warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         return require("pddlgym.core", extra="pddl")
@@ -207,7 +207,7 @@ def load_pddlgym() -> ModuleType:
 
 @contextlib.contextmanager
 def _own_folder() -> Iterator[None]:
-    """Let pddlgym ground in a folder that is removed: it leaves its files behind."""
+    """Let pddlgym ground in a temporary folder, because it does not delete its files."""
     spaces: Any = require("pddlgym.spaces", extra="pddl")
     with _ONE_AT_A_TIME, TemporaryDirectory(dir=spaces.TMP_PDDL_DIR) as folder:
         usual, spaces.TMP_PDDL_DIR = spaces.TMP_PDDL_DIR, folder

@@ -1,6 +1,6 @@
-"""A generator of fictional worlds and of multi-hop questions about them.
+"""Generates fictional worlds and multi-hop questions about them.
 
-A world is towns, people, organisations and works with consistent relations: a teacher is
+A world has towns, people, organisations and works with consistent relations: a teacher is
 older than the pupil, founders and authors are adults when they found and write. Each entity
 has a paragraph whose sentences state its relations. A question walks a path of relations
 from a named entity (bridge), or first chooses between two named ones by their dates
@@ -15,6 +15,7 @@ from random import Random
 from agemem_envs.tasks.qa.task import Paragraph, QARecord
 
 VERSION = "1"
+"""Raise it when the same id gives another question than before."""
 PARAGRAPHS = 10
 LEVELS = {2: "easy", 3: "medium", 4: "hard"}
 """HotpotQA's level by the number of gold paragraphs."""
@@ -23,7 +24,7 @@ COMPARISONS = {
     "organisation": "the one that was founded first",
     "work": "the one that appeared first",
 }
-"""How a question chooses between two entities of a kind."""
+"""The phrase by which a question chooses between two entities of a kind."""
 
 _ONSETS = ("b br c ch d dr f fl g gr h j k kr l m n p pr qu r s sh sk st t th tr v w y z").split()
 _VOWELS = ("a e i o u ae ei ia oa ou").split()
@@ -36,11 +37,11 @@ _BODIES = ("Society", "Institute", "Company", "Guild")
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A relation of an entity to another one, or to a bare name.
+    """A relation of an entity to another entity, or to a name without a paragraph.
 
     Attributes:
-        phrase: A noun phrase for the target, around ``{}`` for the entity.
-        sentence: Which sentence of the entity's paragraph states it.
+        phrase: A noun phrase for the target, with ``{}`` for the entity.
+        sentence: Index of the sentence in the entity's paragraph that states the relation.
         target: The target's name.
     """
 
@@ -56,11 +57,11 @@ class Entity:
     Attributes:
         kind: ``town``, ``person``, ``organisation`` or ``work``.
         name: Its name, also the title of its paragraph.
-        intro: How a question introduces it.
-        year: Of birth, foundation or appearance.
-        dated_by: Which sentence states the year.
+        intro: The phrase by which a question introduces it.
+        year: The year of birth, foundation or appearance.
+        dated_by: Index of the sentence that states the year.
         sentences: Its paragraph.
-        relations: What the sentences say of other entities.
+        relations: The relations that the sentences state.
     """
 
     kind: str
@@ -77,11 +78,11 @@ class Entity:
         return self.name, self.sentences
 
 
-World = dict[str, Entity]
+FictionalWorld = dict[str, Entity]
 
 
 class _Names:
-    """Invented words, none of which is part of another."""
+    """Makes invented words, none of which contains another."""
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
@@ -96,8 +97,8 @@ class _Names:
                 return word.capitalize()
 
 
-def make_world(chance: Random) -> World:
-    """A world of 8 towns, 12 people, 6 organisations and 10 works."""
+def make_world(chance: Random) -> FictionalWorld:
+    """Make a world of 8 towns, 12 people, 6 organisations and 10 works."""
     names = _Names(chance)
     towns = [_town(names, chance) for _ in range(8)]
     people: list[Entity] = []
@@ -208,9 +209,9 @@ class _Path:
     """A question under construction.
 
     Attributes:
-        phrase: What it asks for so far.
+        phrase: The noun phrase so far.
         at: The name that the phrase denotes.
-        used: The (title, sentence) pairs that lead there.
+        used: The (title, sentence index) pairs that it uses.
     """
 
     phrase: str
@@ -223,7 +224,7 @@ class _Path:
 
 
 def make_record(task_id: str, seed: str) -> QARecord:
-    """The question with this seed: the same in every process.
+    """Make the question with this seed, the same in every process.
 
     Args:
         task_id: The id of the record.
@@ -241,8 +242,8 @@ def make_record(task_id: str, seed: str) -> QARecord:
                 return record
 
 
-def _draw_path(world: World, hops: int, compares: bool, chance: Random) -> _Path | None:
-    """A path over ``hops`` gold paragraphs, or None if the draw met a dead end."""
+def _draw_path(world: FictionalWorld, hops: int, compares: bool, chance: Random) -> _Path | None:
+    """Draw a path over ``hops`` gold paragraphs; None at a dead end."""
     start = chance.choice(list(world.values()))
     path = _compare(world, start, chance) if compares else _Path(start.intro, start.name)
     while path and (len(path.gold) < hops or path.at in path.phrase):
@@ -250,8 +251,8 @@ def _draw_path(world: World, hops: int, compares: bool, chance: Random) -> _Path
     return path
 
 
-def _compare(world: World, first: Entity, chance: Random) -> _Path | None:
-    """A path that begins at the earlier of two entities of one kind, both named."""
+def _compare(world: FictionalWorld, first: Entity, chance: Random) -> _Path | None:
+    """Begin a path at the earlier of two entities of one kind, which it names both."""
     rivals = [e for e in world.values() if e.kind == first.kind and e.year != first.year]
     if first.kind not in COMPARISONS or not rivals:
         return None
@@ -264,8 +265,8 @@ def _compare(world: World, first: Entity, chance: Random) -> _Path | None:
     )
 
 
-def _walk(world: World, path: _Path, chance: Random) -> _Path | None:
-    """The path one relation further; None if it ends here or would meet itself."""
+def _walk(world: FictionalWorld, path: _Path, chance: Random) -> _Path | None:
+    """Extend a path by one relation; None if it ends here or would cross itself."""
     if path.at not in world:
         return None
     relation = chance.choice(world[path.at].relations)
@@ -276,9 +277,9 @@ def _walk(world: World, path: _Path, chance: Random) -> _Path | None:
 
 
 def _fair_record(
-    task_id: str, world: World, path: _Path, chance: Random, compares: bool
+    task_id: str, world: FictionalWorld, path: _Path, chance: Random, compares: bool
 ) -> QARecord | None:
-    """The question of a path; None if its answer stands in it or in too many paragraphs."""
+    """Make the question of a path; None if it contains its answer, or if too many paragraphs do."""
     question = f"What is the name of {path.phrase}?"
     others = [
         entity

@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, data_folder, warn_embedded
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError, require
-from agemem_envs.tasks.base import choose_ids
+from agemem_envs.tasks.catalogue import ListedIds
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QARecord, QATask
 
@@ -38,8 +36,8 @@ class HotpotQATask(QATask):
       set's answers are not public.
     - Task ids: HotpotQA's own ``_id``.
     - Data source: ``data`` argument, see :mod:`agemem_envs.data`. CC BY-SA 4.0.
-    - Departures: the paragraphs are told over two stages instead of shown with the
-      question; annotations that point past a paragraph's end are ignored.
+    - Departures: the paragraphs arrive in two stages and not with the question; annotations
+      beyond the end of a paragraph are ignored.
 
     Args:
         split: ``train`` or ``validation``.
@@ -49,9 +47,9 @@ class HotpotQATask(QATask):
         distractors: Most paragraphs of stage 2.
 
     Raises:
-        UnknownNameError: There is no such split.
-        DataNotFoundError: Data that was asked for is not there.
-        DataFormatError: It is there in another schema.
+        UnknownNameError: The split is unknown.
+        DataNotFoundError: The requested data does not exist.
+        DataFormatError: The data does not follow HotpotQA's schema.
     """
 
     name = "hotpotqa"
@@ -78,31 +76,19 @@ class HotpotQATask(QATask):
             self._rows, self.source = load_hub(choice.partition(":")[2] or HUB_ID, split)
         else:
             self._rows, self.source = load_files(Path(choice), split)
-        self._ids = sorted(self._rows)
-
-    def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """``_id`` of ``count`` questions, in an order given by ``seed``."""
-        if self._embedded:
-            return self._embedded.task_ids(count, seed)
-        return choose_ids(self._ids, count, seed, str(self.source))
-
-    def sample_id(self, generator: np.random.Generator) -> str:
-        """The ``_id`` of any question."""
-        if self._embedded:
-            return self._embedded.sample_id(generator)
-        return self._ids[int(generator.integers(len(self._ids)))]
+        self._listed = ListedIds(sorted(self._rows), str(self.source))
+        self.catalogue = self._embedded.catalogue if self._embedded else self._listed
 
     def record(self, task_id: str) -> QARecord:
-        """The question with this ``_id``."""
+        """Return the question with this ``_id``."""
         if self._embedded:
             return self._embedded.record(task_id)
-        if task_id not in self._rows:
-            raise UnknownNameError(f"task id of {self.source}", task_id, self._ids[:5])
+        self._listed.check(task_id)
         return QARecord.from_row(self._rows[task_id])
 
 
 def _find(split: str) -> str:
-    """What ``auto`` means here and now."""
+    """Resolve ``data="auto"``."""
     folder = data_folder("hotpotqa")
     if folder is not None:
         return str(folder)
@@ -113,22 +99,22 @@ def _find(split: str) -> str:
 
 
 def _hub_cache() -> Path:
-    """Where ``datasets`` keeps the downloaded set (its documented defaults)."""
+    """The folder in which ``datasets`` keeps the downloaded set (its documented default)."""
     home = os.environ.get("HF_HOME", "~/.cache/huggingface")
     cache = os.environ.get("HF_DATASETS_CACHE", os.path.join(home, "datasets"))
     return Path(cache).expanduser() / HUB_ID.replace("/", "___")
 
 
 def load_files(path: Path, split: str) -> tuple[Mapping[str, Row], DataSource]:
-    """The rows of the original JSON files.
+    """Read the original JSON files.
 
     Args:
         path: A file, or a folder with ``*dev*.json`` or ``*train*.json``.
-        split: Which of the two a folder's files are chosen by.
+        split: Selects the files of a folder.
 
     Raises:
         DataNotFoundError: There is no such file.
-        DataFormatError: A file is not a JSON array of HotpotQA rows, or is of another split.
+        DataFormatError: A file is not a JSON array of HotpotQA rows, or has another split.
     """
     files = sorted(path.glob(FILES[split])) if path.is_dir() else [path]
     other = next(name for name in FILES if name != split)
@@ -145,7 +131,7 @@ def load_files(path: Path, split: str) -> tuple[Mapping[str, Row], DataSource]:
 def _read_files(
     stamps: tuple[tuple[str, int], ...], split: str
 ) -> tuple[Mapping[str, Row], DataSource]:
-    """Parsed once a process (the training file has 500 MB); rows are never written to."""
+    """Parse the files once per process (the training file has 500 MB); rows are read-only."""
     files = [Path(name) for name, _ in stamps]
     rows: dict[str, Row] = {}
     for file in files:
@@ -164,14 +150,14 @@ def _read_files(
                     f"{' or '.join(f.name for f in files)}. Pass one file: data=<file>."
                 )
             rows[str(row["_id"])] = row
-    QARecord.from_row(next(iter(rows.values())))  # fail now, not in the middle of a run
+    QARecord.from_row(next(iter(rows.values())))  # fail now and not in the middle of a run
     location = "+".join(file.name for file in files)
     return rows, DataSource("hotpotqa", "file", split, content_hash(*files), location)
 
 
 @functools.lru_cache(maxsize=4)
 def load_hub(repository: str, split: str) -> tuple[Mapping[str, Row], DataSource]:
-    """The rows of the Hugging Face data set, through ``datasets`` and its cache.
+    """Load the Hugging Face data set, through ``datasets`` and its cache.
 
     Args:
         repository: A hub id, or a folder in the hub's layout.
@@ -179,7 +165,7 @@ def load_hub(repository: str, split: str) -> tuple[Mapping[str, Row], DataSource
 
     Raises:
         MissingDependencyError: datasets is not installed.
-        DataNotFoundError: It can be neither downloaded nor found in the cache.
+        DataNotFoundError: The data set is not cached and cannot be downloaded.
     """
     datasets = require("datasets", extra="hotpotqa")
     try:
@@ -196,7 +182,7 @@ def load_hub(repository: str, split: str) -> tuple[Mapping[str, Row], DataSource
 
 
 class _HubRows(Mapping[str, Row]):
-    """A hub table as a mapping from ``_id`` to rows in the original schema, read on demand."""
+    """A hub table as a mapping from ``_id`` to rows in the original schema, read lazily."""
 
     def __init__(self, table: Any) -> None:
         self._table = table
@@ -213,7 +199,7 @@ class _HubRows(Mapping[str, Row]):
 
 
 def from_hub_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the hub's columnar schema in the schema of the original files."""
+    """Convert a row of the hub's columnar schema to the schema of the original files."""
     facts, context = row["supporting_facts"], row["context"]
     return {
         "_id": row["id"],

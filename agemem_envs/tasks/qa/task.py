@@ -1,4 +1,4 @@
-"""Question answering in HotpotQA's schema: what its two sources share."""
+"""Question answering in HotpotQA's schema: the base of two benchmarks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from agemem_envs.judging.hotpot_metrics import (
     supporting_fact_scores,
     token_f1,
 )
-from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec
+from agemem_envs.tasks.base import Fact, Outcome, TaskSpec
+from agemem_envs.tasks.catalogue import CataloguedTask
 
 NOISE, DISTRACTORS = 3, 5
 """Unneeded paragraphs of stage 1, and most paragraphs of stage 2, by default."""
@@ -50,7 +51,7 @@ class QARecord:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> QARecord:
-        """A record from a row of the original JSON files.
+        """Make a record from a row of the original JSON files.
 
         Raises:
             DataFormatError: A field is missing or of the wrong shape.
@@ -71,7 +72,7 @@ class QARecord:
             ) from error
 
     def to_row(self) -> dict[str, Any]:
-        """The row of the original JSON files."""
+        """Make a row of the original JSON files."""
         return {
             "_id": self.id,
             "question": self.question,
@@ -85,15 +86,15 @@ class QARecord:
     def facts(self) -> tuple[Fact, ...]:
         """The paragraphs, with their supporting sentences as the gold part.
 
-        A few of HotpotQA's annotations point past the end of a paragraph; a gold paragraph
+        A few of HotpotQA's annotations point beyond the end of a paragraph. A gold paragraph
         without a valid annotation is gold as a whole.
         """
         facts = []
         for title, sentences in self.context:
             text = _join(title, sentences)
             indices = [i for t, i in self.supporting_facts if t == title]
-            chosen = [sentences[i] for i in sorted(set(indices)) if 0 <= i < len(sentences)]
-            gold = (_join(title, chosen) if chosen else text) if indices else None
+            support = [sentences[i] for i in sorted(set(indices)) if 0 <= i < len(sentences)]
+            gold = (_join(title, support) if support else text) if indices else None
             facts.append(Fact(text, gold))
         return tuple(facts)
 
@@ -102,7 +103,7 @@ def _join(title: str, sentences: list[str] | tuple[str, ...]) -> str:
     return " ".join(f"{title}: {' '.join(sentences)}".split())
 
 
-class QATask(Task):
+class QATask(CataloguedTask):
     """Multi-hop question answering over ten paragraphs; the base of two benchmarks.
 
     - Stage 1 tells the gold paragraphs and ``noise`` others, stage 2 the remaining ones
@@ -129,13 +130,15 @@ class QATask(Task):
 
     @abstractmethod
     def record(self, task_id: str) -> QARecord:
-        """The record with this id.
+        """Return the record with this id.
 
         Raises:
-            UnknownNameError: There is none.
+            UnknownNameError: No record has this id.
         """
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Choose and order the paragraphs of both stages."""
         record = self._record = self.record(task_id)
         facts = record.facts()
@@ -148,12 +151,14 @@ class QATask(Task):
         others = [fact for fact in facts if not fact.needed]
         order = generator.permutation(len(others))
         others = [others[index] for index in order]
-        told = gold + others[: self._noise]
+        first_stage = gold + others[: self._noise]
         left = others[self._noise : self._noise + self._distractors]
         return TaskSpec(
             id=record.id,
             query=record.question,
-            knowledge=tuple(told[index] for index in generator.permutation(len(told))),
+            knowledge=tuple(
+                first_stage[index] for index in generator.permutation(len(first_stage))
+            ),
             distractors=tuple(fact.text for fact in left),
             reference=record.answer,
             source=self.source,
@@ -169,7 +174,7 @@ class QATask(Task):
         return Outcome("", progress=f1, success=success, done=True, score=None)
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
-        """EM and F1 of the answer; EM and F1 of the supporting facts found in memory."""
+        """EM and F1 of the answer, and of the supporting facts in memory."""
         record = self._current()
         memories = [set(normalize_answer(item.content).split()) for item in episode.memories]
         remembered = [
@@ -189,7 +194,7 @@ class QATask(Task):
 
     def _current(self) -> QARecord:
         if self._record is None:
-            raise ConfigurationError("the task was not reset")
+            raise ConfigurationError("no task has begun: call reset() first")
         return self._record
 
 

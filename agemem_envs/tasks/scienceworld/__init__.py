@@ -1,1 +1,1 @@
-"""ScienceWorld: school science experiments in a text world."""
+"""ScienceWorld: elementary school science in a text world."""

