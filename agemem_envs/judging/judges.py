@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from agemem_envs.errors import EndpointError, UnknownNameError
@@ -135,12 +136,19 @@ class LexicalJudge:
         fact_words, entry_words = _content_words(fact), _content_words(entry)
         recall = (fact_words & entry_words).total() / max(1, fact_words.total())
         answer = normalize_answer(case.reference)
-        names_answer = bool(answer) and f" {answer} " in f" {normalize_answer(entry)} "
+        names_answer = bool(answer) and f" {answer} " in f" {_normalized(entry)} "
         return recall >= self._threshold or (names_answer and recall >= 0.5)
 
 
+# Every entry is compared with every fact: each text is taken apart once.
+@lru_cache(maxsize=4_096)
+def _normalized(text: str) -> str:
+    return normalize_answer(text)
+
+
+@lru_cache(maxsize=4_096)
 def _content_words(text: str) -> Counter[str]:
-    return Counter(word for word in normalize_answer(text).split() if word not in _STOPWORDS)
+    return Counter(word for word in _normalized(text).split() if word not in _STOPWORDS)
 
 
 _STOPWORDS = frozenset(

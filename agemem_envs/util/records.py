@@ -99,6 +99,10 @@ def without_collection() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            # Together these two put all objects into the oldest generation, unvisited: the
+            # next collection of the youngest would walk through every record.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 
