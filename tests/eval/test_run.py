@@ -145,6 +145,7 @@ def test_out_must_not_be_a_file(tmp_path: Path, capsys) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.filterwarnings("default:.*no HotpotQA data was found")
 def test_other_data_is_not_mixed_into_a_run(tmp_path: Path, capsys, monkeypatch) -> None:
     from agemem_envs.tasks.qa.generator import make_record
 
