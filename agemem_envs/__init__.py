@@ -19,31 +19,27 @@ may change between releases.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+from agemem_envs.env import MemoryEnv
+from agemem_envs.episode import (
+    DataSource,
+    Episode,
+    MemoryItem,
+    Message,
+    MessageKind,
+    RewardBreakdown,
+    Step,
+    StopReason,
+    ToolCall,
+    ToolResult,
+)
+from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
+from agemem_envs.memory.base import Hit, LongTermMemory, MemoryNotFoundError
+from agemem_envs.memory.store import MemoryStore
+from agemem_envs.protocol import Malformed, Turn, parse, render
 from agemem_envs.registration import BENCHMARKS, ENVS, register_envs
-
-if TYPE_CHECKING:  # loaded on first use, see __getattr__
-    from agemem_envs.env import MemoryEnv
-    from agemem_envs.episode import (
-        DataSource,
-        Episode,
-        MemoryItem,
-        Message,
-        MessageKind,
-        RewardBreakdown,
-        Step,
-        StopReason,
-        ToolCall,
-        ToolResult,
-    )
-    from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
-    from agemem_envs.memory.base import Hit, LongTermMemory, MemoryNotFoundError
-    from agemem_envs.memory.store import MemoryStore
-    from agemem_envs.protocol import Malformed, Turn, parse, render
-    from agemem_envs.stages import Stage
-    from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec
+from agemem_envs.stages import Stage
+from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec
+from agemem_envs.version import __version__
 
 __all__ = [
     "BENCHMARKS",
@@ -78,34 +74,5 @@ __all__ = [
     "register_envs",
     "render",
 ]
-__version__ = "0.2.0"
-
-_MODULES = {
-    "env": "MemoryEnv",
-    "episode": "DataSource Episode MemoryItem Message MessageKind RewardBreakdown Step StopReason "
-    "ToolCall ToolResult",
-    "errors": "AgeMemError ConfigurationError UnknownNameError",
-    "memory.base": "Hit LongTermMemory MemoryNotFoundError",
-    "memory.store": "MemoryStore",
-    "protocol": "Malformed Turn parse render",
-    "stages": "Stage",
-    "tasks.base": "Fact Outcome Task TaskSpec",
-}
-"""The modules of the names that are loaded on first use."""
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use, so that importing the package stays cheap."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
 
 register_envs()

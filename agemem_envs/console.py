@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agemem_envs import __version__
 from agemem_envs.errors import MissingDependencyError, UnknownNameError
 from agemem_envs.util.cli import EXIT_OK, exit_status
 from agemem_envs.util.loading import load
+from agemem_envs.version import __version__
 
 
 class Command(NamedTuple):

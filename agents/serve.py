@@ -15,6 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+if not __package__:  # started as a file: import the packages beside it, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from agemem_envs.util.checkout import use_checkout
+
+    use_checkout()
+
 from agemem.agents.backbones.server.local import SLOTS, LocalServer
 from agemem.agents.models import MODELS
 from agemem_envs.errors import (

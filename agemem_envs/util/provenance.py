@@ -7,8 +7,8 @@ import platform
 import subprocess
 from dataclasses import dataclass, field
 
-import agemem_envs
 from agemem_envs.util.paths import CHECKOUT
+from agemem_envs.version import __version__
 
 _LIBRARIES = (
     "gymnasium numpy datasets torch transformers sentence-transformers xllamacpp openai "
@@ -44,7 +44,7 @@ def provenance() -> Provenance:
         except importlib.metadata.PackageNotFoundError:
             continue
     return Provenance(
-        agemem_envs=agemem_envs.__version__,
+        agemem_envs=__version__,
         git_revision=_git_revision(),
         python=platform.python_version(),
         platform=platform.platform(terse=True),

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from agemem.agents.backbones.scripted import store_everything
 from agemem.eval.play.options import parse
-from agemem.eval.play.runner import Run
+from agemem.eval.play.session import RunSession
 from agemem.eval.runs.folder import ResultsFolder
 from agemem_envs.util.cli import EXIT_OK
 from tests.conftest import ROOT
@@ -126,7 +126,7 @@ def overhead(console: Console, _: argparse.Namespace) -> None:
     ):
         with serving(0.0) as (url, asked), tempfile.TemporaryDirectory() as folder:
             fixed = ["--backbone", f"m@{url}", "--envs", f"AgeMem-{env}-v0", "--encoder", encoder]
-            run = Run(parse([*fixed, "--episodes", str(MEASURED)])[0])
+            run = RunSession(parse([*fixed, "--episodes", str(MEASURED)])[0])
             results = ResultsFolder(Path(folder, "run"))
             results.create(run.describe())
             before = time.process_time()

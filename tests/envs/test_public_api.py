@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
-import sys
 
 import pytest
 
 import agemem_envs
-from tests.conftest import ROOT
 
 PLAIN = ("BENCHMARKS", "ENVS", "__version__")
 """Data: documented where they are assigned and in the package's docstring."""
@@ -46,16 +43,3 @@ LENGTH = ("__len__", "__iter__")
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'MemoryEnw'"):
         agemem_envs.MemoryEnw  # noqa: B018
-
-
-def test_importing_the_package_loads_no_environment() -> None:
-    script = (
-        "import sys, agemem_envs\n"
-        "print(sorted(m for m in sys.modules if m.startswith('agemem_envs.')))\n"
-        "agemem_envs.MemoryEnv\n"
-        "print('agemem_envs.env' in sys.modules)\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    assert run.stdout.split("\n")[:2] == ["['agemem_envs.registration']", "True"]
