@@ -9,18 +9,18 @@ from agemem.eval.report import report
 from agemem.eval.reporting.document import make_sections
 from agemem.eval.reporting.groups import ComparisonGroup
 from agemem.eval.reporting.published import FOLDER, published_groups, read_published
-from agemem.eval.reporting.rendered import sheet_of
+from agemem.eval.reporting.rendered import render_table
 from agemem.eval.reporting.tables import Mark, Table, gains, make_tables
 from agemem_envs.errors import DataFormatError, DataNotFoundError
 
 PUBLISHED = read_published()
-PANELS = {panel.backbone: panel for panel in published_groups(PUBLISHED)}
+GROUPS = {group.backbone: group for group in published_groups(PUBLISHED)}
 QWEN25, QWEN3 = "qwen2.5-7b", "qwen3-4b"
 
 
 def table(key: str, backbone: str) -> Table:
-    item = next(item for item in EXHIBITS if item.key == key)
-    (found,) = make_tables(item, PANELS[backbone], PUBLISHED[key][backbone])
+    exhibit = next(exhibit for exhibit in EXHIBITS if exhibit.key == key)
+    (found,) = make_tables(exhibit, GROUPS[backbone], PUBLISHED[key][backbone])
     return found
 
 
@@ -43,7 +43,7 @@ def test_table_2_has_its_averages(backbone: str, averages: list[float]) -> None:
     cells = [row.cells[-1] for row in table("table2", backbone).rows]
     assert [round(cell.value, 2) for cell in cells] == averages
     assert all(abs(cell.difference) < 0.007 for cell in cells)
-    shown = [line[-1].text for line in sheet_of(table("table2", backbone)).rows[::3]]
+    shown = [line[-1].text for line in render_table(table("table2", backbone)).rows[::3]]
     assert shown == [f"{value:.2f}" for value in averages]
 
 
@@ -85,7 +85,7 @@ def test_figure_3_has_its_percentages(backbone: str) -> None:
             assert least - 0.05 <= share.published <= most + 0.05
         assert abs(share.difference) <= 0.1
     printed = {QWEN25: ["2.6", "4.3", "0.0", "3.1"], QWEN3: ["2.6", "3.0", "0.0", "5.1"]}
-    assert [line[-1].text for line in sheet_of(found).rows[1::3]] == printed[backbone]
+    assert [line[-1].text for line in render_table(found).rows[1::3]] == printed[backbone]
 
 
 @pytest.mark.parametrize(
@@ -98,22 +98,22 @@ def test_figure_3_has_its_percentages(backbone: str) -> None:
         ("table4", "agemem-answer-only", ["0.546", "2164", "0.415", "7.21"]),
     ],
 )
-def test_the_other_items_reprint_their_numbers(key: str, row: str, cells: list[str]) -> None:
+def test_the_other_exhibits_reprint_their_numbers(key: str, row: str, cells: list[str]) -> None:
     found = table(key, QWEN3)
     index = [r.key for r in found.rows].index(row)
-    lines = [line for line in sheet_of(found).rows if line[1].text == "ours"]
+    lines = [line for line in render_table(found).rows if line[1].text == "ours"]
     assert [cell.text for cell in lines[index][2:]] == cells
 
 
 def test_every_number_of_the_paper_is_in_the_report() -> None:
     """No cell of a published file is dropped on the way."""
     reported = 0
-    for item in EXHIBITS:
-        for backbone, numbers in PUBLISHED[item.key].items():
-            cells = [c for row in table(item.key, backbone).rows for c in row.cells]
+    for exhibit in EXHIBITS:
+        for backbone, numbers in PUBLISHED[exhibit.key].items():
+            cells = [c for row in table(exhibit.key, backbone).rows for c in row.cells]
             assert sum(cell.published is not None for cell in cells) == len(numbers)
             reported += len(numbers)
-    files = [FOLDER / item.published for item in EXHIBITS]
+    files = [FOLDER / exhibit.published for exhibit in EXHIBITS]
     rows = [line.split(",") for f in files for line in f.read_text().splitlines()[1:]]
     names = {QWEN25, QWEN3}
     printed = sum(cell.replace(".", "").isdigit() and cell not in names for r in rows for cell in r)
@@ -135,5 +135,7 @@ def test_a_paper_without_its_files_is_an_error(tmp_path) -> None:
         read_published(tmp_path)
 
 
-def test_an_empty_panel_has_no_tables() -> None:
-    assert all(not s.sheets for s in make_sections([ComparisonGroup("x", "x", (), ())], PUBLISHED))
+def test_an_empty_group_has_no_tables() -> None:
+    assert all(
+        not s.rendered for s in make_sections([ComparisonGroup("x", "x", (), ())], PUBLISHED)
+    )
