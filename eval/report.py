@@ -158,14 +158,14 @@ def report(argv: Sequence[str]) -> str:
     for text in options.curves:
         name, path = name_value(text, "--curves", "NAME=FILE.csv")
         curves.setdefault(name, []).append(Path(path))
-    path = write(
+    written = write(
         runs,
         options.out,
         checkpoints=dict(pairs),
         curves=curves,
         curve_metrics=options.curve_metric or (DEFAULT_METRIC,),
     )
-    return f"Written to {path}"
+    return f"Written to {written}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

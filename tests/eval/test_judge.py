@@ -379,7 +379,7 @@ def test_the_report_of_two_runs(tmp_path: Path, capsys) -> None:
     assert compare([str(runs), str(tmp_path / "anew"), "--out", str(tables)]) == EXIT_OK
     shown = capsys.readouterr().out
     assert "first: lexical-0.6, second: llm:j" in shown
-    assert "18 episodes on both sides, 0 on one only" in shown
+    assert "18 episodes on both sides, 0 on one side only" in shown
     with (tables / "judge_ranks.csv").open(newline="") as file:
         ranked = [row for row in csv.DictReader(file) if row["score"] == "judge"]
     assert next((r["agent"], r["rank_first"]) for r in ranked) == ("oracle", "1")

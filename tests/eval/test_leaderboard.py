@@ -106,7 +106,7 @@ def test_a_world_that_was_really_played_is_valid(tmp_path: Path) -> None:
         (edit(progress=0.25), "progress is recorded as 0.25"),
         (edit(prediction="something else"), "em is recorded as 1.0"),
         (edit(reference="something else"), "em is recorded as 1.0"),
-        (edit(memories=()), "memory_quality is recorded as 1.0, and computed as 0.0"),
+        (edit(memories=()), "memory_quality is recorded as 1.0, but computed as 0.0"),
         (edit(query="Who is Ann Bee?"), "key items"),
         (metric(f1=0.5), "f1 is recorded as 0.5"),
         (metric(judge=0.5), "judge is recorded as 0.5"),
@@ -114,23 +114,23 @@ def test_a_world_that_was_really_played_is_valid(tmp_path: Path) -> None:
         (reward(compression=1.0), "reward compression is recorded as 1.0"),
         (reward(penalty=0.5), "reward penalty is recorded as 0.5"),
         (reward(storage=0.125), "reward storage is recorded as 0.125"),
-        (step(calls=()), "is not what its text says"),
-        (step(action="<think>x</think><answer>y</answer>"), "is not what its text says"),
-        (step(context_tokens=3), ": the context's tokens"),
-        (step(index=77), "bears the number 77"),
+        (step(calls=()), "are not those of its text"),
+        (step(action="<think>x</think><answer>y</answer>"), "are not those of its text"),
+        (step(context_tokens=3), ": the context tokens"),
+        (step(index=77), "has the index 77"),
         (edit(reward=None), "it has no reward"),
         (setting(judge="llm:generous"), "judged by llm:generous"),
-        (setting(max_context_tokens=9), "max_context_tokens is not as configured"),
-        (setting(stages="task"), "stages is not as configured"),
-        (edit(seed=99), "seeds do not follow"),
+        (setting(max_context_tokens=9), "max_context_tokens differs from the configuration"),
+        (setting(stages="task"), "stages differs from the configuration"),
+        (edit(seed=99), "seeds of the episodes are not consecutive"),
         (edit(source=SOURCES[PDDL]), "its data is pddl"),
         (edit(task_id="synthetic-validation-1"), "was played more than once"),
-        (lambda r: replace(r, index=9), "1 of 3 episodes are missing, 1 are too many"),
+        (lambda r: replace(r, index=9), "1 of 3 episodes are missing, 1 are not configured"),
         (lambda r: replace(r, agent="agemem"), "agent is 'agemem'"),
         (lambda r: replace(r, constrained=True), "constrained is True"),
-        (lambda r: replace(r, backbone="gpt-9"), "backbone is 'gpt-9', configured is 'none'"),
+        (lambda r: replace(r, backbone="gpt-9"), "backbone is 'gpt-9', but 'none' is configured"),
         (lost, "--retry-failed"),
-        (lambda r: edit(success=True)(lost(r)), "was not scored, yet has a score"),
+        (lambda r: edit(success=True)(lost(r)), "was not scored, but has a score"),
     ],
 )
 def test_what_was_tampered_with_is_not(
@@ -237,7 +237,7 @@ def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path
     )
     capsys.readouterr()
     assert main(["--check", str(played / "full"), "--file", str(file)]) == 1
-    assert "backbone is 'other' on the leaderboard, the runs give 'scripted'" in (
+    assert "backbone is 'other' on the leaderboard, but the runs give 'scripted'" in (
         capsys.readouterr().out
     )
     wrong = [
@@ -252,11 +252,11 @@ def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path
     ]
     complaints = "\n".join(file_problems([row, *wrong]))
     for complaint in (
-        "its agent full-context is the method full-context",
+        "the agent full-context is the method full-context",
         "'abc'",
         "prompt_tokens is nan",
-        "it has no episodes",
-        "not in [0, 100]", "no SHA-256", "its scores give None", "'many'", "twice",
+        "the row has no episodes",
+        "not in [0, 100]", "not a SHA-256 digest", "the scores give None", "'many'", "duplicate",
     ):  # fmt: skip
         assert complaint in complaints
     assert list(file_problems([row])) == []
@@ -362,9 +362,9 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--show"], "begin one with --add"),
-        (["--check"], "begin one with --add"),
-        (["--add", "{run}", "--price-in", "1"], "go together"),
+        (["--show"], "create it with --add"),
+        (["--check"], "create it with --add"),
+        (["--add", "{run}", "--price-in", "1"], "must be given together"),
         (["--add", "{run}", "--price-in", "-1", "--price-out", "1"], "at least 0"),
         (["--add", "{run}", "--checkpoint", "x"], "NAME=BACKBONE"),
         (["--add", "{none}"], "there is no run"),

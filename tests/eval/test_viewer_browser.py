@@ -127,13 +127,13 @@ def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> Non
     assert "Add_memory" in first.inner_text()
     assert "The key is red." in first.inner_text()
     assert "memory m1 added" in first.inner_text()
-    assert "memory m1 updated; it was:" in second.inner_text()
+    assert "memory m1 updated; before:" in second.inner_text()
     assert "nonsense" in third.inner_text()
     assert "must begin with <think>" in third.inner_text()
     sixth = page.locator("#round-0-5")
     assert "11 messages" in sixth.inner_text()
     assert "2 of 13 messages kept" in sixth.inner_text()
-    sixth.get_by_text("everything it saw").click()
+    sixth.get_by_text("full context").click()
     seen_then = sixth.locator("ol.context li")
     seen_then.first.wait_for()  # the page fills it after the click
     assert seen_then.count() == len(MANAGED.steps[5].visible)
@@ -153,7 +153,8 @@ def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_runs_side_by_side(chromium: Any, tmp_path: Path) -> None:
-    judged = replace(RANDOM[0].episode, settings={**RANDOM[0].episode.settings, "judge": "llm:x"})
+    settings = replace(RANDOM[0].episode.settings, judge="llm:x")
+    judged = replace(RANDOM[0].episode, settings=settings)
     runs = [
         run_of("ours", tuple(ORACLE[:3])),
         run_of("theirs", (replace(RANDOM[0], episode=judged), *RANDOM[1:2])),
