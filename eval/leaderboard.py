@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-if not __package__:  # started as a file: import the packages beside it, whatever is installed
+if not __package__:  # run as a file: import the packages of this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from agemem_envs.util.checkout import use_checkout
 
@@ -78,7 +78,7 @@ examples:
   agemem leaderboard --check
   agemem leaderboard --show
 
-exit status: 0; 1 if a run or a row is not valid; 2 if a file cannot be read or written
+exit status: 0; 1 if a run or a row is not valid; 2 on any other error
 """
 
 

@@ -89,7 +89,7 @@ def method_of(agent: str, backbone: str) -> Method:
 
 
 def order(method: Method) -> tuple[int, str]:
-    """The sort key for rows of tables. Unregistered methods come just before ``rag``."""
+    """The sort key for rows of tables. Unregistered methods follow ``rag``."""
     keys = list(METHODS)
     if method.key in METHODS:
         return keys.index(method.key), ""

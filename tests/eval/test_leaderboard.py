@@ -1,4 +1,4 @@
-"""The leaderboard: only whole runs whose scores follow from their record; nothing is lost."""
+"""The leaderboard: it takes only complete runs with consistent scores, and loses no row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def play(path: Path, *arguments: str) -> Path:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real run of a memory agent, and one of a reference, in one folder."""
+    """A folder with real runs of a memory agent, a baseline and an oracle."""
     folder = tmp_path_factory.mktemp("played")
     play(folder / "agemem", "--backbone", "scripted", "--envs", QA)
     play(folder / "full", "--agent", "full-context", "--backbone", "scripted", "--envs", QA)
@@ -162,7 +162,7 @@ def test_a_configuration_without_environments_is_found(played: Path, tmp_path: P
 def test_a_model_s_verdicts_are_taken_and_what_follows_is_computed(
     played: Path, tmp_path: Path
 ) -> None:
-    """Under an LLM judge the record says 0.5; the reward must say what that makes."""
+    """An LLM judge scored 0.5, and the reward must follow from it."""
 
     def rejudged(task: float) -> Callable[[Result], Result]:
         def change(result: Result) -> Result:
@@ -174,8 +174,8 @@ def test_a_model_s_verdicts_are_taken_and_what_follows_is_computed(
 
     for name, task, right in (("right", 0.5, True), ("wrong", 0.9, False)):
         path = rewritten(played / "oracle", tmp_path / name, rejudged(task))
-        found = [p for p in problems(read_run(path)) if "reward" in p]
-        assert (found == []) == right
+        messages = [p for p in problems(read_run(path)) if "reward" in p]
+        assert (messages == []) == right
 
 
 def test_the_row_of_a_method_by_hand(tmp_path: Path) -> None:
@@ -221,9 +221,9 @@ def test_add_check_and_show(played: Path, tmp_path: Path, capsys) -> None:
     assert "already" in capsys.readouterr().err
     assert read(Path(file)) == rows
     assert main(["--show", "--file", file]) == 0
-    shown = capsys.readouterr().out
-    assert "agemem-norl" in shown
-    assert "100.00" in shown
+    output = capsys.readouterr().out
+    assert "agemem-norl" in output
+    assert "100.00" in output
 
 
 def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path, capsys) -> None:
@@ -262,8 +262,8 @@ def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path
     assert list(file_problems([row])) == []
 
 
-def test_episodes_stand_once_by_each_judge(played: Path, tmp_path: Path, capsys) -> None:
-    """A run that was judged anew is the same run, unless another judge scored it."""
+def test_episodes_have_one_row_for_each_judge(played: Path, tmp_path: Path, capsys) -> None:
+    """A rejudged run is a duplicate, unless another judge scored it."""
     file = ["--file", str(tmp_path / "board.csv")]
     assert main(["--add", str(played / "oracle"), *file]) == 0
     by_judge = {"lexical-0.6": EXIT_USAGE, "llm:m": EXIT_OK}
@@ -382,7 +382,7 @@ def test_what_cannot_be_done_says_why(
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "\x00"])
-def test_a_file_that_is_no_leaderboard(tmp_path: Path, played: Path, capsys, text: str) -> None:
+def test_a_file_that_is_not_a_leaderboard(tmp_path: Path, played: Path, capsys, text: str) -> None:
     file = tmp_path / "board.csv"
     file.write_text(text)
     for command in (["--show"], ["--add", str(played / "oracle")]):

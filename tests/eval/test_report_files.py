@@ -1,4 +1,4 @@
-"""What the report writes: text that is only text, figures that are whole, all or nothing."""
+"""The files of the report: names are escaped, figures are complete, and errors leave no file."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_latex_takes_it_and_no_table_leaves_the_page(tmp_path: Path) -> None:
 
 
 def test_figures_are_whole_in_light_and_dark(tmp_path: Path) -> None:
-    """Nothing is drawn up to the very edge: no label is cut, however long the names."""
+    """No label is cut off, however long the names: the edges of each image are empty."""
     before = dict(matplotlib.rcParams)
     out, log = tmp_path / "out", tmp_path / "log.csv"
     log.write_text("step,reward/total\n0,0.1\n1,0.5\n")
@@ -230,7 +230,7 @@ def test_curves_of_several_seeds(tmp_path: Path) -> None:
     half_width = np.array([6.3531, 6.3531, 25.4124])
     assert first.band == pytest.approx(np.array([first.mean - half_width, first.mean + half_width]))
     assert second.mean.tolist() == [1.0, 2.0, 6.0]
-    assert second.band is None  # one seed says nothing of the others
+    assert second.band is None  # one seed has no interval
     assert {(row["low"], row["high"]) for row in render_curves([second]).records} == {(None, None)}
     assert [cell.text for cell in render_curves([first]).rows[0]] == [
         "a", "reward/total", "2", "3", "0.500", "4.000", "4.000",
@@ -289,7 +289,7 @@ def test_a_log_may_bring_its_own_band(tmp_path: Path) -> None:
         ("", DataFormatError, "not a CSV"),
     ],
 )
-def test_what_is_no_log(
+def test_a_file_that_is_not_a_log_is_an_error(
     tmp_path: Path, text: str, error: type[AgeMemError], complaint: str
 ) -> None:
     (tmp_path / "a.csv").write_text(text)

@@ -1,4 +1,4 @@
-"""Intervals, tests and breakdowns, by hand."""
+"""Intervals, tests and breakdowns with hand-worked numbers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_has_no_interval() -> None:
 
 
 def test_the_interval_of_an_average_has_independent_parts() -> None:
-    """The mean of k equal and independent means varies by 1 / sqrt(k) as much as one."""
+    """The standard error of the mean of k independent means is that of one over sqrt(k)."""
     sources = list(SOURCES)[:3]
     parts = [estimate(results("m", env, HALF), "progress") for env in sources]
     joint = average(parts)
@@ -71,8 +71,8 @@ def test_the_interval_of_an_average_has_independent_parts() -> None:
 
 
 def test_an_average_with_an_unscored_part_is_unscored() -> None:
-    known = estimate(results("m", HOTPOT, [1.0, 0.0]), "judge")
-    assert average([known, estimate(results("m", HOTPOT, [FAILED]), "judge")]).value is None
+    scored = estimate(results("m", HOTPOT, [1.0, 0.0]), "judge")
+    assert average([scored, estimate(results("m", HOTPOT, [FAILED]), "judge")]).value is None
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_methods_are_compared_on_the_tasks_they_share(tmp_path: Path) -> None:
         b=results("langmem", HOTPOT, [0.5, 0.0, 0.0, FAILED], first_task=1),
         c=results("oracle", HOTPOT, [1.0] * 4, backbone="none"),
     )
-    (found,) = compare(group, BENCHMARKS["hotpotqa"])  # an oracle does not compete
-    # shared and scored: tasks 1, 2, 3, LangMem less Mem0: -0.5, -1, 0
-    assert (found.first, found.second, found.tasks) == ("LangMem", "Mem0", 3)
-    assert found.difference == pytest.approx(-0.5)
-    assert (found.low, found.high) == (-1.0, 0.0)
-    assert found.p == found.adjusted == 0.5  # two signed differences: 2 of 4 patterns
+    (comparison,) = compare(group, BENCHMARKS["hotpotqa"])  # an oracle does not compete
+    # shared and scored: tasks 1, 2, 3, LangMem minus Mem0: -0.5, -1, 0
+    assert (comparison.first, comparison.second, comparison.tasks) == ("LangMem", "Mem0", 3)
+    assert comparison.difference == pytest.approx(-0.5)
+    assert (comparison.low, comparison.high) == (-1.0, 0.0)
+    assert comparison.p == comparison.adjusted == 0.5  # two signed differences: 2 of 4 patterns
     (table,) = render_comparisons(group)
     assert table.rows[0][3].text == "-50.0 [-100.0, +0.0]"
 
@@ -125,9 +125,9 @@ def test_a_task_played_twice_is_one_pair(tmp_path: Path) -> None:
     write_run(tmp_path / "x", twice[:1])
     write_run(tmp_path / "y", twice[1:])
     group = group_of(tmp_path, z=results("langmem", HOTPOT, [0.2]))
-    (found,) = compare(group, BENCHMARKS["hotpotqa"])
-    assert (found.tasks, found.difference) == (1, pytest.approx(-0.3))
-    assert found.low is None
+    (comparison,) = compare(group, BENCHMARKS["hotpotqa"])
+    assert (comparison.tasks, comparison.difference) == (1, pytest.approx(-0.3))
+    assert comparison.low is None
 
 
 def test_holm_spans_all_pairs_of_a_benchmark(tmp_path: Path) -> None:
@@ -137,10 +137,10 @@ def test_holm_spans_all_pairs_of_a_benchmark(tmp_path: Path) -> None:
         b=results("langmem", HOTPOT, [0.0] * 6),
         c=results("rag", HOTPOT, [0.0] * 6),
     )
-    found = {(c.first, c.second): c for c in compare(group, BENCHMARKS["hotpotqa"])}
-    assert found["LangMem", "Mem0"].p == pytest.approx(2 / 64)
-    assert found["LangMem", "Mem0"].adjusted == pytest.approx(3 * 2 / 64)
-    assert found["LangMem", "RAG"].adjusted == 1.0
+    comparisons = {(c.first, c.second): c for c in compare(group, BENCHMARKS["hotpotqa"])}
+    assert comparisons["LangMem", "Mem0"].p == pytest.approx(2 / 64)
+    assert comparisons["LangMem", "Mem0"].adjusted == pytest.approx(3 * 2 / 64)
+    assert comparisons["LangMem", "RAG"].adjusted == 1.0
 
 
 def test_breakdown_by_hand(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_breakdown_by_hand(tmp_path: Path) -> None:
     ]
 
 
-def test_what_numbers_rest_on(tmp_path: Path) -> None:
+def test_episode_counts(tmp_path: Path) -> None:
     group = group_of(tmp_path, a=results("mem0", BABYAI, [1.0, FAILED, FAILED]))
     (record,) = render_episodes(group).records
     counts: Row = {"episodes": 3, "tasks": 3, "scored": 1, "endpoint failures": 2}

@@ -1,4 +1,4 @@
-"""Tables from runs: every number as worked out by hand, nothing merged that must not be."""
+"""Tables from runs: hand-worked numbers, and no mean over results that are not comparable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agemem.eval.paper.exhibits import ALL, AVERAGE, EXHIBITS, SCORE
-from agemem.eval.report import main, report
+from agemem.eval.report import main, write
 from agemem.eval.reporting.groups import ComparisonGroup, make_groups
 from agemem.eval.reporting.rendered import MISSING, UNSCORED, render_table
 from agemem.eval.reporting.tables import Mark, Table, make_tables
@@ -38,7 +38,7 @@ def table(group: ComparisonGroup, key: str) -> Table:
 
 
 def texts(table: Table) -> dict[str, list[str]]:
-    """The text of each row's cells, without intervals."""
+    """The texts of the cells of each row, without intervals."""
     return {
         row[0].text: [cell.text.partition(" [")[0] for cell in row[1:]]
         for row in render_table(table).rows
@@ -102,7 +102,7 @@ def test_figures_2_and_3_and_tables_3_and_4_by_hand(tmp_path: Path) -> None:
         "AgeMem-RAG": ["200", "0.0"],
         "AgeMem": ["150", "25.0"],
     }
-    # of 5 calls in 2 episodes one is of no tool: 2 Add, 1 Retrieve, 1 Filter
+    # 5 calls in 2 episodes: 2 Add, 1 Retrieve, 1 Filter, and 1 of an unknown tool
     counts = ["1.00", "0.00", "0.00", "0.50", "0.00", "0.50", "2.00"]
     tools = texts(table(group, "table3"))
     assert list(tools.values()) == [counts, counts]
@@ -159,7 +159,7 @@ def test_different_conditions_make_another_group(
     assert any(named in title for title, value in values.items() if value == 0.0)
 
 
-def test_the_conditions_of_a_column_are_told(tmp_path: Path) -> None:
+def test_notes_name_the_conditions_of_a_column(tmp_path: Path) -> None:
     second = results("mem0", HOTPOT, [0.0], first_task=50, source=MOVED)
     for group, version in zip(groups_of(tmp_path, ONE, second), "12", strict=True):
         notes = "\n".join(render_table(table(group, "table2")).notes)
@@ -204,7 +204,7 @@ def test_what_one_benchmark_alone_has_does_not_part_it_from_the_others(tmp_path:
 
 @pytest.mark.parametrize("env", [SYNTHETIC, HOTPOT])
 def test_generated_questions_are_never_hotpotqa(tmp_path: Path, env: str) -> None:
-    """Not even where they stand in for it in its own environment."""
+    """Not even if they replace its data in its own environment."""
     made = results("mem0", env, [1.0, 0.0], source=SOURCES[SYNTHETIC])
     (group,) = groups_of(tmp_path, made)
     main_table = table(group, "table2")
@@ -229,7 +229,7 @@ def test_a_benchmark_of_someone_else_has_its_own_column(tmp_path: Path) -> None:
     assert texts(main_table)["last-words"][-1] == "50.00"
 
 
-def test_oracles_stand_apart_in_every_group_and_win_nothing(tmp_path: Path) -> None:
+def test_oracles_are_in_every_group_and_are_never_marked(tmp_path: Path) -> None:
     groups = [
         results("oracle", HOTPOT, [1.0, 1.0], backbone="none"),
         results("mem0", HOTPOT, [0.5, 0.5]),
@@ -246,7 +246,7 @@ def test_oracles_stand_apart_in_every_group_and_win_nothing(tmp_path: Path) -> N
 
 
 def test_equal_bests_leave_no_second(tmp_path: Path) -> None:
-    agents = {"mem0": 0.5, "langmem": 0.500004, "rag": 0.2}  # the first two are shown alike
+    agents = {"mem0": 0.5, "langmem": 0.500004, "rag": 0.2}  # the first two are equal as displayed
     (group,) = groups_of(tmp_path, *(results(a, HOTPOT, [v]) for a, v in agents.items()))
     marks = {row.key: row.cells[4].mark for row in table(group, "table2").rows}
     assert marks["mem0"] is marks["langmem"] is Mark.BEST
@@ -274,7 +274,7 @@ def test_an_untrained_backbone_makes_agemem_the_untrained_method(tmp_path: Path)
         checkpoints={TRAINED: "qwen3-4b"},
     )
     assert [row.key for row in group.rows] == ["agemem-norl-rag", "agemem-norl", "agemem"]
-    assert group.backbone == "qwen3-4b"  # beside which the paper has numbers
+    assert group.backbone == "qwen3-4b"  # the paper has numbers for it
     assert any("on an untrained backbone" in note.text for note in group.notes)
 
 
@@ -303,7 +303,7 @@ def test_the_order_of_runs_and_lines_does_not_matter(tmp_path: Path) -> None:
 
 def test_the_csv_holds_the_hand_worked_numbers(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / str(i), g) for i, g in enumerate(main_results("mem0", "scripted"))]
-    report([*map(str, runs), "--out", str(tmp_path / "out")])
+    assert write(read_runs(runs), tmp_path / "out").name == "report.md"
     with (tmp_path / "out" / "table2.csv").open(newline="") as file:
         rows = {r["benchmark"]: r for r in csv.DictReader(file) if r["method"] == "mem0"}
     assert {name: float(row["value"]) for name, row in rows.items()} == {
@@ -315,10 +315,10 @@ def test_the_csv_holds_the_hand_worked_numbers(tmp_path: Path) -> None:
     assert (rows["alfworld"]["paper"], rows["alfworld"]["status"]) == ("", "")
 
 
-def test_the_paper_stands_beside_its_backbone(tmp_path: Path) -> None:
+def test_the_paper_s_numbers_are_shown_for_its_backbones(tmp_path: Path) -> None:
     made = results("mem0", HOTPOT, [0.5, 0.5], backbone="qwen3-4b")
     run = write_run(tmp_path / "run", made)
-    report([str(run), "--out", str(tmp_path / "out")])
+    write(read_runs([run]), tmp_path / "out")
     text = (tmp_path / "out" / "table2.md").read_text()
     lines = text.splitlines()
     ours = next(i for i, line in enumerate(lines) if line.startswith("| Mem0 |"))
@@ -334,7 +334,7 @@ def test_every_process_writes_the_same(tmp_path: Path) -> None:
         made = results(agent, HOTPOT, [0.1, 0.9, 0.4], backbone=backbone, categories=kinds)
         write_run(tmp_path / name, made)
     program = (
-        "import sys; from pathlib import Path; from agemem.eval.report import report;"
+        "import sys; from pathlib import Path;"
         "from agemem.eval.reporting.document import *; from agemem.eval.reporting.groups import make_groups;"
         "from agemem.eval.reporting.published import read_published;"
         "from agemem.eval.runs.reading import read_runs;"
@@ -345,7 +345,7 @@ def test_every_process_writes_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["no-such-folder", "empty"])
-def test_what_is_no_run_is_an_error(tmp_path: Path, capsys, name: str) -> None:
+def test_a_folder_without_runs_is_an_error(tmp_path: Path, capsys, name: str) -> None:
     (tmp_path / "empty").mkdir()
     assert main([str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.startswith("error: there is no run")
