@@ -1,11 +1,11 @@
-"""How much the judge matters: the same episodes, scored by two judges.
+"""Compare two judges that scored the same episodes.
 
     agemem run --rejudge RUN --judge judge-model@http://localhost:8001/v1
     agemem judge-report RUN RUN-rejudged-judge-model
 
-Only what a judge had to decide is compared: answers that were given, memories that were
-stored or retrieved. What is empty scores 0 with any judge, and would look like agreement. The
-ranks of methods are those of the tables, where such zeros count.
+The agreement covers only what a judge had to decide: given answers, and stored or retrieved
+memories. A missing answer or an empty memory scores 0 with any judge, and would look like
+agreement. The ranks of methods include these zeros, as the tables do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # started as a file: import the packages beside it, whatever is installed
+if not __package__:  # run as a file: import the packages of this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from agemem_envs.util.checkout import use_checkout
 
@@ -37,18 +37,18 @@ from agemem_envs.judging.rewards import retrieved, stored_in_stage_1
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder
 
 RIGHT = 0.6
-"""A score that counts as right: from here on the paper's scale says "partly right"."""
+"""The lowest score that counts as right: "partly right" on the paper's scale."""
 Pair = tuple[Episode, Episode]
 Score = Callable[[Episode], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One thing that judges score.
+    """A score that judges give.
 
     Attributes:
-        score: From an episode.
-        decided: Whether a judge had to decide it.
+        score: The score of an episode, or None.
+        decided: Whether a judge had to decide the score of an episode.
     """
 
     score: Score
@@ -60,7 +60,7 @@ def _part(name: str) -> Score:
 
 
 def _asks(episode: Episode) -> bool:
-    """Whether it is question answering: a world scores itself."""
+    """Whether an episode is question answering. Interactive worlds score themselves."""
     return not episode.interactive
 
 
@@ -80,34 +80,36 @@ RANKED = ("judge", "memory_quality")
 
 
 def read_side(path: Path) -> list[Result]:
-    """The episodes of a run, or of all runs in a folder.
+    """Read the episodes of a run, or of all runs in a folder.
 
     Raises:
-        ConfigurationError: There are none, or they have several judges.
+        ConfigurationError: There are no episodes, or they have several judges.
     """
     results = [result for run in read_runs([path]) for result in run.results]
     judges = sorted({result.episode.settings.judge for result in results})
     if len(judges) > 1:
-        raise ConfigurationError(f"{path} mixes judges: {', '.join(judges)}")
+        raise ConfigurationError(
+            f"{path} mixes judges: {', '.join(judges)}. Name runs of a single judge."
+        )
     return results
 
 
 def pair(first: Sequence[Result], second: Sequence[Result]) -> list[tuple[Result, Result]]:
-    """Episodes that are in both, side by side, in the order of their names.
+    """Pair the episodes that both sides have, sorted by environment, method and index.
 
     Raises:
-        ConfigurationError: There are none; one is there twice; or two of the same name are
-            not the same episode.
+        ConfigurationError: The sides share no episode, a side has an episode twice, or an episode
+            was played differently on the two sides.
     """
     sides = [_by_name(first), _by_name(second)]
     pairs = [(sides[0][name], sides[1][name]) for name in sorted(sides[0]) if name in sides[1]]
     if not pairs:
-        raise ConfigurationError("the two sides have no episode in common")
+        raise ConfigurationError("the two sides have no episodes in common")
     for one, other in pairs:
         if _played(one.episode) != _played(other.episode):
             raise ConfigurationError(
-                f"{one.agent} played {one.key} differently on the two sides: judges can be "
-                "compared on the same episodes only. Score a run anew with --rejudge."
+                f"{one.agent} played {one.key} differently on the two sides, and judges can be "
+                "compared only on the same episodes. Rescore a run with --rejudge."
             )
     return pairs
 
@@ -117,13 +119,13 @@ def _by_name(results: Sequence[Result]) -> dict[tuple[str, ...], Result]:
     for result in results:
         name = (*_method(result), f"{result.index:09}", result.episode.task_id)
         if name in named:
-            raise ConfigurationError(f"episode {result.key} of {result.agent} is there twice")
+            raise ConfigurationError(f"one side has episode {result.key} of {result.agent} twice")
         named[name] = result
     return named
 
 
 def _method(result: Result) -> tuple[str, ...]:
-    """What is ranked: within an environment, an agent on a backbone."""
+    """The environment and the method to rank: an agent on a backbone, constrained or not."""
     constrained = "constrained" if result.constrained else ""
     return result.episode.env_id, result.agent, result.backbone, constrained
 
@@ -135,8 +137,8 @@ def _played(episode: Episode) -> Any:
 def agreement(pairs: Sequence[Pair], right: float = RIGHT) -> list[Row]:
     """One row for each score that the judges had to decide at least once.
 
-    ``difference`` is second minus first, with its 95% bootstrap interval; ``agree`` the share
-    of episodes that both find right or both wrong; ``kappa`` Cohen's.
+    ``difference`` is second minus first, with its 95% bootstrap interval. ``agree`` is the share
+    of episodes on which the judges agree about right or wrong, ``kappa`` is Cohen's kappa.
     """
     rows = []
     for name, judged in SCORES.items():
@@ -160,7 +162,7 @@ def _decided(judged: Judged, episode: Episode) -> bool:
 
 
 def _compare(both: np.ndarray, right: float) -> Row:
-    """Statistics of two columns of scores."""
+    """Statistics of pairs of scores, shape (episodes, 2)."""
     from scipy import stats
 
     first, second = both[:, 0], both[:, 1]
@@ -185,7 +187,7 @@ def _compare(both: np.ndarray, right: float) -> Row:
 
 
 def kappa(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Cohen's kappa of two judges' yes and no; None where chance alone agrees always."""
+    """Cohen's kappa of two binary judges; None if chance agreement is 1."""
     if not len(first):
         return None
     yes_first, yes_second = first.mean(), second.mean()
@@ -194,10 +196,10 @@ def kappa(first: np.ndarray, second: np.ndarray) -> float | None:
 
 
 def ranks(pairs: Sequence[tuple[Result, Result]]) -> list[Row]:
-    """One row for each method and ranked score: its mean and rank under either judge.
+    """One row for each method and ranked score, with its mean and rank under each judge.
 
-    Rank 1 is the best; equal means share the better rank. A method is ranked on the episodes
-    that both judges scored.
+    Rank 1 is the best. Equal means share the better rank. Only episodes that both judges scored
+    count.
     """
     rows: list[Row] = []
     for score in RANKED:
@@ -238,14 +240,19 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ("first", "second"):
         parser.add_argument(name, type=Path, help="a run, or a folder of runs")
     parser.add_argument(
-        "--right", type=float, default=RIGHT, help=f"a score that counts as right ({RIGHT})"
+        "--right",
+        type=float,
+        default=RIGHT,
+        help=f"the lowest score that counts as right (default: {RIGHT})",
     )
-    parser.add_argument("--out", type=folder, metavar="FOLDER", help="write the tables as CSV")
+    parser.add_argument(
+        "--out", type=folder, metavar="FOLDER", help="also write the tables as CSV to this folder"
+    )
     return parser
 
 
 def report(argv: Sequence[str], console: Console) -> int:
-    """Do what the command line says; the exit status."""
+    """Run the command line, and return the exit status."""
     options = build_parser().parse_args(argv)
     if not 0.0 <= options.right <= 1.0:
         raise ConfigurationError(f"--right must be in [0, 1], got {options.right}")
@@ -256,7 +263,7 @@ def report(argv: Sequence[str], console: Console) -> int:
     names = [side[0].episode.settings.judge for side in (first, second)]
     console.print(f"first: {names[0]}, second: {names[1]}", highlight=False)
     alone = len(first) + len(second) - 2 * len(pairs)
-    console.print(f"{len(pairs)} episodes on both sides, {alone} on one only", highlight=False)
+    console.print(f"{len(pairs)} episodes on both sides, {alone} on one side only", highlight=False)
     if agreed:
         console.print(_across("Agreement", agreed))
     if ranked:
@@ -270,7 +277,7 @@ def report(argv: Sequence[str], console: Console) -> int:
 
 
 def _across(title: str, rows: Sequence[Row]) -> Table:
-    """One column a row: there are many statistics of few scores."""
+    """A table with one column for each row, for many statistics of few scores."""
     table = Table("", *(str(row["score"]) for row in rows), title=title, title_justify="left")
     for name in list(rows[0])[1:]:
         table.add_row(name.replace("_", " "), *(_text(row[name]) for row in rows))
@@ -278,7 +285,7 @@ def _across(title: str, rows: Sequence[Row]) -> Table:
 
 
 def _down(title: str, rows: Sequence[Row]) -> Table:
-    """One line a row."""
+    """A table with one line for each row."""
     names = [name.replace("_", " ") for name in rows[0]]
     table = Table(*names, title=title, title_justify="left")
     for row in rows:
@@ -293,7 +300,7 @@ def _text(value: object) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """Run the program. Errors of the user print one message and give exit status 2."""
     return exit_status(lambda: report(sys.argv[1:] if argv is None else argv, Console()))
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard: one row for each method, from runs that were checked.
+"""Add verified runs to the leaderboard, check it, and print it.
 
 agemem leaderboard --add results/runs/RUN
 agemem leaderboard --check results/runs/RUN
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-if not __package__:  # started as a file: import the packages beside it, whatever is installed
+if not __package__:  # run as a file: import the packages of this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from agemem_envs.util.checkout import use_checkout
 
@@ -55,21 +55,22 @@ EXIT_INVALID = 1
 FILE = results_folder() / "leaderboard.csv"
 SHOWN_PROBLEMS = 20
 IDENTITY = ("method", "data_sources", "stages", "judge", "played_sha256")
-"""What two rows do not share: the same episodes stand there once by each judge."""
+"""The columns that identify a row. The same episodes may have one row for each judge."""
 PRICED = ("cost", "price_in", "price_out")
-"""What depends on the prices that were given, not on the runs."""
+"""The columns that depend on the prices, not on the runs."""
 PER_CENT = (*SCORES, "average", "average_low", "average_high")
 NUMBERS = (*PER_CENT, *QUALITIES, *SPENT, "price_in", "price_out", "episodes")
 WIDTH = 200
-"""Of a table that goes to a file or pipe, where nothing should be cut off."""
+"""The width of a table that goes to a file or pipe, in characters."""
 ROUNDING = 1e-3
-"""Scores are stored with six digits."""
+"""The tolerance of an average. Scores are stored with six digits."""
 
 EPILOG = """\
-A method may take several runs, say the two protocols of a suite: name them together, or the
-suite's folder. A run is added only if it is whole (every episode played and scored) and every
-score follows from its record: exact match, F1, progress, success, all parts of the reward, and
-what the lexical judge says are computed anew; what a language model judged is taken as recorded.
+A row may combine several runs of a method, such as the two protocols of a suite: name them
+together, or name the folder of the suite. A run is added only if every episode was played and
+scored and every score follows from its record. Exact match, F1, progress, success, all parts of
+the reward and the scores of the lexical judge are recomputed; the verdicts of a language model are
+taken as recorded.
 
 examples:
   agemem leaderboard --add results/runs/table2 --price-in 0.10 --price-out 0.40
@@ -77,7 +78,7 @@ examples:
   agemem leaderboard --check
   agemem leaderboard --show
 
-exit status: 0; 1 if what was checked is not valid; 2 if something cannot be read
+exit status: 0; 1 if a run or a row is not valid; 2 on any other error
 """
 
 
@@ -85,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="agemem leaderboard",
-        description="Add runs to the leaderboard, check them, show it.",
+        description="Add runs to the leaderboard, check it, and print it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -97,28 +98,34 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="*",
         type=Path,
         metavar="RUN",
-        help="check runs, and the rows that were made of them; without RUN the file itself",
+        help="check runs and their rows on the leaderboard; without RUN, the leaderboard alone",
     )
     what.add_argument("--show", action="store_true", help="print the leaderboard")
-    parser.add_argument("--price-in", type=float, metavar="X", help="of a million prompt tokens")
-    parser.add_argument("--price-out", type=float, metavar="X", help="of a million reply tokens")
+    parser.add_argument(
+        "--price-in", type=float, metavar="X", help="price of a million prompt tokens"
+    )
+    parser.add_argument(
+        "--price-out", type=float, metavar="X", help="price of a million completion tokens"
+    )
     parser.add_argument(
         "--checkpoint",
         action="append",
         default=[],
         metavar="NAME=BACKBONE",
-        help="the backbone that a trained model was made of, as in eval/report.py",
+        help="the base model of a trained model, as in agemem report",
     )
-    parser.add_argument("--file", type=Path, default=FILE, help="the leaderboard (%(default)s)")
+    parser.add_argument(
+        "--file", type=Path, default=FILE, help="the leaderboard (default: %(default)s)"
+    )
     return parser
 
 
 def read(path: Path) -> list[LeaderboardRow]:
-    """The rows of a leaderboard.
+    """Read the rows of a leaderboard.
 
     Raises:
-        DataNotFoundError: There is none.
-        DataFormatError: The file is not a leaderboard, or is of a newer format.
+        DataNotFoundError: The file does not exist.
+        DataFormatError: The file is not a leaderboard, or has a newer format.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -126,13 +133,15 @@ def read(path: Path) -> list[LeaderboardRow]:
             columns, rows = tuple(reader.fieldnames or ()), list(reader)
     except FileNotFoundError as error:
         raise DataNotFoundError(
-            f"there is no leaderboard {path} yet: begin one with --add RUN"
+            f"leaderboard {path} does not exist: create it with --add RUN"
         ) from error
     except (OSError, ValueError, csv.Error) as error:
         raise DataFormatError(f"{path} is not a leaderboard: {error}") from error
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
-            raise DataFormatError(f"{path}, line {number} does not have {len(columns)} columns")
+            raise DataFormatError(
+                f"{path}, line {number} does not have the {len(columns)} columns of the header"
+            )
         _refuse_newer(path, number, row)
     if columns not in (COLUMNS, COLUMNS[:-1]):  # the last column is the format
         raise DataFormatError(f"{path} does not have the columns of a leaderboard")
@@ -150,10 +159,10 @@ def _refuse_newer(path: Path, number: int, row: LeaderboardRow) -> None:
 
 
 def add(path: Path, new: Sequence[LeaderboardRow]) -> None:
-    """Add rows, whatever other processes add at the same time.
+    """Append rows to a leaderboard. Several processes may add rows at the same time.
 
     Raises:
-        ConfigurationError: A row is there already, or the file cannot be written.
+        ConfigurationError: A row is already on the leaderboard, or the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,12 +174,12 @@ def add(path: Path, new: Sequence[LeaderboardRow]) -> None:
 def _add(path: Path, new: Sequence[LeaderboardRow]) -> None:
     with _locked(path.parent):
         rows = read(path) if path.exists() else []
-        known = {_identity(row) for row in rows}
+        identities = {_identity(row) for row in rows}
         for row in new:
-            if _identity(row) in known:
+            if _identity(row) in identities:
                 raise ConfigurationError(
-                    f"{row['method']} on {row['backbone']} with these episodes is on the "
-                    "leaderboard already"
+                    f"{row['method']} on {row['backbone']} with these episodes is already on the "
+                    "leaderboard"
                 )
         file = io.StringIO()
         writer = csv.DictWriter(file, fieldnames=COLUMNS, lineterminator="\n")
@@ -181,7 +190,7 @@ def _add(path: Path, new: Sequence[LeaderboardRow]) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Wait for other writers, and keep them out."""
+    """Hold an exclusive lock on a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -195,23 +204,23 @@ def _identity(row: LeaderboardRow) -> tuple[str, ...]:
 
 
 def file_problems(rows: Sequence[LeaderboardRow]) -> Iterator[str]:
-    """What is wrong with the leaderboard's rows by themselves."""
+    """The problems of leaderboard rows, without their runs."""
     seen: set[tuple[str, ...]] = set()
     for number, row in enumerate(rows, 2):
         where = f"line {number} ({row['method']} on {row['backbone']})"
         if _identity(row) in seen:
-            yield f"{where}: the row is there twice"
+            yield f"{where}: the row is a duplicate"
         seen.add(_identity(row))
         for name in ("sha256", "played_sha256"):
             if not re.fullmatch(r"[0-9a-f]{64}(; [0-9a-f]{64})*", row[name]):
-                yield f"{where}: {name} {row[name]!r} is no SHA-256"
+                yield f"{where}: {name} {row[name]!r} is not a SHA-256 digest"
         methods = {
             method_of(agent, backbone).key
             for agent in row["agent"].split("; ")
             for backbone in row["backbone"].split("; ")
         }
         if methods != {row["method"]}:
-            yield f"{where}: its agent {row['agent']} is the method {', '.join(sorted(methods))}"
+            yield f"{where}: the agent {row['agent']} is the method {', '.join(sorted(methods))}"
         try:
             numbers = {name: float(row[name]) for name in NUMBERS if row[name]}
         except ValueError as error:
@@ -222,32 +231,38 @@ def file_problems(rows: Sequence[LeaderboardRow]) -> Iterator[str]:
             if not 0.0 <= value <= most:
                 yield f"{where}: {name} is {value}, not in [0, {most:g}]"
         if not numbers.get("episodes", 0.0) >= 1.0:
-            yield f"{where}: it has no episodes"
+            yield f"{where}: the row has no episodes"
         average = average_of(row)
         if (average is None) != ("average" not in numbers) or (
             average is not None and abs(average - numbers["average"]) > ROUNDING
         ):
-            yield f"{where}: the average is {row['average'] or 'empty'}, its scores give {average}"
+            recorded = row["average"] or "empty"
+            yield f"{where}: the average is {recorded}, but the scores give {average}"
 
 
 def run_problems(runs: Sequence[PlayedRun]) -> list[str]:
-    """What is wrong with runs by themselves."""
+    """The problems of runs, one message each."""
     return [f"{run.name}: {problem}" for run in runs for problem in problems(run)]
 
 
-def row_problems(rows: Sequence[LeaderboardRow], made: Sequence[LeaderboardRow]) -> Iterator[str]:
-    """Where the leaderboard says other than the runs that its rows name."""
+def row_problems(
+    rows: Sequence[LeaderboardRow], computed: Sequence[LeaderboardRow]
+) -> Iterator[str]:
+    """Where leaderboard rows differ from the rows computed from their runs."""
     by_identity = {_identity(row): row for row in rows}
-    for fresh in made:
+    for fresh in computed:
         row = by_identity.get(_identity(fresh))
         for name in COLUMNS if row else ():
             if row and row[name] != fresh[name] and name not in PRICED:
                 where = f"{fresh['method']} on {fresh['backbone']}: {name}"
-                yield f"{where} is {row[name]!r} on the leaderboard, the runs give {fresh[name]!r}"
+                yield (
+                    f"{where} is {row[name]!r} on the leaderboard, "
+                    f"but the runs give {fresh[name]!r}"
+                )
 
 
 def show(rows: Sequence[LeaderboardRow], console: Console) -> None:
-    """Print the rows, the highest average first, then by name."""
+    """Print the rows by descending average, then by name."""
     table = Table(title=f"Leaderboard: {counted(len(rows), 'row')}", title_justify="left")
     scores = [f"{b.key}_{b.measure.lower()}" for b in PAPER]
     extra = [name for name in SCORES if name not in scores]
@@ -275,10 +290,10 @@ def _cell(row: LeaderboardRow, name: str) -> str:
 
 
 def run(argv: Sequence[str], console: Console) -> int:
-    """Do what the command line says; the exit status.
+    """Run the command line, and return the exit status.
 
     Raises:
-        AgeMemError: Something cannot be read, or is there already.
+        AgeMemError: A file cannot be read or written, or a row is already on the leaderboard.
     """
     options = build_parser().parse_args(argv)
     prices = Prices(options.price_in, options.price_out)
@@ -298,25 +313,26 @@ def run(argv: Sequence[str], console: Console) -> int:
     wrong = run_problems(runs)
     if wrong:
         return _verdict(wrong, "", console)
-    made = leaderboard_rows(runs, checkpoints, prices)
+    computed = leaderboard_rows(runs, checkpoints, prices)
     if options.check is not None:
-        known = read(options.file) if options.file.exists() else []
+        rows = read(options.file) if options.file.exists() else []
         return _verdict(
-            list(row_problems(known, made)), f"valid: {counted(len(runs), 'run')}", console
+            list(row_problems(rows, computed)), f"valid: {counted(len(runs), 'run')}", console
         )
-    add(options.file, made)
-    _say(console, f"Added {counted(len(made), 'row')} to {options.file}")
+    add(options.file, computed)
+    _say(console, f"Added {counted(len(computed), 'row')} to {options.file}")
     return EXIT_OK
 
 
-def _verdict(wrong: Sequence[str], right: str, console: Console) -> int:
-    if not wrong:
-        _say(console, right)
+def _verdict(messages: Sequence[str], success: str, console: Console) -> int:
+    """Print the problems, or ``success`` if there are none; the exit status."""
+    if not messages:
+        _say(console, success)
         return EXIT_OK
-    for problem in wrong[:SHOWN_PROBLEMS]:
-        _say(console, f"not valid: {problem}")
-    if len(wrong) > SHOWN_PROBLEMS:
-        _say(console, f"and {len(wrong) - SHOWN_PROBLEMS} more")
+    for message in messages[:SHOWN_PROBLEMS]:
+        _say(console, f"not valid: {message}")
+    if len(messages) > SHOWN_PROBLEMS:
+        _say(console, f"and {len(messages) - SHOWN_PROBLEMS} more")
     return EXIT_INVALID
 
 
@@ -325,7 +341,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """Run the program. Errors of the user print one message and give exit status 2."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     return exit_status(lambda: run(sys.argv[1:] if argv is None else argv, console))
 

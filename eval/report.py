@@ -1,4 +1,4 @@
-"""The paper's tables and figures from recorded runs, the paper's own numbers beside them.
+"""Make the paper's tables and figures from recorded runs, with the paper's numbers for comparison.
 
 agemem report results/runs/RUN [RUN ...] --out results/reports/NAME
 """
@@ -7,50 +7,50 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-if not __package__:  # started as a file: import the packages beside it, whatever is installed
+if not __package__:  # run as a file: import the packages of this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from agemem_envs.util.checkout import use_checkout
 
     use_checkout()
 
-from agemem.eval.reporting.curves import DEFAULT_METRIC, Curve, read_curves
+from agemem.eval.reporting.curves import DEFAULT_METRIC, read_curves
 from agemem.eval.reporting.document import REPORT, make_sections, run_section, to_text, write_report
 from agemem.eval.reporting.groups import make_groups
 from agemem.eval.reporting.published import published_groups, read_published
-from agemem.eval.runs.reading import read_runs
+from agemem.eval.runs.reading import PlayedRun, read_runs
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder, name_value
 
 EPILOG = f"""\
-what is written:
-  {REPORT}            everything, with figures
+output files:
+  {REPORT}            all sections, with figures
   table2, table3, table4, figure2, figure3, figure4, gains, comparisons, breakdowns, episodes,
-  runs, figure5        each as .csv (unrounded), .md and .tex
-  figure*-light.png    figures, and the same with -dark.png
+  runs, figure5        one file each as .csv (unrounded), .md and .tex
+  figure*-light.png    figures; -dark.png for dark backgrounds
 
-what is never averaged together:
-  Runs on other data, under another protocol, by another judge, with constrained decoding, other
-  budgets or other sampling stand in tables or rows of their own, which name the difference.
-  Generated data has columns of its own.
+comparability:
+  Runs that differ in data, protocol, judge, constrained decoding, budgets or sampling are never
+  averaged together. They get separate tables or rows, which name the difference. Generated data
+  has its own columns.
 
 examples:
-  a suite, and single runs beside it:
+  a suite together with a single run:
     agemem report results/runs/table2 results/runs/my-run --out results/reports/mine
 
-  a trained model beside the other methods on the backbone that it was made of:
+  a trained model, compared with the other methods on its base model:
     agemem report RUN RUN --checkpoint my-agemem=qwen3-4b --out OUT
 
-  training curves of two rewards, two seeds each:
+  training curves of two rewards with two seeds each:
     agemem report --curves all-returns=a0.csv --curves all-returns=a1.csv \\
         --curves answer-only=b0.csv --curves answer-only=b1.csv --out OUT
 
-  the paper's own numbers as if they were results:
+  the paper's numbers as if they were results:
     agemem report --published
 
-exit status: 0, or 2 if there is nothing to report or it cannot be read; nothing is written then
+exit status: 0, or 2 if there is nothing to report or a file cannot be read; then no file is written
 """
 
 
@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "runs", nargs="*", type=Path, metavar="RUN", help="a run's folder, or one that holds runs"
+        "runs", nargs="*", type=Path, metavar="RUN", help="the folder of a run, or a folder of runs"
     )
     parser.add_argument("--out", type=folder, metavar="FOLDER", help="a new folder for the report")
     parser.add_argument(
@@ -72,72 +72,104 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=BACKBONE",
-        help="a trained model, as its results name it, and the backbone that it was made of "
-        "(known for the runs of a suite)",
+        help="the base model BACKBONE of the trained model that results call NAME; a suite "
+        "records it itself",
     )
     parser.add_argument(
         "--curves",
         action="append",
         default=[],
         metavar="NAME=FILE.csv",
-        help="a training log; the same NAME again is another seed; in a file of agemem curves, "
-        "NAME is a series",
+        help="a training log; repeat the NAME for further seeds; in a file written by agemem "
+        "curves, NAME is a series",
     )
     parser.add_argument(
         "--curve-metric",
         action="append",
         metavar="COLUMN",
-        help=f"a column of the logs to draw; may be repeated ({DEFAULT_METRIC})",
+        help=f"a column of the logs to draw; may be repeated (default: {DEFAULT_METRIC})",
     )
     parser.add_argument(
         "--published",
         action="store_true",
-        help="report the paper's own numbers as if they were results; without --out print them",
+        help="report the paper's numbers as if they were results; print them without --out",
     )
     return parser
 
 
-def report(argv: Sequence[str]) -> str:
-    """Do what the command line says; what is to be printed.
+def write(
+    runs: Sequence[PlayedRun],
+    out: Path,
+    *,
+    checkpoints: Mapping[str, str] | None = None,
+    curves: Mapping[str, Sequence[Path]] | None = None,
+    curve_metrics: Sequence[str] = (DEFAULT_METRIC,),
+) -> Path:
+    """Write the report on runs and training curves.
+
+    Args:
+        runs: The runs; none for a report on curves alone.
+        out: A new or empty folder.
+        checkpoints: The base model of each trained model, by the name that results record.
+        curves: The training logs of each training, by its name.
+        curve_metrics: The columns of the training logs to draw.
+
+    Returns:
+        The report's Markdown file.
 
     Raises:
-        AgeMemError: It cannot be done; nothing is written.
+        AgeMemError: A file cannot be read, or the report cannot be written. No file is written.
+    """
+    groups = make_groups(runs, checkpoints or {})
+    drawn = read_curves(curves, curve_metrics) if curves else []
+    sections = make_sections(groups, read_published(), drawn)
+    if runs:
+        sections.append(run_section(runs))
+    else:
+        sections = [section for section in sections if section.rendered]
+    write_report(sections, out)
+    return out / REPORT
+
+
+def report(argv: Sequence[str]) -> str:
+    """Run the command line, and return the text to print.
+
+    Raises:
+        AgeMemError: The options contradict each other, a file cannot be read, or the report
+            cannot be written. No file is written.
     """
     options = build_parser().parse_args(argv)
     if options.published and (options.runs or options.curves):
-        raise ConfigurationError("--published takes no runs and no curves")
+        raise ConfigurationError("--published cannot be combined with runs or --curves")
     if not (options.published or options.runs or options.curves):
         raise ConfigurationError("there is nothing to report: name a RUN, --curves or --published")
-    runs = read_runs(options.runs)
-    if options.out is None and not options.published:
-        raise ConfigurationError("the report needs a folder: --out FOLDER")
-    published = read_published()
     if options.published:
+        published = read_published()
         sections = make_sections(published_groups(published), published)
-    else:
-        panels = make_groups(
-            runs,
-            dict(name_value(text, "--checkpoint", "NAME=BACKBONE") for text in options.checkpoint),
-        )
-        sections = make_sections(panels, published, _curves(options))
-        sections = [s for s in sections if s.sheets or runs]
-        sections += [run_section(runs)] if runs else []
+        if options.out is None:
+            return to_text(sections)
+        write_report(sections, options.out)
+        return f"Written to {options.out / REPORT}"
+    runs = read_runs(options.runs)
     if options.out is None:
-        return to_text(sections)
-    write_report(sections, options.out)
-    return f"Written to {options.out / REPORT}"
-
-
-def _curves(options: argparse.Namespace) -> list[Curve]:
-    files: dict[str, list[Path]] = {}
+        raise ConfigurationError("name a folder for the report: --out FOLDER")
+    pairs = [name_value(text, "--checkpoint", "NAME=BACKBONE") for text in options.checkpoint]
+    curves: dict[str, list[Path]] = {}
     for text in options.curves:
         name, path = name_value(text, "--curves", "NAME=FILE.csv")
-        files.setdefault(name, []).append(Path(path))
-    return read_curves(files, options.curve_metric or [DEFAULT_METRIC]) if files else []
+        curves.setdefault(name, []).append(Path(path))
+    written = write(
+        runs,
+        options.out,
+        checkpoints=dict(pairs),
+        curves=curves,
+        curve_metrics=options.curve_metric or (DEFAULT_METRIC,),
+    )
+    return f"Written to {written}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """Run the program. Errors of the user print one message and give exit status 2."""
 
     def run() -> int:
         print(report(sys.argv[1:] if argv is None else argv))

@@ -1,4 +1,4 @@
-"""Benchmarks: the columns of the tables, by the data that was really used."""
+"""Benchmarks: the columns of the tables. The data that an episode used decides its column."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from agemem_envs.episode import Episode
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A column.
+    """A benchmark, which is a column of the tables.
 
     Attributes:
         key: The name in ``results/published``.
-        title: The name that is shown.
+        title: The name in tables and figures.
         measure: The paper's abbreviation of the score.
         metric: The name of the score in :data:`agemem.eval.runs.metrics.METRICS`; it is in [0, 1].
-        source: Name of the data source.
-        location: Of generated data that stands in for the benchmark's own; None for the real.
-        stands_in_for: The benchmark in whose tables generated data is shown, in its own column.
-        stages: The protocol under which the paper runs it.
-        answers: Whether it is question answering: only there is memory quality measured.
+        source: The name of the data source.
+        location: The location of generated data; None for the benchmark's own data.
+        stands_in_for: The benchmark that generated data stands in for. Its tables show the
+            generated data in a separate column.
+        stages: The paper's protocol for the benchmark.
+        answers: Whether it is question answering. Memory quality is measured only there.
     """
 
     key: str
@@ -41,7 +42,7 @@ PAPER: tuple[Benchmark, ...] = (
     Benchmark("babyai", "BabyAI", source="babyai"),
     Benchmark("hotpotqa", "HotpotQA", "J", "judge", source="hotpotqa", stages="full", answers=True),
 )
-"""The paper's, in the order of its main table."""
+"""The paper's benchmarks, in the order of its main table."""
 
 STAND_INS: tuple[Benchmark, ...] = (
     Benchmark(
@@ -71,13 +72,13 @@ STAND_INS: tuple[Benchmark, ...] = (
         answers=True,
     ),
 )
-"""Generated data: never in the column of the benchmark for which it stands in."""
+"""Generated data. It never enters the column of the benchmark that it stands in for."""
 
 BENCHMARKS: dict[str, Benchmark] = {b.key: b for b in (*PAPER, *STAND_INS)}
 
 
 def benchmark_of(episode: Episode) -> Benchmark:
-    """The column of an episode; a benchmark that is not known gets one of its own."""
+    """The benchmark of an episode. An unregistered benchmark gets a column of its own."""
     source = episode.source
     for benchmark in (*STAND_INS, *PAPER):
         if benchmark.source == source.name and benchmark.location in (None, source.location):

@@ -9,12 +9,12 @@ from agemem.eval.paper.methods import METHODS
 from agemem_envs.tools import TOOLS, short_name
 
 ALL = "all"
-"""In place of a benchmark: the mean of the paper's."""
+"""Stands for a benchmark in a key: the mean over the paper's benchmarks."""
 AVERAGE, REDUCTION, GAIN = "average", "reduction", "gain"
 SCORE = "score"
-"""The metric by which a benchmark is scored."""
+"""The metric that scores a benchmark."""
 DATASET = "dataset"
-"""In place of a benchmark: the question answering that a table is about."""
+"""Stands for a benchmark in a column: the question answering data that a table is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Column:
     """A column of a table.
 
     Attributes:
-        benchmark: Its key, :data:`DATASET` or :data:`ALL`.
-        metric: A metric, or a column made of several numbers.
-        title: What is shown.
-        scale: By which the number is multiplied to be shown: 100 for per cent.
-        digits: After the point.
-        ranked: Whether the highest and the second are marked.
-        signed: Whether a plus is shown.
+        benchmark: The key of a benchmark, :data:`DATASET` or :data:`ALL`.
+        metric: A metric, or one of the numbers derived from several others.
+        title: The heading.
+        scale: The factor from the stored number to the displayed one: 100 for per cent.
+        digits: The number of digits after the decimal point.
+        ranked: Whether the best and the second best number are marked.
+        signed: Whether positive numbers have a plus sign.
     """
 
     benchmark: str
@@ -45,15 +45,15 @@ class Exhibit:
     """A table, or a figure and the table of its numbers.
 
     Attributes:
-        key: Of its files.
-        title: What is shown.
-        published: The file of the paper's own numbers.
+        key: The name of its files.
+        title: The heading.
+        published: The file of the paper's numbers.
         columns: The columns.
-        rows: The paper's methods, and what they are called here.
-        others: Whether all other methods are listed too.
-        left_out: Of these, methods that have no such number.
-        plotted: The columns that are drawn; none for a table without a figure.
-        axis: What is drawn, with its unit.
+        rows: The keys of the paper's methods, with their labels in this exhibit.
+        others: Whether other methods are listed too.
+        left_out: The other methods to leave out, because they have no such number.
+        plotted: The metrics to draw; empty for a table without a figure.
+        axis: The label of the axis, with the unit.
     """
 
     key: str
@@ -68,7 +68,7 @@ class Exhibit:
 
     @property
     def per_dataset(self) -> bool:
-        """Whether it is about one data set, and made anew for each."""
+        """Whether there is one table for each data set instead of one for all benchmarks."""
         return any(column.benchmark == DATASET for column in self.columns)
 
 
@@ -162,4 +162,4 @@ EXHIBITS: tuple[Exhibit, ...] = (
         rows=(("agemem-answer-only", "answer-only"), ("agemem", "all-returns")),
     ),
 )
-"""In the order of the report."""
+"""The exhibits, in the order of the report."""

@@ -1,4 +1,4 @@
-"""Methods: what the rows of the paper's tables are called, and which agents they are."""
+"""Methods: the rows of the paper's tables, and the agents that they stand for."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from agemem.agents.models import HUB_NAMES
 
 
 class Kind(StrEnum):
-    """What a method is to a comparison."""
+    """The role of a method in a comparison."""
 
     BASELINE = "baseline"
     OURS = "ours"
-    """One of the AgeMem family: gains are measured against the best of the others."""
+    """A member of the AgeMem family. Gains are measured against the best baseline."""
     REFERENCE = "reference"
-    """Not a competitor: it knows the answers, or plays at random. Never marked as best."""
+    """An oracle or random actions. It does not compete, and is never marked as best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Method:
 
     Attributes:
         key: The name in ``results/published``.
-        title: The name that is shown.
-        kind: What it is to a comparison.
+        title: The name in tables and figures.
+        kind: Its role in a comparison.
     """
 
     key: str
@@ -55,33 +55,32 @@ METHODS: dict[str, Method] = {
         Method("random", "Random actions", Kind.REFERENCE),
     )
 }
-"""In the order of the tables' rows."""
+"""The methods, in the order of rows in the tables."""
 
 RENAMED = {"a-mem-fork": "a-mem", "mem0-graph": "mem0g"}
-"""Agents that bear another name than the paper's."""
+"""Agents whose name differs from the key of their method."""
 
 WITHOUT_TRAINING = {
     "agemem": "agemem-norl",
     "agemem-answer-only": "agemem-norl",
     "agemem-rag": "agemem-norl-rag",
 }
-"""What these agents are on a backbone that was not trained with them."""
+"""The methods of these agents on a backbone that was not trained with them."""
 
 NO_BACKBONE = "none"
-"""What a result records as the backbone of an agent that calls no model."""
+"""The backbone in the results of agents that call no model."""
 
 
 def backbone_key(name: str) -> str:
-    """The one name of a backbone that has several."""
+    """The canonical name of a backbone."""
     return HUB_NAMES.get(name, name)
 
 
 def method_of(agent: str, backbone: str) -> Method:
-    """The method that an agent is on a backbone.
+    """The method of an agent on a backbone.
 
-    An agent's name says whether its backbone was trained, unless the backbone is one of the
-    models that this project knows by name: those are as their makers left them. An agent that
-    the paper does not know is a baseline of its own name.
+    The name of an agent implies a trained backbone, except on the registered backbones, which are
+    untrained. An agent without a method of the paper becomes a baseline of the same name.
     """
     key = RENAMED.get(agent, agent)
     if backbone_key(backbone) in BACKBONES:
@@ -90,7 +89,7 @@ def method_of(agent: str, backbone: str) -> Method:
 
 
 def order(method: Method) -> tuple[int, str]:
-    """Sorts methods as the tables list them: strangers before the AgeMem family."""
+    """The sort key for rows of tables. Unregistered methods follow ``rag``."""
     keys = list(METHODS)
     if method.key in METHODS:
         return keys.index(method.key), ""

@@ -1,1 +1,1 @@
-"""The paper's tables and figures, from the recorded episodes of runs."""
+"""The paper's tables and figures, made from the recorded episodes of runs."""

@@ -1,4 +1,4 @@
-"""Paired tests between methods, and scores by type and difficulty of task."""
+"""Paired tests between methods, scores by type and difficulty of task, and episode counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from agemem.eval.paper.benchmarks import Benchmark
 from agemem.eval.paper.methods import Kind
 from agemem.eval.reporting.estimates import Estimate, estimate
 from agemem.eval.reporting.groups import ComparisonGroup, GroupRow, failures
-from agemem.eval.reporting.rendered import MISSING, UNSCORED, RenderedCell, RenderedTable
+from agemem.eval.reporting.rendered import (
+    MISSING,
+    UNSCORED,
+    RenderedCell,
+    RenderedTable,
+    format_interval,
+)
 from agemem.eval.runs.metrics import METRICS
 from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import clustered_means, percentile_interval
@@ -22,17 +28,17 @@ from agemem.eval.stats.significance import holm, permutation_p
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two methods on the tasks that both were scored on.
+    """A paired test of two methods on the tasks for which both have scores.
 
     Attributes:
-        first: Label of one.
-        second: Label of the other.
-        tasks: How many they share.
-        difference: Mean over tasks of the first's score less the second's.
-        low: The lower end of its 95% bootstrap interval, or None.
-        high: The upper end.
-        p: Two-sided p-value of a paired permutation test.
-        adjusted: The same after Holm's correction for all pairs of the benchmark.
+        first: The label of the first method.
+        second: The label of the second method.
+        tasks: The number of shared tasks.
+        difference: The mean over tasks of the first score minus the second.
+        low: The lower end of the 95% bootstrap interval of the difference, or None.
+        high: The upper end, or None.
+        p: The two-sided p-value of a paired permutation test.
+        adjusted: The p-value after Holm's correction over all pairs of the benchmark.
     """
 
     first: str
@@ -45,15 +51,15 @@ class Comparison:
     adjusted: float
 
 
-def compare(panel: ComparisonGroup, benchmark: Benchmark) -> list[Comparison]:
-    """All pairs of competing methods with shared tasks.
+def compare(group: ComparisonGroup, benchmark: Benchmark) -> list[Comparison]:
+    """Compare all pairs of competing methods that share tasks.
 
-    A task that was played several times counts once, by its mean.
+    A task that was played several times counts once, with its mean score.
     """
     scores = {
-        row.label: _by_task(panel.results[row.key, benchmark.key], benchmark.metric)
-        for row in panel.rows
-        if (row.key, benchmark.key) in panel.results and row.method.kind is not Kind.REFERENCE
+        row.label: _by_task(group.results[row.key, benchmark.key], benchmark.metric)
+        for row in group.rows
+        if (row.key, benchmark.key) in group.results and row.method.kind is not Kind.REFERENCE
     }
     pairs = []
     for first, second in itertools.combinations(scores, 2):
@@ -63,33 +69,34 @@ def compare(panel: ComparisonGroup, benchmark: Benchmark) -> list[Comparison]:
             pairs.append((first, second, tasks, values))
     seeds = [zlib.crc32(f"{benchmark.key}/{f}/{s}".encode()) for f, s, _, _ in pairs]
     raw = [permutation_p(pair[3], seed) for pair, seed in zip(pairs, seeds, strict=True)]
-    found = []
+    comparisons = []
     for (first, second, tasks, values), seed, p, adjusted in zip(
         pairs, seeds, raw, holm(raw), strict=True
     ):
         draws = clustered_means(values, tasks, seed)
         low, high = (None, None) if draws is None else percentile_interval(draws)
         mean = float(np.mean(values))
-        found.append(Comparison(first, second, len(tasks), mean, low, high, p, adjusted))
-    return found
+        comparisons.append(Comparison(first, second, len(tasks), mean, low, high, p, adjusted))
+    return comparisons
 
 
 def _by_task(results: Sequence[Result], metric: str) -> dict[str, float]:
+    """The mean of a metric for each task with a score."""
     values: dict[str, list[float]] = {}
     for result in results:
         value = METRICS[metric].of(result) if result.scored else None
         if value is not None:
             values.setdefault(result.episode.task_id, []).append(value)
-    return {task: float(np.mean(group)) for task, group in values.items()}
+    return {task: float(np.mean(scores)) for task, scores in values.items()}
 
 
-def comparison_sheets(panel: ComparisonGroup) -> Iterator[RenderedTable]:
-    """One sheet of paired tests for each benchmark of a panel."""
-    for benchmark in panel.benchmarks:
-        found = compare(panel, benchmark)
-        if found:
+def render_comparisons(group: ComparisonGroup) -> Iterator[RenderedTable]:
+    """One table of paired tests for each benchmark of a group."""
+    for benchmark in group.benchmarks:
+        comparisons = compare(group, benchmark)
+        if comparisons:
             yield RenderedTable(
-                title=f"{panel.title}, {benchmark.title} ({benchmark.measure}, points)",
+                title=f"{group.title}, {benchmark.title} ({benchmark.measure}, points)",
                 header=("First", "Second", "Tasks", "Difference", "p", "p (Holm)"),
                 rows=tuple(
                     (
@@ -100,11 +107,11 @@ def comparison_sheets(panel: ComparisonGroup) -> Iterator[RenderedTable]:
                         RenderedCell(f"{c.p:.4f}"),
                         RenderedCell(f"{c.adjusted:.4f}"),
                     )
-                    for c in found
+                    for c in comparisons
                 ),
                 records=tuple(
                     {
-                        "panel": panel.title,
+                        "panel": group.title,
                         "benchmark": benchmark.key,
                         "first": c.first,
                         "second": c.second,
@@ -115,28 +122,28 @@ def comparison_sheets(panel: ComparisonGroup) -> Iterator[RenderedTable]:
                         "p": c.p,
                         "p_holm": c.adjusted,
                     }
-                    for c in found
+                    for c in comparisons
                 ),
             )
 
 
-def breakdown_sheets(panel: ComparisonGroup) -> Iterator[RenderedTable]:
+def render_breakdowns(group: ComparisonGroup) -> Iterator[RenderedTable]:
     """Scores by task type, and by the benchmark's own levels of difficulty."""
-    for benchmark in panel.benchmarks:
-        rows = [row for row in panel.rows if (row.key, benchmark.key) in panel.results]
+    for benchmark in group.benchmarks:
+        rows = [row for row in group.rows if (row.key, benchmark.key) in group.results]
         for aspect, name in (("category", "type"), ("difficulty", "difficulty")):
             values = {
                 value
                 for row in rows
-                for result in panel.results[row.key, benchmark.key]
+                for result in group.results[row.key, benchmark.key]
                 if (value := getattr(result.episode, aspect))
             }
             if values:
-                yield _breakdown(panel, benchmark, rows, aspect, name, sorted(values))
+                yield _breakdown(group, benchmark, rows, aspect, name, sorted(values))
 
 
 def _breakdown(
-    panel: ComparisonGroup,
+    group: ComparisonGroup,
     benchmark: Benchmark,
     rows: Sequence[GroupRow],
     aspect: str,
@@ -145,23 +152,23 @@ def _breakdown(
 ) -> RenderedTable:
     cells: dict[tuple[str, str], Estimate] = {}
     for value, row in itertools.product(values, rows):
-        played = panel.results[row.key, benchmark.key]
-        if chosen := [r for r in played if getattr(r.episode, aspect) == value]:
-            cells[value, row.key] = estimate(chosen, benchmark.metric)
+        played = group.results[row.key, benchmark.key]
+        if results := [r for r in played if getattr(r.episode, aspect) == value]:
+            cells[value, row.key] = estimate(results, benchmark.metric)
     return RenderedTable(
-        title=f"{panel.title}, {benchmark.title} by {name} ({benchmark.measure}, per cent)",
+        title=f"{group.title}, {benchmark.title} by {name} ({benchmark.measure}, per cent)",
         header=(name.capitalize(), *(row.label for row in rows)),
         rows=tuple(
             (
                 RenderedCell(value),
-                *(RenderedCell(_shown(cells.get((value, row.key)))) for row in rows),
+                *(RenderedCell(_breakdown_cell(cells.get((value, row.key)))) for row in rows),
             )
             for value in values
         ),
-        notes=("In brackets the 95% interval, then the number of scored episodes.",),
+        notes=("The 95% interval is in brackets, the number of scored episodes in parentheses.",),
         records=tuple(
             {
-                "panel": panel.title,
+                "panel": group.title,
                 "benchmark": benchmark.key,
                 "by": name,
                 "group": value,
@@ -178,7 +185,7 @@ def _breakdown(
     )
 
 
-def _shown(number: Estimate | None) -> str:
+def _breakdown_cell(number: Estimate | None) -> str:
     if number is None:
         return MISSING
     if number.value is None:
@@ -188,22 +195,19 @@ def _shown(number: Estimate | None) -> str:
 
 def _points(value: float, low: float | None, high: float | None, *, signed: bool = False) -> str:
     """A share in per cent, with its interval."""
-    sign = "+" if signed else ""
-    text = f"{value * 100 + 0.0:{sign}.1f}"
-    if low is None or high is None:
-        return text
-    return f"{text} [{low * 100 + 0.0:{sign}.1f}, {high * 100 + 0.0:{sign}.1f}]"
+    low, high = (None if end is None else end * 100 for end in (low, high))
+    return format_interval(value * 100, low, high, digits=1, signed=signed)
 
 
-def episode_sheet(panel: ComparisonGroup) -> RenderedTable:
-    """What each number rests on: episodes, tasks, and what failed around the agents."""
+def render_episodes(group: ComparisonGroup) -> RenderedTable:
+    """The numbers of episodes, tasks and failures behind each score."""
     records = []
-    for row, benchmark in itertools.product(panel.rows, panel.benchmarks):
-        if results := panel.results.get((row.key, benchmark.key)):
+    for row, benchmark in itertools.product(group.rows, group.benchmarks):
+        if results := group.results.get((row.key, benchmark.key)):
             lost = failures(results)
             records.append(
                 {
-                    "panel": panel.title,
+                    "panel": group.title,
                     "method": row.label,
                     "benchmark": benchmark.title,
                     "episodes": len(results),
@@ -215,7 +219,7 @@ def episode_sheet(panel: ComparisonGroup) -> RenderedTable:
                 }
             )
     return RenderedTable(
-        title=panel.title,
+        title=group.title,
         header=tuple(name.capitalize() for name in list(records[0])[1:]),
         rows=tuple(
             tuple(RenderedCell(str(value)) for value in list(record.values())[1:])

@@ -1,7 +1,7 @@
-"""Training curves, from CSV files with the column ``step`` and a column for each metric.
+"""Training curves, read from CSV files with a column ``step`` and a column for each metric.
 
-A file may hold several runs, as ``train/curves.py`` writes it: its columns ``series`` and ``run``
-then say to which training and run a row belongs.
+A file may hold several runs, as ``train/curves.py`` writes it. The columns ``series`` and ``run``
+then name the training and the run of each row.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 STEP, SERIES, RUN = "step", "series", "run"
 DEFAULT_METRIC = "reward/total"
 BAND = {"low": "min", "high": "max"}
-"""A log that is already a mean over seeds may have ``METRIC_min`` and ``METRIC_max``."""
+"""Column suffixes of the lowest and highest seed, in a log that is a mean over seeds."""
 LAST_SHARE = 0.2
-"""The share of the steps that counts as the end of a curve."""
+"""The share of the steps over which :attr:`Curve.end` is the mean."""
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """One metric over the steps of a training, played with one or several seeds.
+    """One metric over the steps of a training with one or several seeds.
 
     Attributes:
-        name: The training.
-        metric: The metric.
-        steps: The S training steps that all runs have, rising.
+        name: The name of the training.
+        metric: The name of the metric.
+        steps: The S training steps that all runs share, ascending.
         runs: The metric of each run, shape (runs, S).
-        extremes: The band that a single log brings itself, shape (2, S): its lowest and
-            highest seed. None where there is none, or several runs.
-        files: The logs, relative to this checkout or by name.
+        extremes: The lowest and highest seed as recorded in a single log, shape (2, S). None
+            if the log has no such columns, or for several runs.
+        files: The logs, relative to this checkout if they are inside it, else the file names.
     """
 
     name: str
@@ -65,10 +65,10 @@ class Curve:
 
     @property
     def band(self) -> Array | None:
-        """The ends of the band around the mean, shape (2, S); None for a single seed.
+        """The lower and upper end of the band around the mean, shape (2, S), or None.
 
-        It is the 95% interval of the mean over seeds by Student's t
-        (:func:`~agemem_envs.util.student.student_interval`), or the log's own band.
+        For several seeds it is the 95% interval of their mean by Student's t
+        (:func:`~agemem_envs.util.student.student_interval`), for a single log its ``extremes``.
         """
         if self.seeds == 1:
             return self.extremes
@@ -77,30 +77,34 @@ class Curve:
 
     @property
     def end(self) -> float:
-        """The mean over the last fifth of the steps, at least one."""
+        """The mean over the last fifth of the steps, and at least over the last one."""
         count = max(1, round(len(self.steps) * LAST_SHARE))
         return float(self.mean[-count:].mean())
 
     def smoothed(self, window: int) -> Curve:
-        """The curve with each run averaged over the last ``window`` steps, fewer at its start."""
+        """The curve with a trailing moving average over ``window`` steps applied to each run."""
         extremes = None if self.extremes is None else _trailing_means(self.extremes, window)
         return replace(self, runs=_trailing_means(self.runs, window), extremes=extremes)
 
 
 def _trailing_means(values: Array, window: int) -> Array:
-    """The mean of each value of a row and the ``window - 1`` before it."""
+    """The mean of each value of a row and the up to ``window - 1`` values before it."""
     return np.stack(
         [values[:, max(0, end - window) : end].mean(1) for end in range(1, values.shape[1] + 1)], 1
     )
 
 
 def read_curves(files: Mapping[str, Sequence[Path]], metrics: Sequence[str]) -> list[Curve]:
-    """Read the curves of each name, one for each metric; several files are seeds of one training.
+    """Read one curve for each metric and training.
+
+    Args:
+        files: The logs of each training, by its name. Several logs are seeds of one training.
+        metrics: The columns to read.
 
     Raises:
-        DataNotFoundError: A file does not exist.
+        DataNotFoundError: A log does not exist.
         DataFormatError: A file is not a training log.
-        UnknownNameError: A log lacks a metric or a series.
+        UnknownNameError: A log does not have the metric or the series.
     """
     return [
         _curve(
@@ -115,22 +119,22 @@ def read_curves(files: Mapping[str, Sequence[Path]], metrics: Sequence[str]) -> 
 
 
 def _public_name(path: Path) -> str:
-    """A file's name for the report, which may be published: no folder of this machine."""
+    """The name of a file in the report: a published report shows no folders of this machine."""
     path = path.resolve()
     return str(path.relative_to(CODE)) if path.is_relative_to(CODE) else path.name
 
 
 def _logs(path: Path, name: str, metric: str) -> list[DataFrame]:
-    """The logs of a file, one for each run, as :func:`_values` returns them."""
+    """The values of a file as :func:`_values` returns them, one table for each run."""
     pandas = require("pandas", extra="eval")
     try:
         table = pandas.read_csv(path)
     except FileNotFoundError as error:
-        raise DataNotFoundError(f"there is no training log {path}") from error
+        raise DataNotFoundError(f"training log {path} does not exist") from error
     except (OSError, ValueError) as error:
         raise DataFormatError(f"{path} is not a CSV file: {error}") from error
     if STEP not in table:
-        raise DataFormatError(f"{path} has no column {STEP!r}: is it a training log?")
+        raise DataFormatError(f"{path} is not a training log: it has no column {STEP!r}")
     if metric not in table:
         columns = [column for column in table if column not in (STEP, SERIES, RUN)]
         raise UnknownNameError(f"metric of {path}", metric, columns)
@@ -145,7 +149,7 @@ def _logs(path: Path, name: str, metric: str) -> list[DataFrame]:
 def _values(path: Path, log: DataFrame, metric: str) -> DataFrame:
     """The columns ``mean`` and, if the log has them, ``low`` and ``high``, by step.
 
-    Steps without a value are left out, and so are steps that occur twice.
+    Steps without a value and steps that occur more than once are left out.
     """
     names = {"mean": metric, **{end: f"{metric}_{suffix}" for end, suffix in BAND.items()}}
     columns = {name: log[column] for name, column in names.items() if column in log}
@@ -153,18 +157,20 @@ def _values(path: Path, log: DataFrame, metric: str) -> DataFrame:
         values = log[[STEP]].assign(**columns).dropna().astype(float).set_index(STEP)
         values = values[~values.index.duplicated(keep=False)]
     except ValueError as error:
-        raise DataFormatError(f"{path}: {metric} and {STEP} must be numbers: {error}") from error
+        raise DataFormatError(
+            f"columns {metric} and {STEP} of {path} must be numbers: {error}"
+        ) from error
     if values.empty:
-        raise DataFormatError(f"{path} has no step with a number for {metric}")
+        raise DataFormatError(f"{path} has no step with a value of {metric}")
     return values
 
 
 def _curve(name: str, metric: str, logs: Sequence[DataFrame], files: tuple[str, ...]) -> Curve:
-    """The curve at the steps that all logs have."""
+    """The curve at the steps that all logs share."""
     pandas = require("pandas", extra="eval")
     runs = pandas.concat([log["mean"] for log in logs], axis=1, join="inner").sort_index()
     if runs.empty:
-        raise DataFormatError(f"the logs of {name} share no step")
+        raise DataFormatError(f"the training logs of {name} have no step in common")
     has_band = len(logs) == 1 and all(end in logs[0] for end in BAND)
     return Curve(
         name=name,
@@ -176,8 +182,8 @@ def _curve(name: str, metric: str, logs: Sequence[DataFrame], files: tuple[str, 
     )
 
 
-def curve_sheet(curves: Sequence[Curve]) -> RenderedTable:
-    """The start, the highest value and the end of each curve, with all steps as records."""
+def render_curves(curves: Sequence[Curve]) -> RenderedTable:
+    """The first, the highest and the last values of each curve, with all steps as records."""
     records: list[Record] = [
         {"name": c.name, "metric": c.metric, "seeds": c.seeds, "step": step, "mean": float(mean),
          "low": low, "high": high}
@@ -193,15 +199,15 @@ def curve_sheet(curves: Sequence[Curve]) -> RenderedTable:
             for ends in [[f"{value:.3f}" for value in (c.mean[0], max(c.mean), c.end)]]
         ),
         notes=(
-            "Means over seeds, at the steps that all logs of a name have.",
-            f"Of {', '.join(dict.fromkeys(file for c in curves for file in c.files))}.",
+            "Means over seeds, at the steps that all logs of a name share.",
+            f"Read from {', '.join(dict.fromkeys(file for c in curves for file in c.files))}.",
         ),
         records=tuple(records),
     )  # fmt: skip
 
 
 def _ends(curve: Curve) -> list[tuple[float | None, float | None]]:
-    """The ends of the band at each step."""
+    """The lower and upper end of the band at each step."""
     if curve.band is None:
         return [(None, None)] * len(curve.steps)
     return [(float(low), float(high)) for low, high in curve.band.T]

@@ -1,4 +1,4 @@
-"""The report as a folder: each item in every format, and ``report.md`` that shows all."""
+"""The report folder: each section in every format, and ``report.md`` with all of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agemem.eval.paper.exhibits import EXHIBITS
-from agemem.eval.reporting.comparisons import breakdown_sheets, comparison_sheets, episode_sheet
-from agemem.eval.reporting.curves import Curve, curve_sheet
+from agemem.eval.reporting.comparisons import render_breakdowns, render_comparisons, render_episodes
+from agemem.eval.reporting.curves import Curve, render_curves
 from agemem.eval.reporting.figures import THEMES, draw_curves, draw_table
 from agemem.eval.reporting.groups import ComparisonGroup
 from agemem.eval.reporting.published import Published
@@ -20,8 +20,8 @@ from agemem.eval.reporting.rendered import (
     Record,
     RenderedCell,
     RenderedTable,
-    gains_sheet,
-    sheet_of,
+    render_gains,
+    render_table,
 )
 from agemem.eval.reporting.tables import Table, gains, make_tables
 from agemem.eval.reporting.writers import joined, markdown, to_markdown
@@ -33,72 +33,78 @@ REPORT = "report.md"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One item of the report.
+    """One section of the report.
 
     Attributes:
-        key: Of its files.
-        title: Its heading.
-        sheets: One for each panel, and for each data set where it is about one.
-        tables: What is drawn, beside its sheets.
-        curves: Likewise.
-        shown: Whether ``report.md`` shows it; else it names the files.
-        missing: Why it has no sheet, if it has none.
+        key: The name of its files.
+        title: The heading.
+        rendered: The tables: one for each comparison group, or for each group and data set.
+        drawn: The tables to draw as figures.
+        curves: The training curves to draw as a figure.
+        inline: Whether ``report.md`` contains the tables, or only a link to them.
+        missing: The reason shown for a section without tables.
     """
 
     key: str
     title: str
-    sheets: tuple[RenderedTable, ...]
-    tables: tuple[Table, ...] = ()
+    rendered: tuple[RenderedTable, ...]
+    drawn: tuple[Table, ...] = ()
     curves: tuple[Curve, ...] = ()
-    shown: bool = True
+    inline: bool = True
     missing: str = "none of its methods was played"
 
 
 def make_sections(
-    panels: Sequence[ComparisonGroup], published: Published, curves: Sequence[Curve] = ()
+    groups: Sequence[ComparisonGroup], published: Published, curves: Sequence[Curve] = ()
 ) -> list[Section]:
-    """Everything that can be said of the panels, the paper's numbers beside ours."""
+    """All sections of the report except the list of runs.
+
+    Args:
+        groups: Our numbers.
+        published: The paper's numbers, shown next to ours.
+        curves: The training curves.
+    """
     sections = []
-    for item in EXHIBITS:
+    for exhibit in EXHIBITS:
         tables = [
             table
-            for panel in panels
-            for table in make_tables(item, panel, published[item.key].get(panel.backbone, {}))
+            for group in groups
+            for table in make_tables(exhibit, group, published[exhibit.key].get(group.backbone, {}))
         ]
-        sheets = tuple(map(sheet_of, tables))
-        drawn = tuple(table for table in tables if item.plotted and _has_values(table))
-        sections.append(Section(item.key, item.title, sheets, drawn))
-        if item.key == "table2" and tables:
-            found = gains_sheet({table.panel: gains(table) for table in tables})
-            sections.append(Section("gains", "Gains of AgeMem", (found,)))
+        rendered = tuple(map(render_table, tables))
+        drawn = tuple(table for table in tables if exhibit.plotted and _has_values(table))
+        sections.append(Section(exhibit.key, exhibit.title, rendered, drawn))
+        if exhibit.key == "table2" and tables:
+            by_group = render_gains({table.group: gains(table) for table in tables})
+            sections.append(Section("gains", "Gains of AgeMem", (by_group,)))
     sections.append(
         Section(
             "figure5",
             "Figures 5 and 10: training curves",
-            sheets=(curve_sheet(curves),) if curves else (),
+            rendered=(render_curves(curves),) if curves else (),
             curves=tuple(curves),
-            missing="no training log was named (eval/report.py --curves)",
+            missing="no training log was given (--curves)",
         )
     )
-    played = [panel for panel in panels if panel.results]
-    for key, title, make, shown in (
-        ("comparisons", "Paired tests between methods", comparison_sheets, False),
-        ("breakdowns", "Scores by type and difficulty of task", breakdown_sheets, False),
-        ("episodes", "Episodes", lambda panel: [episode_sheet(panel)], True),
+    played = [group for group in groups if group.results]
+    for key, title, render, inline in (
+        ("comparisons", "Paired tests between methods", render_comparisons, False),
+        ("breakdowns", "Scores by type and difficulty of task", render_breakdowns, False),
+        ("episodes", "Episodes", lambda group: [render_episodes(group)], True),
     ):
-        sheets = tuple(sheet for panel in played for sheet in make(panel))
-        if sheets:
-            sections.append(Section(key, title, sheets, shown=shown))
+        rendered = tuple(table for group in played for table in render(group))
+        if rendered:
+            sections.append(Section(key, title, rendered, inline=inline))
     return sections
 
 
 def _has_values(table: Table) -> bool:
-    plotted = [i for i, q in enumerate(table.columns) if q.metric in table.item.plotted]
+    plotted = [i for i, c in enumerate(table.columns) if c.metric in table.exhibit.plotted]
     return any(row.cells[i].value is not None for row in table.rows for i in plotted)
 
 
 def run_section(runs: Sequence[PlayedRun]) -> Section:
-    """Which runs the report is made of, and what played them."""
+    """The list of runs behind the report, with their agents, backbones and code revisions."""
     records: list[Record] = [
         {
             "run": run.name,
@@ -120,65 +126,66 @@ def run_section(runs: Sequence[PlayedRun]) -> Section:
         for r in records
     )
     header = tuple(name.capitalize() for name in records[0])
-    sheet = RenderedTable("Runs", header, rows, records=tuple(records))
-    return Section("runs", "Runs", (sheet,))
+    table = RenderedTable("Runs", header, rows, records=tuple(records))
+    return Section("runs", "Runs", (table,))
 
 
 INTRODUCTION = """\
 # Report
 
-Each number is a mean over scored episodes; in brackets its 95% bootstrap interval, for which tasks
-are drawn, not episodes, so that a task that was played several times counts as one. An average is
-the mean of the paper's five benchmarks and is missing without one of them; its interval draws from
-each of them by itself. Where all episodes have the same score the bootstrap sees no spread, and the
-interval is a point: of few episodes that says little. The best number of a column is **bold**, the
-second <u>underlined</u>; oracles and random play do not compete. *missing* was not played;
-*unscored* was, and a server, a simulator or a judge failed: such episodes are counted below, never
-as zero. Diamonds in figures and the lines *paper* are what the paper printed for this backbone.
+Each number is a mean over scored episodes, followed by its 95% bootstrap interval in brackets. The
+bootstrap draws tasks, not episodes, so that repetitions of a task do not narrow the interval. An
+average is the mean of the paper's five benchmarks, and is missing if one of them is missing; its
+bootstrap draws from each benchmark independently. If all episodes have the same score, the
+bootstrap sees no spread and the interval is a point, which says little for few episodes. The best
+number of a column is **bold**, the second best <u>underlined</u>; oracles and random actions do not
+compete. *missing* means that nothing was played. *unscored* means that a server, a simulator or a
+judge failed: such episodes are counted below, and never enter a mean as zero. Diamonds in figures
+and the lines *paper* are the numbers that the paper printed for this backbone.
 
-Paired tests are permutation tests of the mean difference on shared tasks, two-sided, with Holm's
-correction over all pairs of a benchmark.
+Paired tests are two-sided permutation tests of the mean difference on shared tasks, with Holm's
+correction over all pairs of methods of a benchmark.
 """
 
 
 def write_report(sections: Sequence[Section], out: Path) -> None:
-    """Write all files, or none.
+    """Write all files of the report, or none if anything fails.
 
     Raises:
-        ConfigurationError: The folder is not empty, or cannot be written.
+        ConfigurationError: The folder is not empty or cannot be written.
         MissingDependencyError: matplotlib is not installed.
     """
     with _new_folder(out) as folder:
         text = [INTRODUCTION]
         for section in sections:
             text += [f"## {markdown(section.title)}\n"]
-            if not section.sheets:
+            if not section.rendered:
                 text += [f"missing: {section.missing}.\n"]
                 continue
-            for ending, content in joined(section.sheets).items():
+            for ending, content in joined(section.rendered).items():
                 (folder / f"{section.key}.{ending}").write_text(content, encoding="utf-8")
             pictures = [_picture(name) for name in _draw(section, folder)]
-            if section.shown:
-                text += [to_markdown(sheet) for sheet in section.sheets] + pictures
+            if section.inline:
+                text += [to_markdown(table) for table in section.rendered] + pictures
             else:
-                text += [f"{len(section.sheets)} tables: [{section.key}.md]({section.key}.md)\n"]
+                text += [f"{len(section.rendered)} tables: [{section.key}.md]({section.key}.md)\n"]
         (folder / REPORT).write_text("\n".join(text), encoding="utf-8")
 
 
 def to_text(sections: Iterable[Section]) -> str:
-    """The shown sections as one Markdown text, without figures."""
+    """The inline sections as one Markdown text, without figures."""
     return "\n".join(
-        "\n".join([f"## {markdown(section.title)}\n", *map(to_markdown, section.sheets)])
+        "\n".join([f"## {markdown(section.title)}\n", *map(to_markdown, section.rendered)])
         for section in sections
-        if section.shown and section.sheets
+        if section.inline and section.rendered
     )
 
 
 def _draw(section: Section, folder: Path) -> Iterator[str]:
-    """Draw a section's figures; their names without theme and ending."""
-    for number, table in enumerate(section.tables, 1):
-        parts = [section.key, str(number), table.panel, table.dataset.key if table.dataset else ""]
-        name = _slug(parts)
+    """Draw the figures of a section, and yield their names without theme and suffix."""
+    for number, table in enumerate(section.drawn, 1):
+        dataset = table.dataset.key if table.dataset else ""
+        name = _slug([section.key, str(number), table.group, dataset])
         draw_table(table, folder / name)
         yield name
     if section.curves:
@@ -189,7 +196,7 @@ def _draw(section: Section, folder: Path) -> Iterator[str]:
 
 
 def _slug(parts: Iterable[str]) -> str:
-    """A short file name of plain letters; a number in it keeps names apart."""
+    """A file name of at most 80 plain characters. A number among the parts makes it unique."""
     return "-".join(
         filter(None, (re.sub(r"[^a-z0-9.]+", "-", p.lower()).strip("-.") for p in parts))
     )[:80]
@@ -205,14 +212,14 @@ def _picture(name: str) -> str:
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which is put in its place when it is complete."""
+    """A temporary folder that replaces ``out`` if the block succeeds."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigurationError(f"{out} is not an empty folder: choose another --out")
+        raise ConfigurationError(f"{out} is not an empty folder: name a new one with --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise ConfigurationError(f"{out} cannot be written: {error}") from error
+        raise ConfigurationError(f"cannot write {out}: {error}") from error
     try:
         yield partial
         partial.chmod(0o755)

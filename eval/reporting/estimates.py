@@ -1,4 +1,4 @@
-"""Estimates: a mean with its interval and what it rests on; and what is made of several."""
+"""Estimates: means with intervals and counts, and numbers derived from several of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import Array, clustered_means, percentile_interval
 
 Key = tuple[str, str, str]
-"""Row, benchmark, metric."""
+"""The keys of the row, the benchmark and the metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Estimate:
     """One number of a table.
 
     Attributes:
-        value: The mean; None if episodes were played and none was scored.
-        low: The lower end of its 95% interval, or None.
-        high: The upper end.
-        episodes: How many were played.
-        scored: On how many of them it rests.
-        tasks: How many different tasks these are.
-        draws: Its bootstrap distribution.
+        value: The mean over scored episodes; None if no episode was scored.
+        low: The lower end of the 95% interval, or None.
+        high: The upper end, or None.
+        episodes: The number of episodes played.
+        scored: The number of episodes scored.
+        tasks: The number of different tasks among the scored episodes.
+        draws: The bootstrap distribution of the mean, or None.
     """
 
     value: float | None
@@ -47,14 +47,14 @@ Numbers = Mapping[Key, Estimate]
 def estimate(results: Sequence[Result], metric: str) -> Estimate:
     """The mean of a metric over episodes of one benchmark, clustered by task.
 
-    Failures of the surroundings and of the judge are left out, never counted as zero.
+    Episodes that an endpoint, a simulator or a judge failed are left out, never counted as zero.
     """
     measure = METRICS[metric].of
     pairs = [(measure(r), r.episode.task_id) for r in results if r.scored]
-    known = [(value, task) for value, task in pairs if value is not None]
-    if not known:
+    scored = [(value, task) for value, task in pairs if value is not None]
+    if not scored:
         return Estimate(None, episodes=len(results))
-    values, tasks = [value for value, _ in known], [task for _, task in known]
+    values, tasks = [value for value, _ in scored], [task for _, task in scored]
     seed = zlib.crc32(f"{results[0].episode.source.name}/{metric}".encode(errors="surrogatepass"))
     draws = clustered_means(values, tasks, seed)
     low, high = (None, None) if draws is None else percentile_interval(draws)
@@ -63,16 +63,17 @@ def estimate(results: Sequence[Result], metric: str) -> Estimate:
         low=low,
         high=high,
         episodes=len(results),
-        scored=len(known),
+        scored=len(scored),
         tasks=len(set(tasks)),
         draws=draws,
     )
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of several benchmarks' means, all of equal weight.
+    """The unweighted mean of the means of several benchmarks.
 
-    The benchmarks' draws are independent, so their mean has the distribution of the average.
+    The bootstrap draws of different benchmarks are independent, so the mean of the draws has the
+    distribution of the average.
     """
     values = [e.value for e in estimates if e.value is not None]
     draws = [e.draws for e in estimates if e.draws is not None]
@@ -88,7 +89,7 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def with_averages(numbers: Numbers) -> dict[Key, Estimate]:
-    """The numbers, and the average of each row that has all of the paper's benchmarks."""
+    """Add the average of each row that has all of the paper's benchmarks."""
     added = dict(numbers)
     for row in dict.fromkeys(row for row, _, _ in numbers):
         scores = [numbers.get((row, benchmark.key, SCORE)) for benchmark in PAPER]
@@ -98,7 +99,7 @@ def with_averages(numbers: Numbers) -> dict[Key, Estimate]:
 
 
 def with_reductions(numbers: Numbers, against: str) -> dict[Key, Estimate]:
-    """The numbers, and by which share each row needs fewer prompt tokens than one of them."""
+    """Add the share of prompt tokens that each row saves against the row ``against``."""
     added = dict(numbers)
     for (row, benchmark, metric), number in numbers.items():
         base = numbers.get((against, benchmark, "prompt_tokens"))
@@ -108,7 +109,7 @@ def with_reductions(numbers: Numbers, against: str) -> dict[Key, Estimate]:
 
 
 def with_gains(numbers: Numbers, over: str) -> dict[Key, Estimate]:
-    """The numbers, and how much higher each row scores than one of them."""
+    """Add the score of each row minus that of the row ``over``."""
     added = dict(numbers)
     for (row, benchmark, metric), number in numbers.items():
         base = numbers.get((over, benchmark, SCORE))

@@ -1,7 +1,7 @@
-"""Panels: results that may stand in one table, with what they have in common.
+"""Comparison groups: results that may share a table, and the conditions that they share.
 
-A panel has one backbone. In each of its columns all rows were played under the same
-conditions; what differs makes another row, or another panel, which names the difference.
+A group has one backbone. In each of its columns all rows were played under the same conditions.
+A difference in conditions makes another row or another group, which names the difference.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ QA_METRICS = (
     "tool_calls",
     *(f"{short_name(tool)}_calls" for tool in TOOLS),
 )
-"""Measured in question answering, beside the score."""
+"""Metrics of question answering, in addition to the score."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """A method in a panel.
+    """A method in a comparison group.
 
     Attributes:
-        key: Identifies it in the panel's numbers.
-        method: What it is.
-        variant: How it differs from other rows of the same method, or empty.
+        key: The row's key in the numbers of the group.
+        method: The method.
+        variant: How the row differs from other rows of the same method, or empty.
     """
 
     key: str
@@ -52,17 +52,17 @@ class GroupRow:
 
     @property
     def label(self) -> str:
-        """As shown."""
+        """The name of the row in tables."""
         return f"{self.method.title} ({self.variant})" if self.variant else self.method.title
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a reader of a table must know.
+    """A remark below a table.
 
     Attributes:
-        text: A sentence.
-        benchmark: The column that it is about; empty if it is about all.
+        text: One sentence.
+        benchmark: The column that it is about; empty if it is about all columns.
     """
 
     text: str
@@ -71,17 +71,17 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonGroup:
-    """Everything that may be compared with each other.
+    """Results of one backbone that may be compared with each other.
 
     Attributes:
-        title: The backbone, and what tells this panel from others of the same one.
-        backbone: The one name of the backbone.
+        title: The backbone, and how the group differs from others with the same backbone.
+        backbone: The canonical name of the backbone.
         rows: The methods, in the order of the tables.
-        benchmarks: The columns for which there are numbers.
-        numbers: Of each row, benchmark and metric.
-        by_exhibit: The same for single items of the report, where they have numbers of their own.
-        notes: What all share, and what single columns and rows were played under.
-        results: The episodes behind each row and column; empty for numbers without episodes.
+        benchmarks: The columns that have numbers.
+        numbers: One estimate for each row, benchmark and metric.
+        by_exhibit: Replaces ``numbers`` for exhibits that have numbers of their own.
+        notes: The conditions of the group, of its columns and of its rows.
+        results: The episodes of each row and column; empty for numbers without episodes.
     """
 
     title: str
@@ -93,100 +93,102 @@ class ComparisonGroup:
     notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
 
-    def numbers_of(self, item: str) -> Numbers:
-        """The numbers for one item of the report."""
-        return self.by_exhibit.get(item, self.numbers)
+    def numbers_of(self, exhibit: str) -> Numbers:
+        """The numbers of an exhibit, by its key."""
+        return self.by_exhibit.get(exhibit, self.numbers)
 
 
 def make_groups(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> list[ComparisonGroup]:
-    """Sort the episodes of runs into panels.
+    """Sort the episodes of runs into comparison groups.
 
     Args:
-        runs: As read.
-        checkpoints: For a trained model, by the name that its results record, the backbone
-            beside whose other methods it stands.
+        runs: The runs, in any order.
+        checkpoints: The base model of each trained model, by the name that results record.
+            A trained model joins the group of its base model.
     """
-    played = [
+    classified = [
         classify(result, run, checkpoints)
         for run in sorted(runs, key=lambda run: run.sha256)
         for result in sorted(run.results, key=lambda result: result.key)
     ]
-    groups = list(_groups(played))
-    named = differing(shared + model for _, shared, model, _ in groups)
-    panels = []
-    for base, shared, model, members in groups:
-        differences = [f"{k}: {v}" for k, v in shared + model if k in named]
-        variants = list(_aligned(members))
+    partitions = list(_partition(classified))
+    differing_names = differing(shared + model for _, shared, model, _ in partitions)
+    groups = []
+    for base, shared, model, members in partitions:
+        differences = [f"{k}: {v}" for k, v in shared + model if k in differing_names]
+        variants = list(_column_variants(members))
         for number, columns in enumerate(variants, 1):
-            told = [f"variant {number}"] if len(variants) > 1 else []
-            title = ", ".join([base, *differences, *told])
-            chosen = [p for p in members if columns[p.benchmark.key] == p.column]
-            panels.append(_panel(title, base, chosen, listed(shared + model)))
-    return panels
+            suffix = [f"variant {number}"] if len(variants) > 1 else []
+            title = ", ".join([base, *differences, *suffix])
+            aligned = [m for m in members if columns[m.benchmark.key] == m.column]
+            groups.append(_group(title, base, aligned, listed(shared + model)))
+    return groups
 
 
-def _groups(
-    played: Sequence[ClassifiedResult],
+def _partition(
+    results: Sequence[ClassifiedResult],
 ) -> Iterable[tuple[str, Conditions, Conditions, list[ClassifiedResult]]]:
     """The episodes of each backbone under each set of shared conditions.
 
-    Agents without a model stand beside every backbone that was judged alike.
+    Agents that call no model join every backbone with the same shared conditions.
     """
-    groups: dict[tuple[str, Conditions, Conditions], list[ClassifiedResult]] = {}
-    for one in played:
-        groups.setdefault((one.base, one.shared, one.model), []).append(one)
-    for (base, shared, model), members in sorted(groups.items()):
+    partitions: dict[tuple[str, Conditions, Conditions], list[ClassifiedResult]] = {}
+    for result in results:
+        partitions.setdefault((result.base, result.shared, result.model), []).append(result)
+    for (base, shared, model), members in sorted(partitions.items()):
         if base != NO_BACKBONE:
-            yield base, shared, model, members + groups.get((NO_BACKBONE, shared, ()), [])
-        elif not any(b != NO_BACKBONE and s == shared for b, s, _ in groups):
+            yield base, shared, model, members + partitions.get((NO_BACKBONE, shared, ()), [])
+        elif not any(b != NO_BACKBONE and s == shared for b, s, _ in partitions):
             yield base, shared, model, members
 
 
-def _aligned(members: Sequence[ClassifiedResult]) -> Iterable[dict[str, Conditions]]:
-    """One set of column conditions for each panel that is needed.
+def _column_variants(members: Sequence[ClassifiedResult]) -> Iterable[dict[str, Conditions]]:
+    """One set of column conditions, by benchmark, for each group that is needed.
 
-    Where a benchmark was played under several, the panels take them in turn, the paper's
-    protocol and the most episodes first; a benchmark with fewer repeats its last.
+    A benchmark that was played under several conditions contributes one of them to each group:
+    first the paper's protocol, then the conditions with most episodes. A benchmark with fewer
+    conditions than another repeats its last.
     """
-    found: dict[str, Counter[Conditions]] = {}
-    for one in members:
-        found.setdefault(one.benchmark.key, Counter())[one.column] += 1
-    stages = {one.benchmark.key: one.benchmark.stages for one in members}
+    counts: dict[str, Counter[Conditions]] = {}
+    for member in members:
+        counts.setdefault(member.benchmark.key, Counter())[member.column] += 1
+    stages = {member.benchmark.key: member.benchmark.stages for member in members}
     variants = {
-        key: sorted(c, key=lambda v: (("stages", stages[key]) not in v, -c[v], v))
-        for key, c in found.items()
+        key: sorted(count, key=lambda v: (("stages", stages[key]) not in v, -count[v], v))
+        for key, count in counts.items()
     }
     for number in range(max(map(len, variants.values()))):
-        yield {key: known[min(number, len(known) - 1)] for key, known in variants.items()}
+        yield {key: columns[min(number, len(columns) - 1)] for key, columns in variants.items()}
 
 
-def _panel(
+def _group(
     title: str, base: str, members: Sequence[ClassifiedResult], conditions: str
 ) -> ComparisonGroup:
     rows: dict[tuple[Method, Conditions], GroupRow] = {}
     variants: dict[Method, set[Conditions]] = {}
-    for one in members:
-        variants.setdefault(one.method, set()).add(one.row)
+    for member in members:
+        variants.setdefault(member.method, set()).add(member.row)
     for method in sorted(variants, key=order):
-        differing_fields = differing(variants[method])
+        differing_names = differing(variants[method])
         for row in sorted(variants[method]):
-            variant = listed((k, v) for k, v in row if k in differing_fields)
+            variant = listed((k, v) for k, v in row if k in differing_names)
             key = f"{method.key} {variant}".strip()
             rows[method, row] = GroupRow(key, method, variant)
     cells: dict[tuple[str, str], list[Result]] = {}
-    for one in members:
-        cell = (rows[one.method, one.row].key, one.benchmark.key)
-        cells.setdefault(cell, []).append(one.result)
-    found = {one.benchmark.key: one.benchmark for one in members}
-    known = [key for key in BENCHMARKS if key in found]
-    benchmarks = tuple(found[key] for key in [*known, *sorted(found.keys() - set(known))])
-    columns = {one.benchmark.key: one.column for one in members}
+    for member in members:
+        cell = (rows[member.method, member.row].key, member.benchmark.key)
+        cells.setdefault(cell, []).append(member.result)
+    by_key = {member.benchmark.key: member.benchmark for member in members}
+    registered = [key for key in BENCHMARKS if key in by_key]
+    others = sorted(by_key.keys() - set(registered))
+    benchmarks = tuple(by_key[key] for key in [*registered, *others])
+    columns = {member.benchmark.key: member.column for member in members}
     return ComparisonGroup(
         title=title,
         backbone=base,
         rows=tuple(rows.values()),
         benchmarks=benchmarks,
-        numbers=_numbers(cells, found),
+        numbers=_numbers(cells, by_key),
         notes=(
             Note(f"Common to all rows: {conditions}."),
             *_row_notes(members, rows),
@@ -198,12 +200,12 @@ def _panel(
 
 
 def _numbers(
-    cells: Mapping[tuple[str, str], Sequence[Result]], found: Mapping[str, Benchmark]
+    cells: Mapping[tuple[str, str], Sequence[Result]], benchmarks: Mapping[str, Benchmark]
 ) -> Numbers:
     numbers: dict[Key, Estimate] = {}
     for (row, key), results in cells.items():
-        numbers[row, key, SCORE] = estimate(results, found[key].metric)
-        for metric in QA_METRICS if found[key].answers else ():
+        numbers[row, key, SCORE] = estimate(results, benchmarks[key].metric)
+        for metric in QA_METRICS if benchmarks[key].answers else ():
             numbers[row, key, metric] = estimate(results, metric)
     return with_averages(numbers)
 
@@ -211,29 +213,29 @@ def _numbers(
 def _row_notes(
     members: Sequence[ClassifiedResult], rows: Mapping[tuple[Method, Conditions], GroupRow]
 ) -> Iterable[Note]:
-    """What differs between rows beside the method, and which agents they are."""
-    conditions = {row.label: dict(known) for (_, known), row in rows.items() if known}
+    """Notes on differences between rows and on agents that are listed under another name."""
+    conditions = {row.label: dict(values) for (_, values), row in rows.items() if values}
     for name in ROW_FIELDS:
-        values: dict[str, list[str]] = {}
+        labels: dict[str, list[str]] = {}
         for label, row in conditions.items():
-            values.setdefault(row[name], []).append(label)
-        if len(values) > 1 and name != "tools":  # every method has its own tools
-            told = (f"{value} ({', '.join(labels)})" for value, labels in values.items())
-            yield Note(f"Rows differ in {name}: {'; '.join(told)}.")
-    renamed = {(one.result.agent, one.method) for one in members}
+            labels.setdefault(row[name], []).append(label)
+        if len(labels) > 1 and name != "tools":  # every method has its own tools
+            values = (f"{value} ({', '.join(names)})" for value, names in labels.items())
+            yield Note(f"Rows differ in {name}: {'; '.join(values)}.")
+    renamed = {(member.result.agent, member.method) for member in members}
     for agent, method in sorted(renamed, key=lambda pair: (pair[0], pair[1].key)):
         if agent != method.key and method.kind is Kind.OURS:
             yield Note(f"{method.title} includes the agent {agent} on an untrained backbone.")
 
 
 def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
-    """What a column was played under, and whether the paper does so."""
-    yield Note(f"{benchmark.title} is played under {listed(column)}.", benchmark.key)
+    """Notes on the conditions of a column, and on a protocol that is not the paper's."""
+    yield Note(f"{benchmark.title} was run with {listed(column)}.", benchmark.key)
     stages = dict(column)["stages"]
     if benchmark in PAPER and stages != benchmark.stages:
         yield Note(
             f"The paper runs {benchmark.title} with stages: {benchmark.stages}; "
-            f"numbers with stages: {stages} do not compare with its own.",
+            f"numbers with stages: {stages} do not compare with the paper's.",
             benchmark.key,
         )
 
@@ -243,16 +245,17 @@ def _task_notes(
     cells: Mapping[tuple[str, str], Sequence[Result]],
     rows: Sequence[GroupRow],
 ) -> Iterable[Note]:
-    """Whether methods were played on the same tasks, what is unscored, who judged."""
+    """Notes on rows with different tasks, on unscored episodes and on the judge."""
     played = [(r, cells[r.key, benchmark.key]) for r in rows if (r.key, benchmark.key) in cells]
     tasks = [{result.episode.task_id for result in results} for _, results in played]
-    if any(one != tasks[0] for one in tasks):
+    if any(row_tasks != tasks[0] for row_tasks in tasks):
         counts = ", ".join(
-            f"{row.label} {len(one)}" for (row, _), one in zip(played, tasks, strict=True)
+            f"{row.label} {len(row_tasks)}"
+            for (row, _), row_tasks in zip(played, tasks, strict=True)
         )
         shared = len(set.intersection(*tasks))
         yield Note(
-            f"{benchmark.title}: not all rows are on the same tasks ({counts}; {shared} shared).",
+            f"{benchmark.title}: the rows have different tasks ({counts}; {shared} shared).",
             benchmark.key,
         )
     for row, results in played:
@@ -264,13 +267,13 @@ def _task_notes(
     if benchmark in PAPER and benchmark.answers and not judge.startswith("llm:"):
         yield Note(
             f"The paper's judge is a language model; J and memory quality by {judge} do not "
-            "compare with its own.",
+            "compare with the paper's.",
             benchmark.key,
         )
 
 
 def failures(results: Iterable[Result]) -> dict[str, int]:
-    """How many episodes are unscored, by what failed."""
+    """The number of unscored episodes, by what failed."""
     counts = {"endpoint": 0, "environment": 0, "judge": 0}
     for result in results:
         if not result.scored:

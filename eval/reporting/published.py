@@ -1,4 +1,4 @@
-"""The numbers that the paper printed, in the shape of our own."""
+"""The paper's printed numbers, as comparison groups like those of runs."""
 
 from __future__ import annotations
 
@@ -65,38 +65,40 @@ _READERS: dict[str, Callable[[CsvRow], Cells]] = {
 }
 
 Published = dict[str, dict[str, dict[Key, float]]]
-"""By item and backbone: the number in each cell."""
+"""The number in each cell, by the key of the exhibit and the backbone."""
 
 
 def read_published(folder: Path = FOLDER) -> Published:
-    """The paper's numbers, shares as fractions.
+    """Read the paper's numbers. Shares are fractions, not per cent.
 
     Raises:
         DataNotFoundError: A file is missing.
-        DataFormatError: A file has not the documented columns.
+        DataFormatError: A file does not have the documented columns.
     """
-    return {item.key: _read(folder / item.published, item) for item in EXHIBITS}
+    return {exhibit.key: _read(folder / exhibit.published, exhibit) for exhibit in EXHIBITS}
 
 
-def _read(path: Path, item: Exhibit) -> dict[str, dict[Key, float]]:
-    found: dict[str, dict[Key, float]] = {}
+def _read(path: Path, exhibit: Exhibit) -> dict[str, dict[Key, float]]:
+    numbers: dict[str, dict[Key, float]] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                found.setdefault(row["backbone"], {}).update(_READERS[item.key](row))
+                numbers.setdefault(row["backbone"], {}).update(_READERS[exhibit.key](row))
     except FileNotFoundError as error:
         raise DataNotFoundError(
-            f"the paper's numbers are missing: {path} (it belongs to the checkout)"
+            f"{path} does not exist: the paper's numbers are part of the checkout"
         ) from error
     except (KeyError, TypeError, ValueError) as error:
-        raise DataFormatError(f"{path} is not a table of the paper's: {error!r}") from error
-    return found
+        raise DataFormatError(
+            f"{path} does not have the columns of the paper's numbers: {error!r}"
+        ) from error
+    return numbers
 
 
 def published_groups(published: Published) -> list[ComparisonGroup]:
-    """The paper's numbers as if they were results: what is derived from others is left out."""
-    backbones = dict.fromkeys(backbone for item in published.values() for backbone in item)
-    panels = []
+    """The paper's numbers as if they were results, without those that are derived from others."""
+    backbones = dict.fromkeys(name for numbers in published.values() for name in numbers)
+    groups = []
     for backbone in backbones:
         by_exhibit = {
             key: {
@@ -106,15 +108,15 @@ def published_groups(published: Published) -> list[ComparisonGroup]:
             }
             for key, numbers in published.items()
         }
-        known = {row for numbers in by_exhibit.values() for row, _, _ in numbers}
-        panels.append(
+        row_keys = {row for numbers in by_exhibit.values() for row, _, _ in numbers}
+        groups.append(
             ComparisonGroup(
                 title=backbone,
                 backbone=backbone,
-                rows=tuple(GroupRow(key, m) for key, m in METHODS.items() if key in known),
+                rows=tuple(GroupRow(key, m) for key, m in METHODS.items() if key in row_keys),
                 benchmarks=PAPER,
                 by_exhibit=by_exhibit,
                 notes=(Note("All numbers are the paper's own."),),
             )
         )
-    return panels
+    return groups

@@ -1,4 +1,4 @@
-"""Sheets: finished text, ready for any format, and the same as records for CSV."""
+"""Rendered tables: text for any output format, and records of the same numbers for CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RenderedCell:
-    """A cell as shown; the mark is how it is set off."""
+    """The text of a cell, and whether it is emphasised as best or second best."""
 
     text: str
     mark: Mark = Mark.NONE
@@ -23,14 +23,14 @@ class RenderedCell:
 
 @dataclass(frozen=True, slots=True)
 class RenderedTable:
-    """A table as shown.
+    """A table as text.
 
     Attributes:
-        title: Its heading.
+        title: The heading.
         header: One text for each column.
-        rows: The cells; text may come from anyone, and is escaped by whoever writes it.
-        notes: Sentences below it.
-        records: The same numbers unrounded, one record for each.
+        rows: The cells. Their text is not escaped: each writer escapes it for its format.
+        notes: Sentences below the table.
+        records: The numbers without rounding, one record for each.
     """
 
     title: str
@@ -40,16 +40,16 @@ class RenderedTable:
     records: tuple[Record, ...] = ()
 
 
-def sheet_of(table: Table) -> RenderedTable:
+def render_table(table: Table) -> RenderedTable:
     """A table of scores: for each method our numbers, the paper's, and the difference."""
     lead = ("Method", "") if table.compared else ("Method",)
-    title = f"{table.panel}, {table.dataset.title}" if table.dataset else table.panel
+    title = f"{table.group}, {table.dataset.title}" if table.dataset else table.group
     notes = table.notes
     if not table.compared:
         notes = ("The paper has no numbers for this backbone or data.", *notes)
     return RenderedTable(
         title=title,
-        header=(*lead, *(q.title for q in table.columns)),
+        header=(*lead, *(column.title for column in table.columns)),
         rows=tuple(line for row in table.rows for line in _lines(row, table)),
         notes=notes,
         records=tuple(_records(table)),
@@ -58,38 +58,41 @@ def sheet_of(table: Table) -> RenderedTable:
 
 def _lines(row: TableRow, table: Table) -> Iterator[tuple[RenderedCell, ...]]:
     pairs = list(zip(row.cells, table.columns, strict=True))
-    ours = [_ours(cell, q) for cell, q in pairs]
+    ours = [_ours(cell, column) for cell, column in pairs]
     if not table.compared:
         yield RenderedCell(row.label), *ours
         return
     yield RenderedCell(row.label), RenderedCell("ours"), *ours
     if any(cell.published is not None for cell in row.cells):
-        yield (
-            RenderedCell(""),
-            RenderedCell("paper"),
-            *(RenderedCell(shown(c.published, q)) for c, q in pairs),
-        )
+        texts = [format_number(cell.published, c.digits, signed=c.signed) for cell, c in pairs]
+        yield RenderedCell(""), RenderedCell("paper"), *map(RenderedCell, texts)
     if any(cell.difference is not None for cell in row.cells):
-        signed = [RenderedCell(shown(c.difference, q, signed=True)) for c, q in pairs]
-        yield RenderedCell(""), RenderedCell("difference"), *signed
+        texts = [format_number(cell.difference, c.digits, signed=True) for cell, c in pairs]
+        yield RenderedCell(""), RenderedCell("difference"), *map(RenderedCell, texts)
 
 
 def _ours(cell: Cell, column: Column) -> RenderedCell:
     if cell.estimate is None or cell.value is None:
         return RenderedCell(MISSING if cell.estimate is None else UNSCORED)
-    text = shown(cell.value, column)
-    if cell.estimate.low is not None:
-        low, high = shown(cell.estimate.low, column), shown(cell.estimate.high, column)
-        text = f"{text} [{low}, {high}]"
+    low, high = cell.estimate.low, cell.estimate.high
+    text = format_interval(cell.value, low, high, column.digits, signed=column.signed)
     return RenderedCell(text, cell.mark)
 
 
-def shown(value: float | None, column: Column, signed: bool = False) -> str:
-    """A number with the digits of its column; an empty text for none."""
+def format_number(value: float | None, digits: int, *, signed: bool = False) -> str:
+    """A number rounded to ``digits``; an empty text for None."""
     if value is None:
         return ""
-    value = round(value, column.digits) + 0.0  # no minus before zero
-    return f"{value:{'+' if signed or column.signed else ''}.{column.digits}f}"
+    value = round(value, digits) + 0.0  # no minus before zero
+    return f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def format_interval(
+    value: float, low: float | None, high: float | None, digits: int, *, signed: bool = False
+) -> str:
+    """``value [low, high]``, or the value alone if it has no interval."""
+    text, *ends = (format_number(x, digits, signed=signed) for x in (value, low, high))
+    return text if low is None or high is None else f"{text} [{', '.join(ends)}]"
 
 
 def _records(table: Table) -> Iterator[Record]:
@@ -97,8 +100,8 @@ def _records(table: Table) -> Iterator[Record]:
         for cell, column in zip(row.cells, table.columns, strict=True):
             number = cell.estimate
             yield {
-                "item": table.item.key,
-                "panel": table.panel,
+                "item": table.exhibit.key,
+                "panel": table.group,
                 "backbone": table.backbone,
                 "method": row.key,
                 "label": row.label,
@@ -118,31 +121,35 @@ def _records(table: Table) -> Iterator[Record]:
             }
 
 
-def gains_sheet(found: dict[str, Gains]) -> RenderedTable:
-    """AgeMem's gains on average, one line for each panel."""
+def render_gains(gains: dict[str, Gains]) -> RenderedTable:
+    """The average gains of AgeMem, one line for each comparison group.
+
+    Args:
+        gains: The gains by the title of the group.
+    """
     return RenderedTable(
         title="AgeMem's gains on average",
         header=("Panel", "Best baseline", "Points above it", "Above no memory (per cent)"),
         rows=tuple(
             (
-                RenderedCell(panel),
+                RenderedCell(group),
                 RenderedCell(gain.best_baseline or MISSING),
                 RenderedCell(MISSING if gain.points is None else f"{gain.points:+.2f}"),
                 RenderedCell(MISSING if gain.relative is None else f"{gain.relative:+.2f}"),
             )
-            for panel, gain in found.items()
+            for group, gain in gains.items()
         ),
         notes=(
-            "From the averages as they are shown, as in the paper. Methods of the AgeMem family "
-            "are no baselines.",
+            "Computed from the averages as shown, as in the paper. Methods of the AgeMem family "
+            "are not baselines.",
         ),
         records=tuple(
             {
-                "panel": panel,
+                "panel": group,
                 "best_baseline": gain.best_baseline,
                 "points": gain.points,
                 "relative_per_cent": gain.relative,
             }
-            for panel, gain in found.items()
+            for group, gain in gains.items()
         ),
     )

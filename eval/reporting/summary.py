@@ -25,7 +25,7 @@ _VARYING = [name for name, metric in METRICS.items() if metric.varying]
 def summarize(results: Sequence[Result]) -> list[Row]:
     """One row for each group of results that may share a mean.
 
-    Episodes that were played under different settings are never averaged together.
+    Episodes with different settings are never averaged together.
     """
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
@@ -60,30 +60,30 @@ def _stopped(group: Sequence[Result], reason: str) -> int:
 
 
 def unscored(results: Sequence[Result]) -> int:
-    """Episodes that the surroundings spoiled: endpoint, environment or judge."""
+    """The number of episodes that an endpoint, an environment or a judge failed."""
     return sum(not result.scored or bool(result.episode.errors) for result in results)
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2 rows``."""
+    """A number with its noun in singular or plural: ``1 row``, ``2 rows``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def write_summary(rows: Sequence[Row], folder: Path) -> None:
-    """Write ``summary.csv``, and apart from it ``timing.csv``.
+    """Write ``summary.csv`` and ``timing.csv``.
 
-    ``summary.csv`` holds values that are reproducible bit for bit, whatever the machine or the
-    order of the episodes; what varies is in ``timing.csv``.
+    ``summary.csv`` holds values that are reproducible bit for bit on any machine and in any order
+    of the episodes. ``timing.csv`` holds those that vary.
     """
     columns = list(rows[0])
     repeatable = [name for name in columns if name not in _VARYING]
     timing = [*columns[: columns.index("episodes") + 1], *_VARYING]
-    for name, chosen in (("summary.csv", repeatable), ("timing.csv", timing)):
-        write_csv([{key: row[key] for key in chosen} for row in rows], folder / name)
+    for name, keys in (("summary.csv", repeatable), ("timing.csv", timing)):
+        write_csv([{key: row[key] for key in keys} for row in rows], folder / name)
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows with all columns; an unscored cell is empty."""
+    """Write rows to a CSV file. Unscored cells are empty."""
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -93,29 +93,29 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The rows of a run as a terminal table, one column for each row."""
+    """The summary of a run for the terminal, with one column for each of its rows."""
     what = [_distinct(rows, key) for key in ("agent", "backbone", "stages", "judge_name")]
     title = "{} / {}, stages: {}, judge: {}".format(*what)
     if any(row["constrained"] for row in rows):
         title += ", constrained"
-    shown = Table(title=escape(title), title_justify="left")
-    shown.add_column("", overflow="fold")
+    output = Table(title=escape(title), title_justify="left")
+    output.add_column("", overflow="fold")
     for row in rows:
         name = row["env"].removeprefix("AgeMem-").rpartition("-v")[0] or row["env"]
-        shown.add_column(name, justify="right", overflow="fold")
-    shown.add_row("data", *(str(row["data_source"]) for row in rows))
-    shown.add_row("episodes (scored)", *(f"{r['episodes']} ({r['scored']})" for r in rows))
+        output.add_column(name, justify="right", overflow="fold")
+    output.add_row("data", *(str(row["data_source"]) for row in rows))
+    output.add_row("episodes (scored)", *(f"{r['episodes']} ({r['scored']})" for r in rows))
     for name, metric in METRICS.items():
         if metric.title and _matters(rows, name):
-            shown.add_row(metric.title, *(_cell(row, name) for row in rows))
+            output.add_row(metric.title, *(_cell(row, name) for row in rows))
     for label, key in (
         ("endpoint errors", "endpoint_errors"),
         ("environment errors", "environment_errors"),
         ("unscored by the judge", "unscored_by_judge"),
     ):
         if any(row[key] for row in rows):
-            shown.add_row(label, *(str(row[key]) for row in rows))
-    return shown
+            output.add_row(label, *(str(row[key]) for row in rows))
+    return output
 
 
 _ACHIEVED = (
@@ -139,9 +139,9 @@ _SPENT = (
 
 
 def comparison(rows: Sequence[Row]) -> Group:
-    """What agents achieved and what their memory systems spent, one line for each agent.
+    """Scores of agents and costs of their memory systems, one line for each agent.
 
-    Means over the episodes; each environment and protocol has tables of its own.
+    The numbers are means over episodes. Each environment and protocol has its own tables.
     """
     places: dict[str, list[Row]] = {}
     for row in rows:
@@ -156,11 +156,11 @@ def comparison(rows: Sequence[Row]) -> Group:
 
 
 def _matters(rows: Sequence[Row], name: str) -> bool:
-    """Whether a metric says anything of any of the rows."""
+    """Whether a metric is worth a line for these rows."""
     metric = METRICS[name]
     if metric.spending:
         return any(row[name] for row in rows)
-    if name == "memory_quality":  # there is nothing to keep where nothing was told
+    if name == "memory_quality":  # only stage 1 has facts to store
         return any(Stage.CONSTRUCTION in protocol_stages(row["stages"]) for row in rows)
     return not metric.optional or any(row[name] is not None for row in rows)
 
@@ -172,25 +172,25 @@ def _distinct(rows: Sequence[Row], key: str) -> str:
 def _lines(
     title: str, rows: Sequence[Row], columns: Sequence[tuple[str, str]], episodes: bool = False
 ) -> Table:
-    shown = Table(
+    output = Table(
         title=title,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    shown.add_column("agent", no_wrap=True)
+    output.add_column("agent", no_wrap=True)
     if episodes:
-        shown.add_column("episodes\n(scored)", justify="right", no_wrap=True)
-    told = [(n, label) for n, label in columns if any(row[n] is not None for row in rows)]
-    used = [(n, label) for n, label in told if METRICS[n].spending or _matters(rows, n)]
+        output.add_column("episodes\n(scored)", justify="right", no_wrap=True)
+    measured = [(n, label) for n, label in columns if any(row[n] is not None for row in rows)]
+    used = [(n, label) for n, label in measured if METRICS[n].spending or _matters(rows, n)]
     for _, label in used:
-        shown.add_column(label, justify="right", no_wrap=True)
+        output.add_column(label, justify="right", no_wrap=True)
     for row in rows:
         cells = ["-" if row[n] is None else _cell(row, n).partition(" [")[0] for n, _ in used]
         counts = [f"{row['episodes']} ({row['scored']})"] if episodes else []
-        shown.add_row(row["agent"], *counts, *cells)
-    return shown
+        output.add_row(row["agent"], *counts, *cells)
+    return output
 
 
 def _cell(row: Row, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables from plain numbers: which cells they have, which are best, what the paper printed."""
+"""Tables of estimates: their cells, the best in each column, and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agemem.eval.reporting.groups import ComparisonGroup, GroupRow
 
 
 class Mark(StrEnum):
-    """The place of a cell in its column."""
+    """The rank of a cell in its column."""
 
     NONE = ""
     BEST = "best"
@@ -32,9 +32,9 @@ class Cell:
     """One cell, in the unit of its column.
 
     Attributes:
-        estimate: Our number; None where nothing was played.
-        published: The paper's, or None.
-        mark: Its place in the column.
+        estimate: Our number; None if nothing was played.
+        published: The paper's number, or None.
+        mark: The rank of our number in the column.
     """
 
     estimate: Estimate | None
@@ -43,12 +43,12 @@ class Cell:
 
     @property
     def value(self) -> float | None:
-        """Our number, if there is one."""
+        """Our number, or None."""
         return None if self.estimate is None else self.estimate.value
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's."""
+        """Our number minus the paper's, or None if either is missing."""
         if self.value is None or self.published is None:
             return None
         return self.value - self.published
@@ -56,7 +56,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A method, one cell for each column."""
+    """A method, with one cell for each column."""
 
     key: str
     label: str
@@ -66,20 +66,20 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One item of the report for one panel, and one data set where it is about one.
+    """One exhibit for one comparison group, and for one data set if it is about a single one.
 
     Attributes:
-        item: What it is.
-        panel: The panel's title.
-        backbone: The panel's backbone.
-        dataset: What the :data:`DATASET` is, or None.
-        columns: The columns; stand-ins of the paper's benchmarks come last.
+        exhibit: The table or figure of the paper.
+        group: The title of the comparison group.
+        backbone: The backbone of the group.
+        dataset: The benchmark in place of :data:`DATASET`, or None.
+        columns: The columns, generated stand-ins for the paper's benchmarks last.
         rows: The methods.
-        notes: What the reader must know.
+        notes: Sentences below the table.
     """
 
-    item: Exhibit
-    panel: str
+    exhibit: Exhibit
+    group: str
     backbone: str
     dataset: Benchmark | None
     columns: tuple[Column, ...]
@@ -88,40 +88,44 @@ class Table:
 
     @property
     def compared(self) -> bool:
-        """Whether the paper has a number for any of its cells."""
+        """Whether the paper has a number for any cell."""
         return any(cell.published is not None for row in self.rows for cell in row.cells)
 
 
 def make_tables(
-    item: Exhibit, panel: ComparisonGroup, published: Mapping[Key, float]
+    exhibit: Exhibit, group: ComparisonGroup, published: Mapping[Key, float]
 ) -> Iterator[Table]:
-    """The item's tables for a panel: one, or one for each data set that was played.
+    """The tables of an exhibit for a group: one, or one for each data set that was played.
 
-    A table of which nothing was played says so in every cell; one of all benchmarks is left out.
+    If nothing was played, a table for one data set says so in every cell, and a table of all
+    benchmarks is left out.
 
     Args:
-        item: What is made.
-        panel: Our numbers.
-        published: The paper's for this item and backbone.
+        exhibit: The table or figure to make.
+        group: Our numbers.
+        published: The paper's numbers for this exhibit and backbone.
     """
-    if not item.per_dataset:
-        tables = [_table(item, panel, published, None)]
+    if not exhibit.per_dataset:
+        tables = [_table(exhibit, group, published, None)]
     else:
-        datasets = [benchmark for benchmark in panel.benchmarks if benchmark.answers]
-        tables = [_table(item, panel, published, dataset) for dataset in datasets]
+        datasets = [benchmark for benchmark in group.benchmarks if benchmark.answers]
+        tables = [_table(exhibit, group, published, dataset) for dataset in datasets]
     for table in tables:
         played = any(cell.estimate is not None for row in table.rows for cell in row.cells)
-        if played or item.per_dataset:
+        if played or exhibit.per_dataset:
             yield table
 
 
 def _table(
-    item: Exhibit, panel: ComparisonGroup, published: Mapping[Key, float], dataset: Benchmark | None
+    exhibit: Exhibit,
+    group: ComparisonGroup,
+    published: Mapping[Key, float],
+    dataset: Benchmark | None,
 ) -> Table:
-    numbers = with_averages(panel.numbers_of(item.key))
+    numbers = with_averages(group.numbers_of(exhibit.key))
     numbers = with_reductions(numbers, against="agemem-rag")
     numbers = with_gains(numbers, over="no-memory")
-    columns = _columns(item, panel, dataset)
+    columns = _columns(exhibit, group, dataset)
     rows = [
         TableRow(
             key=row.key,
@@ -129,68 +133,75 @@ def _table(
             method=row.method,
             cells=tuple(
                 _cell(
-                    numbers.get((row.key, q.benchmark, q.metric)),
-                    published.get((row.method.key, q.benchmark, q.metric)),
-                    q.scale,
+                    numbers.get((row.key, column.benchmark, column.metric)),
+                    published.get((row.method.key, column.benchmark, column.metric)),
+                    column.scale,
                 )
-                for q in columns
+                for column in columns
             ),
         )
-        for row, label in _rows(item, panel)
+        for row, label in _rows(exhibit, group)
     ]
     return Table(
-        item=item,
-        panel=panel.title,
-        backbone=panel.backbone,
+        exhibit=exhibit,
+        group=group.title,
+        backbone=group.backbone,
         dataset=dataset,
         columns=columns,
         rows=tuple(_marked(rows, columns)),
         notes=tuple(
             note.text
-            for note in panel.notes
-            if note.benchmark in ("", *(q.benchmark for q in columns))
+            for note in group.notes
+            if note.benchmark in ("", *(column.benchmark for column in columns))
         ),
     )
 
 
 def _columns(
-    item: Exhibit, panel: ComparisonGroup, dataset: Benchmark | None
+    exhibit: Exhibit, group: ComparisonGroup, dataset: Benchmark | None
 ) -> tuple[Column, ...]:
-    """The item's columns, then those of generated data, then of benchmarks of others."""
+    """The columns of the exhibit, then generated data, then benchmarks that it does not know."""
     if dataset is not None:
         return tuple(
-            replace(q, benchmark=dataset.key) if q.benchmark == DATASET else q for q in item.columns
+            replace(column, benchmark=dataset.key) if column.benchmark == DATASET else column
+            for column in exhibit.columns
         )
-    columns = list(item.columns)
-    for benchmark in panel.benchmarks:
+    columns = list(exhibit.columns)
+    for benchmark in group.benchmarks:
         if benchmark.stands_in_for is not None:
             title = BENCHMARKS[benchmark.stands_in_for].title
             columns += [
-                replace(q, benchmark=benchmark.key, title=q.title.replace(title, benchmark.title))
-                for q in item.columns
-                if q.benchmark == benchmark.stands_in_for
+                replace(
+                    column,
+                    benchmark=benchmark.key,
+                    title=column.title.replace(title, benchmark.title),
+                )
+                for column in exhibit.columns
+                if column.benchmark == benchmark.stands_in_for
             ]
-        elif benchmark.key not in BENCHMARKS and item.others:
+        elif benchmark.key not in BENCHMARKS and exhibit.others:
             title = f"{benchmark.title} ({benchmark.measure})"
             columns.append(Column(benchmark.key, SCORE, title, 100.0, ranked=True))
     return tuple(columns)
 
 
-def _rows(item: Exhibit, panel: ComparisonGroup) -> Iterator[tuple[GroupRow, str]]:
-    """The rows and their labels; one of the paper's that was not played is there too."""
-    named = dict(item.rows)
+def _rows(exhibit: Exhibit, group: ComparisonGroup) -> Iterator[tuple[GroupRow, str]]:
+    """The rows and their labels, with those of the paper that were not played."""
+    titles = dict(exhibit.rows)
     played: dict[str, list[GroupRow]] = {}
-    for row in panel.rows:
+    for row in group.rows:
         played.setdefault(row.method.key, []).append(row)
-    methods = {key: METHODS[key] for key in named}
-    if item.others:
-        known = {row for row, _, _ in panel.numbers_of(item.key)}
-        others = [row.method for row in panel.rows if row.key in known]
-        methods |= {m.key: m for m in others if m.key not in item.left_out}
-    listed = sorted(methods, key=lambda key: order(methods[key])) if item.others else list(methods)
-    for key in listed:
+    methods = {key: METHODS[key] for key in titles}
+    if exhibit.others:
+        with_numbers = {row for row, _, _ in group.numbers_of(exhibit.key)}
+        others = [row.method for row in group.rows if row.key in with_numbers]
+        methods |= {m.key: m for m in others if m.key not in exhibit.left_out}
+    keys = list(methods)
+    if exhibit.others:
+        keys.sort(key=lambda key: order(methods[key]))
+    for key in keys:
         for row in played.get(key, [GroupRow(key, methods[key])]):
-            title = named.get(key, row.method.title)
+            title = titles.get(key, row.method.title)
             yield row, f"{title} ({row.variant})" if row.variant else title
 
 
@@ -207,41 +218,41 @@ def _cell(estimate: Estimate | None, published: float | None, scale: float) -> C
 def _marked(rows: Sequence[TableRow], columns: Sequence[Column]) -> Iterator[TableRow]:
     """The rows with the best and second-best cells of the ranked columns marked.
 
-    Numbers that are shown alike are equal. Two that are best leave no second, and where all
-    are equal none is best.
+    Numbers are compared as rounded for display. If two share the best value, no cell is marked
+    second; if all are equal, no cell is marked.
     """
     marks: dict[tuple[int, float], Mark] = {}
     for index, column in enumerate(columns):
-        shown = [
+        values = [
             round(cell.value, column.digits)
             for row in rows
             if row.method.kind is not Kind.REFERENCE
             and (cell := row.cells[index]).value is not None
         ]
-        if column.ranked and len(set(shown)) > 1:
-            ranked = sorted(shown, reverse=True)
+        if column.ranked and len(set(values)) > 1:
+            ranked = sorted(values, reverse=True)
             if ranked[1] < ranked[0]:
                 marks[index, ranked[1]] = Mark.SECOND
             marks[index, ranked[0]] = Mark.BEST
     for row in rows:
         competes = row.method.kind is not Kind.REFERENCE
         cells = tuple(
-            replace(cell, mark=marks.get((index, round(cell.value, q.digits)), Mark.NONE))
+            replace(cell, mark=marks.get((index, round(cell.value, column.digits)), Mark.NONE))
             if competes and cell.value is not None
             else cell
-            for index, (cell, q) in enumerate(zip(row.cells, columns, strict=True))
+            for index, (cell, column) in enumerate(zip(row.cells, columns, strict=True))
         )
         yield replace(row, cells=cells)
 
 
 @dataclass(frozen=True, slots=True)
 class Gains:
-    """How much AgeMem is above the others on average, from the averages as they are shown.
+    """The average gains of AgeMem, computed from the averages as rounded for display.
 
     Attributes:
-        best_baseline: The label of the best method that is not of the AgeMem family.
-        points: AgeMem's average less that method's, in points.
-        relative: By how many per cent AgeMem's average is above that without memory.
+        best_baseline: The label of the best method outside the AgeMem family.
+        points: AgeMem's average minus that of the best baseline, in percentage points.
+        relative: AgeMem's average relative to that without memory, in per cent above it.
     """
 
     best_baseline: str | None
@@ -250,8 +261,8 @@ class Gains:
 
 
 def gains(table: Table) -> Gains:
-    """The gains that the main table shows; None where a number for one is missing."""
-    column = next(i for i, q in enumerate(table.columns) if q.metric == AVERAGE)
+    """The gains in the main table; None where a number is missing."""
+    column = next(i for i, c in enumerate(table.columns) if c.metric == AVERAGE)
     digits = table.columns[column].digits
     averages = {
         row: round(value, digits)

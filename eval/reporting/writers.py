@@ -1,4 +1,4 @@
-"""Sheets as CSV, Markdown and LaTeX. Names come from anyone: each format escapes them."""
+"""Rendered tables as CSV, Markdown and LaTeX. Names are untrusted, so each format escapes them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]+")
 
 
 def plain(text: str) -> str:
-    """One line without control characters."""
+    """The text on one line, without control characters."""
     return _CONTROL.sub(" ", text).strip()
 
 
 def csv_cell(value: Any) -> Any:
-    """A value that no spreadsheet takes for a formula; numbers stay numbers."""
+    """A value that no spreadsheet reads as a formula. Numbers stay numbers, with ten digits."""
     if isinstance(value, float):
         return round(value, 10) + 0.0
     if isinstance(value, str):
@@ -31,7 +31,7 @@ def csv_cell(value: Any) -> Any:
 
 
 def to_csv(records: Iterable[Record]) -> str:
-    """Records as CSV with a header; an empty text if there are none."""
+    """Records as CSV with a header; an empty text without records."""
     rows = list(records)
     if not rows:
         return ""
@@ -43,7 +43,7 @@ def to_csv(records: Iterable[Record]) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text in which Markdown finds no markup, HTML included."""
+    """Escape Markdown and HTML."""
     text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace("\\", "\\\\").replace("|", "\\|").translate(_MARKUP)
 
@@ -51,12 +51,12 @@ def markdown(text: str) -> str:
 _MARKUP = str.maketrans({c: f"\\{c}" for c in "`*_[]~$#!"})
 
 
-def to_markdown(sheet: RenderedTable, level: int = 3) -> str:
-    """A sheet as a pipe table, best in bold and second best underlined."""
-    lines = [f"{'#' * level} {markdown(sheet.title)}", ""]
-    lines += [_pipes(map(markdown, sheet.header)), _pipes("---" for _ in sheet.header)]
-    lines += [_pipes(map(_markdown_cell, row)) for row in sheet.rows]
-    lines += ["", *(f"- {markdown(note)}" for note in sheet.notes)] if sheet.notes else []
+def to_markdown(table: RenderedTable, level: int = 3) -> str:
+    """A pipe table, the best cells in bold and the second best underlined."""
+    lines = [f"{'#' * level} {markdown(table.title)}", ""]
+    lines += [_pipes(map(markdown, table.header)), _pipes("---" for _ in table.header)]
+    lines += [_pipes(map(_markdown_cell, row)) for row in table.rows]
+    lines += ["", *(f"- {markdown(note)}" for note in table.notes)] if table.notes else []
     return "\n".join(lines) + "\n"
 
 
@@ -85,47 +85,47 @@ _LATEX = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "[": "{[}",
-        "]": "{]}",  # as is *: either has a meaning after a line's end
+        "]": "{]}",  # [ and * have a meaning after the end of a line
         "*": "{*}",
     }
 )
 
 
 def latex(text: str) -> str:
-    """Text in which LaTeX finds no command."""
+    """Escape LaTeX."""
     return plain(text).translate(_LATEX)
 
 
 _FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
-"""As wide as it is, if the page is."""
+"""Shrinks a table that is wider than the page."""
 _NOTE = r"\footnotesize\raggedright"
 _TITLE_WIDTH = 12
-"""Characters of a column's title in one line, if its words allow it."""
+"""The maximal width of a column title in characters. Longer titles wrap between words."""
 
 
-def to_latex(sheet: RenderedTable) -> str:
-    """A sheet as a ``table`` for the packages booktabs and graphicx, no wider than the page."""
-    columns = "l" * _lead(sheet) + "r" * (len(sheet.header) - _lead(sheet))
+def to_latex(table: RenderedTable) -> str:
+    """A ``table`` environment no wider than the page. It needs booktabs and graphicx."""
+    columns = "l" * _lead(table) + "r" * (len(table.header) - _lead(table))
     lines = [
         r"\begin{table}[t]",
         r"\centering\small",
-        rf"\caption{{{latex(sheet.title)}}}",
+        rf"\caption{{{latex(table.title)}}}",
         rf"{_FITTED}\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _ampersands(map(_latex_title, sheet.header)),
+        _ampersands(map(_latex_title, table.header)),
         r"\midrule",
-        *(_ampersands(map(_latex_cell, row)) for row in sheet.rows),
+        *(_ampersands(map(_latex_cell, row)) for row in table.rows),
         r"\bottomrule",
         r"\end{tabular}}",
-        *(rf"\par\smallskip{{{_NOTE} {latex(note)}\par}}" for note in sheet.notes),
+        *(rf"\par\smallskip{{{_NOTE} {latex(note)}\par}}" for note in table.notes),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _lead(sheet: RenderedTable) -> int:
-    """How many columns hold names."""
-    return 2 if len(sheet.header) > 1 and sheet.header[1] == "" else 1
+def _lead(table: RenderedTable) -> int:
+    """The number of leading columns that hold names."""
+    return 2 if len(table.header) > 1 and table.header[1] == "" else 1
 
 
 def _ampersands(cells: Iterable[str]) -> str:
@@ -145,10 +145,10 @@ def _latex_cell(cell: RenderedCell) -> str:
     return f"{styles.get(cell.mark, '%s') % latex(value)} {latex(rest)}".strip()
 
 
-def joined(sheets: Sequence[RenderedTable]) -> dict[str, str]:
-    """The sheets of one item, by the ending of its files."""
+def joined(tables: Sequence[RenderedTable]) -> dict[str, str]:
+    """The tables of one section in each format, by file suffix."""
     return {
-        "csv": to_csv(record for sheet in sheets for record in sheet.records),
-        "md": "\n".join(to_markdown(sheet) for sheet in sheets),
-        "tex": "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(to_latex, sheets)),
+        "csv": to_csv(record for table in tables for record in table.records),
+        "md": "\n".join(to_markdown(table) for table in tables),
+        "tex": "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(to_latex, tables)),
     }

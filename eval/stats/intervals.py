@@ -1,8 +1,8 @@
 """Means and their bootstrap intervals.
 
-Tasks repeat: the task, not the episode, is what was drawn, so the intervals that compare methods
-draw whole tasks. SciPy takes a second to import, and is imported where it is used: the
-processes that only play do without it.
+Tasks may repeat, and episodes on the same task are not independent, so intervals that compare
+methods resample whole tasks. SciPy takes a second to import, and is imported inside functions so
+that processes that only play do not load it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy.typing as npt
 RESAMPLES = 9_999
 Array = npt.NDArray[np.float64]
 CELLS_AT_ONCE = 4_000_000
-"""Random draws that are held in memory at a time."""
+"""The number of random draws held in memory at a time."""
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """The mean of the scored values; None if there is none."""
+    """The mean of the values that are not None; None if there are none."""
     scored = [value for value in values if value is not None]
     return float(np.mean(scored)) if scored else None
 
@@ -27,11 +27,10 @@ def mean(values: Sequence[float | None]) -> float | None:
 def bootstrap_interval(
     values: Sequence[float | None], confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float] | None:
-    """The percentile bootstrap interval of the mean of the scored values.
+    """The percentile bootstrap interval of the mean of the values that are not None.
 
     Returns:
-        (low, high); None for fewer than two scored values. If all are equal the bootstrap
-        cannot see any spread, and the interval is that point.
+        (low, high); None for fewer than two values. If all are equal, the interval is that point.
     """
     scored = np.array([value for value in values if value is not None], dtype=float)
     if len(scored) < 2:
@@ -54,15 +53,15 @@ def bootstrap_interval(
 def clustered_means(
     values: Sequence[float], clusters: Sequence[Hashable], seed: int = 0
 ) -> Array | None:
-    """Bootstrap means of values, where whole clusters are drawn.
+    """Bootstrap means of values, resampled by whole clusters.
 
-    Values of one cluster (the same task, played again) depend on each other; drawing them one
-    by one would make intervals too narrow.
+    Values of one cluster (repetitions of a task) are not independent; resampling them one by one
+    would make intervals too narrow.
 
     Args:
-        values: At least one.
-        clusters: To which cluster each value belongs.
-        seed: Of the draws. Independent quantities need different ones.
+        values: The values, at least one.
+        clusters: The cluster of each value.
+        seed: The seed of the draws. Independent quantities need different seeds.
 
     Returns:
         :data:`RESAMPLES` means; None for fewer than two clusters.
@@ -93,6 +92,6 @@ def clustered_means(
 
 
 def percentile_interval(draws: Array, confidence: float = 0.95) -> tuple[float, float]:
-    """The (low, high) between which the middle of the draws lies."""
+    """The (low, high) of the central ``confidence`` share of the draws."""
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Paired tests of methods, and the correction for many of them."""
+"""Paired tests of methods, and the correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from agemem.eval.stats.intervals import CELLS_AT_ONCE, RESAMPLES
 
 
 def permutation_p(differences: Sequence[float], seed: int = 0) -> float:
-    """The two-sided p-value of a paired permutation test: is the mean difference zero?
+    """The two-sided p-value of a paired permutation test for a mean difference of zero.
 
-    Under the null hypothesis each difference is as likely to have the other sign. All sign
-    patterns are counted if there are at most :data:`RESAMPLES`, else so many random ones.
-    Differences of zero have no sign and change nothing.
+    Under the null hypothesis each difference has either sign with equal probability. The test
+    counts all sign patterns if there are at most :data:`RESAMPLES`, else that many random ones.
+    Differences of zero do not affect the p-value.
 
     Args:
-        differences: One for each task.
-        seed: Of the random patterns.
+        differences: One difference for each task.
+        seed: The seed of the random patterns.
     """
     signed = np.array([value for value in differences if value != 0.0])
     if len(signed) < 2:
-        return 1.0  # one difference is as large with the other sign
+        return 1.0  # both signs of a single difference are equally extreme
     from scipy import stats
 
     result = stats.permutation_test(
@@ -38,7 +38,7 @@ def permutation_p(differences: Sequence[float], seed: int = 0) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction for a family of tests (Holm 1979); in the order given."""
+    """The p-values after Holm's correction for a family of tests (Holm 1979), in the same order."""
     adjusted = [1.0] * len(p_values)
     largest = 0.0
     ranked = sorted(range(len(p_values)), key=lambda index: p_values[index])

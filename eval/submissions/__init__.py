@@ -1,1 +1,1 @@
-"""The leaderboard's rows, and the checks that a run must pass."""
+"""Leaderboard rows, and the checks that a run must pass before it is added."""

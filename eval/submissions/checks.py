@@ -1,8 +1,8 @@
-"""Checks a run by itself: is it whole, and do its scores follow from what it recorded?
+"""Checks that a run is complete and that its scores follow from its record.
 
-Nothing is played again. Whatever is a pure function of an episode's record is computed anew and
-compared; what a language model judged is taken as recorded, and everything that follows from it
-is computed.
+The checks play no episode. They recompute everything that is a pure function of an episode's
+record. Verdicts of a language model are taken as recorded, and everything that follows from them
+is recomputed.
 """
 
 from __future__ import annotations
@@ -30,46 +30,46 @@ from agemem_envs.util.endpoint import split_endpoint
 TOLERANCE = 1e-9
 LEXICAL = "lexical-"
 RESOLVED = ("tools", "encoder", "memory", "judge", "reward", "summarizer", "token_counter")
-"""Settings that an episode records under another name than the configuration: not compared."""
+"""Settings that episodes record with another value than the configuration; not compared."""
 RECORDED = [name for name in settings_of(EnvSettings) if name not in RESOLVED]
-"""Settings of an episode that must equal those of the configuration, unless that has none."""
+"""Settings that an episode must share with the configuration, unless that has None."""
 
 
 def problems(run: PlayedRun) -> list[str]:
-    """What is wrong with a run; nothing if it may be trusted as far as its record goes."""
-    found = [*_completeness(run), *_agreement(run)]
+    """The problems of a run, one message each; empty if its record is consistent."""
+    messages = [*_completeness(run), *_agreement(run)]
     for result in run.results:
         where = f"{result.episode.env_id}, episode {result.index}"
-        found += [f"{where}: {problem}" for problem in episode_problems(result)]
-    return found
+        messages += [f"{where}: {problem}" for problem in episode_problems(result)]
+    return messages
 
 
 def _completeness(run: PlayedRun) -> Iterator[str]:
-    """Whether every episode of the configuration is there, scored, and a task of its own."""
+    """Check that each episode of the configuration is recorded, scored and on a different task."""
     envs, wanted = run.config.envs, run.config.episodes
     for env in dict.fromkeys([*envs, *(r.episode.env_id for r in run.results)]):
         group = [result for result in run.results if result.episode.env_id == env]
         if env not in envs:
-            yield f"{env} is not in the run's configuration"
+            yield f"{env} is not among the environments of the configuration"
         indices = {result.index for result in group}
         count = max(indices, default=0) + 1 if wanted is None else wanted
         if indices != set(range(count)):
             missing = len(set(range(count)) - indices)
             extra = len(indices - set(range(count)))
-            yield f"{env}: {missing} of {count} episodes are missing, {extra} are too many"
+            yield f"{env}: {missing} of {count} episodes are missing, {extra} are not configured"
         twice = [t for t, n in Counter(r.episode.task_id for r in group).items() if n > 1]
         if twice:
-            yield f"{env}: the task {twice[0]!r} was played more than once"
+            yield f"{env}: task {twice[0]!r} was played more than once"
         lost = sum(not r.scored or bool(r.episode.errors) for r in group)
         if lost:
             yield (
-                f"{env}: {lost} episodes are not fully scored; repeat them with "
+                f"{env}: {lost} of {len(group)} episodes are not fully scored; repeat them with "
                 "agemem run --resume --retry-failed"
             )
 
 
 def _backbone(config: RunConfig) -> str | None:
-    """The name that episodes bear; None where only the server of --base-url knows it."""
+    """The backbone that episodes record; None if only the server of --base-url knows its name."""
     name = config.backbone
     if name is None:
         return "none"
@@ -79,31 +79,32 @@ def _backbone(config: RunConfig) -> str | None:
 
 
 def _agreement(run: PlayedRun) -> Iterator[str]:
-    """Whether the episodes were played as the configuration says."""
+    """Check that the episodes agree with the configuration."""
     sources = run.record.sources
     backbone = _backbone(run.config)
     seeds: dict[str, set[int]] = {}
     for result in run.results:
         episode, where = result.episode, f"{result.episode.env_id}, episode {result.index}"
         for name, value in (("agent", result.agent), ("constrained", result.constrained)):
-            if getattr(run.config, name) != value:
-                yield f"{where}: {name} is {value!r}, configured is {getattr(run.config, name)!r}"
+            configured = getattr(run.config, name)
+            if configured != value:
+                yield f"{where}: {name} is {value!r}, but {configured!r} is configured"
         if result.backbone != (backbone or result.backbone):
-            yield f"{where}: backbone is {result.backbone!r}, configured is {backbone!r}"
+            yield f"{where}: backbone is {result.backbone!r}, but {backbone!r} is configured"
         if str(episode.source) != sources.get(episode.env_id):
-            yield f"{where}: its data is {episode.source}, recorded at the start was other data"
+            yield f"{where}: its data is {episode.source}, but config.json records other data"
         for name in RECORDED:
             if getattr(run.config, name) not in (None, getattr(episode.settings, name)):
-                yield f"{where}: {name} is not as configured"
+                yield f"{where}: {name} differs from the configuration"
         if not _judge_agrees(run.config.judge, episode.settings.judge):
-            yield f"{where}: judged by {episode.settings.judge}, not as configured"
+            yield f"{where}: judged by {episode.settings.judge}, which is not the configured judge"
         if episode.seed is None:
             yield f"{where}: it has no seed"
         else:
             seeds.setdefault(episode.env_id, set()).add(episode.seed - result.index)
     for env, starts in seeds.items():
         if len(starts) > 1:
-            yield f"{env}: the episodes' seeds do not follow each other"
+            yield f"{env}: the seeds of the episodes are not consecutive"
 
 
 def _judge_agrees(configured: str, recorded: str) -> bool:
@@ -113,11 +114,11 @@ def _judge_agrees(configured: str, recorded: str) -> bool:
 
 
 def episode_problems(result: Result) -> Iterator[str]:
-    """What of an episode's record does not follow from the rest of it."""
+    """The parts of an episode's record that contradict the rest of it, one message each."""
     episode = result.episode
     if not result.scored:
         if episode.success is not None or episode.reward is not None:
-            yield "it was not scored, yet has a score"
+            yield "it was not scored, but has a score"
         return
     try:
         with consistent(episode):
@@ -129,32 +130,32 @@ def episode_problems(result: Result) -> Iterator[str]:
 
 
 def _steps(episode: Episode) -> Iterator[str]:
-    """Whether each step is what its raw text says, and cost what its context held."""
+    """Check the calls, the answer and the context tokens of each step."""
     for number, step in enumerate(episode.steps):
         if step.index != number:
-            yield f"step {number} bears the number {step.index}"
+            yield f"step {number} has the index {step.index}"
         if step.malformed is None:
             turn = parse(step.action)
             same = isinstance(turn, Turn) and (turn.calls, turn.answer) == (step.calls, step.answer)
             if not same or len(step.results) != len(step.calls):
-                yield f"step {number} is not what its text says"
+                yield f"step {number}: the calls or the answer are not those of its text"
         if step.context_tokens != sum(episode.messages[i].tokens for i in step.visible):
-            yield f"step {number}: the context's tokens are not those of its messages"
+            yield f"step {number}: the context tokens are not the sum over its messages"
     answers = [s.answer for s in episode.steps if s.stage is Stage.REASONING]
     given = [answer for answer in answers if answer is not None]
     if episode.prediction != (given[-1] if given else None):
-        yield "the final answer is not the last that was given"
+        yield "the prediction is not the last answer of stage 3"
 
 
 def _outcome(episode: Episode) -> Iterator[str]:
-    """Whether success and progress are possible; in question answering, whether they are true."""
+    """Check that success and progress are possible, and for question answering recompute them."""
     success, progress = episode.success, episode.progress
     if success is None or progress is None or not 0.0 <= progress <= 1.0:
-        yield f"progress is {progress}, success is {success}"
+        yield f"progress {progress} with success {success} is not possible"
         return
     if "actions" in episode.metrics:
         if success and progress < 1.0 - TOLERANCE:
-            yield f"success with a progress of {progress}"
+            yield f"progress {progress} with success is not possible"
         return
     answer, reference = episode.prediction, episode.reference
     em = 0.0 if answer is None else exact_match(answer, reference)
@@ -165,12 +166,12 @@ def _outcome(episode: Episode) -> Iterator[str]:
 
 
 def _reward(episode: Episode) -> Iterator[str]:
-    """Whether the judged scores and the reward are what the record gives."""
+    """Check that the judged scores and the reward follow from the record."""
     if episode.reward is None:
         yield "it has no reward"
         return
     if episode.key_items != key_items(episode.query):
-        yield "the key items are not those of the query"
+        yield "its key items are not those of its query"
     answered = episode.prediction is not None
     assessment = _assessment(episode)
     config = make_reward(episode.settings.reward)
@@ -187,13 +188,13 @@ def _reward(episode: Episode) -> Iterator[str]:
 
 
 def _assessment(episode: Episode) -> Assessment:
-    """What the judge said: asked again if it is lexical, else as recorded."""
+    """The verdicts of the judge: recomputed for the lexical judge, else as recorded."""
     native = episode.progress if episode.interactive else None
     name = episode.settings.judge
     if name.startswith(LEXICAL):
         return assess(episode, LexicalJudge(float(name.removeprefix(LEXICAL))), native)
     reward = episode.reward
-    assert reward is not None, "the caller has looked"
+    assert reward is not None, "checked by the caller"
     task = episode.metrics.get("judge") if native is None else native
     return Assessment(
         task=Verdict(task),
@@ -205,10 +206,10 @@ def _assessment(episode: Episode) -> Assessment:
 
 def _differences(recorded: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
     for name, value in expected.items():
-        found = recorded.get(name)
-        if found is None or value is None:
-            same = found is value
+        score = recorded.get(name)
+        if score is None or value is None:
+            same = score is value
         else:
-            same = math.isclose(found, value, rel_tol=0.0, abs_tol=TOLERANCE)
+            same = math.isclose(score, value, rel_tol=0.0, abs_tol=TOLERANCE)
         if not same:
-            yield f"{name} is recorded as {found}, and computed as {value}"
+            yield f"{name} is recorded as {score}, but computed as {value}"

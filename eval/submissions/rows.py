@@ -1,4 +1,4 @@
-"""The leaderboard's rows: what a method scored and spent, from its recorded runs."""
+"""Leaderboard rows: the scores and costs of a method, computed from its runs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from agemem_envs.errors import ConfigurationError
 from agemem_envs.util.provenance import Provenance
 
 LeaderboardRow = dict[str, str]
-"""A row of the file: every column as text, empty where there is no number."""
+"""A row of the file. Every column is text, empty if there is no number."""
 
 SCORES = tuple(f"{b.key}_{b.measure.lower()}" for b in BENCHMARKS.values())
 FORMAT = 1
-"""Of a row. A file of before rows had formats has no such column, and is otherwise the same."""
+"""The version of the row format. Files written before it have no such column."""
 QUALITIES = tuple(f"{b.key}_memory_quality" for b in BENCHMARKS.values() if b.answers)
 SPENT = ("llm_calls", "prompt_tokens", "completion_tokens", "seconds", "cost")
 COLUMNS = (
@@ -58,12 +58,12 @@ COLUMNS = (
     "played_sha256",
     "format",
 )
-"""Scores in per cent; what was spent is per episode, of the agent and its memory system."""
+"""Scores are in per cent. Costs are per episode, for the agent and its memory system."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a million tokens cost, in any currency; None if it is not told."""
+    """The prices of a million prompt and completion tokens, in any currency, or None."""
 
     prompt: float | None = None
     completion: float | None = None
@@ -71,7 +71,7 @@ class Prices:
     def __post_init__(self) -> None:
         given = [price for price in (self.prompt, self.completion) if price is not None]
         if len(given) == 1:
-            raise ConfigurationError("--price-in and --price-out go together")
+            raise ConfigurationError("--price-in and --price-out must be given together")
         if not all(0.0 <= price < float("inf") for price in given):
             raise ConfigurationError(f"prices must be at least 0, got {given}")
 
@@ -81,47 +81,52 @@ def leaderboard_rows(
 ) -> list[LeaderboardRow]:
     """One row for each method under each set of conditions.
 
-    A row depends on its own runs alone, whatever else is added or checked with them.
+    A row depends on its own runs only, not on the others that are added or checked together.
 
     Args:
-        runs: The runs of a method are taken together if all but the benchmark is alike.
-        checkpoints: For a trained model the backbone that it was made of.
-        prices: For the cost.
+        runs: The runs. Those of a method that differ only in the benchmark share a row.
+        checkpoints: The base model of each trained model, by the name that results record.
+        prices: The prices for the cost.
 
     Raises:
-        ConfigurationError: A benchmark has no column, or a run is of more than one method.
+        ConfigurationError: A benchmark has no column, a run has more than one method, or a task
+            is in several runs of a row.
     """
     groups: dict[tuple[Method, str, Conditions], list[PlayedRun]] = {}
     for run in sorted(runs, key=lambda run: run.sha256):
-        first = classify(run.results[0], run, checkpoints)  # a run has one agent and one setting
+        first = classify(
+            run.results[0], run, checkpoints
+        )  # a run has one agent and one configuration
         key = (first.method, first.base, first.shared + first.model + first.row)
         groups.setdefault(key, []).append(run)
     return [
-        _leaderboard_row(panel, listed(conditions), members, prices)
+        _leaderboard_row(group, listed(conditions), members, prices)
         for (_, _, conditions), members in sorted(groups.items(), key=lambda g: order(g[0][0]))
-        for panel in make_groups(members, checkpoints)
+        for group in make_groups(members, checkpoints)
     ]
 
 
 def _leaderboard_row(
-    panel: ComparisonGroup, conditions: str, runs: Sequence[PlayedRun], prices: Prices
+    group: ComparisonGroup, conditions: str, runs: Sequence[PlayedRun], prices: Prices
 ) -> LeaderboardRow:
-    for benchmark in panel.benchmarks:
+    for benchmark in group.benchmarks:
         if benchmark.key not in BENCHMARKS:
-            raise ConfigurationError(f"the leaderboard has no column for {benchmark.key}")
-    if len(panel.rows) > 1:
-        labels = ", ".join(row.label for row in panel.rows)
-        raise ConfigurationError(f"{runs[0].path} is more than one method: {labels}")
-    (row,) = panel.rows
-    results = [result for group in panel.results.values() for result in group]
+            raise ConfigurationError(
+                f"the leaderboard has no column for the benchmark {benchmark.key}"
+            )
+    if len(group.rows) > 1:
+        labels = ", ".join(row.label for row in group.rows)
+        raise ConfigurationError(f"{runs[0].path} holds results of more than one method: {labels}")
+    (row,) = group.rows
+    results = [result for cell in group.results.values() for result in cell]
     ids = {id(result) for result in results}
     own = [run for run in runs if any(id(result) in ids for result in run.results)]
     tasks = Counter((result.episode.env_id, result.episode.task_id) for result in results)
     (env, task), times = tasks.most_common(1)[0]
     if times > 1:
         names = ", ".join(str(run.path) for run in own)
-        raise ConfigurationError(f"the task {task!r} of {env} is in several of the runs {names}")
-    average = panel.numbers.get((row.key, ALL, AVERAGE), Estimate(None))
+        raise ConfigurationError(f"task {task!r} of {env} is in several of the runs {names}")
+    average = group.numbers.get((row.key, ALL, AVERAGE), Estimate(None))
     values: dict[str, Any] = {
         "method": row.method.key,
         "agent": _several(result.agent for result in results),
@@ -134,12 +139,12 @@ def _leaderboard_row(
         "episodes": len(results),
         "data_sources": _several(str(result.episode.source) for result in results),
         "stages": _several(
-            f"{BENCHMARKS[key].title}: {group[0].episode.settings.stages}"
-            for (_, key), group in panel.results.items()
+            f"{BENCHMARKS[key].title}: {cell[0].episode.settings.stages}"
+            for (_, key), cell in group.results.items()
         ),
         "judge": _several(result.episode.settings.judge for result in results),
         "constrained": _several("yes" if result.constrained else "no" for result in results),
-        "conditions": "; ".join([conditions, *_of_benchmarks(panel, own)]),
+        "conditions": "; ".join([conditions, *_of_benchmarks(group, own)]),
         "versions": _several(_versions(run.record.provenance) for run in own),
         "git_revision": _several(str(run.record.provenance.git_revision) for run in own),
         "date": max(run.record.started or "" for run in own),
@@ -149,25 +154,25 @@ def _leaderboard_row(
         **_spent(results, prices),
     }
     for benchmark in BENCHMARKS.values():
-        score = panel.numbers.get((row.key, benchmark.key, SCORE), Estimate(None))
+        score = group.numbers.get((row.key, benchmark.key, SCORE), Estimate(None))
         values[f"{benchmark.key}_{benchmark.measure.lower()}"] = _per_cent(score.value)
         if benchmark.answers:
-            quality = panel.numbers.get((row.key, benchmark.key, "memory_quality"))
+            quality = group.numbers.get((row.key, benchmark.key, "memory_quality"))
             values[f"{benchmark.key}_memory_quality"] = quality and quality.value
     return {name: _text(values[name]) for name in COLUMNS}
 
 
-def _of_benchmarks(panel: ComparisonGroup, runs: Sequence[PlayedRun]) -> Iterator[str]:
-    """What each benchmark was played under, beside its data and stages."""
+def _of_benchmarks(group: ComparisonGroup, runs: Sequence[PlayedRun]) -> Iterator[str]:
+    """The conditions of each benchmark, except its data and stages."""
     runs_of = {id(result): run for run in runs for result in run.results}
-    for (_, key), group in panel.results.items():
-        column = classify(group[0], runs_of[id(group[0])], {}).column
-        told = [(k, v) for k, v in column if k not in ("data_source", "env", "stages")]
-        yield f"{BENCHMARKS[key].title}: {listed(told)}"
+    for (_, key), cell in group.results.items():
+        column = classify(cell[0], runs_of[id(cell[0])], {}).column
+        conditions = [(k, v) for k, v in column if k not in ("data_source", "env", "stages")]
+        yield f"{BENCHMARKS[key].title}: {listed(conditions)}"
 
 
 def _spent(results: Sequence[Result], prices: Prices) -> dict[str, float | None]:
-    """Means over all episodes, failed ones too: they were paid for."""
+    """Mean costs over all episodes, including failed ones."""
     prompt, completion = (
         mean_of(results, spent_prompt_tokens),
         mean_of(results, spent_completion_tokens),
@@ -185,12 +190,13 @@ def _spent(results: Sequence[Result], prices: Prices) -> dict[str, float | None]
 
 
 def _versions(software: Provenance) -> str:
-    known = {"agemem_envs": software.agemem_envs, "python": software.python}
-    return " ".join(f"{name}=={version}" for name, version in (known | software.libraries).items())
+    versions = {"agemem_envs": software.agemem_envs, "python": software.python}
+    versions |= software.libraries
+    return " ".join(f"{name}=={version}" for name, version in versions.items())
 
 
 def _several(texts: Iterable[str]) -> str:
-    """Different texts in order, joined."""
+    """The different texts, sorted and joined."""
     return "; ".join(sorted(set(texts)))
 
 
@@ -205,6 +211,6 @@ def _text(value: Any) -> str:
 
 
 def average_of(row: LeaderboardRow) -> float | None:
-    """The average that a row's scores give; None without all of the paper's benchmarks."""
+    """The average of a row's scores; None unless it has all of the paper's benchmarks."""
     texts = [row[f"{b.key}_{b.measure.lower()}"] for b in PAPER]
     return sum(map(float, texts)) / len(texts) if all(texts) else None

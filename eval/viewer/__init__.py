@@ -1,1 +1,1 @@
-"""The viewer: one self-contained HTML file in which a run's episodes can be read round by round."""
+"""The viewer: one self-contained HTML file that shows the episodes of a run round by round."""

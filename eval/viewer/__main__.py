@@ -1,9 +1,9 @@
-"""Write a run's episodes as one HTML page that needs no network.
+"""Write the episodes of a run as one HTML page that works offline.
 
     agemem view results/runs/my-run
     agemem view results/runs/my-run --compare results/runs/other-run --out both.html
 
-Whoever has the page has all texts of the run.
+The page contains all texts of the run.
 """
 
 from __future__ import annotations
@@ -24,42 +24,48 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="agemem view",
-        description="Write a run's episodes as one HTML page: a table, and each episode round by "
-        "round. The page needs no network; it holds all texts of the run.",
+        description="Write the episodes of a run as one HTML page: a table, and each episode round "
+        "by round. The page works offline and contains all texts of the run.",
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     parser.add_argument(
-        "--compare", type=Path, metavar="RUN2", help="a second run, beside it on the same tasks"
+        "--compare",
+        type=Path,
+        metavar="RUN2",
+        help="a second run, shown next to the first on the same tasks",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the page (RUN/viewer.html, RUN/compare.html)"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the page (default: RUN/viewer.html, or RUN/compare.html with --compare)",
     )
     return parser
 
 
 def view(argv: Sequence[str]) -> Path:
-    """Do what the command line says; the page that was written.
+    """Run the command line, and return the file of the page.
 
     Raises:
-        AgeMemError: A run cannot be read, or the page cannot be written there.
+        AgeMemError: A run cannot be read, or the page cannot be written.
     """
     options = build_parser().parse_args(argv)
     default = "compare.html" if options.compare else "viewer.html"
     out: Path = options.out or options.run / default
     if options.out:
-        check_target(out)  # before anything slow
+        check_target(out)  # before the slow part
     paths = [options.run] + ([options.compare] if options.compare else [])
     page = render([read_run(path) for path in paths])
     try:
         write_atomically(out, page)
     except OSError as error:
-        raise ConfigurationError(f"{out} cannot be written: {error}") from error
+        raise ConfigurationError(f"cannot write {out}: {error}") from error
     return out
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """Run the program. Errors of the user print one message and give exit status 2."""
 
     def run() -> int:
         out = view(sys.argv[1:] if argv is None else argv)

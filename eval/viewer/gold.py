@@ -1,4 +1,4 @@
-"""What became of the facts that answer the question: stored, found again, still there."""
+"""Gold facts, the facts that answer the question: when they were stored and retrieved."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _JUDGE = LexicalJudge()
 
 @dataclass(frozen=True, slots=True)
 class GoldFact:
-    """One gold fact, and where memory held it.
+    """A gold fact, and the memory items that held it.
 
-    A memory holds a fact if the lexical judge says that it supports it: by shared words,
-    whichever judge scored the run.
+    An item holds a fact if the lexical judge finds enough shared words, independent of the judge
+    of the run.
 
     Attributes:
-        fact: The fact.
-        stored: Rounds that added it, or put it into an item by an update.
-        retrieved: Rounds that brought it up by a tool call.
-        held_by: Ids of the items that hold it at the end.
+        fact: The text of the fact.
+        stored: The rounds that added or updated an item with the fact.
+        retrieved: The rounds whose tool calls retrieved the fact.
+        held_by: The ids of the items that hold the fact at the end.
     """
 
     fact: str
@@ -34,14 +34,14 @@ class GoldFact:
 
 
 def gold_facts(episode: Episode, rounds: Sequence[Round]) -> tuple[GoldFact, ...]:
-    """The fate of each gold fact of an episode."""
+    """Trace each gold fact of an episode through its rounds."""
     return tuple(_trace(episode, rounds, fact) for fact in episode.gold_facts)
 
 
 def _trace(episode: Episode, rounds: Sequence[Round], fact: str) -> GoldFact:
     case = Case(episode.query, episode.reference, (fact,))
 
-    @cache  # retrievals bring up the same texts again and again
+    @cache  # retrievals return the same texts repeatedly
     def holds(text: str) -> bool:
         return _JUDGE.storage(case, [text]).score == 1.0
 

@@ -1,8 +1,8 @@
-"""The page: one HTML file with its style, its scripts and all data inside.
+"""The page: one HTML file that contains its style, scripts and data.
 
-The data are untrusted: texts of models and simulators. They reach the page as ASCII JSON with
-``<``, ``>`` and ``&`` escaped, or compressed in base64, and become text nodes there. A content
-security policy allows the page's own scripts by hash and nothing else, no network included.
+The data, texts of models and simulators, are untrusted. The page embeds them as ASCII JSON with
+``<``, ``>`` and ``&`` escaped, or compressed in base64, and inserts them as text nodes. A content
+security policy allows only the page's own scripts, by hash, and no network access.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from agemem_envs.util.sanitize import sendable
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 SCRIPTS = ("dom.js", "store.js", "table.js", "chart.js", "episode.js", "main.js")
-"""In the order in which they are run; they share one global scope."""
+"""The scripts in the order of execution. They share one global scope."""
 
 
 def render(runs: Sequence[PlayedRun]) -> str:
-    """The page for one run, or for two side by side.
+    """Render the page for one run, or for two runs side by side.
 
     Raises:
         DataFormatError: An episode's record contradicts itself.
@@ -64,7 +64,7 @@ def render(runs: Sequence[PlayedRun]) -> str:
 
 
 def content_security_policy(scripts: Sequence[str], style: str) -> str:
-    """Only these scripts and this style; no network, no markup made from strings."""
+    """A policy that allows these scripts and this style, no network, and no markup from strings."""
     hashes = " ".join(map(_hash, scripts))
     return (
         f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; base-uri 'none'; "
@@ -96,11 +96,11 @@ def _json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     except ValueError as error:  # NaN, infinity
-        raise DataFormatError(f"a record holds what JSON cannot: {error}") from error
+        raise DataFormatError(f"a record cannot be written as JSON: {error}") from error
 
 
 def _safe_json(value: Any) -> str:
-    """JSON that cannot leave a ``<script>`` element: ASCII without ``<``, ``>`` and ``&``."""
+    """JSON that is safe inside a ``<script>`` element: ASCII without ``<``, ``>`` and ``&``."""
     text = _json(value)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -108,19 +108,19 @@ def _safe_json(value: Any) -> str:
 
 
 def _packed(value: Any) -> str:
-    """JSON, compressed (zlib) and in base64."""
+    """JSON, compressed with zlib and encoded in base64."""
     return base64.b64encode(zlib.compress(_json(value).encode("ascii"), 9)).decode("ascii")
 
 
 def check_target(path: Path) -> None:
-    """Make sure that a page may be written here.
+    """Check that a page may be written to a path.
 
     Raises:
-        ConfigurationError: The name is not that of an HTML file, or its folder is not there.
+        ConfigurationError: The path does not name an HTML file, or its folder does not exist.
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"--out must name an .html file, got {path}")
     if path.is_dir():
-        raise ConfigurationError(f"--out names a folder: {path}")
+        raise ConfigurationError(f"--out must name a file, but {path} is a folder")
     if not path.parent.is_dir():
         raise ConfigurationError(f"the folder of --out does not exist: {path.parent}")

@@ -1,4 +1,4 @@
-"""The episodes of runs on the same tasks, side by side."""
+"""Pairs the episodes of several runs by task."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result
 
 Row = tuple[Result | None, ...]
-"""One task: its episode in each run, None where a run lacks it."""
+"""The episode of a task in each run, None if a run lacks the task."""
 
 
 def pair(runs: Sequence[PlayedRun]) -> list[Row]:
-    """The episodes of all runs by task: same environment id, same task id.
+    """Pair episodes with the same environment id and task id.
 
-    The second episode on a task is paired with the other run's second one, and so on. The
-    order is that of the first run; tasks that it lacks follow.
+    The n-th episode of a run on a task is paired with the n-th of the other runs. Rows have the
+    order of the first run, followed by tasks that it lacks.
     """
     keyed = [_by_task(run.results) for run in runs]
     keys = dict.fromkeys(key for results in keyed for key in results)

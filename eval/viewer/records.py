@@ -1,4 +1,4 @@
-"""The plain data that the page is given: a short row for each episode, and its whole story."""
+"""The data of the page: a short row for each episode, and the full story of each episode."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FIELDS = (
     "seed query reference key_items settings final_tokens memories prediction success progress "
     "metrics reward errors"
 ).split()
-"""What the page shows of an episode as it is recorded."""
+"""The fields of an episode that the page shows as recorded."""
 _METRICS = ("success", "progress", "reward", "tool_calls", "rounds", "malformed_rate", "seconds")
 
 
 def cell(result: Result) -> dict[str, Any]:
-    """What the table says about one episode."""
+    """The values of an episode in the table."""
     episode = result.episode
     return {
         **{name: METRICS[name].of(result) for name in _METRICS},
@@ -38,12 +38,12 @@ def cell(result: Result) -> dict[str, Any]:
 
 
 def peak_tokens(episode: Episode) -> int:
-    """The most tokens that the context held: at a call, or at the end."""
+    """The largest number of tokens in the context, over all calls and the end."""
     return max(*(step.context_tokens for step in episode.steps), episode.final_tokens, 0)
 
 
 def task(result: Result) -> dict[str, Any]:
-    """What the table says about the task of an episode."""
+    """The values of an episode's task in the table."""
     episode = result.episode
     return {
         "env": episode.env_id,
@@ -55,7 +55,7 @@ def task(result: Result) -> dict[str, Any]:
 
 
 def story(result: Result) -> dict[str, Any]:
-    """Everything that the page shows of one opened episode.
+    """The data of the page's detailed view of an episode.
 
     Raises:
         DataFormatError: The record contradicts itself.
@@ -75,14 +75,14 @@ def story(result: Result) -> dict[str, Any]:
             "stop": episode.stop_reason,
             "gold": to_plain(gold_facts(episode, rounds)),
             "messages": [[m.kind, m.content, m.tokens] for m in episode.messages],
-            "rounds": [_round(each) for each in rounds],
+            "rounds": [_round(entry) for entry in rounds],
         }
 
 
-def _round(each: Round) -> dict[str, Any]:
-    step = each.step
+def _round(entry: Round) -> dict[str, Any]:
+    step = entry.step
     return {
-        **{f.name: to_plain(getattr(each, f.name)) for f in fields(each) if f.name != "step"},
+        **{f.name: to_plain(getattr(entry, f.name)) for f in fields(entry) if f.name != "step"},
         "stage": int(step.stage),
         "visible": ranges(step.visible),
         "tokens": step.context_tokens,
@@ -91,7 +91,7 @@ def _round(each: Round) -> dict[str, Any]:
         "results": [[result.ok, result.text] for result in step.results],
         "answer": step.answer,
         "malformed": step.malformed,
-        # A well-formed output is the assistant's message, word for word.
+        # A well-formed output is already among the messages, as the assistant's.
         "action": step.action if step.malformed is not None else None,
         "prompt_tokens": step.prompt_tokens,
         "completion_tokens": step.completion_tokens,
@@ -100,7 +100,7 @@ def _round(each: Round) -> dict[str, Any]:
 
 
 def ranges(ids: Sequence[int]) -> list[list[int]]:
-    """Ids as runs of neighbours, in order: 0, 1, 2, 7 -> [0, 2], [7, 7]."""
+    """Consecutive ids as closed ranges, in the given order: 0, 1, 2, 7 -> [0, 2], [7, 7]."""
     runs: list[list[int]] = []
     for i in ids:
         if runs and runs[-1][1] == i - 1:

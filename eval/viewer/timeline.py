@@ -1,7 +1,7 @@
-"""What each round of an episode did to the context and to long-term memory.
+"""The effect of each round of an episode on the context and on long-term memory.
 
-Everything is derived from the record: which messages the model saw at each call, and what its
-tool calls report as their effect.
+The effects are derived from the record: from the messages that were visible at each call, and from
+the recorded results of tool calls.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from agemem_envs.episode import Episode, MessageKind, Step, ToolResult
 from agemem_envs.stages import Stage
 
 _REPLIES = frozenset({MessageKind.TOOL_RESULT, MessageKind.FEEDBACK, MessageKind.OBSERVATION})
-"""How the environment answers a model output."""
+"""The kinds of messages with which the environment answers a model output."""
 
 
 class Cause(StrEnum):
-    """Why messages left the context."""
+    """The reason why messages left the context."""
 
     FILTERED = "filtered"
     SUMMARISED = "summarised"
     EMPTIED = "emptied"
     """A stage began with a fresh context."""
     RENEWED = "renewed"
-    """The automatic retrieval of stage 1 was shown anew."""
+    """The automatic retrieval of stage 1 was refreshed."""
     UNKNOWN = "unknown"
-    """The record does not say."""
+    """The record does not show the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Removal:
     """Messages that left the context together.
 
     Attributes:
-        cause: Why.
-        ids: Which, in order.
-        call: Index of the tool call that removed them; None if the environment did.
-        summary: Id of the message that replaced them, if one did.
+        cause: The reason.
+        ids: The ids of the messages, in order.
+        call: The index of the tool call that removed them; None if the environment did.
+        summary: The id of the message that replaced them, or None.
     """
 
     cause: Cause
@@ -49,15 +49,15 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class MemoryChange:
-    """One effect of a tool call on long-term memory, or one item that it brought up.
+    """One change of long-term memory by a tool call, or one item that it retrieved.
 
     Attributes:
         action: ``added``, ``updated``, ``deleted`` or ``retrieved``.
-        id: The item's.
-        content: The item's, after the call; of a deleted item its last.
-        call: Index of the tool call.
-        before: The content that an update replaced.
-        score: The similarity with which a retrieval found it, in [-1, 1].
+        id: The id of the item.
+        content: The content of the item after the call, or before a deletion.
+        call: The index of the tool call.
+        before: The content that an update replaced, or None.
+        score: The similarity of a retrieved item to the query, in [-1, 1], or None.
     """
 
     action: str
@@ -70,18 +70,18 @@ class MemoryChange:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One model call: what it found in the context, and what changed by it.
+    """One model call with its effects.
 
     Attributes:
         step: The recorded call.
-        arrived: Ids of the messages that were new to the model, in order, but for its own
-            words and the replies to them.
-        replies: Ids of the messages with which the environment answered this round.
-        kept: How many messages of this call the next one still saw; after the last, all
-            that no tool had removed.
-        removals: What left the context between this call and the next.
-        memory: What its tool calls did to long-term memory.
-        memory_size: Items in long-term memory after it, as far as tool calls filled it.
+        arrived: The ids of messages that are new in the context, in order, except the model's
+            own outputs, summaries and the replies to the previous round.
+        replies: The ids of the messages with which the environment answered this round.
+        kept: The number of visible messages that the next call still saw. In the last round, the
+            number that no tool removed.
+        removals: The messages that left the context between this call and the next.
+        memory: The effects of the tool calls on long-term memory.
+        memory_size: The number of items that tool calls have left in long-term memory.
     """
 
     step: Step
@@ -99,13 +99,13 @@ def timeline(episode: Episode) -> tuple[Round, ...]:
     Raises:
         KeyError, IndexError, TypeError, ValueError: The record contradicts itself.
     """
-    # Each summary that was written is a message, in the order in which they were written.
+    # Summaries are messages, in the order in which they were written.
     summaries = iter([m.id for m in episode.messages if m.kind is MessageKind.SUMMARY])
     rounds: list[Round] = []
-    size, known = 0, -1
+    size, last_seen = 0, -1
     for index, step in enumerate(episode.steps):
         following = episode.steps[index + 1] if index + 1 < len(episode.steps) else None
-        newest = max(step.visible)  # what came last is always visible
+        newest = max(step.visible)  # the latest message is always visible
         until = max(following.visible) if following else len(episode.messages) - 1
         removals = tuple(_by_tools(episode, step, summaries))
         removals += tuple(_by_environment(episode, step, following, removals))
@@ -114,7 +114,7 @@ def timeline(episode: Episode) -> tuple[Round, ...]:
         rounds.append(
             Round(
                 step=step,
-                arrived=tuple(_arrived(episode, step, known)),
+                arrived=tuple(_arrived(episode, step, last_seen)),
                 replies=tuple(_replies(episode, step.index, range(newest + 1, until + 1))),
                 kept=len({*step.visible}.difference(*(r.ids for r in removals))),
                 removals=removals,
@@ -122,16 +122,16 @@ def timeline(episode: Episode) -> tuple[Round, ...]:
                 memory_size=size,
             )
         )
-        known = newest
+        last_seen = newest
     return tuple(rounds)
 
 
-def _arrived(episode: Episode, step: Step, known: int) -> Iterator[int]:
-    """Messages of the context beyond the id ``known`` that no earlier round shows as its own."""
+def _arrived(episode: Episode, step: Step, last_seen: int) -> Iterator[int]:
+    """Visible messages after ``last_seen``, except outputs, summaries and replies to them."""
     for i in step.visible:
         message = episode.messages[i]
         own = message.kind in (MessageKind.ASSISTANT, MessageKind.SUMMARY)
-        if i > known and not own and not _replies_to(episode, i, step.index - 1):
+        if i > last_seen and not own and not _replies_to(episode, i, step.index - 1):
             yield i
 
 
@@ -158,15 +158,15 @@ def _by_tools(episode: Episode, step: Step, summaries: Iterator[int]) -> Iterato
 def _by_environment(
     episode: Episode, step: Step, following: Step | None, by_tools: tuple[Removal, ...]
 ) -> Iterator[Removal]:
-    """What the next call no longer saw, and no tool had removed."""
+    """Messages that the next call no longer saw, without those removed by tools."""
     if following is None:
         return
-    there = {*step.visible, *range(max(step.visible) + 1, max(following.visible) + 1)}
-    there -= {i for removal in by_tools for i in removal.ids}
+    candidates = {*step.visible, *range(max(step.visible) + 1, max(following.visible) + 1)}
+    candidates -= {i for removal in by_tools for i in removal.ids}
     causes: dict[Cause, list[int]] = {}
     entered = (Stage(stage) for stage in range(step.stage + 1, following.stage + 1))
     emptied = any(stage.starts_with_fresh_context for stage in entered)
-    for i in sorted(there - set(following.visible)):
+    for i in sorted(candidates - set(following.visible)):
         renewed = episode.messages[i].kind is MessageKind.MEMORIES
         other = Cause.RENEWED if renewed else Cause.UNKNOWN
         causes.setdefault(Cause.EMPTIED if emptied else other, []).append(i)
@@ -186,5 +186,6 @@ def _changes(call: int, result: ToolResult) -> Iterator[MemoryChange]:
         yield MemoryChange("deleted", data["memory_id"], data["before"], call)
     elif result.name == "Retrieve_memory":
         for item in data["items"]:
-            found = (item["memory_id"], item["content"], call)
-            yield MemoryChange("retrieved", *found, score=item["score"])
+            yield MemoryChange(
+                "retrieved", item["memory_id"], item["content"], call, score=item["score"]
+            )

@@ -1,4 +1,4 @@
-"""Runs made by hand, so that every number of a report can be worked out by hand."""
+"""Handmade runs, so that the numbers of a report can be worked out by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOURCES = {
 }
 SETTINGS = episode_settings(judge="llm:judge", max_task_actions=30, stages="task")
 FAILED = None
-"""A score of an episode that its server failed."""
+"""The score of an episode whose endpoint failed."""
 
 
 def results(
@@ -86,7 +86,7 @@ def results(
 
 
 def write_run(path: Path, made: Sequence[Result], **config: Any) -> Path:
-    """A run's folder with these episodes."""
+    """Write a run with these episodes, and return its folder."""
     path.mkdir(parents=True)
     values = {"max_tokens": 64, "judge": "judge@http://localhost/v1"}
     values |= {"agent": made[0].agent, "backbone": made[0].backbone, **config}

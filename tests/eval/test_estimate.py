@@ -1,4 +1,4 @@
-"""What a suite takes is what its rehearsal took, times the episodes."""
+"""The estimate of a suite is the mean of its rehearsal times the number of episodes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def test_hours_are_reading_and_writing() -> None:
 
 
 def test_needs_are_the_records_means(rehearsal: Path) -> None:
-    found = {need.agent: need for need in needs(read_runs([rehearsal]))}
-    assert set(found) == {"agemem", "langmem"}  # the oracle calls no model
-    for agent, need in found.items():
+    by_agent = {need.agent: need for need in needs(read_runs([rehearsal]))}
+    assert set(by_agent) == {"agemem", "langmem"}  # the oracle calls no model
+    for agent, need in by_agent.items():
         lines = (rehearsal / agent / "episodes.jsonl").read_text().splitlines()
         episodes = [json.loads(line)["episode"] for line in lines]
         steps = [step for episode in episodes for step in episode["steps"]]
@@ -44,7 +44,7 @@ def test_needs_are_the_records_means(rehearsal: Path) -> None:
         called = [step for step in steps if step["seconds"] is not None]
         assert need.calls == (len(called) + sum(memory)) / 2
         assert need.prompt == (sum(s["prompt_tokens"] for s in called) + sum(tokens)) / 2
-    assert found["langmem"].calls > 1  # its own calls among them
+    assert by_agent["langmem"].calls > 1  # its own calls among them
 
 
 def test_it_is_shown(rehearsal: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,7 +55,7 @@ def test_it_is_shown(rehearsal: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "SyntheticQA-v0" in out
 
 
-def test_bad_input_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), *RATES]) == EXIT_USAGE
     assert "there is no run in" in capsys.readouterr().err
     assert main([str(tmp_path), *RATES, "--episodes", "0"]) == EXIT_USAGE

@@ -1,4 +1,4 @@
-"""LLM judges in evaluation: asked once, paid for once, and exchangeable afterwards."""
+"""LLM judges in evaluation: cached replies, recorded costs, rejudging and the judge report."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_another_model_server_or_version_is_another_judge(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("reply", ["very good", (500, b"{}")])
-def test_what_is_no_score_is_asked_again(reply) -> None:
+def test_a_reply_without_a_score_is_not_cached(reply) -> None:
     with OpenAIStub(lambda body: reply) as server:
         endpoint = ChatEndpoint("m", server.url, attempts=1)
         judge = LLMJudge(endpoint, JudgeCache())
@@ -105,13 +105,13 @@ def test_processes_and_threads_share_a_cache(tmp_path: Path) -> None:
     ]
     outputs = {run.communicate(timeout=120)[0] for run in runs}
     assert all(run.returncode == 0 for run in runs)
-    assert len(outputs) == 1  # all were told the same winners
+    assert len(outputs) == 1  # all processes read the same replies
     kept = [JudgeCache().get(str(i)) for i in range(100)]
     assert [reply.text for reply in kept if reply] == outputs.pop().strip().split(",")
     assert [reply.prompt_tokens for reply in kept if reply] == list(range(100))
 
 
-def test_a_cache_that_is_none_is_told_before_the_run(tmp_path: Path, capsys) -> None:
+def test_a_broken_cache_stops_the_run_before_it_begins(tmp_path: Path, capsys) -> None:
     default_file().parent.mkdir(parents=True)
     default_file().write_text("not a database, but long enough to be looked at as one" * 50)
     judged = ["--judge", "m@http://127.0.0.1:9/v1", "--out", str(tmp_path / "run")]
@@ -168,7 +168,7 @@ def test_what_judging_costs_is_in_the_episode_and_in_the_summary(tmp_path: Path)
 
 
 def untimed(results: list[Result]) -> list[Result]:
-    """Without what another run measures anew: seconds, and what came from the cache."""
+    """Results without the values that differ between runs: seconds and cache hits."""
     plain = []
     for result in results:
         steps = tuple(replace(step, seconds=None) for step in result.episode.steps)
@@ -202,7 +202,7 @@ def test_rejudged_is_as_if_run_with_that_judge(tmp_path: Path) -> None:
 
 
 def test_a_world_scores_itself(tmp_path: Path) -> None:
-    """Its success, progress and task reward stay; what is judged of its memory does not."""
+    """Rejudging keeps success, progress and task reward, and changes the scores of its memory."""
     world = tmp_path / "world"
     main(
         ["--agent", "oracle", "--envs", "AgeMem-BabyAI-v0", "--episodes", "2", "--out", str(world)]
@@ -235,7 +235,7 @@ def test_what_was_never_scored_stays_so() -> None:
 
 
 class Unhappy(LexicalJudge):
-    """Finds everything wrong, but memories one half."""
+    """A judge that scores every answer 0 and every memory 0.5."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -348,12 +348,12 @@ def test_kappa() -> None:
 def test_ranks_by_hand() -> None:
     first = side("a", x=[1.0, 0.5], y=[0.5, 0.5], z=[0.0, 0.0])
     second = side("b", x=[0.2, 0.2], y=[0.4, 0.4], z=[0.2, 0.2])
-    found = {row["agent"]: row for row in ranks(pair(first, second)) if row["score"] == "judge"}
-    shown = {
+    by_agent = {row["agent"]: row for row in ranks(pair(first, second)) if row["score"] == "judge"}
+    values = {
         a: (r["first"], r["rank_first"], r["rank_second"], r["rank_change"])
-        for a, r in found.items()
+        for a, r in by_agent.items()
     }
-    assert shown == {"x": (0.75, 1, 2, -1), "y": (0.5, 2, 1, 1), "z": (0.0, 3, 2, 1)}
+    assert values == {"x": (0.75, 1, 2, -1), "y": (0.5, 2, 1, 1), "z": (0.0, 3, 2, 1)}
 
 
 def test_only_the_same_episodes_are_compared() -> None:
@@ -378,9 +378,9 @@ def test_the_report_of_two_runs(tmp_path: Path, capsys) -> None:
     capsys.readouterr()
     tables = tmp_path / "tables"
     assert compare([str(runs), str(tmp_path / "anew"), "--out", str(tables)]) == EXIT_OK
-    shown = capsys.readouterr().out
-    assert "first: lexical-0.6, second: llm:j" in shown
-    assert "18 episodes on both sides, 0 on one only" in shown
+    output = capsys.readouterr().out
+    assert "first: lexical-0.6, second: llm:j" in output
+    assert "18 episodes on both sides, 0 on one side only" in output
     with (tables / "judge_ranks.csv").open(newline="") as file:
         ranked = [row for row in csv.DictReader(file) if row["score"] == "judge"]
     assert next((r["agent"], r["rank_first"]) for r in ranked) == ("oracle", "1")
@@ -393,7 +393,7 @@ def test_the_report_of_two_runs(tmp_path: Path, capsys) -> None:
 
 
 def test_a_record_that_contradicts_itself_is_an_error(tmp_path: Path, capsys) -> None:
-    """Whatever is computed of it: no traceback, and nothing is written."""
+    """Any use of the record is refused without a traceback or a file."""
     run, spoilt, anew = (tmp_path / name for name in ("run", "spoilt", "anew"))
     main([*ORACLE, "--out", str(run)])
     shutil.copytree(run, spoilt)

@@ -1,4 +1,4 @@
-"""The leaderboard: only whole runs whose scores follow from their record; nothing is lost."""
+"""The leaderboard: it takes only complete runs with consistent scores, and loses no row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def play(path: Path, *arguments: str) -> Path:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real run of a memory agent, and one of a reference, in one folder."""
+    """A folder with real runs of a memory agent, a baseline and an oracle."""
     folder = tmp_path_factory.mktemp("played")
     play(folder / "agemem", "--backbone", "scripted", "--envs", QA)
     play(folder / "full", "--agent", "full-context", "--backbone", "scripted", "--envs", QA)
@@ -106,7 +106,7 @@ def test_a_world_that_was_really_played_is_valid(tmp_path: Path) -> None:
         (edit(progress=0.25), "progress is recorded as 0.25"),
         (edit(prediction="something else"), "em is recorded as 1.0"),
         (edit(reference="something else"), "em is recorded as 1.0"),
-        (edit(memories=()), "memory_quality is recorded as 1.0, and computed as 0.0"),
+        (edit(memories=()), "memory_quality is recorded as 1.0, but computed as 0.0"),
         (edit(query="Who is Ann Bee?"), "key items"),
         (metric(f1=0.5), "f1 is recorded as 0.5"),
         (metric(judge=0.5), "judge is recorded as 0.5"),
@@ -114,23 +114,23 @@ def test_a_world_that_was_really_played_is_valid(tmp_path: Path) -> None:
         (reward(compression=1.0), "reward compression is recorded as 1.0"),
         (reward(penalty=0.5), "reward penalty is recorded as 0.5"),
         (reward(storage=0.125), "reward storage is recorded as 0.125"),
-        (step(calls=()), "is not what its text says"),
-        (step(action="<think>x</think><answer>y</answer>"), "is not what its text says"),
-        (step(context_tokens=3), ": the context's tokens"),
-        (step(index=77), "bears the number 77"),
+        (step(calls=()), "are not those of its text"),
+        (step(action="<think>x</think><answer>y</answer>"), "are not those of its text"),
+        (step(context_tokens=3), ": the context tokens"),
+        (step(index=77), "has the index 77"),
         (edit(reward=None), "it has no reward"),
         (setting(judge="llm:generous"), "judged by llm:generous"),
-        (setting(max_context_tokens=9), "max_context_tokens is not as configured"),
-        (setting(stages="task"), "stages is not as configured"),
-        (edit(seed=99), "seeds do not follow"),
+        (setting(max_context_tokens=9), "max_context_tokens differs from the configuration"),
+        (setting(stages="task"), "stages differs from the configuration"),
+        (edit(seed=99), "seeds of the episodes are not consecutive"),
         (edit(source=SOURCES[PDDL]), "its data is pddl"),
         (edit(task_id="synthetic-validation-1"), "was played more than once"),
-        (lambda r: replace(r, index=9), "1 of 3 episodes are missing, 1 are too many"),
+        (lambda r: replace(r, index=9), "1 of 3 episodes are missing, 1 are not configured"),
         (lambda r: replace(r, agent="agemem"), "agent is 'agemem'"),
         (lambda r: replace(r, constrained=True), "constrained is True"),
-        (lambda r: replace(r, backbone="gpt-9"), "backbone is 'gpt-9', configured is 'none'"),
+        (lambda r: replace(r, backbone="gpt-9"), "backbone is 'gpt-9', but 'none' is configured"),
         (lost, "--retry-failed"),
-        (lambda r: edit(success=True)(lost(r)), "was not scored, yet has a score"),
+        (lambda r: edit(success=True)(lost(r)), "was not scored, but has a score"),
     ],
 )
 def test_what_was_tampered_with_is_not(
@@ -162,7 +162,7 @@ def test_a_configuration_without_environments_is_found(played: Path, tmp_path: P
 def test_a_model_s_verdicts_are_taken_and_what_follows_is_computed(
     played: Path, tmp_path: Path
 ) -> None:
-    """Under an LLM judge the record says 0.5; the reward must say what that makes."""
+    """An LLM judge scored 0.5, and the reward must follow from it."""
 
     def rejudged(task: float) -> Callable[[Result], Result]:
         def change(result: Result) -> Result:
@@ -174,8 +174,8 @@ def test_a_model_s_verdicts_are_taken_and_what_follows_is_computed(
 
     for name, task, right in (("right", 0.5, True), ("wrong", 0.9, False)):
         path = rewritten(played / "oracle", tmp_path / name, rejudged(task))
-        found = [p for p in problems(read_run(path)) if "reward" in p]
-        assert (found == []) == right
+        messages = [p for p in problems(read_run(path)) if "reward" in p]
+        assert (messages == []) == right
 
 
 def test_the_row_of_a_method_by_hand(tmp_path: Path) -> None:
@@ -221,9 +221,9 @@ def test_add_check_and_show(played: Path, tmp_path: Path, capsys) -> None:
     assert "already" in capsys.readouterr().err
     assert read(Path(file)) == rows
     assert main(["--show", "--file", file]) == 0
-    shown = capsys.readouterr().out
-    assert "agemem-norl" in shown
-    assert "100.00" in shown
+    output = capsys.readouterr().out
+    assert "agemem-norl" in output
+    assert "100.00" in output
 
 
 def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path, capsys) -> None:
@@ -237,7 +237,7 @@ def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path
     )
     capsys.readouterr()
     assert main(["--check", str(played / "full"), "--file", str(file)]) == 1
-    assert "backbone is 'other' on the leaderboard, the runs give 'scripted'" in (
+    assert "backbone is 'other' on the leaderboard, but the runs give 'scripted'" in (
         capsys.readouterr().out
     )
     wrong = [
@@ -252,18 +252,18 @@ def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path
     ]
     complaints = "\n".join(file_problems([row, *wrong]))
     for complaint in (
-        "its agent full-context is the method full-context",
+        "the agent full-context is the method full-context",
         "'abc'",
         "prompt_tokens is nan",
-        "it has no episodes",
-        "not in [0, 100]", "no SHA-256", "its scores give None", "'many'", "twice",
+        "the row has no episodes",
+        "not in [0, 100]", "not a SHA-256 digest", "the scores give None", "'many'", "duplicate",
     ):  # fmt: skip
         assert complaint in complaints
     assert list(file_problems([row])) == []
 
 
-def test_episodes_stand_once_by_each_judge(played: Path, tmp_path: Path, capsys) -> None:
-    """A run that was judged anew is the same run, unless another judge scored it."""
+def test_episodes_have_one_row_for_each_judge(played: Path, tmp_path: Path, capsys) -> None:
+    """A rejudged run is a duplicate, unless another judge scored it."""
     file = ["--file", str(tmp_path / "board.csv")]
     assert main(["--add", str(played / "oracle"), *file]) == 0
     by_judge = {"lexical-0.6": EXIT_USAGE, "llm:m": EXIT_OK}
@@ -362,9 +362,9 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--show"], "begin one with --add"),
-        (["--check"], "begin one with --add"),
-        (["--add", "{run}", "--price-in", "1"], "go together"),
+        (["--show"], "create it with --add"),
+        (["--check"], "create it with --add"),
+        (["--add", "{run}", "--price-in", "1"], "must be given together"),
         (["--add", "{run}", "--price-in", "-1", "--price-out", "1"], "at least 0"),
         (["--add", "{run}", "--checkpoint", "x"], "NAME=BACKBONE"),
         (["--add", "{none}"], "there is no run"),
@@ -382,7 +382,7 @@ def test_what_cannot_be_done_says_why(
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "\x00"])
-def test_a_file_that_is_no_leaderboard(tmp_path: Path, played: Path, capsys, text: str) -> None:
+def test_a_file_that_is_not_a_leaderboard(tmp_path: Path, played: Path, capsys, text: str) -> None:
     file = tmp_path / "board.csv"
     file.write_text(text)
     for command in (["--show"], ["--add", str(played / "oracle")]):

@@ -1,4 +1,4 @@
-"""What the report writes: text that is only text, figures that are whole, all or nothing."""
+"""The files of the report: names are escaped, figures are complete, and errors leave no file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from agemem.eval.report import main
-from agemem.eval.reporting.curves import curve_sheet, read_curves
+from agemem.eval.reporting.curves import read_curves, render_curves
 from agemem.eval.reporting.rendered import RenderedCell, RenderedTable
 from agemem.eval.reporting.tables import Mark
 from agemem.eval.reporting.writers import (
@@ -75,20 +75,20 @@ def test_escapes() -> None:
     assert latex(r"50% \x{a_b}") == r"50\% \textbackslash{}x\{a\_b\}"
 
 
-def test_a_sheet_in_each_format() -> None:
-    sheet = RenderedTable(
+def test_a_table_in_each_format() -> None:
+    table = RenderedTable(
         "T", ("Method", "", "A"),
         ((RenderedCell("m"), RenderedCell("ours"), RenderedCell("0.5 [0.1, 0.9]", Mark.BEST)),
          (RenderedCell(""), RenderedCell("paper"), RenderedCell("0.4", Mark.SECOND))),
         ("A note.",), ({"a": 1.0, "b": None, "c": "x,y"},),
     )  # fmt: skip
-    assert to_markdown(sheet) == (
+    assert to_markdown(table) == (
         "### T\n\n| Method |  | A |\n| --- | --- | --- |\n"
         "| m | ours | **0.5** \\[0.1, 0.9\\] |\n|  | paper | <u>0.4</u> |\n\n- A note.\n"
     )
-    assert "m & ours & \\textbf{0.5} {[}0.1, 0.9{]} \\\\" in to_latex(sheet)
-    assert r"\underline{0.4}" in to_latex(sheet)
-    assert list(csv.reader(io.StringIO(to_csv(sheet.records)))) == [
+    assert "m & ours & \\textbf{0.5} {[}0.1, 0.9{]} \\\\" in to_latex(table)
+    assert r"\underline{0.4}" in to_latex(table)
+    assert list(csv.reader(io.StringIO(to_csv(table.records)))) == [
         ["a", "b", "c"], ["1.0", "", "x,y"],
     ]  # fmt: skip
 
@@ -97,10 +97,10 @@ def test_a_sheet_in_each_format() -> None:
 def test_latex_takes_it_and_no_table_leaves_the_page(tmp_path: Path) -> None:
     header = ("Method", "", *(f"Benchmark number {i} {HOSTILE} (SR)" for i in range(12)))
     cells = tuple(RenderedCell("12.34 [10.00, 15.00]", Mark.BEST) for _ in header[2:])
-    sheet = RenderedTable(
+    table = RenderedTable(
         HOSTILE, header, ((RenderedCell(HOSTILE), RenderedCell("ours"), *cells),), (HOSTILE,)
     )
-    (tmp_path / "table.tex").write_text(joined([sheet])["tex"], encoding="utf-8")
+    (tmp_path / "table.tex").write_text(joined([table])["tex"], encoding="utf-8")
     (tmp_path / "page.tex").write_text(
         "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n"
         "\\input{table}\n\\end{document}\n"
@@ -112,7 +112,7 @@ def test_latex_takes_it_and_no_table_leaves_the_page(tmp_path: Path) -> None:
 
 
 def test_figures_are_whole_in_light_and_dark(tmp_path: Path) -> None:
-    """Nothing is drawn up to the very edge: no label is cut, however long the names."""
+    """No label is cut off, however long the names: the edges of each image are empty."""
     before = dict(matplotlib.rcParams)
     out, log = tmp_path / "out", tmp_path / "log.csv"
     log.write_text("step,reward/total\n0,0.1\n1,0.5\n")
@@ -174,9 +174,9 @@ def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch) ->
         (["{run}"], "--out FOLDER"),
         (["{no}"], "there is no run to read"),
         (["{run}", "{run}", "--out", "{out}"], "hold the same episodes"),
-        (["{run}", "--published"], "takes no runs"),
+        (["{run}", "--published"], "cannot be combined with runs"),
         (["{run}", "--checkpoint", "x", "--out", "{out}"], "NAME=BACKBONE"),
-        (["--curves", "a={no}", "--out", "{out}"], "no training log"),
+        (["--curves", "a={no}", "--out", "{out}"], "does not exist"),
         (["{torn}", "--out", "{out}"], "line 1 is not an episode"),
         (["{bare}", "--out", "{out}"], "config.json does not exist"),
     ],
@@ -216,7 +216,7 @@ def test_what_was_not_played_or_logged_says_so(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("figure3*.png"))
     ablation = text.partition("## Tables 4 and 5")[2].partition("\n## ")[0]
     assert ablation.count("missing") == 8
-    assert "missing: no training log was named (eval/report.py --curves)" in text
+    assert "missing: no training log was given (--curves)" in text
 
 
 def test_curves_of_several_seeds(tmp_path: Path) -> None:
@@ -230,9 +230,9 @@ def test_curves_of_several_seeds(tmp_path: Path) -> None:
     half_width = np.array([6.3531, 6.3531, 25.4124])
     assert first.band == pytest.approx(np.array([first.mean - half_width, first.mean + half_width]))
     assert second.mean.tolist() == [1.0, 2.0, 6.0]
-    assert second.band is None  # one seed says nothing of the others
-    assert {(row["low"], row["high"]) for row in curve_sheet([second]).records} == {(None, None)}
-    assert [cell.text for cell in curve_sheet([first]).rows[0]] == [
+    assert second.band is None  # one seed has no interval
+    assert {(row["low"], row["high"]) for row in render_curves([second]).records} == {(None, None)}
+    assert [cell.text for cell in render_curves([first]).rows[0]] == [
         "a", "reward/total", "2", "3", "0.500", "4.000", "4.000",
     ]  # fmt: skip
     (loss, _) = read_curves(files, ["loss"])
@@ -285,11 +285,11 @@ def test_a_log_may_bring_its_own_band(tmp_path: Path) -> None:
         ("time,r\n1,2\n", DataFormatError, "no column 'step'"),
         ("step,reward\n1,2\n", UnknownNameError, "reward"),
         ("step,r\n1,x\n", DataFormatError, "must be numbers"),
-        ("step,r\n1,\n", DataFormatError, "no step with a number"),
+        ("step,r\n1,\n", DataFormatError, "no step with a value"),
         ("", DataFormatError, "not a CSV"),
     ],
 )
-def test_what_is_no_log(
+def test_a_file_that_is_not_a_log_is_an_error(
     tmp_path: Path, text: str, error: type[AgeMemError], complaint: str
 ) -> None:
     (tmp_path / "a.csv").write_text(text)
@@ -300,5 +300,5 @@ def test_what_is_no_log(
 def test_logs_without_a_common_step(tmp_path: Path) -> None:
     for name, step in (("a", 1), ("b", 2)):
         (tmp_path / name).write_text(f"step,r\n{step},1\n")
-    with pytest.raises(DataFormatError, match="share no step"):
+    with pytest.raises(DataFormatError, match="have no step in common"):
         read_curves({"x": [tmp_path / "a", tmp_path / "b"]}, ["r"])

@@ -1,4 +1,4 @@
-"""Fed with the paper's own numbers, the report says what the paper says."""
+"""Given the paper's numbers as results, the report reproduces the paper's tables."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from agemem.eval.report import report
 from agemem.eval.reporting.document import make_sections
 from agemem.eval.reporting.groups import ComparisonGroup
 from agemem.eval.reporting.published import FOLDER, published_groups, read_published
-from agemem.eval.reporting.rendered import sheet_of
+from agemem.eval.reporting.rendered import render_table
 from agemem.eval.reporting.tables import Mark, Table, gains, make_tables
 from agemem_envs.errors import DataFormatError, DataNotFoundError
 
 PUBLISHED = read_published()
-PANELS = {panel.backbone: panel for panel in published_groups(PUBLISHED)}
+GROUPS = {group.backbone: group for group in published_groups(PUBLISHED)}
 QWEN25, QWEN3 = "qwen2.5-7b", "qwen3-4b"
 
 
 def table(key: str, backbone: str) -> Table:
-    item = next(item for item in EXHIBITS if item.key == key)
-    (found,) = make_tables(item, PANELS[backbone], PUBLISHED[key][backbone])
-    return found
+    exhibit = next(exhibit for exhibit in EXHIBITS if exhibit.key == key)
+    (only,) = make_tables(exhibit, GROUPS[backbone], PUBLISHED[key][backbone])
+    return only
 
 
-def marked(found: Table, mark: Mark) -> list[list[str]]:
-    """For each column, the rows that bear a mark."""
+def marked(ranked: Table, mark: Mark) -> list[list[str]]:
+    """The keys of the rows with a mark, for each column."""
     return [
-        [row.key for row in found.rows if row.cells[i].mark is mark]
-        for i in range(len(found.columns))
+        [row.key for row in ranked.rows if row.cells[i].mark is mark]
+        for i in range(len(ranked.columns))
     ]
 
 
@@ -43,8 +43,8 @@ def test_table_2_has_its_averages(backbone: str, averages: list[float]) -> None:
     cells = [row.cells[-1] for row in table("table2", backbone).rows]
     assert [round(cell.value, 2) for cell in cells] == averages
     assert all(abs(cell.difference) < 0.007 for cell in cells)
-    shown = [line[-1].text for line in sheet_of(table("table2", backbone)).rows[::3]]
-    assert shown == [f"{value:.2f}" for value in averages]
+    printed = [line[-1].text for line in render_table(table("table2", backbone)).rows[::3]]
+    assert printed == [f"{value:.2f}" for value in averages]
 
 
 def test_table_2_marks_the_best_and_the_second() -> None:
@@ -65,19 +65,20 @@ def test_table_2_marks_the_best_and_the_second() -> None:
     [(QWEN25, "Mem0", 4.82, 49.59), (QWEN3, "A-Mem", 8.57, 23.52)],
 )
 def test_the_gains(backbone: str, rival: str, points: float, relative: float) -> None:
-    found = gains(table("table2", backbone))
-    assert (found.best_baseline, found.points) == (rival, points)
-    assert round(found.relative, 2) == relative
+    gain = gains(table("table2", backbone))
+    assert (gain.best_baseline, gain.points) == (rival, points)
+    assert round(gain.relative, 2) == relative
 
 
 @pytest.mark.parametrize("backbone", [QWEN25, QWEN3])
 def test_figure_3_has_its_percentages(backbone: str) -> None:
-    """From whole tokens they can be off by one in the last digit, not more: the paper had
-    fractions. Its own percentages stand below, digit for digit.
+    """The percentages follow from rounded token counts, up to one in the last digit.
+
+    The paper computed them from exact counts. Its own percentages are reprinted digit for digit.
     """
-    found = table("figure3", backbone)
-    base = next(row.cells[0].value for row in found.rows if row.key == "agemem-rag")
-    for row in found.rows:
+    figure = table("figure3", backbone)
+    base = next(row.cells[0].value for row in figure.rows if row.key == "agemem-rag")
+    for row in figure.rows:
         tokens, share = row.cells
         if row.key != "agemem-rag":
             least = (1 - (tokens.value + 0.5) / (base - 0.5)) * 100
@@ -85,7 +86,7 @@ def test_figure_3_has_its_percentages(backbone: str) -> None:
             assert least - 0.05 <= share.published <= most + 0.05
         assert abs(share.difference) <= 0.1
     printed = {QWEN25: ["2.6", "4.3", "0.0", "3.1"], QWEN3: ["2.6", "3.0", "0.0", "5.1"]}
-    assert [line[-1].text for line in sheet_of(found).rows[1::3]] == printed[backbone]
+    assert [line[-1].text for line in render_table(figure).rows[1::3]] == printed[backbone]
 
 
 @pytest.mark.parametrize(
@@ -98,22 +99,22 @@ def test_figure_3_has_its_percentages(backbone: str) -> None:
         ("table4", "agemem-answer-only", ["0.546", "2164", "0.415", "7.21"]),
     ],
 )
-def test_the_other_items_reprint_their_numbers(key: str, row: str, cells: list[str]) -> None:
-    found = table(key, QWEN3)
-    index = [r.key for r in found.rows].index(row)
-    lines = [line for line in sheet_of(found).rows if line[1].text == "ours"]
+def test_the_other_exhibits_reprint_their_numbers(key: str, row: str, cells: list[str]) -> None:
+    ours = table(key, QWEN3)
+    index = [r.key for r in ours.rows].index(row)
+    lines = [line for line in render_table(ours).rows if line[1].text == "ours"]
     assert [cell.text for cell in lines[index][2:]] == cells
 
 
 def test_every_number_of_the_paper_is_in_the_report() -> None:
-    """No cell of a published file is dropped on the way."""
+    """The report drops no cell of a published file."""
     reported = 0
-    for item in EXHIBITS:
-        for backbone, numbers in PUBLISHED[item.key].items():
-            cells = [c for row in table(item.key, backbone).rows for c in row.cells]
+    for exhibit in EXHIBITS:
+        for backbone, numbers in PUBLISHED[exhibit.key].items():
+            cells = [c for row in table(exhibit.key, backbone).rows for c in row.cells]
             assert sum(cell.published is not None for cell in cells) == len(numbers)
             reported += len(numbers)
-    files = [FOLDER / item.published for item in EXHIBITS]
+    files = [FOLDER / exhibit.published for exhibit in EXHIBITS]
     rows = [line.split(",") for f in files for line in f.read_text().splitlines()[1:]]
     names = {QWEN25, QWEN3}
     printed = sum(cell.replace(".", "").isdigit() and cell not in names for r in rows for cell in r)
@@ -135,5 +136,7 @@ def test_a_paper_without_its_files_is_an_error(tmp_path) -> None:
         read_published(tmp_path)
 
 
-def test_an_empty_panel_has_no_tables() -> None:
-    assert all(not s.sheets for s in make_sections([ComparisonGroup("x", "x", (), ())], PUBLISHED))
+def test_an_empty_group_has_no_tables() -> None:
+    assert all(
+        not s.rendered for s in make_sections([ComparisonGroup("x", "x", (), ())], PUBLISHED)
+    )

@@ -1,4 +1,4 @@
-"""Intervals, tests and breakdowns, by hand."""
+"""Intervals, tests and breakdowns with hand-worked numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from agemem.eval.paper.benchmarks import BENCHMARKS
 from agemem.eval.reporting.comparisons import (
-    breakdown_sheets,
     compare,
-    comparison_sheets,
-    episode_sheet,
+    render_breakdowns,
+    render_comparisons,
+    render_episodes,
 )
 from agemem.eval.reporting.estimates import average, estimate
 from agemem.eval.reporting.groups import ComparisonGroup, make_groups
@@ -26,11 +26,11 @@ HOTPOT, BABYAI = "AgeMem-HotpotQA-v0", "AgeMem-BabyAI-v0"
 HALF = [0.0] * 50 + [1.0] * 50
 
 
-def panel_of(tmp_path: Path, **agents: list) -> ComparisonGroup:
+def group_of(tmp_path: Path, **agents: list) -> ComparisonGroup:
     for name, made in agents.items():
         write_run(tmp_path / name, made)
-    (panel,) = make_groups(read_runs([tmp_path]), {})
-    return panel
+    (group,) = make_groups(read_runs([tmp_path]), {})
+    return group
 
 
 def test_without_repeated_tasks_the_interval_is_the_summary_s() -> None:
@@ -61,7 +61,7 @@ def test_what_has_no_interval() -> None:
 
 
 def test_the_interval_of_an_average_has_independent_parts() -> None:
-    """The mean of k equal and independent means varies by 1 / sqrt(k) as much as one."""
+    """The standard error of the mean of k independent means is that of one over sqrt(k)."""
     sources = list(SOURCES)[:3]
     parts = [estimate(results("m", env, HALF), "progress") for env in sources]
     joint = average(parts)
@@ -71,8 +71,8 @@ def test_the_interval_of_an_average_has_independent_parts() -> None:
 
 
 def test_an_average_with_an_unscored_part_is_unscored() -> None:
-    known = estimate(results("m", HOTPOT, [1.0, 0.0]), "judge")
-    assert average([known, estimate(results("m", HOTPOT, [FAILED]), "judge")]).value is None
+    scored = estimate(results("m", HOTPOT, [1.0, 0.0]), "judge")
+    assert average([scored, estimate(results("m", HOTPOT, [FAILED]), "judge")]).value is None
 
 
 @pytest.mark.parametrize(
@@ -104,62 +104,62 @@ def test_holm_by_hand() -> None:
 
 
 def test_methods_are_compared_on_the_tasks_they_share(tmp_path: Path) -> None:
-    panel = panel_of(
+    group = group_of(
         tmp_path,
         a=results("mem0", HOTPOT, [1.0, 1.0, 1.0, 0.0], first_task=0),
         b=results("langmem", HOTPOT, [0.5, 0.0, 0.0, FAILED], first_task=1),
         c=results("oracle", HOTPOT, [1.0] * 4, backbone="none"),
     )
-    (found,) = compare(panel, BENCHMARKS["hotpotqa"])  # an oracle does not compete
-    # shared and scored: tasks 1, 2, 3, LangMem less Mem0: -0.5, -1, 0
-    assert (found.first, found.second, found.tasks) == ("LangMem", "Mem0", 3)
-    assert found.difference == pytest.approx(-0.5)
-    assert (found.low, found.high) == (-1.0, 0.0)
-    assert found.p == found.adjusted == 0.5  # two signed differences: 2 of 4 patterns
-    (sheet,) = comparison_sheets(panel)
-    assert sheet.rows[0][3].text == "-50.0 [-100.0, +0.0]"
+    (comparison,) = compare(group, BENCHMARKS["hotpotqa"])  # an oracle does not compete
+    # shared and scored: tasks 1, 2, 3, LangMem minus Mem0: -0.5, -1, 0
+    assert (comparison.first, comparison.second, comparison.tasks) == ("LangMem", "Mem0", 3)
+    assert comparison.difference == pytest.approx(-0.5)
+    assert (comparison.low, comparison.high) == (-1.0, 0.0)
+    assert comparison.p == comparison.adjusted == 0.5  # two signed differences: 2 of 4 patterns
+    (table,) = render_comparisons(group)
+    assert table.rows[0][3].text == "-50.0 [-100.0, +0.0]"
 
 
 def test_a_task_played_twice_is_one_pair(tmp_path: Path) -> None:
     twice = [*results("mem0", HOTPOT, [1.0]), *results("mem0", HOTPOT, [0.0])]
     write_run(tmp_path / "x", twice[:1])
     write_run(tmp_path / "y", twice[1:])
-    panel = panel_of(tmp_path, z=results("langmem", HOTPOT, [0.2]))
-    (found,) = compare(panel, BENCHMARKS["hotpotqa"])
-    assert (found.tasks, found.difference) == (1, pytest.approx(-0.3))
-    assert found.low is None
+    group = group_of(tmp_path, z=results("langmem", HOTPOT, [0.2]))
+    (comparison,) = compare(group, BENCHMARKS["hotpotqa"])
+    assert (comparison.tasks, comparison.difference) == (1, pytest.approx(-0.3))
+    assert comparison.low is None
 
 
 def test_holm_spans_all_pairs_of_a_benchmark(tmp_path: Path) -> None:
-    panel = panel_of(
+    group = group_of(
         tmp_path,
         a=results("mem0", HOTPOT, [1.0] * 6),
         b=results("langmem", HOTPOT, [0.0] * 6),
         c=results("rag", HOTPOT, [0.0] * 6),
     )
-    found = {(c.first, c.second): c for c in compare(panel, BENCHMARKS["hotpotqa"])}
-    assert found["LangMem", "Mem0"].p == pytest.approx(2 / 64)
-    assert found["LangMem", "Mem0"].adjusted == pytest.approx(3 * 2 / 64)
-    assert found["LangMem", "RAG"].adjusted == 1.0
+    comparisons = {(c.first, c.second): c for c in compare(group, BENCHMARKS["hotpotqa"])}
+    assert comparisons["LangMem", "Mem0"].p == pytest.approx(2 / 64)
+    assert comparisons["LangMem", "Mem0"].adjusted == pytest.approx(3 * 2 / 64)
+    assert comparisons["LangMem", "RAG"].adjusted == 1.0
 
 
 def test_breakdown_by_hand(tmp_path: Path) -> None:
     kinds = ["pick", "heat", "pick", "heat"]
-    panel = panel_of(
+    group = group_of(
         tmp_path,
         a=results("mem0", BABYAI, [1.0, 0.0, 0.0, 0.0], categories=kinds),
         b=results("rag", BABYAI, [1.0, FAILED], categories=["pick", "heat"]),
     )
-    (sheet,) = breakdown_sheets(panel)  # no difficulty is recorded: no sheet for it
-    assert sheet.header == ("Type", "Mem0", "RAG")
-    assert [[cell.text for cell in row] for row in sheet.rows] == [
+    (table,) = render_breakdowns(group)  # no difficulty is recorded: no table for it
+    assert table.header == ("Type", "Mem0", "RAG")
+    assert [[cell.text for cell in row] for row in table.rows] == [
         ["heat", "0.0 [0.0, 0.0] (2)", "unscored"],
         ["pick", "50.0 [0.0, 100.0] (2)", "100.0 (1)"],
     ]
 
 
-def test_what_numbers_rest_on(tmp_path: Path) -> None:
-    panel = panel_of(tmp_path, a=results("mem0", BABYAI, [1.0, FAILED, FAILED]))
-    (record,) = episode_sheet(panel).records
+def test_episode_counts(tmp_path: Path) -> None:
+    group = group_of(tmp_path, a=results("mem0", BABYAI, [1.0, FAILED, FAILED]))
+    (record,) = render_episodes(group).records
     counts: Row = {"episodes": 3, "tasks": 3, "scored": 1, "endpoint failures": 2}
     assert counts.items() <= record.items()

@@ -1,4 +1,4 @@
-"""Tables from runs: every number as worked out by hand, nothing merged that must not be."""
+"""Tables from runs: hand-worked numbers, and no mean over results that are not comparable."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agemem.eval.paper.exhibits import ALL, AVERAGE, EXHIBITS, SCORE
-from agemem.eval.report import main, report
+from agemem.eval.report import main, write
 from agemem.eval.reporting.groups import ComparisonGroup, make_groups
-from agemem.eval.reporting.rendered import MISSING, UNSCORED, sheet_of
+from agemem.eval.reporting.rendered import MISSING, UNSCORED, render_table
 from agemem.eval.reporting.tables import Mark, Table, make_tables
 from agemem.eval.runs.reading import read_runs
 from agemem.eval.runs.result import Result
@@ -25,7 +25,7 @@ TRAINED = "my-agemem"
 ADD, RETRIEVE, FILTER = "Add_memory", "Retrieve_memory", "Filter_context"
 
 
-def panels(
+def groups_of(
     tmp_path: Path, *groups: Sequence[Result], checkpoints=(), **config: Any
 ) -> list[ComparisonGroup]:
     start = len(list(tmp_path.iterdir()))
@@ -33,15 +33,15 @@ def panels(
     return make_groups(read_runs(paths), dict(checkpoints))
 
 
-def table(panel: ComparisonGroup, key: str) -> Table:
-    return next(make_tables(next(i for i in EXHIBITS if i.key == key), panel, {}))
+def table(group: ComparisonGroup, key: str) -> Table:
+    return next(make_tables(next(i for i in EXHIBITS if i.key == key), group, {}))
 
 
-def shown(found: Table) -> dict[str, list[str]]:
-    """The text of each row's cells, without intervals."""
+def texts(table: Table) -> dict[str, list[str]]:
+    """The texts of the cells of each row, without intervals."""
     return {
         row[0].text: [cell.text.partition(" [")[0] for cell in row[1:]]
-        for row in sheet_of(found).rows
+        for row in render_table(table).rows
     }
 
 
@@ -59,21 +59,21 @@ def main_results(agent: str, backbone: str, shift: float = 0.0) -> list[list[Res
 
 def test_table_2_by_hand(tmp_path: Path) -> None:
     groups = [*main_results("no-memory", "scripted"), *main_results("agemem", TRAINED, shift=0.1)]
-    (panel,) = panels(tmp_path, *groups, checkpoints={TRAINED: "scripted"})
-    found = table(panel, "table2")
-    rows = shown(found)
+    (group,) = groups_of(tmp_path, *groups, checkpoints={TRAINED: "scripted"})
+    main_table = table(group, "table2")
+    rows = texts(main_table)
     assert rows["No memory"] == ["50.00", "0.00", "50.00", "100.00", "30.00", "46.00"]
     assert rows["AgeMem"] == ["50.00", "0.00", "50.00", "100.00", "40.00", "48.00"]
     assert rows["Mem0"] == [MISSING] * 6
-    marks = {row.key: [cell.mark for cell in row.cells] for row in found.rows}
+    marks = {row.key: [cell.mark for cell in row.cells] for row in main_table.rows}
     assert marks["agemem"] == [Mark.NONE] * 4 + [Mark.BEST] * 2  # where all are equal none is
     assert marks["no-memory"] == [Mark.NONE] * 4 + [Mark.SECOND] * 2
 
 
 def test_an_average_needs_all_five(tmp_path: Path) -> None:
-    (panel,) = panels(tmp_path, *main_results("mem0", "scripted")[:4])
-    assert ("mem0", ALL, AVERAGE) not in panel.numbers
-    assert shown(table(panel, "table2"))["Mem0"][-1] == MISSING
+    (group,) = groups_of(tmp_path, *main_results("mem0", "scripted")[:4])
+    assert ("mem0", ALL, AVERAGE) not in group.numbers
+    assert texts(table(group, "table2"))["Mem0"][-1] == MISSING
 
 
 def test_figures_2_and_3_and_tables_3_and_4_by_hand(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_figures_2_and_3_and_tables_3_and_4_by_hand(tmp_path: Path) -> None:
         return results(agent, HOTPOT, [0.5, 1.0], backbone=backbone, tokens=tokens,
                        quality=quality, calls=calls)  # fmt: skip
 
-    (panel,) = panels(
+    (group,) = groups_of(
         tmp_path,
         qa("mem0", "scripted", [10, 20], [0.1, 0.2]),
         qa("agemem-norl-rag", "scripted", [150, 170], [0.3, 0.3]),
@@ -92,34 +92,34 @@ def test_figures_2_and_3_and_tables_3_and_4_by_hand(tmp_path: Path) -> None:
         qa("agemem", TRAINED, [140, 160], [0.8, 1.0]),
         checkpoints={TRAINED: "scripted", "my-rag": "scripted", "my-answers": "scripted"},
     )
-    quality = shown(table(panel, "figure2"))
+    quality = texts(table(group, "figure2"))
     assert (quality["Mem0"], quality["AgeMem"]) == (["0.150"], ["0.900"])
     assert quality["LangMem"] == [MISSING]
     # means 160, 190, 200, 150; against 200: 20, 5, 0 and 25 per cent fewer
-    assert shown(table(panel, "figure3")) == {
+    assert texts(table(group, "figure3")) == {
         "AgeMem-noRL-RAG": ["160", "20.0"],
         "AgeMem-noRL": ["190", "5.0"],
         "AgeMem-RAG": ["200", "0.0"],
         "AgeMem": ["150", "25.0"],
     }
-    # of 5 calls in 2 episodes one is of no tool: 2 Add, 1 Retrieve, 1 Filter
+    # 5 calls in 2 episodes: 2 Add, 1 Retrieve, 1 Filter, and 1 of an unknown tool
     counts = ["1.00", "0.00", "0.00", "0.50", "0.00", "0.50", "2.00"]
-    tools = shown(table(panel, "table3"))
+    tools = texts(table(group, "table3"))
     assert list(tools.values()) == [counts, counts]
-    assert shown(table(panel, "table4")) == {
+    assert texts(table(group, "table4")) == {
         "answer-only": ["0.750", "105", "0.650", "2.00"],
         "all-returns": ["0.750", "150", "0.900", "2.00"],
     }
 
 
 def test_figure_4_by_hand(tmp_path: Path) -> None:
-    (panel,) = panels(
+    (group,) = groups_of(
         tmp_path,
         *(results("no-memory", env, [0.0, 1.0]) for env in (ALFWORLD, SCIENCE)),
         results("agemem-norl-rag", ALFWORLD, [1.0, 1.0]),
         results("agemem-norl-rag", SCIENCE, [0.0, 0.0]),
     )
-    rows = shown(table(panel, "figure4"))
+    rows = texts(table(group, "figure4"))
     assert rows["Base"] == ["50.00", "+0.00", "50.00", "+0.00", MISSING, MISSING]
     assert rows["+LT"] == ["100.00", "+50.00", "0.00", "-50.00", MISSING, MISSING]
     assert rows["+LT/RL"] == rows["+LT/ST/RL"] == [MISSING] * 6
@@ -148,21 +148,21 @@ MOVED = replace(SOURCES[HOTPOT], version="2")
         ({"task": "noise=0"}, {}, "variant 2"),
     ],
 )
-def test_different_conditions_make_another_panel(
+def test_different_conditions_make_another_group(
     tmp_path: Path, other: dict[str, Any], config: dict[str, Any], named: str
 ) -> None:
     second = results("mem0", HOTPOT, [0.0], first_task=50, **other)
     paths = [write_run(tmp_path / "a", ONE), write_run(tmp_path / "b", second, **config)]
-    found = make_groups(read_runs(paths), {})
-    values = {panel.title: panel.numbers["mem0", "hotpotqa", SCORE].value for panel in found}
+    groups = make_groups(read_runs(paths), {})
+    values = {group.title: group.numbers["mem0", "hotpotqa", SCORE].value for group in groups}
     assert sorted(values.values()) == [0.0, 1.0]
     assert any(named in title for title, value in values.items() if value == 0.0)
 
 
-def test_the_conditions_of_a_column_are_told(tmp_path: Path) -> None:
+def test_notes_name_the_conditions_of_a_column(tmp_path: Path) -> None:
     second = results("mem0", HOTPOT, [0.0], first_task=50, source=MOVED)
-    for panel, version in zip(panels(tmp_path, ONE, second), "12", strict=True):
-        notes = "\n".join(sheet_of(table(panel, "table2")).notes)
+    for group, version in zip(groups_of(tmp_path, ONE, second), "12", strict=True):
+        notes = "\n".join(render_table(table(group, "table2")).notes)
         assert f"data_source: {replace(MOVED, version=version)}" in notes
 
 
@@ -179,15 +179,15 @@ def test_what_differs_within_a_method_makes_another_row(
 ) -> None:
     second = results("mem0", HOTPOT, [0.0], first_task=50, **other)
     paths = [write_run(tmp_path / "a", ONE), write_run(tmp_path / "b", second, **config)]
-    (panel,) = make_groups(read_runs(paths), {})
-    cells = {row.label: panel.numbers[row.key, "hotpotqa", SCORE].value for row in panel.rows}
+    (group,) = make_groups(read_runs(paths), {})
+    cells = {row.label: group.numbers[row.key, "hotpotqa", SCORE].value for row in group.rows}
     assert sorted(cells.values()) == [0.0, 1.0]
     assert any(named in label for label, value in cells.items() if value == 0.0)
 
 
 def test_the_worlds_under_the_three_stages_are_another_table(tmp_path: Path) -> None:
     world, staged = results("mem0", BABYAI, [1.0]), results("mem0", BABYAI, [0.0], stages="full")
-    first, second = panels(tmp_path, ONE, world, staged)
+    first, second = groups_of(tmp_path, ONE, world, staged)
     assert first.numbers["mem0", "babyai", SCORE].value == 1.0  # the paper's protocol
     assert second.numbers["mem0", "babyai", SCORE].value == 0.0
     assert any("do not compare" in note.text for note in second.notes)
@@ -196,86 +196,86 @@ def test_the_worlds_under_the_three_stages_are_another_table(tmp_path: Path) -> 
 
 def test_what_one_benchmark_alone_has_does_not_part_it_from_the_others(tmp_path: Path) -> None:
     questions = results("mem0", HOTPOT, [1.0], task="noise=0, distractors=1")
-    (panel,) = panels(tmp_path, questions, results("mem0", BABYAI, [1.0]))
-    assert [benchmark.key for benchmark in panel.benchmarks] == ["babyai", "hotpotqa"]
-    notes = [note.text for note in panel.notes if note.benchmark]
+    (group,) = groups_of(tmp_path, questions, results("mem0", BABYAI, [1.0]))
+    assert [benchmark.key for benchmark in group.benchmarks] == ["babyai", "hotpotqa"]
+    notes = [note.text for note in group.notes if note.benchmark]
     assert ["noise=0" in note for note in notes] == [False, True]
 
 
 @pytest.mark.parametrize("env", [SYNTHETIC, HOTPOT])
 def test_generated_questions_are_never_hotpotqa(tmp_path: Path, env: str) -> None:
-    """Not even where they stand in for it in its own environment."""
+    """Not even if they replace its data in its own environment."""
     made = results("mem0", env, [1.0, 0.0], source=SOURCES[SYNTHETIC])
-    (panel,) = panels(tmp_path, made)
-    found = table(panel, "table2")
-    titles = [q.title for q in found.columns]
-    cells = dict(zip(titles, shown(found)["Mem0"], strict=True))
+    (group,) = groups_of(tmp_path, made)
+    main_table = table(group, "table2")
+    titles = [q.title for q in main_table.columns]
+    cells = dict(zip(titles, texts(main_table)["Mem0"], strict=True))
     assert (cells["HotpotQA (J)"], cells["SyntheticQA (J)"]) == (MISSING, "50.00")
-    assert sheet_of(table(panel, "figure2")).title == "scripted, SyntheticQA"
+    assert render_table(table(group, "figure2")).title == "scripted, SyntheticQA"
 
 
 def test_generated_games_are_never_alfworld(tmp_path: Path) -> None:
     source = replace(SOURCES[ALFWORLD], kind="embedded", location="alfworld_games")
-    (panel,) = panels(tmp_path, results("mem0", ALFWORLD, [1.0], source=source))
-    assert [b.title for b in panel.benchmarks] == ["ALFWorld, generated games"]
+    (group,) = groups_of(tmp_path, results("mem0", ALFWORLD, [1.0], source=source))
+    assert [b.title for b in group.benchmarks] == ["ALFWorld, generated games"]
 
 
 def test_a_benchmark_of_someone_else_has_its_own_column(tmp_path: Path) -> None:
     source = replace(SOURCES[PDDL], name="capitals")
     made = results("last-words", PDDL, [1.0, 0.0], source=source)
-    (panel,) = panels(tmp_path, made)
-    found = table(panel, "table2")
-    assert found.columns[-1].title == "AgeMem-PDDL-v0 (SR)"
-    assert shown(found)["last-words"][-1] == "50.00"
+    (group,) = groups_of(tmp_path, made)
+    main_table = table(group, "table2")
+    assert main_table.columns[-1].title == "AgeMem-PDDL-v0 (SR)"
+    assert texts(main_table)["last-words"][-1] == "50.00"
 
 
-def test_oracles_stand_apart_in_every_panel_and_win_nothing(tmp_path: Path) -> None:
+def test_oracles_are_in_every_group_and_are_never_marked(tmp_path: Path) -> None:
     groups = [
         results("oracle", HOTPOT, [1.0, 1.0], backbone="none"),
         results("mem0", HOTPOT, [0.5, 0.5]),
         results("langmem", HOTPOT, [0.25, 0.25]),
         results("mem0", HOTPOT, [0.0, 0.5], backbone="other"),
     ]
-    for panel in panels(tmp_path, *groups):
-        found = table(panel, "table2")
-        assert found.rows[-1].label == "Oracle (upper bound)"
-        marks = {row.key: row.cells[4].mark for row in found.rows}
+    for group in groups_of(tmp_path, *groups):
+        main_table = table(group, "table2")
+        assert main_table.rows[-1].label == "Oracle (upper bound)"
+        marks = {row.key: row.cells[4].mark for row in main_table.rows}
         assert marks["oracle"] is Mark.NONE
-        if panel.backbone == "scripted":
+        if group.backbone == "scripted":
             assert (marks["mem0"], marks["langmem"]) == (Mark.BEST, Mark.SECOND)
 
 
 def test_equal_bests_leave_no_second(tmp_path: Path) -> None:
-    agents = {"mem0": 0.5, "langmem": 0.500004, "rag": 0.2}  # the first two are shown alike
-    (panel,) = panels(tmp_path, *(results(a, HOTPOT, [v]) for a, v in agents.items()))
-    marks = {row.key: row.cells[4].mark for row in table(panel, "table2").rows}
+    agents = {"mem0": 0.5, "langmem": 0.500004, "rag": 0.2}  # the first two are equal as displayed
+    (group,) = groups_of(tmp_path, *(results(a, HOTPOT, [v]) for a, v in agents.items()))
+    marks = {row.key: row.cells[4].mark for row in table(group, "table2").rows}
     assert marks["mem0"] is marks["langmem"] is Mark.BEST
     assert marks["rag"] is Mark.NONE
 
 
 def test_failures_are_counted_and_never_zero(tmp_path: Path) -> None:
     groups = [results("mem0", HOTPOT, [1.0, FAILED, 0.5]), results("langmem", HOTPOT, [FAILED])]
-    (panel,) = panels(tmp_path, *groups)
-    number = panel.numbers["mem0", "hotpotqa", SCORE]
+    (group,) = groups_of(tmp_path, *groups)
+    number = group.numbers["mem0", "hotpotqa", SCORE]
     assert (number.value, number.episodes, number.scored) == (0.75, 3, 2)
-    found = table(panel, "table2")
-    assert shown(found)["LangMem"][4] == UNSCORED
-    assert shown(found)["A-Mem"][4] == MISSING
-    notes = "\n".join(sheet_of(found).notes)
+    main_table = table(group, "table2")
+    assert texts(main_table)["LangMem"][4] == UNSCORED
+    assert texts(main_table)["A-Mem"][4] == MISSING
+    notes = "\n".join(render_table(main_table).notes)
     assert "Mem0, HotpotQA: of 3 episodes unscored: 1 by the endpoint." in notes
 
 
 def test_an_untrained_backbone_makes_agemem_the_untrained_method(tmp_path: Path) -> None:
-    (panel,) = panels(
+    (group,) = groups_of(
         tmp_path,
         results("agemem", HOTPOT, [1.0], backbone="Qwen/Qwen3-4B-Instruct-2507"),
         results("agemem-rag", HOTPOT, [1.0], backbone="qwen3-4b"),
         results("agemem", HOTPOT, [0.5], backbone=TRAINED),
         checkpoints={TRAINED: "qwen3-4b"},
     )
-    assert [row.key for row in panel.rows] == ["agemem-norl-rag", "agemem-norl", "agemem"]
-    assert panel.backbone == "qwen3-4b"  # beside which the paper has numbers
-    assert any("on an untrained backbone" in note.text for note in panel.notes)
+    assert [row.key for row in group.rows] == ["agemem-norl-rag", "agemem-norl", "agemem"]
+    assert group.backbone == "qwen3-4b"  # the paper has numbers for it
+    assert any("on an untrained backbone" in note.text for note in group.notes)
 
 
 def test_a_suite_says_of_what_its_checkpoint_was_made(tmp_path: Path) -> None:
@@ -284,9 +284,9 @@ def test_a_suite_says_of_what_its_checkpoint_was_made(tmp_path: Path) -> None:
     write_run(suite / "agemem", results("agemem", HOTPOT, [0.5], backbone=TRAINED))
     stored = '{"config": {"suite": "table2", "backbone": "scripted", "checkpoint": "my-agemem"}}'
     (suite / "config.json").write_text(stored)
-    (panel,) = make_groups(read_runs([suite]), {})
-    assert (panel.backbone, [row.key for row in panel.rows]) == ("scripted", ["mem0", "agemem"])
-    assert any("Rows differ in backbone" in note.text for note in panel.notes)
+    (group,) = make_groups(read_runs([suite]), {})
+    assert (group.backbone, [row.key for row in group.rows]) == ("scripted", ["mem0", "agemem"])
+    assert any("Rows differ in backbone" in note.text for note in group.notes)
 
 
 def test_the_order_of_runs_and_lines_does_not_matter(tmp_path: Path) -> None:
@@ -295,15 +295,15 @@ def test_the_order_of_runs_and_lines_does_not_matter(tmp_path: Path) -> None:
     turned = [write_run(tmp_path / f"t{i}", g[::-1]) for i, g in enumerate(groups)]
 
     def records(folders: list[Path]) -> list[object]:
-        (panel,) = make_groups(read_runs(folders), {})
-        return list(sheet_of(table(panel, "table2")).records)
+        (group,) = make_groups(read_runs(folders), {})
+        return list(render_table(table(group, "table2")).records)
 
     assert records(paths) == records(paths[::-1]) == records(turned)
 
 
 def test_the_csv_holds_the_hand_worked_numbers(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / str(i), g) for i, g in enumerate(main_results("mem0", "scripted"))]
-    report([*map(str, runs), "--out", str(tmp_path / "out")])
+    assert write(read_runs(runs), tmp_path / "out").name == "report.md"
     with (tmp_path / "out" / "table2.csv").open(newline="") as file:
         rows = {r["benchmark"]: r for r in csv.DictReader(file) if r["method"] == "mem0"}
     assert {name: float(row["value"]) for name, row in rows.items()} == {
@@ -315,10 +315,10 @@ def test_the_csv_holds_the_hand_worked_numbers(tmp_path: Path) -> None:
     assert (rows["alfworld"]["paper"], rows["alfworld"]["status"]) == ("", "")
 
 
-def test_the_paper_stands_beside_its_backbone(tmp_path: Path) -> None:
+def test_the_paper_s_numbers_are_shown_for_its_backbones(tmp_path: Path) -> None:
     made = results("mem0", HOTPOT, [0.5, 0.5], backbone="qwen3-4b")
     run = write_run(tmp_path / "run", made)
-    report([str(run), "--out", str(tmp_path / "out")])
+    write(read_runs([run]), tmp_path / "out")
     text = (tmp_path / "out" / "table2.md").read_text()
     lines = text.splitlines()
     ours = next(i for i, line in enumerate(lines) if line.startswith("| Mem0 |"))
@@ -334,18 +334,18 @@ def test_every_process_writes_the_same(tmp_path: Path) -> None:
         made = results(agent, HOTPOT, [0.1, 0.9, 0.4], backbone=backbone, categories=kinds)
         write_run(tmp_path / name, made)
     program = (
-        "import sys; from pathlib import Path; from agemem.eval.report import report;"
+        "import sys; from pathlib import Path;"
         "from agemem.eval.reporting.document import *; from agemem.eval.reporting.groups import make_groups;"
         "from agemem.eval.reporting.published import read_published;"
         "from agemem.eval.runs.reading import read_runs;"
-        "panels = make_groups(read_runs([Path(sys.argv[1])]), {});"
-        "print([joined(s.sheets) for s in make_sections(panels, read_published())])"
+        "groups = make_groups(read_runs([Path(sys.argv[1])]), {});"
+        "print([joined(s.rendered) for s in make_sections(groups, read_published())])"
     )
     assert len(outputs_of_processes(program, (1, 2, 3), str(tmp_path))) == 1
 
 
 @pytest.mark.parametrize("name", ["no-such-folder", "empty"])
-def test_what_is_no_run_is_an_error(tmp_path: Path, capsys, name: str) -> None:
+def test_a_folder_without_runs_is_an_error(tmp_path: Path, capsys, name: str) -> None:
     (tmp_path / "empty").mkdir()
     assert main([str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.startswith("error: there is no run")

@@ -210,7 +210,7 @@ def test_a_suite_draws_its_training_curves(tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "s"
     assert main([*PLAIN, "--out", str(out)]) == EXIT_OK
     text = (out / "report" / "report.md").read_text()
-    assert "Of results/learning/curves.csv." in text
+    assert "Read from results/learning/curves.csv." in text
     assert list((out / "report").glob("figure5-mean-return-light.png"))
 
 

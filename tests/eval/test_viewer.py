@@ -1,4 +1,4 @@
-"""The viewer's page: derived truthfully, and safe against its data."""
+"""The viewer's page: derived data agree with the record, and untrusted data stay text."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_an_episode_worked_by_hand() -> None:
     assert summarised.cause is Cause.SUMMARISED
     assert summarised.call == 0
     assert MANAGED.messages[summarised.summary].kind is MessageKind.SUMMARY
-    # It spares the system prompt and the message that came last; of what the call saw,
-    # the automatic retrieval had left before it.
+    # The summary spares the system prompt and the latest message. The automatic retrieval had
+    # left the context before.
     assert rounds[5].kept == 2
     assert summarised.ids == (1, 2, 3, 5, 6, 8, 9, 11, 12, 13, 14)
     (emptied,) = (r for one in rounds for r in one.removals if r.cause is Cause.EMPTIED)
@@ -83,9 +83,9 @@ def test_what_is_derived_agrees_with_what_the_next_call_saw(episode: Episode) ->
         assert sum(tokens[i] for i in left) == following.step.context_tokens
         assert one.kept == len(set(one.step.visible) & set(following.step.visible))
     assert all(r.cause is not Cause.UNKNOWN for one in rounds for r in one.removals)
-    shown = [i for one in rounds for i in (*one.arrived, *one.replies)]
+    messages = [i for one in rounds for i in (*one.arrived, *one.replies)]
     own = (MessageKind.ASSISTANT, MessageKind.SUMMARY)
-    assert sorted(shown) == [m.id for m in episode.messages if m.kind not in own]
+    assert sorted(messages) == [m.id for m in episode.messages if m.kind not in own]
     tools_used = rounds[-1].memory_size
     assert tools_used == len(episode.memories)
 
@@ -115,8 +115,8 @@ def test_the_fate_of_gold_facts() -> None:
 
 def test_the_whole_context_of_a_round_can_be_rebuilt() -> None:
     assert ranges([0, 1, 2, 7, 16, 10, 11]) == [[0, 2], [7, 7], [16, 16], [10, 11]]
-    told = story(replace(ORACLE[0], episode=MANAGED))
-    for step, one in zip(MANAGED.steps, told["rounds"], strict=True):
+    data = story(replace(ORACLE[0], episode=MANAGED))
+    for step, one in zip(MANAGED.steps, data["rounds"], strict=True):
         rebuilt = [i for first, last in one["visible"] for i in range(first, last + 1)]
         assert rebuilt == list(step.visible)
 
@@ -151,7 +151,7 @@ def test_runs_are_paired_by_environment_and_task() -> None:
 
 @dataclass
 class Parsed(HTMLParser):
-    """What a browser would find in the page: elements, attributes, texts of scripts."""
+    """The elements, attributes and scripts of a page, as a browser parses them."""
 
     tags: list[str] = field(default_factory=list)
     attributes: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -188,8 +188,8 @@ def test_data_cannot_add_an_element_or_an_attribute(tmp_path: Path) -> None:
     assert [(tag, name) for tag, name, _ in evil.attributes] == names
     (index,) = (json.loads(t) for a, t in evil.scripts if a.get("id") == "index")
     assert {row["task"] for row in index["rows"]} == {HOSTILE}
-    (told,) = (t for a, t in evil.scripts if a.get("id") == "story-0-0")
-    unpacked = json.loads(zlib.decompress(base64.b64decode(told)))
+    (packed,) = (t for a, t in evil.scripts if a.get("id") == "story-0-0")
+    unpacked = json.loads(zlib.decompress(base64.b64decode(packed)))
     assert unpacked == json.loads(json.dumps(story(ResultsFolder(
         tmp_path / "<img src=x onerror=alert(1)>").read()[0])))  # fmt: skip
 
@@ -326,7 +326,7 @@ def test_the_page_overwrites_no_run(
 def assert_refused(
     argv: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line of error, status 2, and no file made or changed."""
+    """Check for one line of error, status 2, and no new or changed file."""
     before = {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()}
     assert main(argv) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,4 +1,4 @@
-"""The viewer's page in headless Chromium: usable, and nothing of its data is executed."""
+"""The viewer's page in headless Chromium: it is usable, and executes none of its data."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Visit:
-    """A page in the browser, and everything that went on which should not."""
+    """A page in the browser, with a log of errors, dialogs and requests."""
 
     def __init__(self, browser: Any, html: str, file: Path, **options: Any) -> None:
         file.write_text(html, encoding="utf-8", errors="replace")
@@ -71,7 +71,7 @@ class Visit:
         self.page.locator("#episode-title").wait_for()
 
     def close_quietly(self) -> None:
-        """Close it, and see that nothing went wrong meanwhile."""
+        """Close the page, and check that the log is empty."""
         assert self.page.evaluate("[window.pwned, violations]") == [None, []]
         assert self.troubles == []
         self.context.close()
@@ -93,11 +93,11 @@ def test_sort_filter_search(chromium: Any, tmp_path: Path) -> None:
     assert len(seen.texts("#episodes tbody tr")) == 6
     header = page.get_by_role("columnheader", name="Reward")
     header.get_by_role("button").click()
-    shown = [float(text) for text in seen.texts("td.column-reward")]
-    assert shown == [pytest.approx(r, abs=6e-4) for r in sorted(rewards, reverse=True)]
+    values = [float(text) for text in seen.texts("td.column-reward")]
+    assert values == [pytest.approx(r, abs=6e-4) for r in sorted(rewards, reverse=True)]
     assert header.get_attribute("aria-sort") == "descending"
     header.get_by_role("button").press("Enter")  # the focus stayed, the order turns
-    assert [float(t) for t in seen.texts("td.column-reward")] == shown[::-1]
+    assert [float(t) for t in seen.texts("td.column-reward")] == values[::-1]
 
     page.get_by_label("Success").select_option("yes")
     assert sorted(seen.texts("#episodes tbody a")) == [r.episode.task_id for r in ORACLE[:2]]
@@ -127,13 +127,13 @@ def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> Non
     assert "Add_memory" in first.inner_text()
     assert "The key is red." in first.inner_text()
     assert "memory m1 added" in first.inner_text()
-    assert "memory m1 updated; it was:" in second.inner_text()
+    assert "memory m1 updated; before:" in second.inner_text()
     assert "nonsense" in third.inner_text()
     assert "must begin with <think>" in third.inner_text()
     sixth = page.locator("#round-0-5")
     assert "11 messages" in sixth.inner_text()
     assert "2 of 13 messages kept" in sixth.inner_text()
-    sixth.get_by_text("everything it saw").click()
+    sixth.get_by_text("full context").click()
     seen_then = sixth.locator("ol.context li")
     seen_then.first.wait_for()  # the page fills it after the click
     assert seen_then.count() == len(MANAGED.steps[5].visible)
@@ -153,7 +153,8 @@ def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_runs_side_by_side(chromium: Any, tmp_path: Path) -> None:
-    judged = replace(RANDOM[0].episode, settings={**RANDOM[0].episode.settings, "judge": "llm:x"})
+    settings = replace(RANDOM[0].episode.settings, judge="llm:x")
+    judged = replace(RANDOM[0].episode, settings=settings)
     runs = [
         run_of("ours", tuple(ORACLE[:3])),
         run_of("theirs", (replace(RANDOM[0], episode=judged), *RANDOM[1:2])),
@@ -182,13 +183,13 @@ def test_two_runs_side_by_side(chromium: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("bypass_csp", [False, True], ids=["policy", "no policy"])
 def test_hostile_text_is_text(chromium: Any, tmp_path: Path, bypass_csp: bool) -> None:
-    """With the policy, and by the way the page is made even without it."""
+    """With the content security policy, and also without it."""
     html = page_of(hostile_run(tmp_path / "<img src=x onerror=window.pwned=1>"))
     seen = Visit(chromium, html, tmp_path / "page.html", bypass_csp=bypass_csp)
     page = seen.page
     visible = HOSTILE.replace("\ud800", "\ufffd")
-    told = page.locator("#episodes tbody a").first.evaluate("(e) => e.textContent")
-    assert told.replace("\ud800", "\ufffd") == visible
+    text = page.locator("#episodes tbody a").first.evaluate("(e) => e.textContent")
+    assert text.replace("\ud800", "\ufffd") == visible
     page.locator("#runs summary").click()
     page.get_by_label("Search").fill("window.pwned")
     page.get_by_role("button", name="search transcripts too").click()

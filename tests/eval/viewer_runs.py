@@ -1,4 +1,4 @@
-"""Episodes and runs for the tests of the viewer, well meant and hostile."""
+"""Ordinary and hostile episodes and runs for the tests of the viewer."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ HOSTILE = (
     "<!-- <script> {{ 7 * 7 }} {% raw %} \u2028\u202e\ud800\x00 javascript:window.pwned=1"
 )
 KEPT_AS_THEY_ARE = {"kind", "stop_reason", "memory_id", "id", "name", "action"}
-"""Fields whose values are the harness's own words, or that decide what a record is."""
+"""Fields with values that the harness defines, or that identify a record."""
 
 
 def played(*actions: str) -> Episode:
-    """An episode of these outputs, and then of answers."""
+    """Play an episode with these model outputs, followed by answers."""
     env = gym.make("AgeMem-SyntheticQA-v0")
     _, info = env.reset(seed=0, options={"task_id": TASK})
     queue = list(actions)
@@ -77,7 +77,7 @@ def write(path: Path, some: list[Result]) -> Path:
 
 
 def hostile(value: Any, name: str = "") -> Any:
-    """Plain data with every text of a model, a task or a simulator replaced."""
+    """Plain data in which hostile text replaces every text of a model, a task or a simulator."""
     if isinstance(value, dict):
         renamed = {
             k + HOSTILE if name in ("metrics", "arguments") else k: v for k, v in value.items()

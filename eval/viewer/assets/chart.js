@@ -1,69 +1,69 @@
 "use strict";
-// Tokens of the context at each call, against the budget.
+// The chart of context tokens at each call, with the budget.
 
 const CHART_HEIGHT = 170;
 const MARGIN = { top: 16, right: 12, bottom: 24, left: 52 };
 
-/** The y-axis of stories that are shown side by side: with the budget, unless it is far away. */
+/** The y-axis that stories side by side share. It includes the budget, unless it is far above. */
 function tokenScale(stories) {
-  const peak = Math.max(1, ...stories.flatMap((told) => series(told).map((point) => point.tokens)));
-  const budget = Math.max(...stories.map((told) => told.settings.max_context_tokens));
+  const peak = Math.max(1, ...stories.flatMap((data) => series(data).map((point) => point.tokens)));
+  const budget = Math.max(...stories.map((data) => data.settings.max_context_tokens));
   return { top: peak >= budget / 3 ? Math.max(peak, budget) * 1.08 : peak * 1.15, budget, peak };
 }
 
-/** One point a call, and the state at the end. */
-function series(told) {
-  const calls = told.rounds.map((round, index) => ({ index, tokens: round.tokens, stage: round.stage }));
-  return [...calls, { index: calls.length, tokens: told.final_tokens, stage: null }];
+/** One point for each call, and one for the end. */
+function series(data) {
+  const calls = data.rounds.map((round, index) => ({ index, tokens: round.tokens, stage: round.stage }));
+  return [...calls, { index: calls.length, tokens: data.final_tokens, stage: null }];
 }
 
-/** The chart; `onpick` is called with the index of a round that is clicked. */
-function tokenChart(told, scale, onpick) {
-  const { peak } = tokenScale([told]);
-  const budget = told.settings.max_context_tokens;
+/** The chart. A click on a round calls `onpick` with its index. */
+function tokenChart(data, scale, onpick) {
+  const { peak } = tokenScale([data]);
+  const budget = data.settings.max_context_tokens;
   const share = `${(100 * peak / budget).toFixed(0)}% of the budget of ${integer(budget)}`;
   const box = h("figure", { class: "chart" });
   const caption = h("figcaption", {}, `Tokens in the context: at most ${integer(peak)}, ${share}`,
-    scale.top < budget ? " (which is beyond this scale)" : "",
-    counted(told) ? h("span", { class: "legend" }, " - - as the backbone counted the prompt") : "");
-  const draw = () => clear(box, caption, drawn(told, scale, onpick, box.clientWidth || 640));
+    scale.top < budget ? " (above this scale)" : "",
+    counted(data) ? h("span", { class: "legend" }, " - - prompt tokens as counted by the backbone") : "");
+  const draw = () => clear(box, caption, drawn(data, scale, onpick, box.clientWidth || 640));
   new ResizeObserver(draw).observe(box);
   return box;
 }
 
-function counted(told) {
-  return told.rounds.some((round) => round.prompt_tokens != null);
+function counted(data) {
+  return data.rounds.some((round) => round.prompt_tokens != null);
 }
 
-function drawn(told, scale, onpick, width) {
-  const points = series(told);
+function drawn(data, scale, onpick, width) {
+  const points = series(data);
   const across = width - MARGIN.left - MARGIN.right;
   const step = across / points.length;
   const high = CHART_HEIGHT - MARGIN.top - MARGIN.bottom;
   const x = (index) => MARGIN.left + (index + 0.5) * step;
   const y = (tokens) => MARGIN.top + high * (1 - Math.min(tokens, scale.top) / scale.top);
-  const label = `Tokens in the context over ${plural(told.rounds.length, "round")}`;
+  const label = `Tokens in the context over ${plural(data.rounds.length, "round")}`;
   return svg("svg", { width, height: CHART_HEIGHT, role: "img", "aria-label": label },
-    stageBands(told, step, high),
+    stageBands(data, step, high),
     ticks(scale.top).map((value) => [
       svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
       svg("text", { class: "tick", x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" }, integer(value)),
     ]),
-    scale.top >= told.settings.max_context_tokens
-      ? budgetLine(y(told.settings.max_context_tokens), width) : [],
+    scale.top >= data.settings.max_context_tokens
+      ? budgetLine(y(data.settings.max_context_tokens), width) : [],
     svg("polyline", { class: "curve", points: points.map((p) => `${x(p.index)},${y(p.tokens)}`).join(" ") }),
-    counted(told) ? svg("polyline", { class: "counted", points: told.rounds
+    counted(data) ? svg("polyline", { class: "counted", points: data.rounds
       .map((round, index) => [index, round.prompt_tokens]).filter(([, tokens]) => tokens != null)
       .map(([index, tokens]) => `${x(index)},${y(tokens)}`).join(" ") }) : [],
     points.length <= 120 ? points.map((p) => svg("circle", {
-      class: marks(told.rounds[p.index]), cx: x(p.index), cy: y(p.tokens), r: 3,
+      class: marks(data.rounds[p.index]), cx: x(p.index), cy: y(p.tokens), r: 3,
     })) : [],
-    points.map((p) => hitArea(told, p, MARGIN.left + p.index * step, step, high, onpick)));
+    points.map((p) => hitArea(data, p, MARGIN.left + p.index * step, step, high, onpick)));
 }
 
-function stageBands(told, step, high) {
+function stageBands(data, step, high) {
   return [1, 2, 3].flatMap((stage) => {
-    const indices = told.rounds.flatMap((round, index) => (round.stage === stage ? [index] : []));
+    const indices = data.rounds.flatMap((round, index) => (round.stage === stage ? [index] : []));
     if (indices.length === 0) return [];
     const from = MARGIN.left + indices[0] * step;
     const width = indices.length * step;
@@ -95,8 +95,8 @@ function marks(round) {
   return causes.includes("emptied") ? "dot emptied" : "dot";
 }
 
-function hitArea(told, point, x, width, height, onpick) {
-  const round = told.rounds[point.index];
+function hitArea(data, point, x, width, height, onpick) {
+  const round = data.rounds[point.index];
   const what = round ? `round ${point.index}` : "at the end";
   const why = (round?.removals ?? []).filter((r) => r.cause !== "renewed")
     .map((r) => `, then ${r.ids.length} ${r.cause}`).join("");

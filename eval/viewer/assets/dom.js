@@ -1,16 +1,16 @@
 "use strict";
-// Elements and numbers. All text of the data becomes text nodes here: nothing on this page makes
-// markup from strings.
+// Elements and numbers. All text of the data becomes text nodes: no code of this page makes markup
+// from strings.
 
 const SVG = "http://www.w3.org/2000/svg";
-const LONG = 700; // characters of a text that are shown at first
+const LONG = 700; // characters of a text before it is unfolded
 
-/** An element; attributes named on... are listeners; children are nodes or anything as text. */
+/** An element. Attributes named on... are listeners. Children are nodes, or values shown as text. */
 function h(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-/** The same in SVG. */
+/** An SVG element, with the arguments of `h`. */
 function svg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -32,7 +32,7 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/** A text of the data as it is; a long one can be unfolded. */
+/** A text of the data. A long text can be unfolded. */
 function longText(text, kind = "") {
   const box = h("div", { class: `text ${kind}` });
   if (text.length <= LONG * 1.3) {
@@ -52,7 +52,7 @@ function longText(text, kind = "") {
   return box;
 }
 
-/** Details whose content is made when they are first opened. */
+/** A details element whose content is created when it is first opened. */
 function lazyDetails(summary, make, attributes = {}) {
   const details = h("details", attributes, h("summary", {}, summary));
   details.addEventListener("toggle", () => details.append(make()), { once: true });

@@ -1,6 +1,6 @@
 "use strict";
-// One episode, or the same task in two runs: its outcome, the token curve, and round by round
-// what the model saw and did and what that changed.
+// The view of one episode, or of a task in two runs: the outcome, the token chart, and for each
+// round the messages, the calls and their effects.
 
 const STAGES = { 1: "Stage 1: construction", 2: "Stage 2: distraction", 3: "Stage 3: reasoning" };
 const KINDS = {
@@ -14,17 +14,17 @@ const REWARD = [
   ["penalty", 1],
 ];
 
-/** The whole view of row `number`, its stories in the order of the runs, null where missing. */
+/** The view of row `number`. Stories are in the order of the runs, null if a run lacks the task. */
 function episodeView(number, stories) {
   const row = ROWS[number];
-  const told = stories.filter((one) => one !== null);
-  const scale = tokenScale(told);
+  const present = stories.filter((one) => one !== null);
+  const scale = tokenScale(present);
   const sections = [
     ["Outcome", (one) => outcomePanels(one)],
     ["Context", (one, run) => [unrecorded(one, run), tokenChart(one, scale, (index) => reveal(run, index))]],
     ...Object.keys(STAGES).map((stage) => [STAGES[stage], (one, run) => stageRounds(one, run, Number(stage))]),
     ["At the end", (one) => ending(one)],
-  ].filter(([title]) => told.some((one) => hasStage(one, title)));
+  ].filter(([title]) => present.some((one) => hasStage(one, title)));
   return [
     h("h2", { tabindex: -1, id: "episode-title" }, row.task),
     definitions([
@@ -41,16 +41,16 @@ function episodeView(number, stories) {
   ];
 }
 
-function hasStage(told, title) {
+function hasStage(data, title) {
   const stage = Object.keys(STAGES).find((key) => STAGES[key] === title);
-  return stage === undefined || told.rounds.some((round) => round.stage === Number(stage));
+  return stage === undefined || data.rounds.some((round) => round.stage === Number(stage));
 }
 
 function runName(run) {
   return COMPARING ? `${LETTERS[run]}: ${RUNS[run].name}` : RUNS[run].name;
 }
 
-/** What differs between two episodes beside the agent: then their scores do not compare. */
+/** A notice if two episodes differ in their settings: then their scores are not comparable. */
 function differences(stories) {
   const [a, b] = stories;
   if (!a || !b) return null;
@@ -60,7 +60,7 @@ function differences(stories) {
     .filter((key) => JSON.stringify(ours[key]) !== JSON.stringify(theirs[key]));
   if (differing.length === 0) return null;
   return h("div", { class: "notice", role: "note" },
-    h("p", {}, "These two episodes were not run under the same conditions:"),
+    h("p", {}, "These two episodes were run under different conditions:"),
     h("ul", {}, differing.map((key) => h("li", {},
       `${words(key)}: A ${plain(ours[key])}, B ${plain(theirs[key])}`))));
 }
@@ -69,41 +69,41 @@ function plain(value) {
   return typeof value === "string" ? value : JSON.stringify(value ?? null);
 }
 
-/** What the model was shown beside the recorded context. */
-function unrecorded(told, run) {
+/** Notes on parts of the prompts that the record lacks. */
+function unrecorded(data, run) {
   const notes = [];
   if (RUNS[run].record.config.few_shot) {
-    notes.push("Each prompt also held a worked example (few_shot), which is not shown here.");
+    notes.push("Each prompt also contained a worked example (few_shot), which is not shown here.");
   }
-  if (!managesMemory(told)) {
-    notes.push("The tools were off. What a memory system of the agent stored, and what it put into "
-      + "the prompts, is not in the record but for its items at the end.");
+  if (!managesMemory(data)) {
+    notes.push("The tools were off. If the agent has a memory system, the record contains its items "
+      + "at the end, but not what it added to the prompts.");
   }
   return notes.map((note) => h("p", { class: "quiet" }, note));
 }
 
-function managesMemory(told) {
-  return told.settings.tools.some((name) => name.endsWith("_memory"));
+function managesMemory(data) {
+  return data.settings.tools.some((name) => name.endsWith("_memory"));
 }
 
 // -- panels ----------------------------------------------------------------------------
 
-function outcomePanels(told) {
-  const success = told.success === null ? null : Number(told.success);
+function outcomePanels(data) {
+  const success = data.success === null ? null : Number(data.success);
   return h("div", { class: "panels" },
     h("div", { class: "panel" }, h("h4", {}, "Result"), definitions([
       ["Success", outcome(success)],
-      ["Stopped by", badge(words(told.stop ?? NONE), "stop")],
-      ["Progress", decimal(told.progress)],
-      ["Final answer", told.prediction === null ? "none was given" : longText(told.prediction)],
-      ["Agent", [told.agent, told.backbone].filter((name) => name !== "none").join(" / ")],
-      ["Seconds", decimal(told.seconds, 2)],
-      ["Errors", told.errors.length ? told.errors.map((error) => longText(error, "bad")) : null],
+      ["Stopped by", badge(words(data.stop ?? NONE), "stop")],
+      ["Progress", decimal(data.progress)],
+      ["Final answer", data.prediction === null ? "none" : longText(data.prediction)],
+      ["Agent", [data.agent, data.backbone].filter((name) => name !== "none").join(" / ")],
+      ["Seconds", decimal(data.seconds, 2)],
+      ["Errors", data.errors.length ? data.errors.map((error) => longText(error, "bad")) : null],
     ])),
-    h("div", { class: "panel" }, h("h4", {}, "Reward"), rewardTable(told.reward)),
-    Object.keys(told.metrics).length === 0 ? null : h("div", { class: "panel" }, h("h4", {}, "Metrics"),
-      definitions(Object.entries(told.metrics).map(([name, value]) => [words(name), metric(value)]))),
-    h("div", { class: "panel wide" }, h("h4", {}, "Gold facts"), goldFacts(told)));
+    h("div", { class: "panel" }, h("h4", {}, "Reward"), rewardTable(data.reward)),
+    Object.keys(data.metrics).length === 0 ? null : h("div", { class: "panel" }, h("h4", {}, "Metrics"),
+      definitions(Object.entries(data.metrics).map(([name, value]) => [words(name), metric(value)]))),
+    h("div", { class: "panel wide" }, h("h4", {}, "Gold facts"), goldFacts(data)));
 }
 
 function metric(value) {
@@ -121,63 +121,63 @@ function rewardTable(reward) {
   })));
 }
 
-function goldFacts(told) {
-  if (told.gold.length === 0) return h("p", { class: "quiet" }, "The task names none.");
-  const held = told.gold.filter((gold) => gold.held_by.length > 0).length;
+function goldFacts(data) {
+  if (data.gold.length === 0) return h("p", { class: "quiet" }, "The task has no gold facts.");
+  const held = data.gold.filter((gold) => gold.held_by.length > 0).length;
   const when = (label, rounds) => (rounds.length
     ? `${label} in round ${rounds.join(", ")}` : `never ${label}`);
   return [
-    h("p", { class: "quiet" }, `${held} of ${told.gold.length} held by memory at the end, judged by shared words.`),
-    h("ul", { class: "gold" }, told.gold.map((gold) => h("li", {},
+    h("p", { class: "quiet" }, `${held} of ${data.gold.length} in memory at the end, judged by shared words.`),
+    h("ul", { class: "gold" }, data.gold.map((gold) => h("li", {},
       gold.held_by.length ? badge(`in ${gold.held_by.join(", ")}`, "yes") : badge("not in memory", "no"),
       h("span", { class: "text" }, ` ${gold.fact}`),
-      managesMemory(told) ? h("div", { class: "quiet" },
+      managesMemory(data) ? h("div", { class: "quiet" },
         `${when("stored", gold.stored)}; ${when("retrieved", gold.retrieved)}`) : null))),
   ];
 }
 
-function ending(told) {
-  const items = told.memories.map((item) => h("li", {}, badge(item.id), " ",
+function ending(data) {
+  const items = data.memories.map((item) => h("li", {}, badge(item.id), " ",
     item.memory_type ? badge(item.memory_type, "stop") : null,
     h("span", { class: "text" }, ` ${item.content}`),
     Object.keys(item.metadata).length ? h("code", {}, ` ${JSON.stringify(item.metadata)}`) : null));
-  const settings = Object.entries(told.settings).map(([name, value]) => [words(name), plain(value)]);
+  const settings = Object.entries(data.settings).map(([name, value]) => [words(name), plain(value)]);
   return h("div", {},
     h("h4", {}, `Long-term memory: ${plural(items.length, "item")}`),
     items.length ? h("ul", { class: "memories" }, items) : h("p", { class: "quiet" }, "It is empty."),
     h("details", {}, h("summary", {}, "Settings"), definitions([
-      ["seed", told.seed], ["data source", told.source], ["engine", told.engine],
-      ["constrained decoding", told.constrained ? "yes" : "no"],
-      ["key items", told.key_items.join("; ")], ...settings])));
+      ["seed", data.seed], ["data source", data.source], ["engine", data.engine],
+      ["constrained decoding", data.constrained ? "yes" : "no"],
+      ["key items", data.key_items.join("; ")], ...settings])));
 }
 
 // -- rounds ----------------------------------------------------------------------------
 
-function stageRounds(told, run, stage) {
-  const rounds = told.rounds.flatMap((round, index) => (round.stage === stage ? [index] : []));
+function stageRounds(data, run, stage) {
+  const rounds = data.rounds.flatMap((round, index) => (round.stage === stage ? [index] : []));
   if (rounds.length === 0) return h("p", { class: "quiet" }, "The episode has no round in this stage.");
-  return h("ol", { class: "rounds" }, rounds.map((index) => roundCard(told, run, index)));
+  return h("ol", { class: "rounds" }, rounds.map((index) => roundCard(data, run, index)));
 }
 
-function roundCard(told, run, index) {
-  const round = told.rounds[index];
+function roundCard(data, run, index) {
+  const round = data.rounds[index];
   const ids = visibleIds(round);
-  const calls = round.calls.map((call, number) => toolCall(told, round, call, number));
+  const calls = round.calls.map((call, number) => toolCall(data, round, call, number));
   const environment = round.removals.filter((removal) => removal.call === null);
   return h("li", { class: `round ${round.malformed === null ? "" : "malformed"}`, id: `round-${run}-${index}`, tabindex: -1 },
-    h("h5", {}, `Round ${index}`, h("span", { class: "quiet" }, roundFacts(told, round, ids.length))),
-    round.arrived.map((id) => arrival(told.messages[id])),
+    h("h5", {}, `Round ${index}`, h("span", { class: "quiet" }, roundFacts(data, round, ids.length))),
+    round.arrived.map((id) => arrival(data.messages[id])),
     round.thought ? entry("thought", longText(round.thought), "thought") : null,
     calls,
     round.answer === null ? null : entry(round.stage === 3 ? "answered" : "replied", longText(round.answer), "answer"),
     round.malformed === null ? null : entry("malformed", [longText(round.action), h("p", { class: "bad" }, round.malformed)], "bad"),
-    round.replies.filter((id) => told.messages[id][0] !== "tool_result").map((id) =>
-      arrival(told.messages[id])),
+    round.replies.filter((id) => data.messages[id][0] !== "tool_result").map((id) =>
+      arrival(data.messages[id])),
     round.removals.length === 0 ? null : entry("context", [
-      environment.map((removal) => removed(told, removal)),
+      environment.map((removal) => removed(data, removal)),
       h("div", {}, `${round.kept} of ${plural(ids.length, "message")} kept`),
     ], "effect"),
-    lazyDetails(`everything it saw: ${plural(ids.length, "message")}`, () => wholeContext(told, ids)));
+    lazyDetails(`full context: ${plural(ids.length, "message")}`, () => wholeContext(data, ids)));
 }
 
 function arrival([kind, text]) {
@@ -186,8 +186,8 @@ function arrival([kind, text]) {
   return entry(KINDS[kind], content, "saw");
 }
 
-function roundFacts(told, round, messages) {
-  const share = 100 * round.tokens / told.settings.max_context_tokens;
+function roundFacts(data, round, messages) {
+  const share = 100 * round.tokens / data.settings.max_context_tokens;
   const backbone = [
     round.prompt_tokens == null ? null : `${integer(round.prompt_tokens)} prompt tokens`,
     round.completion_tokens == null ? null : `${integer(round.completion_tokens)} written`,
@@ -195,7 +195,7 @@ function roundFacts(told, round, messages) {
   ].filter(Boolean);
   return ` ${[`${integer(round.tokens)} tokens (${share.toFixed(0)}%)`,
     plural(messages, "message"), ...backbone,
-    managesMemory(told) ? `memory: ${plural(round.memory_size, "item")}` : null,
+    managesMemory(data) ? `memory: ${plural(round.memory_size, "item")}` : null,
   ].filter(Boolean).join(" · ")}`;
 }
 
@@ -204,7 +204,7 @@ function entry(label, content, kind) {
     h("div", { class: "content" }, content));
 }
 
-function toolCall(told, round, [name, given], number) {
+function toolCall(data, round, [name, given], number) {
   const [ok, text] = round.results[number] ?? [false, "no result was recorded"];
   const shown = Object.entries(given ?? {}).map(([key, value]) => [key, longText(plain(value))]);
   return entry("called", [
@@ -212,46 +212,46 @@ function toolCall(told, round, [name, given], number) {
     definitions(shown, { class: "arguments" }),
     longText(text, ok ? "result" : "result bad"),
     round.removals.filter((removal) => removal.call === number).map((removal) =>
-      h("div", { class: "effect" }, removed(told, removal))),
+      h("div", { class: "effect" }, removed(data, removal))),
     memoryEffects(round.memory.filter((change) => change.call === number)),
   ], "call");
 }
 
 const SIGNS = { added: "+", updated: "±", deleted: "−", retrieved: "→" };
 
-/** What a call did to long-term memory; what it stored or found stands above it already. */
+/** The effects of a call on long-term memory. The call itself shows what it stored or found. */
 function memoryEffects(changes) {
   if (changes.length === 0) return null;
   return h("ul", { class: "effect memory" }, changes.map((change) => h("li", { class: change.action },
     `${SIGNS[change.action]} memory ${change.id} ${change.action}`,
     change.score === null ? null : ` (${change.score.toFixed(2)})`,
-    change.before === null ? null : ["; it was: ", longText(change.before)],
+    change.before === null ? null : ["; before: ", longText(change.before)],
     change.action === "deleted" ? [": ", longText(change.content)] : null)));
 }
 
 const REMOVED = {
   filtered: "filtered out", summarised: "replaced by a summary",
-  emptied: "left: the next stage begins with a fresh context",
-  renewed: "left: the automatic retrieval was renewed", unknown: "left; the record does not say why",
+  emptied: "removed: the next stage begins with a fresh context",
+  renewed: "removed: the automatic retrieval was refreshed", unknown: "removed; the record does not show the reason",
 };
 
-function removed(told, removal) {
-  const tokens = removal.ids.reduce((sum, id) => sum + told.messages[id][2], 0);
+function removed(data, removal) {
+  const tokens = removal.ids.reduce((sum, id) => sum + data.messages[id][2], 0);
   const title = `${plural(removal.ids.length, "message")} (${integer(tokens)} tokens) ${REMOVED[removal.cause]}`;
-  const list = lazyDetails(title, () => wholeContext(told, removal.ids));
+  const list = lazyDetails(title, () => wholeContext(data, removal.ids));
   if (removal.summary === null) return list;
-  const [, text, cost] = told.messages[removal.summary];
+  const [, text, cost] = data.messages[removal.summary];
   return [list, h("div", { class: "quiet" }, `The summary, ${integer(cost)} tokens:`), longText(text)];
 }
 
-function wholeContext(told, ids) {
+function wholeContext(data, ids) {
   return h("ol", { class: "context" }, ids.map((id) => {
-    const [kind, text, tokens] = told.messages[id];
+    const [kind, text, tokens] = data.messages[id];
     return h("li", {}, h("span", { class: "label" }, `#${id} ${KINDS[kind]}, ${integer(tokens)} tokens`), longText(text));
   }));
 }
 
-/** Bring a round into view. */
+/** Scroll a round into view. */
 function reveal(run, index) {
   const card = byId(`round-${run}-${index}`);
   card?.scrollIntoView({ block: "start" });

@@ -1,8 +1,8 @@
 "use strict";
-// Which view is shown: the table, or the episode that the address names (#episode=12).
+// The current view: the table, or the episode in the URL (#episode=12).
 
-let place = 0; // how far the table was scrolled
-let opened = null; // the row that is shown
+let place = 0; // scroll position of the table
+let opened = null; // number of the open row
 
 async function route() {
   const match = /^#episode=(\d{1,9})$/.exec(location.hash);
@@ -30,11 +30,11 @@ async function showEpisode(number) {
   let content;
   try {
     const stories = await Promise.all(RUNS.map((_, run) => story(number, run)));
-    if (opened !== number) return; // another one was asked for meanwhile
+    if (opened !== number) return; // another episode was opened meanwhile
     content = episodeView(number, stories);
   } catch (error) {
     content = [h("p", { class: "notice" }, `This episode cannot be shown: ${error}. `,
-      "The page needs a browser of 2023 or later.")];
+      "The page needs a browser from 2023 or later.")];
     console.error(error);
   }
   byId("list").hidden = true;

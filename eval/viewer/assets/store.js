@@ -1,6 +1,6 @@
 "use strict";
-// The data of the page: the index of all episodes, read at once, and their stories, unpacked
-// when they are asked for.
+// The data of the page: the index of all episodes, parsed at once, and their stories, unpacked
+// on demand.
 
 const INDEX = JSON.parse(byId("index").textContent);
 const RUNS = INDEX.runs;
@@ -8,7 +8,7 @@ const ROWS = INDEX.rows;
 const COMPARING = RUNS.length > 1;
 const LETTERS = ["A", "B"];
 
-/** The story of row `number` in run `run`, or null where the run lacks the task. */
+/** The story of row `number` in run `run`, or null if the run lacks the task. */
 async function story(number, run) {
   const element = byId(`story-${number}-${run}`);
   return element === null ? null : JSON.parse(await unpack(element.textContent));
@@ -20,12 +20,12 @@ async function unpack(base64) {
   return new Response(stream).text();
 }
 
-/** The cells of a row that are there. */
+/** The cells of a row that are not null. */
 function cellsOf(row) {
   return row.cells.filter((cell) => cell !== null);
 }
 
-/** Whether the table's own data of a row hold a lower-case text. */
+/** Whether the table data of a row contain a lower-case text. */
 function rowHolds(row, text) {
   row.searched ??= [
     row.task, row.env, row.category, row.query, row.reference,
@@ -34,11 +34,11 @@ function rowHolds(row, text) {
   return row.searched.includes(text);
 }
 
-/** Whether any message, thought or tool call of a row's stories holds a lower-case text. */
+/** Whether any message, thought or tool call in the stories of a row contains a lower-case text. */
 async function storyHolds(number, text) {
   for (let run = 0; run < RUNS.length; run += 1) {
-    const told = await story(number, run);
-    if (told !== null && strings(told).some((value) => value.toLowerCase().includes(text))) {
+    const data = await story(number, run);
+    if (data !== null && strings(data).some((value) => value.toLowerCase().includes(text))) {
       return true;
     }
   }
@@ -51,7 +51,7 @@ function strings(value) {
   return Object.entries(value).flatMap(([key, item]) => [key, ...strings(item)]);
 }
 
-/** The visible message ids of a round, from their ranges. */
+/** The ids of a round's visible messages, expanded from ranges. */
 function visibleIds(round) {
   return round.visible.flatMap(([first, last]) =>
     Array.from({ length: last - first + 1 }, (_, offset) => first + offset));

@@ -1,5 +1,5 @@
 "use strict";
-// The table of episodes: filters, order, pages.
+// The table of episodes: filters, sorting, pages.
 
 const PAGE = 50;
 const COLLATOR = new Intl.Collator("en", { numeric: true });
@@ -18,13 +18,13 @@ const RUN_COLUMNS = [
   { key: "stage", label: "Stage", show: (value) => value ?? NONE, numeric: true },
   { key: "rounds", label: "Rounds", show: integer, numeric: true, both: true },
   { key: "tool_calls", label: "Calls", show: integer, numeric: true },
-  { key: "peak", label: "Tokens", title: "The most tokens that the context held", show: integer, numeric: true, both: true },
+  { key: "peak", label: "Tokens", title: "The largest number of tokens in the context", show: integer, numeric: true, both: true },
   { key: "memories", label: "Memory", show: integer, numeric: true },
   { key: "malformed_rate", label: "Malformed", show: percent, numeric: true },
   { key: "seconds", label: "Seconds", show: (value) => decimal(value, 1), numeric: true },
 ];
 const COLUMNS = [
-  ...TASK_COLUMNS.filter((column) => !COMPARING || column.key !== "category"), // for want of room
+  ...TASK_COLUMNS.filter((column) => !COMPARING || column.key !== "category"), // to save space
   ...RUN_COLUMNS.filter((column) => !COMPARING || column.both)
     .flatMap((column) => RUNS.map((_, run) => ({ ...column, run }))),
 ];
@@ -49,8 +49,8 @@ const table = {
   page: 0,
   chosen: {}, // filter id -> wanted value
   text: "",
-  found: null, // rows whose transcripts hold the text; null: not searched
-  rows: ROWS.map((_, number) => number), // what the filters leave, in order
+  found: null, // rows whose transcripts contain the text; null: not searched
+  rows: ROWS.map((_, number) => number), // the filtered and sorted rows
 };
 
 function outcomeName(success) {
@@ -67,7 +67,7 @@ function percent(value) {
   return value == null ? "–" : `${(100 * value).toFixed(0)}%`;
 }
 
-/** AgeMem-BabyAI-v0 -> BabyAI; the whole id is the cell's title. */
+/** AgeMem-BabyAI-v0 -> BabyAI. The title of the cell has the full id. */
 function shortEnv(id) {
   return id.replace(/^AgeMem-(.*)-v0$/, "$1");
 }
@@ -81,7 +81,7 @@ function passes(number) {
   const { pair, ...chosen } = table.chosen;
   if (pair && !PAIRED[pair](row.cells)) return false;
   const wanted = FILTERS.filter((filter) => chosen[filter.id]);
-  // In a comparison it is enough that one of the two episodes is what is looked for.
+  // In a comparison, one matching episode is enough.
   const fits = (cell) => wanted.every((filter) => filter.of(cell, row) === chosen[filter.id]);
   if (!cellsOf(row).some(fits)) return false;
   return !table.text || rowHolds(row, table.text) || Boolean(table.found?.has(number));
@@ -89,12 +89,12 @@ function passes(number) {
 
 function compare(one, two) {
   const [a, b] = [valueOf(ROWS[one], table.column), valueOf(ROWS[two], table.column)];
-  if (a === null || b === null) return (a === null) - (b === null); // unscored comes last
+  if (a === null || b === null) return (a === null) - (b === null); // unscored rows come last
   const order = typeof a === "number" ? a - b : COLLATOR.compare(a, b);
   return table.down ? -order : order;
 }
 
-/** Filter and sort anew, and show the first page. */
+/** Filter and sort again, and show the first page. */
 function refresh() {
   table.rows = ROWS.map((_, number) => number).filter(passes);
   if (table.column !== null) table.rows.sort(compare);
@@ -103,7 +103,7 @@ function refresh() {
 }
 
 function sortBy(column) {
-  // The first click sorts numbers from the top, the second turns the order, the third undoes it.
+  // The first click sorts numbers in descending order, the second reverses, the third resets.
   const firstDown = Boolean(column.numeric);
   if (table.column !== column) [table.column, table.down] = [column, firstDown];
   else if (table.down === firstDown) table.down = !firstDown;
@@ -199,7 +199,7 @@ function searchTable() {
   refresh();
 }
 
-/** Read every transcript; a newer search ends an older one. */
+/** Search all transcripts. A newer search cancels an older one. */
 async function searchTranscripts() {
   const found = new Set();
   table.found = found;
