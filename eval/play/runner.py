@@ -13,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agemem.eval.play.rejudge import Rejudging, default_folder
 from agemem.eval.play.session import RunSession
 from agemem.eval.play.suites import CURVE_METRIC, SUITES, parts
-from agemem.eval.report import report
+from agemem.eval.report import write as write_report
 from agemem.eval.reporting.summary import Row, comparison, summarize, table, unscored, write_summary
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
+from agemem.eval.runs.reading import read_runs
 from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import mean
 from agemem_envs.errors import AgeMemError, ConfigurationError, WorkerError
@@ -128,10 +129,14 @@ def play_suite(
         _say(console, f"Interrupted. Continue with: --out {path} --resume")
     else:
         shutil.rmtree(path / "report", ignore_errors=True)  # of before it was resumed
-        curves = SUITES[str(config.suite)].curves.items()
-        drawn = [f"--curves={name}={CODE / file}" for name, file in curves]
-        out = ["--out", str(path / "report"), "--curve-metric", CURVE_METRIC]
-        _say(console, report([str(path), *out, *drawn]))
+        logs = SUITES[str(config.suite)].curves.items()
+        written = write_report(
+            read_runs([path]),
+            path / "report",
+            curves={name: [CODE / file] for name, file in logs},
+            curve_metrics=(CURVE_METRIC,),
+        )
+        _say(console, f"Written to {written}")
     return max(status, EXIT_UNSCORED) if failed else status
 
 
