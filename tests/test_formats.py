@@ -12,10 +12,10 @@ import pytest
 from agemem.eval.estimate import main as estimate
 from agemem.eval.judge_report import main as judge_report
 from agemem.eval.leaderboard import main as leaderboard
-from agemem.eval.leaderboard import read
 from agemem.eval.report import main as report
 from agemem.eval.run import main as run
 from agemem.eval.runs.reading import read_run, read_runs
+from agemem.eval.submissions.board import read
 from agemem.eval.submissions.checks import problems
 from agemem.eval.viewer.__main__ import main as view
 from agemem_envs.run_record import RunKind

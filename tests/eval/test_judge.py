@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agemem.eval.judge_report import agreement, kappa, pair, ranks
 from agemem.eval.judge_report import main as compare
 from agemem.eval.play.rejudge import default_folder
 from agemem.eval.play.runner import EXIT_UNSCORED
+from agemem.eval.reporting.judges import agreement, kappa, pair, ranks
 from agemem.eval.run import main
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.reading import read_run

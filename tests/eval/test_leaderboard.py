@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from agemem.eval.leaderboard import FILE, add, file_problems, main, read
+from agemem.eval.leaderboard import FILE, main
 from agemem.eval.run import main as evaluate
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.reading import read_run, read_runs
 from agemem.eval.runs.result import Result
+from agemem.eval.submissions.board import add, file_problems, read
 from agemem.eval.submissions.checks import problems
 from agemem.eval.submissions.rows import Prices, leaderboard_rows
 from agemem_envs.episode import StopReason
@@ -306,7 +307,7 @@ def test_processes_add_at_the_same_time(played: Path, tmp_path: Path) -> None:
     """None of sixty rows from three processes is lost."""
     (row,) = leaderboard_rows(read_runs([played / "oracle"]), {}, Prices())
     program = (
-        "import json, sys; from pathlib import Path; from agemem.eval.leaderboard import add\n"
+        "import json, sys; from pathlib import Path; from agemem.eval.submissions.board import add\n"
         "for row in json.loads(sys.stdin.read()): add(Path(sys.argv[1]), [row])"
     )
     file = tmp_path / "sub" / "board.csv"
