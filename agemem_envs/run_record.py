@@ -154,7 +154,7 @@ def read_record_file(
     try:
         config = settings_from(cls, upgrade(stored.config) if upgrade else stored.config)
     except (ConfigurationError, KeyError, TypeError, ValueError) as error:
-        raise DataFormatError(f"{file} is not a valid run record: {error}") from error
+        raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
     return RunRecord(
         kind=stored.kind,
         config=config,
@@ -171,7 +171,7 @@ def _read(file: Path) -> _Stored:
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no run to read: {file} does not exist") from error
     except (OSError, ValueError) as error:
-        raise DataFormatError(f"{file} is not a valid run record: {error}") from error
+        raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
     try:
         if not isinstance(data, dict):
             raise ValueError(f"expected an object, got a {type(data).__name__}")
@@ -180,7 +180,7 @@ def _read(file: Path) -> _Stored:
             refuse_newer(written, FORMAT)
         stored = from_plain(_Stored, _oldest(data) if "format" not in data else data)
     except ValueError as error:
-        raise DataFormatError(f"{file} is not a valid run record: {error}") from error
+        raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
     return stored
 
 

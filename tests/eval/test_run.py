@@ -91,7 +91,7 @@ def test_scripted_backbone_drives_the_whole_program(tmp_path: Path) -> None:
         ([*ORACLE, "--resume"], "--out"),
         ([*ORACLE, "--retry-failed"], "--resume"),
         ([*ORACLE, "--config", "/no/such/config.json"], "does not exist"),
-        ([*ORACLE, "--config", "/"], "not a valid run record"),
+        ([*ORACLE, "--config", "/"], "not a run"),
         (["--agent", "oracle", "--envs", ""], "no environment"),
         (["--backbone", "/no/such/model", *ENV], "--base-url"),
         ([*ORACLE, "--token-counter", "tokenizer:/no/such"], "cannot be loaded"),
