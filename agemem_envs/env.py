@@ -1,7 +1,7 @@
 """MemoryEnv: one Gymnasium environment for every benchmark.
 
 It owns the short-term context, the long-term memory, the six tools and the three stages.
-A benchmark is a :class:`~agemem_envs.tasks.base.Task`; nothing here names one.
+A benchmark is a :class:`~agemem_envs.tasks.base.Task`; this module depends on none of them.
 """
 
 from __future__ import annotations
@@ -38,48 +38,49 @@ from agemem_envs.tokens import TokenCounter, make_token_counter
 from agemem_envs.tools import Tool, ToolContext, choose_tools, execute, render_hits
 
 MAX_SHOWN_MALFORMED = 1_000
-"""Characters of a malformed output that stay in the context."""
+"""Characters of a malformed output that are kept in the context."""
 PARTS = {"tools", "encoder", "memory", "judge", "summarizer", "token_counter", "reward"}
-"""Settings that may be given as an object in place of a name."""
+"""Settings that accept an object instead of a name."""
 MAX_RECORDED_ACTION = 4_096
-"""Characters of a malformed output that stay in the record."""
+"""Characters of a malformed output that are kept in the record."""
 MAX_LISTED_ACTIONS = 60
-"""Admissible actions that ``list_actions`` names; the text says how many more there are."""
+"""Most admissible actions that ``list_actions`` shows, followed by the number of the others."""
 
 Transition: TypeAlias = tuple[str, float, bool, bool, dict[str, Any]]
 
 
 class MemoryEnv(gym.Env[str, str]):
-    """An agent's memory, in three stages.
+    """An environment for an agent that manages its own memory, in three stages.
 
-    - Observation: the visible context as text; ``info["messages"]`` is the same as chat
-      messages. It is the whole state that the policy may know, so a Filter or Summary is
-      visible in it.
-    - Action: the model's raw output in the protocol of :mod:`agemem_envs.protocol`. A
-      malformed one is answered by a message and costs a round. Any text is accepted.
-    - Stage 1 tells the knowledge message by message, each with an automatic retrieval; an
-      ``<answer>`` asks for the next message. Stage 2 the same with distractors, after the
-      context was reset. Stage 3 asks the query; ``<answer>`` is the final answer, or in an
-      interactive world one action.
-    - Reward: 0 until the end, then ``R(tau)`` of :mod:`agemem_envs.judging.rewards`; NaN if a judge
-      failed (unscored). Gymnasium's own checks warn of a NaN; that is wanted.
-    - ``terminated``: answered, or the world ended. ``truncated``: rounds or actions ran
-      out, or the context overflowed.
+    - Observation: the visible context as text; ``info["messages"]`` holds it as chat messages.
+      It is all that the policy may know of the state, and it shows the effect of
+      ``Filter_context`` and ``Summary_context``.
+    - Action: the model's raw output in the protocol of :mod:`agemem_envs.protocol`. Any text is
+      accepted; a malformed one gets a feedback message and costs a round.
+    - Stage 1 presents the knowledge message by message, each with an automatic retrieval; an
+      ``<answer>`` requests the next message. Stage 2 resets the context and presents distractors
+      in the same way, without the retrieval. Stage 3 presents the query; ``<answer>`` is the final
+      answer or, in an interactive world, one action.
+    - Reward: 0 until the end, then ``R(tau)`` of :mod:`agemem_envs.judging.rewards`, or NaN if a
+      judge failed (unscored). Gymnasium's own checks warn of the NaN, as intended.
+    - ``terminated``: the query was answered, or the world ended the task. ``truncated``: rounds or
+      actions ran out, or the context overflowed.
     - ``info``: ``messages``, ``stage``, ``round``, ``tokens_used``, ``token_budget``,
       ``tools`` (schemas), ``task_id``, ``data_source``; at the end also ``success``,
       ``progress``, ``reward_breakdown`` and ``episode``.
 
     Args:
-        task: A :class:`Task`, or ``"module:Class"``, which is called with the remaining options.
+        task: A :class:`Task`, or the ``"module:Class"`` of one, which is called with the options
+            that are not settings of the environment.
         render_mode: ``"ansi"`` or None.
         options: The fields of :class:`~agemem_envs.env_settings.EnvSettings` (``stages``,
             ``tools``, ``max_context_tokens``, ``top_k``, ...). ``encoder``, ``memory``,
-            ``judge``, ``summarizer``, ``token_counter`` and ``reward`` may be objects too.
-            All others are arguments of the task's class: ``split``, ``data``, ...
+            ``judge``, ``summarizer``, ``token_counter`` and ``reward`` also accept objects.
+            All other options are arguments of the task's class: ``split``, ``data``, ...
 
     Raises:
-        ConfigurationError: An argument has an impossible value.
-        MissingDependencyError: An argument asks for a library that is not installed.
+        ConfigurationError: An argument has an invalid value.
+        MissingDependencyError: An argument needs a library that is not installed.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}
@@ -87,27 +88,31 @@ class MemoryEnv(gym.Env[str, str]):
     def __init__(self, task: str | Task, *, render_mode: str | None = None, **options: Any) -> None:
         if render_mode not in (None, "ansi"):
             raise ConfigurationError(f"render_mode must be 'ansi' or None, got {render_mode!r}")
-        asked, parts = _split(options)
+        settings, parts = _split(options)
         self.task = make_task(task, options)
         self.stage_plan = StagePlan(
-            stages=protocol_stages(asked.stages),
-            rounds_per_message=asked.rounds_per_message,
-            task_rounds=_task_rounds(self.task, asked.max_task_rounds, asked.max_task_actions),
-            task_actions=_default(asked.max_task_actions, self.task.default_task_actions),
+            stages=protocol_stages(settings.stages),
+            rounds_per_message=settings.rounds_per_message,
+            task_rounds=_task_rounds(
+                self.task, settings.max_task_rounds, settings.max_task_actions
+            ),
+            task_actions=_default(settings.max_task_actions, self.task.default_task_actions),
         )
-        self.tools: dict[str, Tool] = choose_tools(asked.tools)
-        self.encoder: Encoder = make_encoder(parts.get("encoder", asked.encoder or "hashing"))
-        self.judge: Judge = make_judge(parts.get("judge", asked.judge))
-        self.summarizer: Summarizer = make_summarizer(parts.get("summarizer", asked.summarizer))
+        self.tools: dict[str, Tool] = choose_tools(settings.tools)
+        self.encoder: Encoder = make_encoder(parts.get("encoder", settings.encoder or "hashing"))
+        self.judge: Judge = make_judge(parts.get("judge", settings.judge))
+        self.summarizer: Summarizer = make_summarizer(parts.get("summarizer", settings.summarizer))
         self.token_counter: TokenCounter = make_token_counter(
-            parts.get("token_counter", asked.token_counter or "approximate")
+            parts.get("token_counter", settings.token_counter or "approximate")
         )
-        self.reward: RewardConfig = make_reward(parts.get("reward", asked.reward))
-        self._memory: LongTermMemory = make_memory(parts.get("memory", asked.memory), self.encoder)
-        self._settings = self._resolved(asked)
+        self.reward: RewardConfig = make_reward(parts.get("reward", settings.reward))
+        self._memory: LongTermMemory = make_memory(
+            parts.get("memory", settings.memory), self.encoder
+        )
+        self._settings = self._resolved(settings)
         self.render_mode = render_mode
         self.state: EpisodeState | None = None
-        budget = asked.max_context_tokens
+        budget = settings.max_context_tokens
         schemas = [tool.schema for tool in self.tools.values()]
         self._schemas_json = json.dumps(schemas)
         self._system_prompt = prompts.system_prompt(schemas, budget, self._with_stage_messages)
@@ -122,8 +127,8 @@ class MemoryEnv(gym.Env[str, str]):
             protocol.MAX_ACTION_CHARS, partial(sample_action, tools=tuple(self.tools))
         )
 
-    def _resolved(self, asked: EnvSettings) -> EpisodeSettings:
-        """The settings as they are recorded, every name and default resolved."""
+    def _resolved(self, settings: EnvSettings) -> EpisodeSettings:
+        """The settings as episodes record them, with every name and default resolved."""
         names = {
             "task": self.task.variant,
             "tools": tuple(self.tools),
@@ -136,7 +141,7 @@ class MemoryEnv(gym.Env[str, str]):
             "max_task_rounds": self.stage_plan.task_rounds,
             "max_task_actions": self.stage_plan.task_actions,
         }
-        values = {name: getattr(asked, name) for name in settings_of(EnvSettings)}
+        values = {name: getattr(settings, name) for name in settings_of(EnvSettings)}
         return EpisodeSettings(**(values | names))
 
     # -- Gymnasium ---------------------------------------------------------------------
@@ -147,23 +152,25 @@ class MemoryEnv(gym.Env[str, str]):
         """Begin an episode.
 
         Args:
-            seed: One seed gives one episode, in any process.
-            options: ``{"task_id": ...}`` chooses the task; else one is drawn.
+            seed: The same seed gives the same episode, in any process.
+            options: ``{"task_id": ...}`` selects the task; without it, a task is sampled.
 
         Raises:
-            UnknownNameError: The split has no such task.
-            ConfigurationError: An option is not known.
+            UnknownNameError: The split has no task with this id.
+            ConfigurationError: An option is unknown.
         """
         super().reset(seed=seed)
-        self.state = None  # if the task cannot begin, no stale episode is left to step
-        chosen = dict(options or {})
-        task_id = chosen.pop("task_id", None)
-        if chosen:
-            raise ConfigurationError(f"unknown reset option {next(iter(chosen))!r}; known: task_id")
-        # Two draws whether or not a task is chosen, so that the same seed tells it alike.
+        self.state = None  # if the task cannot begin, no stale episode can be stepped
+        remaining = dict(options or {})
+        task_id = remaining.pop("task_id", None)
+        if remaining:
+            option = next(iter(remaining))
+            raise ConfigurationError(f"unknown reset option {option!r}. Known: task_id.")
+        # The episode's generator is seeded before a task is sampled, so that a seed gives the same
+        # messages whether or not the task is selected.
         rng = np.random.default_rng(int(self.np_random.integers(2**63)))
-        drawn = self.task.sample_id(self.np_random) if task_id is None else str(task_id)
-        spec = self.task.reset(drawn, rng, with_stage_messages=self._with_stage_messages)
+        task_id = self.task.sample_id(self.np_random) if task_id is None else str(task_id)
+        spec = self.task.reset(task_id, rng, with_stage_messages=self._with_stage_messages)
         self._memory.clear()
         self.state = EpisodeState(
             spec=spec,
@@ -178,16 +185,16 @@ class MemoryEnv(gym.Env[str, str]):
         return self._observe(self.state)
 
     def step(self, action: str) -> Transition:
-        """Carry out one model output. No text makes it raise.
+        """Carry out one model output. No text of the model raises an error.
 
         Raises:
-            gymnasium.error.ResetNeeded: No episode is under way.
+            gymnasium.error.ResetNeeded: No episode is in progress.
             SimulatorError: The world's simulator died, hung or failed.
-            EndpointError: The server of an LLM summarizer failed for good.
+            EndpointError: The server of an LLM summarizer failed, after all retries.
         """
         state = self.state
         if state is None or state.stop_reason is not None:
-            raise gym.error.ResetNeeded("call reset() before step(): no episode is under way")
+            raise gym.error.ResetNeeded("call reset() before step(): no episode is in progress")
         turn = protocol.parse(action)
         step = Step(
             index=len(state.steps),
@@ -210,7 +217,7 @@ class MemoryEnv(gym.Env[str, str]):
         return self._transition(state)
 
     def render(self) -> str | None:
-        """The visible context as text, in render mode ``ansi``; else None."""
+        """The visible context as text in render mode ``ansi``; None without a render mode."""
         if self.render_mode != "ansi" or self.state is None:
             return None
         return self.state.context.render(self._max_observation)
@@ -220,11 +227,11 @@ class MemoryEnv(gym.Env[str, str]):
         self.task.close()
         self._memory.close()
 
-    # -- what an action does -----------------------------------------------------------
+    # -- effects of an action ----------------------------------------------------------
 
     def _reject(self, state: EpisodeState, step: Step, turn: protocol.Malformed) -> Step:
-        shown = step.action[:MAX_SHOWN_MALFORMED]
-        state.context.append(MessageKind.ASSISTANT, shown, step.index)
+        beginning = step.action[:MAX_SHOWN_MALFORMED]
+        state.context.append(MessageKind.ASSISTANT, beginning, step.index)
         reply = prompts.MALFORMED.format(reason=turn.reason)
         state.context.append(MessageKind.FEEDBACK, reply, step.index)
         return replace(step, action=step.action[:MAX_RECORDED_ACTION], malformed=turn.reason)
@@ -258,7 +265,7 @@ class MemoryEnv(gym.Env[str, str]):
                 state.context.append(MessageKind.OBSERVATION, observation, step.index)
         return replace(step, thought=turn.thought, answer=answer, observation=observation)
 
-    # -- what comes next ---------------------------------------------------------------
+    # -- messages and stages -----------------------------------------------------------
 
     def _advance(self, state: EpisodeState, answered: bool) -> None:
         """Move to the next message or stage, or end the episode."""
@@ -279,7 +286,7 @@ class MemoryEnv(gym.Env[str, str]):
             self._show_memories(state, self._stage_messages(state)[state.message_index])
 
     def _begin_message(self, state: EpisodeState) -> None:
-        """Let the next message arrive, in the next stage if this one has no more."""
+        """Append the next message, from the next stage if this one has no more."""
         while state.stage is not Stage.REASONING and state.message_index >= len(
             self._stage_messages(state)
         ):
@@ -299,21 +306,21 @@ class MemoryEnv(gym.Env[str, str]):
                 opening = self._with_actions(state.spec.opening)
                 state.context.append(MessageKind.OBSERVATION, opening, round_)
             return
-        told = self._stage_messages(state)[state.message_index]
+        message = self._stage_messages(state)[state.message_index]
         if state.stage is Stage.CONSTRUCTION:
-            self._show_memories(state, told)
+            self._show_memories(state, message)
         form = prompts.INCOMING[int(state.rng.integers(len(prompts.INCOMING)))]
-        state.context.append(MessageKind.INCOMING, form.format(text=told), round_)
+        state.context.append(MessageKind.INCOMING, form.format(text=message), round_)
 
     def _with_actions(self, observation: str) -> str:
-        """A world's reply, with the admissible actions if they are to be listed."""
+        """A world's observation, followed by the admissible actions if ``list_actions`` is set."""
         if not self._settings.list_actions:
             return observation
         actions = sorted(self.task.admissible_actions())
-        shown = ", ".join(_of_each_kind(actions, MAX_LISTED_ACTIONS))
+        text = ", ".join(_of_each_kind(actions, MAX_LISTED_ACTIONS))
         if len(actions) > MAX_LISTED_ACTIONS:
-            shown += prompts.AND_MORE.format(count=len(actions) - MAX_LISTED_ACTIONS)
-        return f"{observation}\n{prompts.ADMISSIBLE.format(actions=shown)}"
+            text += prompts.AND_MORE.format(count=len(actions) - MAX_LISTED_ACTIONS)
+        return f"{observation}\n{prompts.ADMISSIBLE.format(actions=text)}"
 
     def _stage_messages(self, state: EpisodeState) -> tuple[str, ...]:
         """The messages of the current stage (1 or 2)."""
@@ -321,33 +328,32 @@ class MemoryEnv(gym.Env[str, str]):
             return tuple(fact.text for fact in state.spec.knowledge)
         return state.spec.distractors
 
-    def _show_memories(self, state: EpisodeState, told: str) -> None:
-        """Stage 1's automatic retrieval, before every model call; shown when it is news."""
+    def _show_memories(self, state: EpisodeState, message: str) -> None:
+        """Retrieve memories before a model call of stage 1; show them unless they are unchanged."""
         if not self._retrieves:
             return
         if len(state.memory):
-            self.encoder.encode(
-                self._stage_messages(state)
-            )  # all of the stage in one batch; then cached
-        hits = state.memory.search(told, self._settings.top_k)
+            # One batch for all messages of the stage; later calls find them in the cache.
+            self.encoder.encode(self._stage_messages(state))
+        hits = state.memory.search(message, self._settings.top_k)
         text = f"{prompts.MEMORIES}\n{render_hits(hits)}" if hits else ""
-        shown = [m for m in state.context.messages if m.kind is MessageKind.MEMORIES]
-        if [message.content for message in shown] == ([text] if text else []):
+        previous = [m.content for m in state.context.messages if m.kind is MessageKind.MEMORIES]
+        if previous == ([text] if text else []):
             return
-        state.context.remove(lambda message: message.kind is MessageKind.MEMORIES)
+        state.context.remove(lambda m: m.kind is MessageKind.MEMORIES)
         if text:
             state.context.append(MessageKind.MEMORIES, text, len(state.steps))
 
     @property
     def _with_stage_messages(self) -> bool:
-        """Whether stages 1 and 2 are run."""
+        """Whether stages 1 and 2 are played."""
         return len(self.stage_plan.stages) > 1
 
     @property
     def _retrieves(self) -> bool:
         return any(tool.target == "ltm" for tool in self.tools.values())
 
-    # -- what is returned --------------------------------------------------------------
+    # -- observations and records ------------------------------------------------------
 
     def _observe(self, state: EpisodeState) -> tuple[str, dict[str, Any]]:
         info: dict[str, Any] = {
@@ -378,7 +384,7 @@ class MemoryEnv(gym.Env[str, str]):
         return observation, reward, terminated, reason is not None and not terminated, info
 
     def _finish(self, state: EpisodeState) -> Episode:
-        """The complete, scored record."""
+        """The complete and scored record of the episode."""
         record = self.record()
         outcome = state.outcome
         record = replace(
@@ -395,12 +401,12 @@ class MemoryEnv(gym.Env[str, str]):
 
     @property
     def env_id(self) -> str:
-        """The Gymnasium id, or the task's name if the environment was made by hand."""
+        """The Gymnasium id, or the task's name if the environment was not made by ``gym.make``."""
         return self.spec.id if self.spec else self.task.name
 
     @property
     def source(self) -> DataSource:
-        """Where the tasks come from."""
+        """The data source of the tasks."""
         return self.task.source
 
     def recall(self, query: str, top_k: int | None = None) -> list[str]:
@@ -409,7 +415,7 @@ class MemoryEnv(gym.Env[str, str]):
         For an agent that retrieves by itself. It costs no round and is not recorded.
 
         Raises:
-            gymnasium.error.ResetNeeded: There is no episode yet.
+            gymnasium.error.ResetNeeded: ``reset`` was never called.
         """
         if self.state is None:
             raise gym.error.ResetNeeded("call reset() before recall()")
@@ -417,46 +423,46 @@ class MemoryEnv(gym.Env[str, str]):
         return [hit.item.content for hit in hits]
 
     def use_memory(self, memory: MemoryView) -> None:
-        """Record and score another memory in this episode, in place of the environment's own.
+        """Record and score another memory in this episode, instead of the environment's own.
 
-        For an agent with a memory system of its own: memory quality then judges what that has
-        stored. The tools keep working on the environment's memory. Call it after
-        :meth:`reset`, which ends its effect.
+        For an agent with its own memory system: memory quality then judges the content of that
+        system. The tools still act on the environment's memory. Call it after each :meth:`reset`,
+        which restores the environment's memory.
 
         Raises:
-            gymnasium.error.ResetNeeded: There is no episode yet.
+            gymnasium.error.ResetNeeded: ``reset`` was never called.
         """
         if self.state is None:
             raise gym.error.ResetNeeded("call reset() before use_memory()")
         self.state.view = memory
 
     def overflow(self) -> Episode:
-        """End the episode as overflowed, and score it.
+        """End the episode with a context overflow, and score it.
 
-        For whoever calls the model and learns that the prompt does not fit into its window,
-        which the environment's own count did not show.
+        For a caller whose model reports that the prompt exceeds its context window, although the
+        environment's own token count is within the budget.
 
         Raises:
-            gymnasium.error.ResetNeeded: No episode is under way.
+            gymnasium.error.ResetNeeded: No episode is in progress.
         """
         state = self.state
         if state is None or state.stop_reason is not None:
-            raise gym.error.ResetNeeded("no episode is under way")
+            raise gym.error.ResetNeeded("call reset() before overflow(): no episode is in progress")
         state.stop_reason = StopReason.CONTEXT_OVERFLOW
         state.episode = self._finish(state)
         return state.episode
 
     def record(self) -> Episode:
-        """The record of the episode as far as it went, not scored.
+        """The record of the episode so far, without scores.
 
-        For whoever must end an episode from outside, say because a model server failed.
+        For a caller that must abandon an episode, say because a model server failed.
 
         Raises:
-            gymnasium.error.ResetNeeded: There was no episode yet.
+            gymnasium.error.ResetNeeded: ``reset`` was never called.
         """
         state = self.state
         if state is None:
-            raise gym.error.ResetNeeded("there is no episode to record: call reset() first")
+            raise gym.error.ResetNeeded("call reset() before record(): there is no episode")
         spec = state.spec
         return Episode(
             env_id=self.env_id,
@@ -480,22 +486,22 @@ class MemoryEnv(gym.Env[str, str]):
         )
 
     def settings(self) -> EpisodeSettings:
-        """What an episode's result depends on beside the task and the agent."""
+        """The resolved settings: what a result depends on, apart from the task and the agent."""
         return self._settings
 
 
 def _of_each_kind(actions: Sequence[str], count: int) -> list[str]:
-    """``count`` sorted actions, of each first word in turn."""
+    """At most ``count`` actions, taken from each first word in turn, and sorted."""
     kinds: dict[str, list[str]] = {}
     for action in actions:
         kinds.setdefault(action.partition(" ")[0], []).append(action)
     turns = itertools.zip_longest(*kinds.values())
-    chosen = [action for turn in turns for action in turn if action is not None]
-    return sorted(chosen[:count])
+    in_turn = [action for turn in turns for action in turn if action is not None]
+    return sorted(in_turn[:count])
 
 
 def _task_rounds(task: Task, rounds: int | None, actions: int | None) -> int:
-    """The rounds of stage 3: if only actions are given, as many more as the benchmark leaves."""
+    """The rounds of stage 3. If only actions are set, the benchmark's surplus of rounds is kept."""
     if rounds is not None or actions is None or not task.interactive:
         return _default(rounds, task.default_task_rounds)
     return actions + task.default_task_rounds - task.default_task_actions
@@ -506,19 +512,19 @@ def _default(value: int | None, default: int) -> int:
 
 
 def _split(options: dict[str, Any]) -> tuple[EnvSettings, dict[str, Any]]:
-    """Take the environment's settings out of its arguments.
+    """Separate the environment's settings from the arguments of its task.
 
     Args:
-        options: What remains in it belongs to the task.
+        options: All arguments. The settings are removed; the arguments of the task remain.
 
     Returns:
-        The settings; and, by name, the objects that were given in place of names.
+        The settings; and, by name, the objects that were passed instead of names.
     """
     given = {name: options.pop(name) for name in settings_of(EnvSettings) if name in options}
     parts = {}
     for name in PARTS & given.keys():
         if given[name] is None:
-            raise ConfigurationError(f"{name} must not be None; leave it out for the default")
+            raise ConfigurationError(f"{name} must not be None: omit it to use the default")
         if not isinstance(given[name], str):
             parts[name] = given.pop(name)
     if isinstance(given.get("tools"), list):

@@ -1,4 +1,4 @@
-"""The settings of an environment: as they are asked for, and as an episode records them."""
+"""The settings of an environment: as requested, and as an episode records them."""
 
 from __future__ import annotations
 
@@ -12,33 +12,37 @@ from agemem_envs.stages import PROTOCOLS
 MAX_CONTEXT_TOKENS = 10_000_000
 """The largest ``max_context_tokens``: beyond any model's window."""
 MAX_TOP_K = 10
-"""The most memories that a retrieval may return."""
+"""The largest ``top_k``: the most memories that one retrieval may return."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvSettings:
-    """What an episode's result depends on beside the task and the agent.
+    """Everything that an episode's result depends on, apart from the task and the agent.
 
-    These are the keyword arguments of :class:`~agemem_envs.env.MemoryEnv`. None is the default
-    of the environment, the benchmark or the backbone, as each help text says.
+    These are the keyword arguments of :class:`~agemem_envs.env.MemoryEnv`. None selects the default
+    of the environment, the benchmark or the backbone; the help text of each setting says which.
 
     Raises:
-        ConfigurationError: A value has another type, or is out of range.
+        ConfigurationError: A value has the wrong type or is out of range.
     """
 
     stages: str = setting(
         "full",
-        f"protocol: {', '.join(PROTOCOLS)}",
+        f"stages to play: {' or '.join(PROTOCOLS)} (stage 3 alone)",
         Scope.WORLD,
         Group.ENVIRONMENT,
         summarized=True,
     )
     tools: str | tuple[str, ...] = setting(
-        "all", "tools: all, ltm, stm, none", Scope.METHOD, Group.ENVIRONMENT, summarized=True
+        "all",
+        "the agent's tools: all, ltm (long-term memory), stm (context) or none",
+        Scope.METHOD,
+        Group.ENVIRONMENT,
+        summarized=True,
     )
     judge: str = setting(
         "lexical",
-        "lexical or MODEL@URL",
+        "judge of answers and memories: lexical, or a language model as MODEL@URL",
         Scope.TABLE,
         Group.SCORING,
         summarized=True,
@@ -46,93 +50,114 @@ class EnvSettings:
     )
     encoder: str | None = setting(
         None,
-        "hashing or minilm",
+        "text encoder of the memory search: hashing or minilm",
         Scope.WORLD,
         Group.ENVIRONMENT,
         default_text="each environment's own",
         summarized=True,
     )
     summarizer: str = setting(
-        "extractive", "extractive or MODEL@URL", Scope.TABLE, Group.ENVIRONMENT, summarized=True
+        "extractive",
+        "summarizer of Summary_context: extractive, or a language model as MODEL@URL",
+        Scope.TABLE,
+        Group.ENVIRONMENT,
+        summarized=True,
     )
     token_counter: str | None = setting(
         None,
-        "approximate or tokenizer:ID",
+        "counter of context tokens: approximate or tokenizer:ID",
         Scope.METHOD,
         Group.ENVIRONMENT,
-        default_text="the backbone's tokenizer where there is one",
+        default_text="the backbone's tokenizer if it has one, else approximate",
         metavar="NAME",
         summarized=True,
     )
     max_task_actions: int | None = setting(
         None,
-        "actions in an interactive world",
+        "most actions in an interactive world",
         Scope.WORLD,
         Group.ENVIRONMENT,
         1,
         100_000,
-        default_text="each benchmark's own: 30, as AgentBoard",
+        default_text="each benchmark's own: 30, as in AgentBoard",
         flag="--max-actions",
         summarized=True,
     )
     list_actions: bool = setting(
         False,
-        "end each observation of a world with the admissible actions",
+        "append the admissible actions to each observation of an interactive world",
         Scope.TABLE,
         Group.ENVIRONMENT,
         summarized=True,
     )
     max_task_rounds: int | None = setting(
         None,
-        "rounds of stage 3",
+        "most rounds (model calls) of stage 3",
         Scope.WORLD,
         Group.ENVIRONMENT,
         1,
         100_000,
-        default_text="each benchmark's own; in a world some more than actions",
+        default_text="each benchmark's own; in an interactive world somewhat more than the actions",
     )
     max_context_tokens: int = setting(
-        8192, "T_max", Scope.TABLE, Group.ENVIRONMENT, 1, MAX_CONTEXT_TOKENS
+        8192,
+        "context budget in tokens (T_max)",
+        Scope.TABLE,
+        Group.ENVIRONMENT,
+        1,
+        MAX_CONTEXT_TOKENS,
     )
     rounds_per_message: int = setting(
-        3, "rounds for a message of stages 1 and 2", Scope.TABLE, Group.ENVIRONMENT, 1, 1_000
+        3,
+        "most rounds (model calls) for each message of stages 1 and 2",
+        Scope.TABLE,
+        Group.ENVIRONMENT,
+        1,
+        1_000,
     )
     memory: str = setting(
         "exact",
-        "long-term memory: exact, qdrant, or qdrant:FOLDER or qdrant:URL",
+        "long-term memory store: exact, qdrant, qdrant:FOLDER or qdrant:URL",
         Scope.TABLE,
         Group.ENVIRONMENT,
     )
     top_k: int = setting(
-        3, "memories that a retrieval shows", Scope.TABLE, Group.ENVIRONMENT, 1, MAX_TOP_K
+        3, "memories shown by one retrieval", Scope.TABLE, Group.ENVIRONMENT, 1, MAX_TOP_K
     )
     filter_threshold: float = setting(
-        0.6, "theta of Filter_context, a cosine", Scope.TABLE, Group.ENVIRONMENT, -1.0, 1.0
+        0.6,
+        "least cosine similarity of a message that Filter_context removes (theta)",
+        Scope.TABLE,
+        Group.ENVIRONMENT,
+        -1.0,
+        1.0,
     )
     reward: str | dict[str, float] = setting(
-        "all-returns", "all-returns, or answer-only for the paper's reward ablation", Scope.TABLE,
+        "all-returns",
+        "reward: all-returns, or answer-only for the paper's reward ablation",
+        Scope.TABLE,
         Group.SCORING,
-    )  # fmt: skip
+    )
 
     def __post_init__(self) -> None:
-        """Check every setting, those of a subclass too."""
+        """Check every setting, including those of a subclass."""
         check_settings(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkSettings(EnvSettings):
-    """The settings of an environment, and the options of its task that change with a benchmark."""
+    """The settings of an environment, and the options of its task that depend on the benchmark."""
 
     split: str | None = setting(
         None,
-        "data split",
+        "data split of the tasks",
         Scope.TASKS,
         Group.ENVIRONMENT,
         default_text="each benchmark's own",
     )
     noise: int | None = setting(
         None,
-        "question answering: unneeded paragraphs of stage 1",
+        "question answering: paragraphs in stage 1 that the question does not need",
         Scope.TASKS,
         Group.ENVIRONMENT,
         0,
@@ -141,7 +166,7 @@ class BenchmarkSettings(EnvSettings):
     )
     distractors: int | None = setting(
         None,
-        "question answering: paragraphs of stage 2, at most",
+        "question answering: most paragraphs in stage 2",
         Scope.TASKS,
         Group.ENVIRONMENT,
         0,
@@ -151,13 +176,13 @@ class BenchmarkSettings(EnvSettings):
 
     @property
     def task_options(self) -> dict[str, Any]:
-        """The arguments of the task that are not left to it."""
+        """The arguments of the task that were set, by name."""
         names = settings_of(BenchmarkSettings).keys() - settings_of(EnvSettings).keys()
         return _given(self, names)
 
     @property
     def env_options(self) -> dict[str, Any]:
-        """The arguments of the environment and of its task that are not left to them."""
+        """The arguments of the environment and of its task that were set, by name."""
         return _given(self, settings_of(BenchmarkSettings))
 
 
@@ -168,15 +193,15 @@ def _given(settings: BenchmarkSettings, names: Iterable[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeSettings(EnvSettings):
-    """The settings of an environment as an episode records them: every name resolved.
+    """The settings of an environment as an episode records them, with every default resolved.
 
-    The fields that are named here are in every record; a setting that was added later has its
-    default in the records of before.
+    Every record has the fields that this class declares. A setting that was added to
+    :class:`EnvSettings` later has its default value in older records.
 
     Attributes:
         task: The options of the task that differ from its defaults; empty if none does.
-        stages: The protocol.
-        tools: Names of the policy's tools.
+        stages: Name of the protocol.
+        tools: Names of the agent's tools.
         encoder: Name of the encoder.
         memory: Name of the long-term memory.
         judge: Name of the judge.
@@ -184,12 +209,12 @@ class EpisodeSettings(EnvSettings):
             :class:`~agemem_envs.judging.rewards.RewardConfig`.
         summarizer: Name of the summarizer.
         token_counter: Name of the token counter.
-        max_context_tokens: T_max.
-        top_k: Memories shown by a retrieval.
-        filter_threshold: Theta of Filter_context.
-        rounds_per_message: Rounds for a message of stages 1 and 2.
-        max_task_rounds: Rounds of stage 3.
-        max_task_actions: World actions in stage 3.
+        max_context_tokens: The context budget, T_max.
+        top_k: Memories shown by one retrieval.
+        filter_threshold: The threshold theta of Filter_context, a cosine similarity.
+        rounds_per_message: Most rounds for each message of stages 1 and 2.
+        max_task_rounds: Most rounds of stage 3.
+        max_task_actions: Most actions in stage 3.
         list_actions: Whether observations end with the admissible actions.
     """
 
@@ -211,4 +236,4 @@ class EpisodeSettings(EnvSettings):
     list_actions: bool
 
     def __post_init__(self) -> None:
-        """A record holds what was; it is not checked against today's ranges."""
+        """Check nothing: a record may hold values that are outside today's ranges."""

@@ -1,8 +1,8 @@
-"""Records of one episode: frozen, complete, and JSON both ways.
+"""Records of one episode: frozen dataclasses, converted to JSON and back without loss.
 
-An :class:`Episode` holds every message that ever stood in the context, once, and for
-each step the ids of the messages that were visible. What the model saw at any step can
-therefore be rebuilt exactly, however much was filtered or summarised afterwards.
+An :class:`Episode` holds every message that was ever in the context, once, and for each step
+the ids of the messages that were visible. The exact input of the model at any step can
+therefore be rebuilt, whatever was filtered or summarised afterwards.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from agemem_envs.stages import Stage
 from agemem_envs.util.records import Int, Number, from_line, to_line
 
 FORMAT = 1
-"""Of the records of episodes. 0: written before formats had numbers; ``interactive`` is missing."""
+"""The format of episode records. 0 means before formats were numbered, without ``interactive``."""
 
 Role = Literal["system", "user", "assistant"]
 
 
 class MessageKind(StrEnum):
-    """What a message is to the environment; its chat role follows from it.
+    """The kind of a message, which determines its chat role.
 
     Attributes:
         role: The chat role under which a model sees this kind of message.
@@ -33,13 +33,13 @@ class MessageKind(StrEnum):
 
     SYSTEM = "system"
     INCOMING = "incoming"
-    """A message of stage 1 or 2: casual talk that carries information."""
+    """A message of stage 1 or 2: conversation that conveys information."""
     QUERY = "query"
     """The question or the goal, in stage 3."""
     MEMORIES = "memories"
-    """The automatic retrieval of stage 1."""
+    """The memories that stage 1 retrieves automatically."""
     OBSERVATION = "observation"
-    """What an interactive world answered to an action."""
+    """The reply of an interactive world to an action."""
     TOOL_RESULT = "tool_result"
     SUMMARY = "summary"
     FEEDBACK = "feedback"
@@ -47,7 +47,7 @@ class MessageKind(StrEnum):
     ASSISTANT = "assistant"
 
     def __init__(self, value: str) -> None:
-        # An attribute, not a property: it is read for every message at every step.
+        # An attribute, not a property, because it is read for every message at every step.
         self.role = "user"
         if value == "system":
             self.role = "system"
@@ -56,7 +56,7 @@ class MessageKind(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why an episode ended. The last two are failures of the surroundings, not of the model."""
+    """Why an episode ended. The last two are infrastructure failures, not failures of the model."""
 
     ANSWERED = "answered"
     WORLD_ENDED = "world_ended"
@@ -67,7 +67,7 @@ class StopReason(StrEnum):
 
     @property
     def scored(self) -> bool:
-        """Whether the outcome says anything about the agent."""
+        """Whether the outcome is attributed to the agent, and so scored."""
         return self not in (StopReason.ENDPOINT_ERROR, StopReason.ENVIRONMENT_ERROR)
 
 
@@ -77,9 +77,9 @@ class Message:
 
     Attributes:
         id: Its number within the episode, from 0; also its index in ``Episode.messages``.
-        kind: What it is to the environment.
+        kind: The kind of message.
         content: The text.
-        tokens: Its cost in the context, by the episode's token counter.
+        tokens: Its tokens in the context, by the episode's token counter.
         round: The step during which it was written, from 0; -1 before the first.
     """
 
@@ -100,13 +100,13 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool call did.
+    """The result of a tool call.
 
     Attributes:
-        name: The tool.
-        ok: False if the call was refused; ``text`` then says why.
-        text: What the model is shown.
-        data: The effect as data, for rewards and viewers; see each tool's docstring.
+        name: Name of the tool.
+        ok: False if the call was refused; ``text`` then states the reason.
+        text: The text that the model is shown.
+        data: The effect as data, for rewards and the viewer; see each tool's docstring.
     """
 
     name: str
@@ -120,20 +120,20 @@ class Step:
     """One model call and its effect.
 
     Attributes:
-        index: From 0.
+        index: Position of the step in the episode, from 0.
         stage: The stage in which the call was made.
         visible: Ids of the messages in the context at the time of the call, in order.
-        context_tokens: Their tokens: the T_used of this call.
-        action: The model's raw text (clipped if it was over the length limit).
+        context_tokens: The tokens of these messages, T_used of this call.
+        action: The model's raw text; a malformed one is clipped.
         thought: The text within ``<think>``; empty if malformed.
         calls: The tool calls; empty for an answer.
-        results: One result a call.
+        results: One result for each call.
         answer: The text within ``<answer>``, or None.
         malformed: Why the action could not be parsed, or None.
-        observation: What an interactive world replied, or None.
-        prompt_tokens: Prompt tokens as the backbone counted them, if it did.
-        completion_tokens: Completion tokens as the backbone counted them, if it did.
-        seconds: Wall time of the model call, if it was measured.
+        observation: The reply of an interactive world, or None.
+        prompt_tokens: Prompt tokens as counted by the backbone, or None.
+        completion_tokens: Completion tokens as counted by the backbone, or None.
+        seconds: Wall time of the model call, or None if it was not measured.
     """
 
     index: Int
@@ -157,12 +157,12 @@ class MemoryItem:
     """One long-term memory.
 
     Attributes:
-        id: Stable for the item's life, never reused ("m1", "m2", ...).
+        id: The id, which never changes and is never reused ("m1", "m2", ...).
         content: The text that is embedded and shown.
-        metadata: Free key-value pairs of the writer.
-        memory_type: Free label of the writer ("fact", "rule", ...), or None.
-        created_at: The store's clock when it was added (by default: writes so far).
-        updated_at: The clock of the last update, or None.
+        metadata: Arbitrary key-value pairs, chosen by the writer.
+        memory_type: A label chosen by the writer ("fact", "rule", ...), or None.
+        created_at: The store's clock when it was added (by default: the number of writes so far).
+        updated_at: The store's clock at the last update, or None.
     """
 
     id: str
@@ -175,14 +175,14 @@ class MemoryItem:
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """Where the task of an episode came from; rows of different sources never mix.
+    """The data source of a task. Results of different sources are never averaged together.
 
     Attributes:
         name: The data set, e.g. ``hotpotqa``.
         kind: ``embedded``, ``file`` or ``hub``.
-        split: ``train``, ``validation``, ``test``, or the benchmark's own name of a split.
+        split: ``train``, ``validation``, ``test``, or a split name of the benchmark.
         version: A content hash, a hub revision or a generator version.
-        location: The file's name or the hub id; no path of this machine.
+        location: The name of the file or the hub id; never an absolute path.
     """
 
     name: str
@@ -218,32 +218,32 @@ class RewardBreakdown:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One whole episode, from which every reward and metric is computed.
+    """The complete record of an episode; every reward and metric is computed from it.
 
     Attributes:
-        env_id: The Gymnasium id, or the task's name if the env was made by hand.
-        task_id: The benchmark's own id of the task.
+        env_id: The Gymnasium id, or the task's name if the env was not made by ``gym.make``.
+        task_id: The benchmark's id of the task.
         seed: The seed passed to ``reset``, or None.
-        source: Where the task came from.
+        source: The data source of the task.
         category: The benchmark's task type, e.g. ``bridge``.
-        difficulty: The benchmark's own level, e.g. ``hard``; empty if it has none.
+        difficulty: The benchmark's difficulty level, e.g. ``hard``; empty if it has none.
         query: The question or goal of stage 3.
         reference: The expected answer; empty in interactive worlds.
         gold_facts: The facts that answer the query.
         key_items: Names, numbers and times of the query (K_q).
-        settings: The environment's settings, every name resolved.
-        interactive: Whether the task is a world that is acted in; else a question to answer.
-        messages: Every message that was ever in the context, by id.
-        steps: One entry a model call.
+        settings: The environment's settings, with every name resolved.
+        interactive: Whether the task is an interactive world; otherwise it is a question.
+        messages: Every message that was ever in the context, ordered by id.
+        steps: One entry for each model call.
         final_tokens: Tokens in the context at the end.
         memories: The long-term memory at the end.
-        stop_reason: Why it ended; None while it is under way.
+        stop_reason: Why it ended; None while it is in progress.
         prediction: The final answer, or None.
-        success: The benchmark's own success; None if the episode was not scored.
-        progress: The benchmark's own progress in [0, 1]; None if not scored.
+        success: Success as the benchmark defines it; None if the episode was not scored.
+        progress: Progress in [0, 1] as the benchmark defines it; None if not scored.
         metrics: Further scores in [0, 1], and counts; a missing judge score is None.
         reward: The reward breakdown; None if the episode was not scored.
-        errors: What failed around the model: judge, endpoint, environment.
+        errors: Failures outside the agent: of the judge, an endpoint or the environment.
     """
 
     env_id: str
@@ -280,7 +280,7 @@ class Episode:
         settings: EpisodeSettings,
         error: str,
     ) -> Episode:
-        """The record of an episode that could not be played, through no fault of the agent."""
+        """The record of an episode that could not be played because infrastructure failed."""
         return cls(
             env_id=env_id,
             task_id=task_id,
@@ -298,7 +298,7 @@ class Episode:
         )
 
     def results(self, *names: str, stage: Stage | None = None) -> Iterator[tuple[Step, ToolResult]]:
-        """Successful tool results by these names, in order, with their steps."""
+        """Yield the successful results of the named tools, in order, with their steps."""
         for step in self.steps:
             if stage is None or step.stage is stage:
                 for result in step.results:
@@ -306,24 +306,24 @@ class Episode:
                         yield step, result
 
     def to_json(self) -> str:
-        """One line of JSON; pure ASCII, so any Unicode (lone surrogates too) survives a file."""
+        """Encode as one line of ASCII JSON, which preserves any Unicode, even lone surrogates."""
         return to_line(self, FORMAT)
 
     @classmethod
     def from_json(cls, line: str) -> Episode:
-        """The inverse of :meth:`to_json`.
+        """Decode a line: the inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: The line is not JSON, lacks a field of the record, or is of a newer format.
+            ValueError: The line is not JSON, lacks a field of the record, or has a newer format.
         """
         episode, version = from_line(cls, line, FORMAT)
         return episode.upgraded(version)
 
     def upgraded(self, version: int) -> Episode:
-        """The record, read from an older format, as one of today's.
+        """Convert a record that was read from an older format to the current one.
 
         Args:
-            version: The format that it was read from.
+            version: The format of the line that it was read from.
         """
         if version == 0 and "actions" in self.metrics:
             return replace(self, interactive=True)

@@ -1,6 +1,6 @@
-"""Metrics of one recorded episode, each declared once. None means not scored, which is not zero.
+"""Metrics of one recorded episode, shared by evaluation, training and the viewer.
 
-Evaluation, training and the viewer use these; a metric is a pure function of the record.
+A metric is a pure function of the record, declared once. None means not scored, which is not zero.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Metric(Generic[R]):
-    """A number of a record.
+    """A number that is computed from a record.
 
     Attributes:
-        name: As a column.
-        title: As shown; empty for a metric that no overview shows.
-        of: Measures a record; None if it is not scored or not known.
-        digits: After the point; None for one below a thousand and none above.
-        interval: Whether its mean is shown with an interval.
-        optional: Whether no line is shown where no record has it.
+        name: The name of its column.
+        title: The title shown to a reader; empty for a metric that no overview shows.
+        of: Computes the value for a record; None if it was not scored or is not known.
+        digits: Digits after the decimal point; None for one digit below 1,000 and none above.
+        interval: Whether its mean is shown with a confidence interval.
+        optional: Whether its line is omitted if no record has a value.
         varying: Whether it differs between two runs that are otherwise identical.
-        spending: Whether it is a cost of a memory system's own calls.
+        spending: Whether it measures the cost of a memory system's own calls.
     """
 
     name: str
@@ -53,15 +53,15 @@ def _reward(episode: Episode) -> float | None:
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """The mean; None of nothing."""
+    """The mean of the values; None if there are none."""
     numbers = list(values)
     return sum(numbers) / len(numbers) if numbers else None
 
 
 def prompt_tokens(episode: Episode) -> float | None:
-    """Mean prompt tokens of a step, as the backbone counted them.
+    """Mean prompt tokens of a step, as counted by the backbone.
 
-    Without a count from the backbone, the context tokens by the episode's own counter.
+    A step without that count uses its context tokens, by the episode's own counter.
     """
     return mean(
         step.context_tokens if step.prompt_tokens is None else step.prompt_tokens
@@ -70,7 +70,7 @@ def prompt_tokens(episode: Episode) -> float | None:
 
 
 def tool_calls(episode: Episode, name: str | None = None) -> float:
-    """Calls of one tool, or of all six; refused calls count, calls of unknown names do not."""
+    """Number of calls of one tool, or of all six. Refused calls count; unknown tools do not."""
     calls = (call.name for step in episode.steps for call in step.calls)
     return float(sum(call == name if name else call in TOOLS for call in calls))
 
@@ -94,14 +94,14 @@ _USAGE = {
     "failures": "exceptions",
     "dropped_writes": "messages lost",
 }
-"""The usage of a memory system: the fields of :class:`agemem.baselines.base.Usage`."""
+"""Usage of a memory system: the fields of :class:`agemem.baselines.base.Usage`, with titles."""
 _JUDGING = {
     "calls": "calls",
     "cached_calls": "of these from the cache",
     "prompt_tokens": "prompt tokens",
     "completion_tokens": "completion tokens",
 }
-"""The costs of a judge, in the order of the columns."""
+"""Costs of a judge with their titles, in the order of the columns."""
 
 _METRICS = (
     Metric("success", "success", _success, 3, interval=True),

@@ -1,4 +1,4 @@
-"""The environment ids, as data. Heavy imports happen in ``gym.make`` only."""
+"""The registered environment ids, as data. Heavy imports wait until ``gym.make``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ENVS: dict[str, dict[str, Any]] = {
         "encoder": "hashing",
     },
 }
-"""Each id's default arguments of :class:`~agemem_envs.env.MemoryEnv`."""
+"""The default arguments of :class:`~agemem_envs.env.MemoryEnv` for each id."""
 
 BENCHMARKS: tuple[str, ...] = (
     "AgeMem-ALFWorld-v0",
@@ -42,7 +42,7 @@ BENCHMARKS: tuple[str, ...] = (
     "AgeMem-BabyAI-v0",
     "AgeMem-HotpotQA-v0",
 )
-"""The paper's benchmarks, in the order of its main table."""
+"""The benchmarks of the paper, in the order of its main table."""
 
 
 def register_envs() -> None:
@@ -52,7 +52,7 @@ def register_envs() -> None:
             gym.register(
                 env_id,
                 entry_point=ENTRY_POINT,
-                # An unscored reward is NaN, of which the checker would warn at every step.
+                # The checker would warn of the NaN that is the reward of an unscored episode.
                 disable_env_checker=True,
                 kwargs=dict(kwargs),
             )

@@ -1,7 +1,7 @@
-"""The record of a run, ``config.json``: the one writer and the one reader of every program.
+"""The record of a run, ``config.json``: the one writer and reader that all programs share.
 
-It says what the run is, how it was configured, on which data and by which software it was made.
-An evaluation and a training write the same record; only the class of their settings differs.
+It states the kind of run, its configuration, its data sources and the software that made it.
+Evaluation and training write the same record; only the class of their settings differs.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from agemem_envs.util.provenance import Provenance, provenance
 from agemem_envs.util.records import Int, from_plain, parse_json, refuse_newer, to_plain
 
 FORMAT = 1
-"""Of ``config.json``. 0: written before formats had numbers."""
+"""The format of ``config.json``. 0 means that it was written before formats were numbered."""
 FILE = "config.json"
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
-"""Turns the configuration of a run of format 0 into one of today's."""
+"""Converts a configuration of format 0 to the current format."""
 
 
 class RunKind(StrEnum):
-    """What was run."""
+    """The kind of a run."""
 
     EVALUATION = "evaluation"
     SUITE = "suite"
@@ -38,11 +38,11 @@ class RunKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The run whose episodes another judge scored again.
+    """The original of a run that another judge scored again.
 
     Attributes:
         run: The name of its folder.
-        episodes_sha256: Of its ``episodes.jsonl``, as it was played.
+        episodes_sha256: SHA-256 of its ``episodes.jsonl``, as it was played.
     """
 
     run: str
@@ -54,15 +54,15 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord(Generic[C]):
-    """A run, beside its results.
+    """The description of a run, stored next to its results.
 
     Attributes:
-        kind: What was run.
+        kind: The kind of run.
         config: Its settings.
-        started: When, as ISO 8601 in UTC; None if it is not recorded.
+        started: The start time, ISO 8601 in UTC; None if it was not recorded.
         sources: The data source of each environment, as text.
         provenance: The software that made it.
-        rejudged: The run that was scored again, or None.
+        rejudged: The run whose episodes were scored again, or None.
     """
 
     kind: RunKind
@@ -77,7 +77,7 @@ class RunRecord(Generic[C]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stored:
-    """The record as it is on disk; the configuration is read apart."""
+    """The record as stored on disk, its configuration not yet decoded."""
 
     kind: RunKind = RunKind.EVALUATION
     config: dict[str, Any]
@@ -89,15 +89,15 @@ class _Stored:
 
 
 def has_record(folder: Path) -> bool:
-    """Whether a run was begun in this folder."""
+    """Whether this folder holds the record of a run."""
     return (folder / FILE).exists()
 
 
 def refuse_existing(folder: Path) -> None:
-    """Make sure that a new run may begin in this folder.
+    """Refuse to start a new run in a folder that already holds one.
 
     Raises:
-        ConfigurationError: There is a run already, or the path is a file.
+        ConfigurationError: The folder already holds a run, or the path is a file.
     """
     if has_record(folder):
         raise ConfigurationError(
@@ -105,16 +105,16 @@ def refuse_existing(folder: Path) -> None:
             "with --out."
         )
     if folder.exists() and not folder.is_dir():
-        raise ConfigurationError(f"{folder} is a file: --out names a folder")
+        raise ConfigurationError(f"{folder} is a file; --out must name a folder")
 
 
 def write_record(folder: Path, record: RunRecord[Any]) -> None:
-    """Write a run's record into its folder, whole or not at all."""
+    """Write a run's record into its folder, atomically."""
     write_atomically(folder / FILE, json.dumps(record_data(record), indent=2) + "\n")
 
 
 def record_data(record: RunRecord[Any]) -> dict[str, Any]:
-    """A run's record as plain data, as it is written."""
+    """A run's record as the plain data that is written."""
     parts = {name: to_plain(getattr(record, name)) for name in _PARTS}
     return {"format": FORMAT, "config": plain_settings(record.config), **parts}
 
@@ -125,17 +125,17 @@ _PARTS = ("kind", "started", "sources", "provenance", "rejudged")
 def read_record(
     folder: Path, cls: type[C], kinds: Mapping[RunKind, Upgrade | None]
 ) -> RunRecord[C]:
-    """The record in a run's folder.
+    """Read the record in a run's folder.
 
     Args:
-        folder: The run's.
+        folder: The folder of the run.
         cls: The class of its settings.
-        kinds: The kinds of run that the caller can use, and what upgrades the configuration of
-            format 0 of each; None if nothing has to be done.
+        kinds: The kinds of run that the caller accepts, each with the function that upgrades a
+            configuration of format 0, or None if it needs no upgrade.
 
     Raises:
         ConfigurationError: There is no record, or the run is of another kind.
-        DataFormatError: It cannot be read: damaged, of a newer format, or not a record.
+        DataFormatError: The file is unreadable, damaged, of a newer format or not a record.
     """
     return read_record_file(folder / FILE, cls, kinds)
 
@@ -143,11 +143,13 @@ def read_record(
 def read_record_file(
     file: Path, cls: type[C], kinds: Mapping[RunKind, Upgrade | None]
 ) -> RunRecord[C]:
-    """As :func:`read_record`, for a file of any name."""
+    """Read a record from a file of any name; otherwise the same as :func:`read_record`."""
     stored = _read(file)
     if stored.kind not in kinds:
-        wanted = " or ".join(kinds)
-        raise ConfigurationError(f"{file} is the record of a {stored.kind}, not of a {wanted}")
+        wanted = " or ".join(repr(str(kind)) for kind in kinds)
+        raise ConfigurationError(
+            f"{file} records a run of kind {str(stored.kind)!r}, expected {wanted}"
+        )
     upgrade = kinds[stored.kind] if stored.format == 0 else None
     try:
         config = settings_from(cls, upgrade(stored.config) if upgrade else stored.config)
@@ -183,7 +185,7 @@ def _read(file: Path) -> _Stored:
 
 
 def _oldest(data: dict[str, Any]) -> dict[str, Any]:
-    """A record of format 0, with its kind: a training was the bare configuration."""
+    """A record of format 0, with its kind added. That of a training is its bare configuration."""
     if "config" not in data and "backbone" in data:
         return {"kind": RunKind.TRAINING, "config": data}
     config = data.get("config")

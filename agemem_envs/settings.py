@@ -1,8 +1,8 @@
-"""Settings: each is declared once, as a field of a frozen dataclass.
+"""Declarations of settings: each setting is declared once, as a field of a frozen dataclass.
 
-A declaration gives the type, the default, the range, the help text and the scope. From it follow
+A declaration states the type, the default, the range, the help text and the scope. It determines
 
-- the check of a value, wherever it comes from (:func:`check_settings`);
+- how a value from any source is checked (:func:`check_settings`);
 - the command-line flag (:mod:`agemem_envs.util.flags`);
 - which results may share a table, a column or a row (:class:`Scope`);
 - what may change when a run is resumed or scored again.
@@ -23,54 +23,54 @@ from agemem_envs.errors import ConfigurationError, UnknownNameError
 
 
 class Scope(StrEnum):
-    """What a setting belongs to, and so which results it keeps apart."""
+    """The scope of a setting: it determines which results the setting keeps apart."""
 
     TABLE = "table"
-    """All results of a table share its value."""
+    """All results of a table share the value."""
     WORLD = "world"
-    """The benchmark: all results of a table's column share its value."""
+    """The benchmark: all results in a column of a table share the value."""
     METHOD = "method"
-    """The method: it may differ between the rows of a table, never within one."""
+    """The method: the value may differ between the rows of a table, but not within a row."""
     MODEL = "model"
-    """The language model: all results of a table that use a model share its value."""
+    """The language model: all results of a table that use a model share the value."""
     TASKS = "tasks"
-    """The choice of tasks. An episode records its own task and data, which keep it apart."""
+    """The choice of tasks. It keeps no results apart: an episode records its own task and data."""
     SUITE = "suite"
-    """The choice of runs, each of which records its own method and model."""
+    """The choice of runs. Each run records its own method and model."""
     RUN = "run"
-    """The execution: no result depends on it. It may change when a run is resumed."""
+    """The execution. No result depends on it; it may change when a run is resumed."""
 
 
 class Group(StrEnum):
     """The part of ``--help`` in which a setting is listed."""
 
-    SUBJECT = "what is evaluated"
-    MODEL = "what is trained"
-    ENVIRONMENT = "on what"
-    SCORING = "how it is scored and sampled"
-    LEARNING = "how it learns"
-    EXECUTION = "how it is run"
+    SUBJECT = "agent and model"
+    MODEL = "model"
+    ENVIRONMENT = "tasks and environment"
+    SCORING = "scoring and sampling"
+    LEARNING = "learning"
+    EXECUTION = "execution"
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The declaration of a setting, beside its name, type and default.
+    """The declaration of a setting, except its name, type and default.
 
     Attributes:
         help: One phrase for ``--help``, without the default.
-        scope: What it belongs to.
-        group: Where ``--help`` lists it.
-        low: The smallest number, or None.
-        high: The largest number, or None.
-        default_text: The default as ``--help`` shows it, where the value does not say it: what None
-            means, for example. Empty to show none.
-        none: The word for None on the command line, where None is not the default.
-        flag: The command-line flag, where it is not made of the name.
-        aliases: Older flags that are still understood.
-        choices: The texts that are values; empty if any text may be one.
-        repeated: Whether the flag may be given several times, one element of a tuple each.
+        scope: The scope of the setting.
+        group: The section of ``--help`` that lists it.
+        low: The smallest valid number, or None.
+        high: The largest valid number, or None.
+        default_text: The default as ``--help`` shows it, if the value itself is not informative:
+            the meaning of None, for example. Empty to show no default.
+        none: The word for None on the command line, if None is not the default.
+        flag: The command-line flag, if it is not derived from the name.
+        aliases: Older flags that are still accepted.
+        choices: The valid texts; empty if any text is valid.
+        repeated: Whether the flag may be repeated, each use adding one element to a tuple.
         metavar: The placeholder of the value in ``--help``.
-        summarized: Whether ``summary.csv`` has a column of it.
+        summarized: Whether ``summary.csv`` has a column for it.
         rejudging: Whether it may change when a run is scored by another judge.
     """
 
@@ -102,12 +102,12 @@ def setting(
     """Declare a setting: the right-hand side of a dataclass field.
 
     Args:
-        default: The value where none is given.
-        help: See :class:`Setting`, as for the other arguments.
-        scope: What it belongs to.
-        group: Where ``--help`` lists it.
-        low: The smallest number.
-        high: The largest number.
+        default: The default value.
+        help: One phrase for ``--help``, without the default.
+        scope: The scope of the setting.
+        group: The section of ``--help`` that lists it.
+        low: The smallest valid number.
+        high: The largest valid number.
         options: The other attributes of :class:`Setting`.
     """
     declared = Setting(help, scope, group, low, high, **options)
@@ -116,12 +116,12 @@ def setting(
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A setting of a class.
+    """A setting as a class declares it.
 
     Attributes:
         name: The field's name.
-        kind: ``str``, ``int``, ``float`` or ``bool``; for a tuple, that of its elements.
-        optional: Whether None is a value.
+        kind: ``str``, ``int``, ``float`` or ``bool``; for a tuple, the type of its elements.
+        optional: Whether None is a valid value.
         several: Whether the value is a tuple.
         free: Whether the type has further alternatives, which are not checked here.
         value: The default.
@@ -146,7 +146,7 @@ _SETTINGS: dict[type, Mapping[str, Declared]] = {}
 
 
 def settings_of(cls: type) -> Mapping[str, Declared]:
-    """The settings that a dataclass declares, by name, in the order of their declaration."""
+    """The settings of a dataclass by name, in the order of declaration."""
     if cls not in _SETTINGS:
         hints = typing.get_type_hints(cls)
         _SETTINGS[cls] = {
@@ -173,7 +173,7 @@ def _declared(field: dataclasses.Field[Any], hint: Any) -> Declared:
 
 
 def in_scope(cls: type, *scopes: Scope) -> list[str]:
-    """The names of a class's settings that have one of these scopes, in order."""
+    """The names of a class's settings that have one of these scopes, in declaration order."""
     return [name for name, d in settings_of(cls).items() if d.setting.scope in scopes]
 
 
@@ -181,7 +181,7 @@ def check_settings(settings: Any) -> None:
     """Check the type and range of every setting of a dataclass instance.
 
     Raises:
-        ConfigurationError: A value has another type, or is out of range.
+        ConfigurationError: A value has the wrong type or is out of range.
     """
     for name, declared in settings_of(type(settings)).items():
         value = getattr(settings, name)
@@ -226,11 +226,11 @@ S = TypeVar("S")
 
 
 def settings_from(cls: type[S], values: Mapping[str, Any]) -> S:
-    """An instance of a settings class from plain data, such as a configuration file.
+    """Build an instance of a settings class from plain data, such as a configuration file.
 
     Raises:
-        UnknownNameError: A name is not a setting; the message lists the closest ones.
-        ConfigurationError: A value has another type, or is out of range.
+        UnknownNameError: A name is not a setting; the message suggests similar names.
+        ConfigurationError: A value has the wrong type or is out of range.
     """
     declared = settings_of(cls)
     for name in values:
@@ -250,7 +250,7 @@ def plain_settings(settings: Any) -> dict[str, Any]:
 
 
 def differences(before: Any, after: Any, allowed: set[str]) -> Iterator[str]:
-    """The settings that differ, as ``name: before -> after``, but for those in ``allowed``."""
+    """Yield the settings that differ, as ``name: before -> after``, except those in ``allowed``."""
     old, new = plain_settings(before), plain_settings(after)
     for name, value in old.items():
         if new[name] != value and name not in allowed:

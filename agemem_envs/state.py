@@ -1,4 +1,4 @@
-"""The state of one episode: the only thing that changes in an environment."""
+"""The mutable state of one episode; nothing else in an environment changes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class EpisodeState:
 
     Attributes:
         spec: The task.
-        seed: As passed to ``reset``.
-        rng: The episode's own generator.
-        context: Short-term memory.
-        memory: Long-term memory.
-        view: The memory that is recorded and scored; None for ``memory``.
+        seed: The seed passed to ``reset``, or None.
+        rng: The random generator of the episode.
+        context: The short-term memory.
+        memory: The long-term memory.
+        view: The memory that is recorded and scored instead of ``memory``, or None.
         stage: The current stage.
-        message_index: Which message of stage 1 or 2 is being handled.
-        rounds_here: Rounds spent on it, or on stage 3.
-        task_actions: Environment actions carried out in stage 3.
-        steps: The record so far.
-        outcome: The last outcome of the task, if it was acted on.
-        prediction: The last answer of stage 3.
-        stop_reason: Why the episode ended, or None.
-        episode: The complete record, once it ended.
+        message_index: Index of the current message of stage 1 or 2.
+        rounds_here: Rounds spent on the current message, or on stage 3.
+        task_actions: Answers given in stage 3: the actions in an interactive world.
+        steps: The steps so far.
+        outcome: The task's outcome of the last answer of stage 3, or None.
+        prediction: The last answer of stage 3, or None.
+        stop_reason: Why the episode ended; None while it is in progress.
+        episode: The complete record; None while the episode is in progress.
     """
 
     spec: TaskSpec

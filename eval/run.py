@@ -2,8 +2,8 @@
 
     agemem run --agent agemem --backbone smollm2-135m --envs AgeMem-SyntheticQA-v0
 
-Writes config.json and episodes.jsonl as it goes, and summary.csv at the end. The command line is
-in eval/play/options.py.
+Writes config.json and episodes.jsonl during the run, and summary.csv at the end. The command line
+is defined in eval/play/options.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from agemem_envs.util.paths import results_folder
 
 
 def run(argv: Sequence[str], console: Console) -> int:
-    """Do what the command line says; the exit status."""
+    """Run the command line, and return the exit status."""
     config, options = parse(argv)
     path = options.out or _default_folder(config)
     if options.rejudge is not None:
@@ -41,13 +41,13 @@ def run(argv: Sequence[str], console: Console) -> int:
 
 def _default_folder(config: RunConfig) -> Path:
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    what = f"{config.suite or config.agent}-{config.backbone or 'none'}"
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", what)
+    subject = f"{config.suite or config.agent}-{config.backbone or 'none'}"
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", subject)
     return results_folder() / "runs" / f"{time}-{name}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """The program. An error that the user can correct becomes one message and status 2."""
     return exit_status(lambda: run(sys.argv[1:] if argv is None else argv, Console()))
 
 

@@ -1,4 +1,4 @@
-"""The settings of the training programs: what they share, and what each adds."""
+"""The settings of the training programs: those that both share, and those of each."""
 
 from __future__ import annotations
 
@@ -28,38 +28,52 @@ TRAINED, ON, LEARNING, EXECUTION = (
 AGENT = "agemem.agents.agemem:AgeMemAgent"
 RAG_AGENT = "agemem.agents.agemem_rag:AgeMemRAGAgent"
 TASK_OPTIONS = ("data", "noise", "distractors")
-"""Options of ``--env-option`` that choose tasks, and so concern the list of tasks too."""
+"""Options of ``--env-option`` that select tasks, and so also apply to the list of tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyConfig(BenchmarkSettings):
-    """What both programs say of the policy and of the environment that it is trained on.
+    """Settings of the policy and its training environment, shared by both programs.
 
     Raises:
-        ConfigurationError: A value has another type, is out of range, or is not known.
+        ConfigurationError: A value has the wrong type, is out of range or is an unknown name.
     """
 
-    split: str | None = setting("train", "data split", Scope.TASKS, ON)
-    backbone: str | None = setting(None, "the model", Scope.METHOD, TRAINED, metavar="NAME")
+    split: str | None = setting("train", "data split of the tasks", Scope.TASKS, ON)
+    backbone: str | None = setting(
+        None, "language model to train", Scope.METHOD, TRAINED, metavar="NAME"
+    )
     lora_rank: int = setting(
         0,
-        "train an adapter of this rank; 0 trains all weights",
+        "rank of the LoRA adapter to train; 0 trains all weights",
         Scope.METHOD,
         TRAINED,
         0,
         10_000,
     )
-    env: str = setting("AgeMem-HotpotQA-v0", "environment", Scope.TASKS, ON, metavar="ID")
+    env: str = setting(
+        "AgeMem-HotpotQA-v0", "id of the training environment", Scope.TASKS, ON, metavar="ID"
+    )
     difficulty: str | None = setting(
-        None, "only tasks of this level", Scope.TASKS, ON, default_text="all", metavar="LEVEL"
+        None,
+        "use only tasks of this difficulty",
+        Scope.TASKS,
+        ON,
+        default_text="all",
+        metavar="LEVEL",
     )
     tasks: int | None = setting(
-        None, "only the first N tasks, again and again", Scope.TASKS, ON, 1, 10_000_000,
+        None,
+        "cycle through only the first N tasks",
+        Scope.TASKS,
+        ON,
+        1,
+        10_000_000,
         default_text="all",
-    )  # fmt: skip
+    )
     env_option: tuple[str, ...] = setting(
         (),
-        "any further argument of the environment or its task, as JSON; may be repeated",
+        "another argument of the environment or its task, with a JSON value; may be repeated",
         Scope.WORLD,
         ON,
         repeated=True,
@@ -67,13 +81,22 @@ class PolicyConfig(BenchmarkSettings):
     )
     seed: int = setting(0, "seed for task selection and sampling", Scope.TASKS, ON, 0, 999_999)
     micro_batch: int = setting(
-        4, "model calls in one forward pass: memory grows with it", Scope.METHOD, EXECUTION,
-        1, 1_000_000,
-    )  # fmt: skip
-    gradient_checkpointing: bool = setting(True, "less memory, more time", Scope.METHOD, EXECUTION)
+        4,
+        "steps (model calls) in one forward pass; GPU memory grows with it",
+        Scope.METHOD,
+        EXECUTION,
+        1,
+        1_000_000,
+    )
+    gradient_checkpointing: bool = setting(
+        True,
+        "recompute activations in the backward pass: less memory, more time",
+        Scope.METHOD,
+        EXECUTION,
+    )
 
     def __post_init__(self) -> None:
-        """Check every value and name now, not after a model was loaded."""
+        """Check every value and name, before a model is loaded."""
         check_settings(self)
         if self.env not in ENVS:
             raise UnknownNameError("environment", self.env, ENVS)
@@ -84,16 +107,16 @@ class PolicyConfig(BenchmarkSettings):
 
     @property
     def extra(self) -> dict[str, Any]:
-        """The arguments of ``--env-option``; a value that is not JSON is a text.
+        """The arguments of ``--env-option``; a value that is not JSON is taken as text.
 
         Raises:
-            ConfigurationError: One is not NAME=VALUE.
+            ConfigurationError: An option is not of the form NAME=VALUE.
         """
         pairs = (name_value(text, "--env-option") for text in self.env_option)
         return {name: _json_or_text(value) for name, value in pairs}
 
     def rows(self, count: int) -> list[dict[str, Any]]:
-        """The tasks of a run in training order: see :func:`~agemem.train.tasks.task_rows`."""
+        """The tasks of a run in training order; see :func:`~agemem.train.tasks.task_rows`."""
         options = {name: v for name, v in self.extra.items() if name in TASK_OPTIONS}
         options = {**self.task_options, **options}
         return task_rows(self.env, count, self.seed, self.difficulty, self.tasks, **options)
@@ -105,17 +128,17 @@ class PolicyConfig(BenchmarkSettings):
             return {self.env: str(task.source)}
 
     def make_options(self, tokenizer: str) -> dict[str, Any]:
-        """The arguments of ``gym.make``, plain data, with tokens counted as the policy does.
+        """The arguments of ``gym.make`` as plain data; the policy's tokenizer counts the tokens.
 
         Args:
-            tokenizer: The policy's, a folder or hub id.
+            tokenizer: The policy's tokenizer, a folder or hub id.
         """
         counter = {"token_counter": f"tokenizer:{tokenizer}"}
         return {**self.env_options, **counter, **self.extra}
 
     @property
     def agent(self) -> str:
-        """Path of the agent's class: without short-term tools, it retrieves at each step."""
+        """Import path of the agent, which retrieves at each step if it has no short-term tools."""
         return RAG_AGENT if self.tools == "ltm" else AGENT
 
 
@@ -128,76 +151,104 @@ def _json_or_text(value: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GRPOConfig(PolicyConfig):
-    """How step-wise GRPO trains; ``agemem grpo --help`` says what each setting means."""
+    """Settings of step-wise GRPO, each described by its help text."""
 
-    steps: int = setting(100, "optimizer steps", Scope.RUN, LEARNING, 1, 10_000_000)
-    tasks_per_step: int = setting(4, "tasks in a round", Scope.METHOD, LEARNING, 1, 1_000_000)
-    group_size: int = setting(8, "K, rollouts of each task", Scope.METHOD, LEARNING, 2, 100_000)
+    steps: int = setting(100, "number of optimizer steps", Scope.RUN, LEARNING, 1, 10_000_000)
+    tasks_per_step: int = setting(
+        4, "tasks in a round of rollouts", Scope.METHOD, LEARNING, 1, 1_000_000
+    )
+    group_size: int = setting(8, "rollouts of each task (K)", Scope.METHOD, LEARNING, 2, 100_000)
     beta: float = setting(0.1, "weight of the KL term", Scope.METHOD, LEARNING, 0.0, 100.0)
     learning_rate: float | None = setting(
         None, "learning rate", Scope.METHOD, LEARNING, 0.0, 10.0,
         default_text="1e-6, with LoRA 1e-5",
     )  # fmt: skip
     warmup: int = setting(
-        0, "steps over which the learning rate rises", Scope.METHOD, LEARNING, 0, 10_000_000
+        0, "optimizer steps of linear learning-rate warmup", Scope.METHOD, LEARNING, 0, 10_000_000
     )
     max_completion_tokens: int = setting(
-        2048, "tokens of one output", Scope.METHOD, LEARNING, 1, 1_000_000
+        2048, "most tokens of one model output", Scope.METHOD, LEARNING, 1, 1_000_000
     )
     temperature: float = setting(
-        1.0, "temperature of the rollouts", Scope.METHOD, LEARNING, 0.001, 10.0
+        1.0, "sampling temperature of the rollouts", Scope.METHOD, LEARNING, 0.001, 10.0
     )
     iterations: int = setting(
         1, "optimizer steps for each round of rollouts", Scope.METHOD, LEARNING, 1, 1_000
     )
     skip_flat_groups: bool = setting(
-        False, "leave out groups of one reward", Scope.METHOD, LEARNING
+        False, "skip groups whose rewards are all equal", Scope.METHOD, LEARNING
     )
     per_trajectory: bool = setting(
-        False, "weigh trajectories equally, not steps", Scope.METHOD, LEARNING
+        False, "weight all trajectories equally, instead of all steps", Scope.METHOD, LEARNING
     )
     accumulation: int = setting(
-        1, "parts of a round, for trackers that count them", Scope.METHOD, EXECUTION, 1, 1_000_000
+        1,
+        "accumulation steps that each round is divided into; does not change the update",
+        Scope.METHOD,
+        EXECUTION,
+        1,
+        1_000_000,
     )
-    workers: int = setting(4, "processes that host environments", Scope.RUN, EXECUTION, 1, 10_000)
+    workers: int = setting(
+        4, "worker processes that host environments", Scope.RUN, EXECUTION, 1, 10_000
+    )
     vllm: str = setting(
         "off",
-        "generate by vLLM",
+        "generate with vLLM, on the training GPUs (colocate) or on a server",
         Scope.METHOD,
         EXECUTION,
         choices=("off", "colocate", "server"),
     )
     vllm_url: str = setting(
-        "http://localhost:8000", "the vLLM server", Scope.RUN, EXECUTION, metavar="URL"
+        "http://localhost:8000",
+        "URL of the server of --vllm server",
+        Scope.RUN,
+        EXECUTION,
+        metavar="URL",
     )
     vllm_memory: float = setting(
-        0.3, "share of a GPU for a colocated vLLM", Scope.METHOD, EXECUTION, 0.01, 1.0
+        0.3,
+        "fraction of GPU memory for --vllm colocate",
+        Scope.METHOD,
+        EXECUTION,
+        0.01,
+        1.0,
     )
-    save_every: int = setting(10, "steps between checkpoints", Scope.RUN, EXECUTION, 1, 10_000_000)
+    save_every: int = setting(
+        10, "optimizer steps between checkpoints", Scope.RUN, EXECUTION, 1, 10_000_000
+    )
 
 
 MAY_RESUME = set(in_scope(GRPOConfig, Scope.RUN))
-"""Settings that a resumed training may change: how it is run, not what it learns."""
+"""Settings that may change when a training is resumed: none of them affects what it learns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmStartConfig(PolicyConfig):
-    """How a warm start imitates; ``agemem sft --help`` says what each setting means."""
+    """Settings of a warm start, each described by its help text."""
 
-    episodes: int = setting(300, "demonstrated episodes", Scope.METHOD, LEARNING, 1, 1_000_000)
+    episodes: int = setting(
+        300, "number of demonstrated episodes", Scope.METHOD, LEARNING, 1, 1_000_000
+    )
     teacher_errors: float = setting(
-        0.0, "share of the demonstrator's decisions that are wrong", Scope.METHOD, LEARNING,
-        0.0, 1.0,
-    )  # fmt: skip
-    epochs: float = setting(1.0, "passes over the steps", Scope.METHOD, LEARNING, 0.001, 10_000.0)
+        0.0,
+        "fraction of wrong decisions by the demonstrator",
+        Scope.METHOD,
+        LEARNING,
+        0.0,
+        1.0,
+    )
+    epochs: float = setting(
+        1.0, "passes over the demonstrated steps", Scope.METHOD, LEARNING, 0.001, 10_000.0
+    )
     batch_size: int = setting(
-        16, "demonstrated steps of an optimizer step", Scope.METHOD, LEARNING, 1, 1_000_000
+        16, "demonstrated steps in one optimizer step", Scope.METHOD, LEARNING, 1, 1_000_000
     )
     learning_rate: float = setting(1e-4, "learning rate", Scope.METHOD, LEARNING, 0.0, 10.0)
 
 
 def _upgrade(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of a GRPO run of format 0 as one of today's."""
+    """Convert the configuration of a GRPO run of format 0 to the current format."""
     upgraded = dict(config)
     if "stm_tools" in upgraded:
         upgraded["tools"] = "all" if upgraded.pop("stm_tools") == "on" else "ltm"
@@ -207,4 +258,4 @@ def _upgrade(config: dict[str, Any]) -> dict[str, Any]:
 KINDS: dict[RunKind, Callable[[dict[str, Any]], dict[str, Any]] | None] = {
     RunKind.TRAINING: _upgrade
 }
-"""The runs that a :class:`GRPOConfig` configures, and how older ones are read."""
+"""The kinds of run that a :class:`GRPOConfig` configures, with upgrades from format 0."""

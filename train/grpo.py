@@ -2,8 +2,8 @@
 
     agemem grpo --backbone qwen3-4b --env AgeMem-HotpotQA-v0 --out results/runs/agemem-4b
 
-Paper: AgeMem, arXiv 2601.01885. Departures: the judge is lexical unless one is named (the paper's
-is a language model), and training goes by single rounds of rollouts, each used once, as there.
+Paper: AgeMem, arXiv 2601.01885. Departure: the judge is lexical by default; the paper's is a
+language model. As in the paper, each round of rollouts is used once by default.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ backbones:
   qwen3-4b, qwen2.5-7b (the paper's), smollm2-135m (embedded), a hub id with a slash, a folder
 
 examples:
-  the paper's training, on one node with 8 GPUs, generation by vLLM on the same GPUs:
+  the paper's training on one node with 8 GPUs, with generation by vLLM on the same GPUs:
     torchrun --nproc_per_node 8 train/grpo.py --backbone qwen3-4b --tasks-per-step 8 \\
         --micro-batch 1 --vllm colocate --out results/runs/agemem-4b
 
@@ -53,10 +53,10 @@ examples:
     agemem grpo --backbone qwen3-4b --reward answer-only --out results/runs/answer-only
     agemem grpo --backbone qwen3-4b --stm-tools off --out results/runs/agemem-rag
 
-  what it needs of a GPU, without starting:
+  an estimate of the GPU memory, without training:
     agemem grpo --backbone qwen2.5-7b --lora-rank 16 --estimate
 
-  without a network or GPU, on the embedded model and data:
+  without network access or a GPU, on the embedded model and data:
     agemem grpo --backbone smollm2-135m --env AgeMem-SyntheticQA-v0 --lora-rank 8 \\
         --steps 2 --tasks-per-step 1 --group-size 2 --max-completion-tokens 128 --micro-batch 1 \\
         --out results/runs/small
@@ -64,29 +64,29 @@ examples:
   after a crash or Ctrl-C:
     agemem grpo --out RUN --resume
 
-  evaluate what was trained:
+  evaluation of the trained model:
     agemem run --agent agemem --backbone RUN/model
 
 files of a run:
   config.json      all settings, versions, git revision, data source
   log.jsonl        one line for each optimizer step: all reward components, tool calls, KL,
-                   clip fraction, tokens a second, where the time went
-  checkpoints/     the last two, each enough for an exact resume
-  model/           the trained model (an adapter merged into it, and beside it as adapter/)
+                   clip fraction, tokens per second, time per phase
+  checkpoints/     the last two checkpoints, each sufficient for an exact resume
+  model/           the trained model (with --lora-rank: merged, and the adapter in adapter/)
 
 environment variables:
   AGEMEM_DATA      folder of benchmark data: hotpotqa/*train*.json
-  OPENAI_API_KEY   sent to the server of --judge
+  OPENAI_API_KEY   API key sent to the server of --judge
 
 exit status:
   0  trained
-  2  the run could not start or go on
+  2  the run could not start or continue
   130  interrupted; continue with --resume
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line: a flag for each field of GRPOConfig, and those of files."""
+    """The parser: a flag for each field of GRPOConfig, and the flags of files."""
     parser = argparse.ArgumentParser(
         prog="agemem grpo",
         description="Train the memory policy by step-wise GRPO.",
@@ -98,20 +98,22 @@ def build_parser() -> argparse.ArgumentParser:
     groups[Group.ENVIRONMENT].add_argument(
         "--stm-tools",
         choices=("on", "off"),
-        help="off is --tools ltm: no Summary and Filter, retrieval at each step instead (the -RAG "
-        "ablation)",
+        help="off means --tools ltm: retrieval at each step instead of Summary_context and "
+        "Filter_context (the -RAG ablation); on means --tools all",
     )
     run = groups[Group.EXECUTION]
     run.add_argument("--out", type=folder, metavar="RUN", help="folder of the run")
-    run.add_argument("--resume", action="store_true", help="go on with the run of --out")
     run.add_argument(
-        "--estimate", action="store_true", help="print the need of GPU memory, and end"
+        "--resume", action="store_true", help="continue the run in the folder of --out"
+    )
+    run.add_argument(
+        "--estimate", action="store_true", help="print an estimate of the GPU memory, and exit"
     )
     return parser
 
 
 def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
-    """The settings of a command line.
+    """The settings and the file options of a command line.
 
     Raises:
         ConfigurationError: Options are missing, or contradict the run to resume.
@@ -123,18 +125,18 @@ def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
     stored = None
     if options.resume:
         stored = read_record(options.out, GRPOConfig, KINDS).config
-        parser.set_defaults(**plain_settings(stored))  # the command line still wins
+        parser.set_defaults(**plain_settings(stored))  # the command line overrides them
         options = parser.parse_args(argv)
-    chosen = {}
+    overrides = {}
     if options.stm_tools is not None:
-        chosen["tools"] = "all" if options.stm_tools == "on" else "ltm"
-    config = from_flags(GRPOConfig, options, **chosen)
+        overrides["tools"] = "all" if options.stm_tools == "on" else "ltm"
+    config = from_flags(GRPOConfig, options, **overrides)
     if stored is not None:
         changed = list(differences(stored, config, MAY_RESUME))
         if changed:
             raise ConfigurationError(
-                f"{options.out} was begun with other settings ({'; '.join(changed)}). Leave these "
-                "options out to resume it, or begin another run with another --out."
+                f"{options.out} was begun with other settings ({'; '.join(changed)}). Leave out "
+                "these options to resume it, or start a new run with another --out."
             )
     if config.backbone is None:
         raise ConfigurationError("name the model to train: --backbone qwen3-4b")
@@ -142,10 +144,10 @@ def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
 
 
 def _record(config: GRPOConfig, options: argparse.Namespace) -> None:
-    """Write the run's record; a folder with a run in it is left alone.
+    """Write the record of the run into its folder.
 
     Raises:
-        ConfigurationError: There is a run already.
+        ConfigurationError: A new run is to start in a folder that already holds one.
     """
     if options.resume:
         record = replace(read_record(options.out, GRPOConfig, KINDS), config=config)
@@ -157,7 +159,7 @@ def _record(config: GRPOConfig, options: argparse.Namespace) -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Do what the command line says; the exit status."""
+    """Run the command line, and return the exit status."""
     config, options = parse(argv)
     for module in ("torch", "trl", "peft", "datasets"):
         require(module, extra="train")
@@ -170,7 +172,9 @@ def run(argv: Sequence[str]) -> int:
     checkpoint = last_checkpoint(options.out) if options.resume else None
     with training(config, options.out) as trainer:
         if is_main_process():
-            _record(config, options)  # only now: a run that could not start leaves nothing
+            _record(
+                config, options
+            )  # only now, so that a run that cannot start leaves nothing behind
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         save_model(trainer, options.out / "model")
     if is_main_process():
@@ -180,7 +184,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """The program. An error that the user can correct becomes one message and status 2."""
     return exit_status(lambda: run(sys.argv[1:] if argv is None else argv))
 
 

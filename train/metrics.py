@@ -1,4 +1,4 @@
-"""The numbers that are logged of the episodes of a training round."""
+"""The numbers that training logs of the episodes of a round."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LOGGED = (
     "rounds",
     "malformed_rate",
 )
-"""The metrics that evaluation has too, under the same names."""
+"""Metrics that evaluation also reports, under the same names."""
 
 
 def describe(episode: Episode) -> Numbers:
-    """The numbers of one episode by name; None where it was not scored.
+    """The numbers of one episode by name; None if not scored.
 
-    Beside :data:`LOGGED`: all components of the reward as ``reward/...``, the mean tokens of a
+    These are :data:`LOGGED`, all components of the reward as ``reward/...``, the mean tokens of a
     step's context and completion, and how the episode ended.
     """
     numbers: Numbers = {
@@ -46,7 +46,7 @@ def describe(episode: Episode) -> Numbers:
 
 
 def average(episodes: Iterable[Mapping[str, float | None]]) -> dict[str, float]:
-    """The mean of every number over the episodes that have it; NaN if none has."""
+    """The mean of each number over the episodes that have it; NaN if no episode does."""
     columns: dict[str, list[float]] = {}
     for numbers in episodes:
         for name, value in numbers.items():

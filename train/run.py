@@ -1,4 +1,4 @@
-"""A training run: its settings, its folder, and the trainer that they make."""
+"""Parts of a training run: its size, its trainer, its checkpoints and its model."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ from agemem_envs.errors import ConfigurationError, EndpointError
 from agemem_envs.util.loading import load
 
 MARGIN = 1024
-"""Tokens of a prompt beyond T_max: what chat templates and what an agent adds to the context."""
+"""Tokens of a prompt beyond T_max, for the chat template and for text that an agent adds."""
 VLLM_COMMAND = (
     "VLLM_SERVER_DEV_MODE=1 vllm serve {model} "
     """--weight-transfer-config '{{"backend": "nccl"}}' """
     "--logprobs-mode processed_logprobs --max-logprobs -1"
 )
-"""Starts a server that takes weights, as TRL's client asks of it."""
+"""Command that starts a server which accepts new weights, as TRL's client requires."""
 
 
 def processes() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes files."""
+    """Whether this process is the one that writes files."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def trajectories(config: GRPOConfig) -> int:
-    """The trajectories of this process in a round.
+    """The number of trajectories that each process plays in a round.
 
     Raises:
-        ConfigurationError: They cannot be dealt evenly to all processes.
+        ConfigurationError: The trajectories cannot be dealt evenly to all processes.
     """
     total = config.tasks_per_step * config.group_size
     parts = processes() * config.accumulation
     if total % parts:
         raise ConfigurationError(
             f"{config.tasks_per_step} tasks x {config.group_size} rollouts cannot be dealt evenly "
-            f"to {processes()} processes x {config.accumulation} accumulation steps"
+            f"to {processes()} processes x {config.accumulation} accumulation steps: change "
+            "--tasks-per-step, --group-size or --accumulation"
         )
     return total // processes()
 
@@ -63,20 +64,20 @@ def model_load(config: GRPOConfig) -> Load:
 
 
 def memory_estimate(config: GRPOConfig) -> str:
-    """What the run needs of a GPU, in a line, before a model is loaded.
+    """An estimate of the GPU memory that the run needs, in one line, without loading a model.
 
     Raises:
-        BackboneUnavailableError: The model's size is not known and cannot be looked up.
+        BackboneUnavailableError: The size of the model is unknown and cannot be looked up.
     """
     return sentence(find_model(str(config.backbone)).shape(), model_load(config))
 
 
 @contextmanager
 def training(config: GRPOConfig, out: Path) -> Iterator[Any]:
-    """The trainer of a run, with its environments; they are closed at the end.
+    """Provide the trainer of a run, and close its environments at the end.
 
     Raises:
-        AgeMemError: Something that the settings name cannot be had.
+        AgeMemError: A model, data set or library that the settings name is unavailable.
     """
     model = find_model(str(config.backbone))
     tokenizer = model.tokenizer()
@@ -96,11 +97,11 @@ def training(config: GRPOConfig, out: Path) -> Iterator[Any]:
 
 
 def _find_agent(path: str) -> None:
-    """Fail here, and with the remedy, rather than in a worker."""
+    """Check that the agent can be imported, before a worker does so."""
     try:
         load(path)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"--stm-tools off needs the agent {path}: {error}") from error
+        raise ConfigurationError(f"the agent {path} cannot be imported: {error}") from error
 
 
 def _trainer(
@@ -186,7 +187,7 @@ def _vllm(config: GRPOConfig) -> dict[str, Any]:
 
 
 def lora(rank: int) -> Any:
-    """An adapter on all linear layers."""
+    """The configuration of an adapter on all linear layers."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -197,13 +198,13 @@ def lora(rank: int) -> Any:
 def last_checkpoint(run: Path) -> Path | None:
     """The newest complete checkpoint of a run; None if it has none yet."""
     folders = (run / "checkpoints").glob("checkpoint-*")
-    # The trainer's state is what is written last; one cut short is not taken up.
+    # The trainer's state is written last, so a checkpoint without it is incomplete.
     complete = [folder for folder in folders if (folder / "trainer_state.json").is_file()]
     return max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
 def save_model(trainer: Any, folder: Path) -> None:
-    """Save what was trained as a model that can be evaluated; an adapter is merged into it."""
+    """Save the trained model for evaluation, with an adapter merged into it."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
         if trainer.accelerator.is_main_process:

@@ -1,8 +1,8 @@
-"""Warm start: imitate a demonstrator, so that reinforcement has a protocol to work with.
+"""Warm start: imitate a demonstrator, so that reinforcement learning starts with the protocol.
 
     agemem sft --backbone smollm2-135m --env AgeMem-HotpotQA-v0 --out results/runs/sft
 
-Every step of a demonstration is a prompt and a completion; the loss is on the completion alone.
+Every step of a demonstration is a prompt and a completion; only the completion has a loss.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ TINY = "tiny"
 
 EPILOG = """\
 backbones:
-  those of `agemem grpo`, and tiny: a policy of half a million parameters, built here, with a
-  tokenizer of its own
+  those of `agemem grpo`, and tiny: a new policy of half a million parameters with its own
+  tokenizer
 
 examples:
   agemem sft --backbone qwen3-4b --lora-rank 16 --episodes 500 --out results/runs/sft-4b
@@ -40,8 +40,8 @@ examples:
 
 files of a run:
   config.json      all settings, versions, git revision, data source
-  model/           the model, for `agemem grpo` and `agemem run` (an adapter merged into it)
-  checkpoints/     the trainer's state
+  model/           the trained model, for `agemem grpo` and `agemem run` (with --lora-rank: merged)
+  checkpoints/     the state of the trainer
 
 exit status:
   0  trained
@@ -51,10 +51,10 @@ exit status:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The parser."""
     parser = argparse.ArgumentParser(
         prog="agemem sft",
-        description="Warm start on demonstrations.",
+        description="Warm-start the memory policy by imitating demonstrations.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -70,7 +70,7 @@ def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
     """The settings of a command line, and the folder of the run.
 
     Raises:
-        ConfigurationError: An option is missing or out of range.
+        ConfigurationError: An option is missing, out of range or unknown.
     """
     options = build_parser().parse_args(argv)
     if options.out is None:
@@ -82,7 +82,7 @@ def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Do what the command line says; the exit status."""
+    """Run the command line, and return the exit status."""
     config, out = parse(argv)
     for module in ("torch", "trl", "peft", "datasets"):
         require(module, extra="train")
@@ -109,7 +109,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _tiny(config: WarmStartConfig, out: Path) -> Path:
-    """Build the tiny policy, knowing nothing yet, with a tokenizer trained on the teacher."""
+    """Build the untrained tiny policy, with a tokenizer trained on demonstrations."""
     from agemem.train.demonstrations import demonstrate
     from agemem.train.tiny import PieceCounter, TinyShape, build_policy, texts_of, train_tokenizer
 
@@ -129,7 +129,7 @@ def _tiny(config: WarmStartConfig, out: Path) -> Path:
 def imitate(
     model: str, tokenizer: Any, rows: list[dict[str, Any]], out: Path, config: WarmStartConfig
 ) -> None:
-    """Train on encoded steps, and save ``out/model``."""
+    """Train on encoded steps, and save the model in ``out/model``."""
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -147,7 +147,7 @@ def imitate(
         learning_rate=config.learning_rate,
         adam_beta2=0.95,
         lr_scheduler_type="cosine",
-        warmup_steps=0.1,  # of all
+        warmup_steps=0.1,  # a fraction of all steps
         max_length=None,
         completion_only_loss=True,
         train_sampling_strategy="group_by_length",
@@ -172,7 +172,7 @@ def imitate(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """The program. An error that the user can correct becomes one message and status 2."""
     return exit_status(lambda: run(sys.argv[1:] if argv is None else argv))
 
 

@@ -1,4 +1,4 @@
-"""Which tasks a run trains on: one deterministic list, from which a resumed run goes on."""
+"""The tasks of a training run: a deterministic list, so that a resumed run continues with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agemem_envs.seeding import episode_seed
 from agemem_envs.tasks.base import Task, make_task
 
 MAX_MISSES = 10_000
-"""Tasks of another difficulty in a row, after which there is none of the wanted one."""
+"""Consecutive tasks of other difficulties after which the search gives up."""
 
 
 def task_rows(
@@ -26,32 +26,32 @@ def task_rows(
     distinct: int | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """``count`` tasks in training order; a larger count begins with the same ones.
+    """List ``count`` tasks in training order; a larger count starts with the same tasks.
 
-    A split that has fewer is gone through again, in another order each time.
+    A split with fewer tasks is repeated, in a different order each time.
 
     Args:
         env_id: A registered id.
-        count: How many.
-        seed: Chooses and orders them.
-        difficulty: Only tasks of this level, as the benchmark names it.
-        distinct: Only the first so many tasks of the split, whatever the seed, again and again.
-        options: Of the task: ``split``, ``noise``, ...
+        count: The number of tasks.
+        seed: The seed of the run, for the selection and order of tasks and for episode seeds.
+        difficulty: Use only tasks of this difficulty, as the benchmark names it.
+        distinct: Cycle through only this many tasks, the same ones for every seed.
+        options: Arguments of the task: ``split``, ``noise``, ...
 
     Returns:
-        Rows with ``task_id``, ``seed`` of the episode, and ``prompt``, a name for TRL.
+        Rows with ``task_id``, the ``seed`` of the episode, and ``prompt``, which TRL requires.
 
     Raises:
         ConfigurationError: The split has no task of this difficulty.
     """
     with closing(make_task(ENVS[env_id]["task"], options)) as task:
         ids = _endless_ids(task, count, seed if distinct is None else 0)
-        chosen = itertools.islice(_of_difficulty(task, ids, difficulty), distinct or count)
+        selection = itertools.islice(_of_difficulty(task, ids, difficulty), distinct or count)
         if distinct is not None:
-            chosen = itertools.islice(itertools.cycle(chosen), count)
+            selection = itertools.islice(itertools.cycle(selection), count)
         return [
             {"prompt": task_id, "task_id": task_id, "seed": episode_seed(seed, index)}
-            for index, task_id in enumerate(chosen)
+            for index, task_id in enumerate(selection)
         ]
 
 
@@ -60,7 +60,7 @@ def _endless_ids(task: Task, count: int, seed: int) -> Iterator[str]:
         epoch_seed = seed + epoch * 1_009
         try:
             yield from task.task_ids(None, epoch_seed)
-        except ConfigurationError:  # endless by itself: ask for a stretch of it
+        except ConfigurationError:  # an endless split: take a finite part of it
             yield from task.task_ids(max(count, 1_000) * 10, epoch_seed)
 
 
@@ -68,15 +68,13 @@ def _of_difficulty(task: Task, ids: Iterator[str], wanted: str | None) -> Iterat
     misses: list[str] = []
     for task_id in ids:
         if wanted is not None:
-            found = task.reset(
-                task_id, np.random.default_rng(0), with_stage_messages=False
-            ).difficulty
-            if found != wanted:
-                misses.append(found)
+            spec = task.reset(task_id, np.random.default_rng(0), with_stage_messages=False)
+            if spec.difficulty != wanted:
+                misses.append(spec.difficulty)
                 if len(misses) > MAX_MISSES:
-                    known = ", ".join(sorted(set(misses)))
+                    levels = ", ".join(sorted(set(misses)))
                     raise ConfigurationError(
-                        f"no task of difficulty {wanted!r}; there are: {known}"
+                        f"no task of difficulty {wanted!r} was found. Found: {levels}."
                     )
                 continue
             misses = []

@@ -1,4 +1,4 @@
-"""Scores a finished episode: when it ends, and again later, under another judge."""
+"""Scoring of a finished episode: when it ends, or later by another judge."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from agemem_envs.judging.rewards import RewardConfig, assess, breakdown, make_re
 
 
 def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float | None) -> Episode:
-    """The episode with all that depends on its judge: metrics, reward, errors.
+    """The episode with everything that depends on its judge: metrics, reward and errors.
 
     Args:
-        episode: Finished, with the metrics of its task.
-        judge: Scores what the task itself cannot.
+        episode: A finished episode with the metrics of its task.
+        judge: Scores the answer and the memories.
         reward: Weights and penalties.
         native: The world's own score in [0, 1]; None in question answering.
     """
@@ -37,11 +37,11 @@ def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float |
 def rejudged(episode: Episode, judge: Judge) -> Episode:
     """A recorded episode as this judge would have scored it.
 
-    An episode that was never scored (its server or simulator failed) stays so. A world's own
-    score is no matter of judgement: it stays too.
+    An episode that is unscored because its server or simulator failed stays unscored. The native
+    score of an interactive world does not depend on a judge and stays the same.
 
     Raises:
-        ConfigurationError: The recorded reward is not one.
+        ConfigurationError: The recorded reward is invalid.
     """
     episode = replace(episode, settings=replace(episode.settings, judge=judge.name))
     if episode.stop_reason is None or not episode.stop_reason.scored:

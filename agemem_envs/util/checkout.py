@@ -1,8 +1,8 @@
-"""Makes ``agemem`` mean the checkout that a program is started from.
+"""Makes ``import agemem`` use the checkout that a program is started from.
 
 The distribution installs the top-level folders ``agents``, ``baselines``, ``eval`` and ``train``
-as ``agemem.agents`` and so on. A program that is started as a file, say ``agemem run``,
-imports this module first, so that it runs the code beside it, whatever is installed.
+as ``agemem.agents`` and so on. A program that is started as a file, say ``python eval/run.py``,
+imports this module first, so that it runs the code of its checkout, not an installed version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from agemem_envs.util.paths import CODE
 
 
 def use_checkout() -> None:
-    """Let ``import agemem.eval`` find the folder ``eval`` of this checkout, and so on."""
+    """Make ``import agemem.eval`` find the folder ``eval`` of this checkout, and so on."""
     package = ModuleType("agemem")
     package.__path__ = [str(CODE)]
     sys.modules["agemem"] = package

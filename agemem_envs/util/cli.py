@@ -1,4 +1,4 @@
-"""Messages, options and exit status of the command-line programs."""
+"""Messages, option types and exit statuses of the command-line programs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def exit_status(program: Callable[[], int]) -> int:
-    """Run a program; each distinct warning becomes one line on standard error.
+    """Run a program, with each distinct warning shown as one line on standard error.
 
     Returns:
-        The program's own status; 2 after an error that the user can correct (an
-        :class:`AgeMemError`, or a file that cannot be read or written), which becomes one
-        message on standard error; 130 after an interrupt.
+        The program's own status; 130 after an interrupt; 2 after an error that the user can
+        correct (an :class:`AgeMemError`, or a file that cannot be read or written), which is shown
+        as one message on standard error.
     """
     try:
         with warnings.catch_warnings():
@@ -44,12 +44,12 @@ def folder(text: str) -> Path:
 
 
 def name_value(text: str, option: str, form: str = "NAME=VALUE") -> tuple[str, str]:
-    """Split the ``NAME=VALUE`` of an option that may be repeated.
+    """Split the ``NAME=VALUE`` argument of an option.
 
     Args:
-        text: The argument that the user wrote.
-        option: The flag, for the message.
-        form: The form of the argument, for the message.
+        text: The argument.
+        option: The flag, for the error message.
+        form: The expected form of the argument, for the error message.
 
     Raises:
         ConfigurationError: The name, the value or the equals sign is missing.
@@ -61,8 +61,8 @@ def name_value(text: str, option: str, form: str = "NAME=VALUE") -> tuple[str, s
 
 
 def _show_once() -> Callable[..., None]:
-    """A replacement of :func:`warnings.showwarning` that shows each text once."""
-    shown: set[str] = set()
+    """A replacement for :func:`warnings.showwarning` that shows each text once."""
+    texts: set[str] = set()
 
     def show(
         message: Warning | str,
@@ -73,8 +73,8 @@ def _show_once() -> Callable[..., None]:
         line: str | None = None,
     ) -> None:
         text = _ANSI.sub("", str(message)).removeprefix("WARN: ")  # Gymnasium colours its warnings
-        if text not in shown:
-            shown.add(text)
+        if text not in texts:
+            texts.add(text)
             (file or sys.stderr).write(f"warning: {text}\n")
 
     return show

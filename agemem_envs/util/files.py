@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by this text, whole or not at all, and flush it to the disk.
+    """Replace the content of a file atomically, and flush it to the disk.
 
     Raises:
-        OSError: It cannot be written; what was there is left as it was.
+        OSError: The file cannot be written; its previous content is unchanged.
     """
     partial = path.with_suffix(path.suffix + ".partial")
     with partial.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Command-line flags from the declarations of settings."""
+"""Command-line flags, generated from the declarations of settings."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ S = TypeVar("S")
 def add_flags(
     parser: argparse.ArgumentParser, cls: type, omit: Collection[str] = ()
 ) -> dict[Group, Any]:
-    """Add a flag for every setting of a class, grouped as they are declared.
+    """Add a flag for every setting of a class, in the groups that the settings declare.
 
     Args:
-        parser: Its ``dest`` for each flag is the setting's name.
+        parser: The parser. The ``dest`` of each flag is the setting's name.
         cls: A settings class.
-        omit: Names without a flag.
+        omit: Names of settings that get no flag.
 
     Returns:
-        The parser's group for each :class:`~agemem_envs.settings.Group` in use and for
-        EXECUTION, so that a program can add flags of its own.
+        The argument group for EXECUTION and for each other :class:`~agemem_envs.settings.Group` in
+        use, so that a program can add flags of its own.
     """
     own_first = sorted(settings_of(cls).items(), key=lambda item: -_depth(cls, item[0]))
     declared = [d for name, d in own_first if name not in omit]
@@ -36,23 +36,23 @@ def add_flags(
 
 
 def _depth(cls: type, name: str) -> int:
-    """How many of the class's bases do not have the setting: most for its own."""
+    """The number of classes in the MRO that lack the setting: largest for the class's own."""
     return sum(is_dataclass(c) and name not in settings_of(c) for c in cls.__mro__)
 
 
-def from_flags(cls: type[S], options: argparse.Namespace, **chosen: Any) -> S:
-    """An instance of a settings class from parsed flags.
+def from_flags(cls: type[S], options: argparse.Namespace, **overrides: Any) -> S:
+    """Build an instance of a settings class from parsed flags.
 
     Args:
-        cls: The class that the flags were made of.
+        cls: The class that the flags were generated from.
         options: Parsed flags; those that are not settings are ignored.
-        chosen: Values that win over the flags.
+        overrides: Values that override the flags.
 
     Raises:
         ConfigurationError: A value is out of range.
     """
     values = {name: getattr(options, name) for name in settings_of(cls) if hasattr(options, name)}
-    return settings_from(cls, values | chosen)
+    return settings_from(cls, values | overrides)
 
 
 def _add(group: Any, declared: Declared) -> None:
@@ -72,8 +72,8 @@ def _add(group: Any, declared: Declared) -> None:
         if setting.choices:
             options["choices"] = setting.choices
     default = list(declared.value) if declared.several else declared.value
-    shown = {"default": default, "help": _help(declared)}
-    group.add_argument(declared.flag, **options, **shown)
+    text = {"default": default, "help": _help(declared)}
+    group.add_argument(declared.flag, **options, **text)
     for alias in setting.aliases:
         hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
         group.add_argument(alias, **options, **hidden)
@@ -97,7 +97,7 @@ def _shown(value: Any) -> str:
 
 
 def _reader(declared: Declared) -> Callable[[str], Any]:
-    """What turns the text of a flag into a value."""
+    """The function that converts the text of a flag to a value."""
     word = declared.setting.none
     if word is None:
         return declared.kind
@@ -106,6 +106,8 @@ def _reader(declared: Declared) -> Callable[[str], Any]:
         try:
             return None if text == word else declared.kind(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {word}") from error
+            raise argparse.ArgumentTypeError(
+                f"expected a number or {word!r}, got {text!r}"
+            ) from error
 
     return read

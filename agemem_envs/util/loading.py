@@ -1,4 +1,4 @@
-"""Loads objects by name, ``"module:name"``, so that registries need no early imports."""
+"""Loading of objects by name, ``"module:name"``, so that registries need no early imports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def load(path: str) -> Any:
     """Import a module and return the object that ``"module:name"`` names.
 
     Raises:
-        ImportError: The module does not exist, or needs one that is not installed.
+        ImportError: The module does not exist, or imports one that is not installed.
         AttributeError: The module has no such name.
     """
     module, _, name = path.partition(":")

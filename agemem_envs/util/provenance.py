@@ -18,14 +18,15 @@ _LIBRARIES = (
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The software that made a result; None where it is not recorded.
+    """The software that made a result; an attribute is None if it was not recorded.
 
     Attributes:
         agemem_envs: The version of this project.
-        git_revision: Of the checkout, with ``-dirty`` if it differs; None outside a checkout.
+        git_revision: The revision of the checkout, with ``-dirty`` if files were modified; None
+            outside a checkout.
         python: The version of Python.
         platform: The operating system.
-        libraries: The versions of the libraries that results depend on.
+        libraries: The versions of the installed libraries that results depend on.
     """
 
     agemem_envs: str | None = None
@@ -36,7 +37,7 @@ class Provenance:
 
 
 def provenance() -> Provenance:
-    """The software of this process."""
+    """The provenance of results that this process makes."""
     versions = {}
     for name in _LIBRARIES:
         try:

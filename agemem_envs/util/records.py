@@ -1,8 +1,8 @@
-"""Records as JSON, both ways: frozen dataclasses, decoded by type.
+"""Conversion of records (frozen dataclasses) to JSON and back, decoded by type.
 
-A record on disk is one line of pure ASCII, so that any Unicode (lone surrogates too) survives a
-file. It begins with the number of its format: what is older is read, what is newer is refused by
-one clear message.
+A record on disk is one line of pure ASCII, so that any Unicode, including lone surrogates, survives
+a round trip. It begins with the number of its format: older formats are read, newer ones are
+refused with a message that says so.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 _LARGEST = 2**63 - 1
 _HEAD = re.compile(rb'\{"format": ?(\d{1,9})[,}]')
-"""The beginning of a record: its format comes first."""
+"""The beginning of a record, which states its format."""
 Int = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
-"""A recorded integer: it fits into 64 bits."""
+"""A recorded integer that fits into 64 bits."""
 Number = Annotated[float, msgspec.Meta(ge=float(-_LARGEST), le=float(_LARGEST))]
-"""A recorded number: finite, and small enough to be added up."""
+"""A recorded number: finite, and small enough that sums stay finite."""
 
 
 class NewerFormatError(ValueError):
@@ -32,15 +32,15 @@ class NewerFormatError(ValueError):
 
 
 def to_plain(record: Any) -> Any:
-    """Nested records as what ``json.dumps`` takes."""
+    """Convert nested records to plain data for ``json.dumps``."""
     return msgspec.to_builtins(record)
 
 
 def from_plain(kind: type[T], value: Any) -> T:
-    """A record of type ``kind`` from what :func:`to_plain` made of it.
+    """Convert the plain data of :func:`to_plain` back to a record of type ``kind``.
 
     Raises:
-        ValueError: A field is missing or has another type; the message says where.
+        ValueError: A field is missing or has the wrong type; the message says where.
     """
     try:
         return msgspec.convert(value, kind)
@@ -49,7 +49,7 @@ def from_plain(kind: type[T], value: Any) -> T:
 
 
 def to_line(record: Any, version: int) -> str:
-    """A record as one line of JSON, without the newline.
+    """Encode a record as one line of JSON, without the newline.
 
     Args:
         record: A dataclass instance.
@@ -59,19 +59,20 @@ def to_line(record: Any, version: int) -> str:
 
 
 def from_line(kind: type[T], line: str | bytes, version: int) -> tuple[T, int]:
-    """The inverse of :func:`to_line`.
+    """Decode a line of JSON: the inverse of :func:`to_line`.
 
     Args:
-        kind: The record's type.
+        kind: The type of the record.
         line: One line; unknown fields are ignored.
         version: The newest format that the caller understands.
 
     Returns:
-        The record, and the number of its format; 0 if it does not begin with one.
+        The record, and the number of its format; 0 if the line states no format.
 
     Raises:
-        NewerFormatError: Its format is newer.
-        ValueError: It is not JSON, a field is missing, has another type or is out of range.
+        NewerFormatError: The format is newer than ``version``.
+        ValueError: The line is not JSON, or a field is missing, has the wrong type or is out of
+            range.
     """
     data = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
     head = _HEAD.match(data)
@@ -89,9 +90,9 @@ def from_line(kind: type[T], line: str | bytes, version: int) -> tuple[T, int]:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Suspend the cyclic garbage collector while many records are made.
+    """Suspend the cyclic garbage collector while many records are created.
 
-    Records hold no cycles, and the collector would walk through all of them again and again.
+    Records contain no cycles, and the collector would traverse all of them repeatedly.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -107,10 +108,10 @@ def without_collection() -> Iterator[None]:
 
 
 def refuse_newer(written: int, version: int) -> None:
-    """Make sure that a format is not newer than the code.
+    """Refuse a format that is newer than the code.
 
     Raises:
-        NewerFormatError: It is.
+        NewerFormatError: ``written`` is greater than ``version``.
     """
     if written > version:
         raise NewerFormatError(
@@ -120,10 +121,10 @@ def refuse_newer(written: int, version: int) -> None:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text; NaN and infinity are not JSON.
+    """Parse a JSON text; NaN and infinity are refused, since they are not JSON.
 
     Raises:
-        ValueError: It is not JSON, or nested too deeply to be a record.
+        ValueError: The text is not JSON, or is nested too deeply to be a record.
     """
     try:
         return json.loads(text, parse_constant=_refuse_constant)

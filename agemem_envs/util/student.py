@@ -1,6 +1,6 @@
-"""Student's t interval of a mean, for the reports of evaluation and of training.
+"""Student's t interval of a mean, shared by the reports of evaluation and training.
 
-The statistics of evaluation are in ``eval/stats``; training may not import them.
+The other statistics are in ``eval/stats``, which training may not import.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def student_interval(values: npt.ArrayLike) -> tuple[Array, Array]:
 
     ``t(0.975, n - 1) * s / sqrt(n)`` with the sample standard deviation ``s`` (Student, "The
     probable error of a mean", Biometrika 6, 1908). It assumes that the values are normally
-    distributed, and is meant for a few seeds of one training.
+    distributed, and is meant for a few seeds of one training configuration.
 
     Args:
         values: Shape (n, ...), one row for each independent value, such as a seed.

@@ -1,7 +1,7 @@
-"""Scores the recorded episodes of a run by another judge, without playing them again.
+"""Scoring of a run's recorded episodes by another judge, without playing them again.
 
-What is asked and answered is in the cache of judgements, so that a repetition after Ctrl-C or
-a failing server asks only for what is missing.
+Judgements are cached, so that a repetition after Ctrl-C or a server failure requests only those
+that are missing.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from agemem_envs.util.endpoint import split_endpoint
 
 
 def default_folder(run: Path, judge: str) -> Path:
-    """Beside the run, named after it and the judge."""
+    """The default folder of the new run: next to the run, named after it and the judge."""
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", split_endpoint(judge)[0])
     run = run.resolve()
     return run.with_name(f"{run.name}-rejudged-{slug}")
 
 
 class Rejudging:
-    """A run that is to be scored anew.
+    """A run that another judge is to score.
 
     Args:
-        run: Its folder, which stays as it is.
-        config: Its configuration, but for the judge.
+        run: The folder of the run, which is not changed.
+        config: The configuration of the run, with the new judge.
 
     Raises:
-        ConfigurationError: There are no episodes.
-        AgeMemError: The judge cannot be had.
+        ConfigurationError: The run has no episodes.
+        AgeMemError: The judge is unavailable.
     """
 
     def __init__(self, run: Path, config: RunConfig) -> None:
@@ -57,7 +57,7 @@ class Rejudging:
         )
 
     def score(self, on_result: Callable[[Result], None]) -> list[Result]:
-        """All episodes under the new judge, several judged at once."""
+        """Score all episodes by the new judge, ``config.workers`` of them concurrently."""
         return rejudge(self.results, self._judge, self.config.workers, on_result)
 
 
@@ -67,16 +67,16 @@ def rejudge(
     at_once: int,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
-    """The same results under another judge, in the same order.
+    """Score results by another judge; returns them in the same order.
 
     Args:
-        results: As recorded.
-        judge: It is called from ``at_once`` threads.
-        at_once: Episodes that are judged at once.
-        on_result: Called with each, as it is done.
+        results: The recorded results.
+        judge: The judge, called from ``at_once`` threads.
+        at_once: Number of episodes that are judged concurrently.
+        on_result: Called with each new result, in the order of completion.
 
     Raises:
-        DataFormatError: A record does not say how its reward is weighted, or contradicts itself.
+        DataFormatError: A record lacks the weights of its reward, or contradicts itself.
     """
 
     def one(result: Result) -> Result:
@@ -88,7 +88,7 @@ def rejudge(
         try:
             for job in as_completed(jobs):
                 on_result(job.result())
-        except BaseException:  # Ctrl-C: what is asked is waited for, and nothing more is asked
+        except BaseException:  # Ctrl-C, for example: finish the running calls, start no others
             pool.shutdown(cancel_futures=True)
             raise
         return [job.result() for job in jobs]

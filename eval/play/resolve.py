@@ -1,4 +1,4 @@
-"""Names to objects: the one place where a configuration is checked, before anything is loaded."""
+"""Resolution of names to objects, and all checks of a configuration, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from agemem_envs.util.endpoint import is_endpoint
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRun:
-    """A configuration whose names are known and whose settings fit together.
+    """A configuration whose names are resolved and whose settings are consistent.
 
     Attributes:
         config: The configuration.
         agent: The class of the agent.
-        tools: The tools of the environments: those the agent is made for, or else the
-            configuration's.
+        tools: The tools of the environments: those that the agent requires, or else those of the
+            configuration.
         executor: The name of the executor.
     """
 
@@ -36,15 +36,15 @@ class ResolvedRun:
 
     @property
     def has_memory_system(self) -> bool:
-        """Whether the agent is a memory system around the backbone."""
+        """Whether the agent is a memory system with the backbone."""
         return self.config.agent in SYSTEMS
 
 
 def resolve(config: RunConfig) -> ResolvedRun:
-    """Resolve the names of a configuration, and check that its settings fit together.
+    """Resolve the names of a configuration, and check that its settings are consistent.
 
     Raises:
-        UnknownNameError: A name is not known.
+        UnknownNameError: A name is unknown.
         ConfigurationError: Settings contradict each other.
     """
     for env_id in config.envs:
@@ -58,20 +58,22 @@ def resolve(config: RunConfig) -> ResolvedRun:
 
 
 def _check_env(config: RunConfig, tools: str | tuple[str, ...]) -> None:
-    """Refuse what only the environments would notice, after the backbone is loaded."""
+    """Check what the environments would refuse only after the backbone is loaded."""
     protocol_stages(config.stages)
-    known = choose_tools(tools)
+    chosen_tools = choose_tools(tools)
     make_reward(config.reward)
     if config.encoder is not None and config.encoder not in ENCODERS:
         raise UnknownNameError("encoder", config.encoder, ENCODERS)
-    if config.few_shot and "Add_memory" not in known:
-        raise ConfigurationError("--few-shot shows the memory tools: it needs --tools all or ltm")
+    if config.few_shot and "Add_memory" not in chosen_tools:
+        raise ConfigurationError(
+            "--few-shot demonstrates the memory tools: it needs --tools all or --tools ltm"
+        )
 
 
 def _check_backbone(config: RunConfig, agent: type[Agent]) -> None:
     if agent.uses_backbone and config.backbone is None:
         raise ConfigurationError(
-            f"agent {config.agent!r} needs a language model: pass --backbone, for example "
+            f"agent {config.agent!r} needs a language model: pass one, for example "
             "--backbone smollm2-135m"
         )
     if not agent.uses_backbone:
@@ -92,33 +94,36 @@ def _check_backbone(config: RunConfig, agent: type[Agent]) -> None:
 
 
 def _executor(config: RunConfig, agent: type[Agent]) -> str:
-    """The executor that is asked for; without one, processes if there are several workers."""
+    """The name of the executor; by default ``processes`` if there are several workers."""
     name = config.executor or ("processes" if config.workers > 1 else "serial")
     if name not in EXECUTORS:
         raise UnknownNameError("executor", name, EXECUTORS)
     if name == "serial" and config.workers > 1:
         raise ConfigurationError(
-            f"--executor serial plays in one process, not in {config.workers}: leave it out"
+            f"--executor serial plays in one process, not in {config.workers}: remove --executor "
+            "or --workers"
         )
     if name != "ray" and config.address is not None:
-        raise ConfigurationError("--address is that of a Ray cluster: add --executor ray")
+        raise ConfigurationError(
+            "--address names a Ray cluster: add --executor ray, or remove --address"
+        )
     if config.workers > 1 and agent.uses_backbone:
         _refuse_model_in_process(config)
     return name
 
 
 def _refuse_model_in_process(config: RunConfig) -> None:
-    """Every worker would load the model; one server for all is faster and smaller.
+    """Refuse a backbone that every worker would load; a shared server is faster and smaller.
 
     Raises:
-        ConfigurationError: The backbone is not on a server.
+        ConfigurationError: The backbone does not run on a server.
     """
     backbone = config.backbone
     if backbone == "scripted" or config.base_url is not None or is_endpoint(str(backbone)):
         return
     raise ConfigurationError(
-        f"backbone {backbone!r} is loaded by the process that plays, so each of "
-        f"{config.workers} workers would load it. Serve it once and name the server: vLLM, or "
-        "`agemem serve --backbone smollm2-135m --port 8000` and --backbone "
+        f"backbone {backbone!r} is loaded by the process that plays, so each of the "
+        f"{config.workers} workers would load it. Serve it once, with vLLM or with "
+        "`agemem serve --backbone smollm2-135m --port 8000`, and pass its address: --backbone "
         "smollm2-135m@http://127.0.0.1:8000/v1"
     )

@@ -1,4 +1,4 @@
-"""Plays runs and suites in front of a user: progress, summaries, and how to go on."""
+"""Runs and suites with progress bars, summaries and hints on how to continue."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def play_run(
     retry_failed: bool = False,
     show: bool = True,
 ) -> int:
-    """Play what a run lacks, write its summary and show it; the exit status."""
+    """Play the missing episodes of a run and summarise it; returns the exit status."""
     folder = ResultsFolder(path)
     if not resume:
         folder.refuse_existing()  # before anything slow is loaded
@@ -64,7 +64,7 @@ def play_run(
 
 
 def rejudge_run(config: RunConfig, run: Path, out: Path | None, console: Console) -> int:
-    """Score a run anew, into a folder of its own; the exit status."""
+    """Score a run by another judge into a new folder; returns the exit status."""
     folder = ResultsFolder(out or default_folder(run, config.judge))
     folder.refuse_existing()
     session = Rejudging(run, config)
@@ -73,7 +73,9 @@ def rejudge_run(config: RunConfig, run: Path, out: Path | None, console: Console
         try:
             results = session.score(lambda _: progress.update(bar, advance=1))
         except KeyboardInterrupt:
-            _say(console, "Interrupted; nothing is written. Judgements are kept: start it again.")
+            _say(
+                console, "Interrupted; no folder was written. Judgements are cached: run it again."
+            )
             return EXIT_INTERRUPTED
     folder.create(session.describe())
     folder.rewrite(results)
@@ -85,9 +87,9 @@ def rejudge_run(config: RunConfig, run: Path, out: Path | None, console: Console
 def play_suite(
     config: RunConfig, path: Path, console: Console, *, resume: bool, retry_failed: bool
 ) -> int:
-    """Play the runs of a suite in subfolders, and summarise them together; the exit status.
+    """Play the runs of a suite in subfolders and summarise them; returns the exit status.
 
-    A member that cannot start is reported and left out; the others are played.
+    A member that cannot start is reported and skipped; the others are played.
 
     Raises:
         AgeMemError: No member can start.
@@ -103,15 +105,15 @@ def play_suite(
         _say(console, f"{config.suite}: {name}")
         try:
             member = part.configure(config)
-            known = resume and ResultsFolder(member_path).exists
+            begun = resume and ResultsFolder(member_path).exists
             ended = play_run(
-                member, member_path, console, resume=known, retry_failed=retry_failed, show=False
+                member, member_path, console, resume=begun, retry_failed=retry_failed, show=False
             )
         except AgeMemError as error:
             failed[name] = error
             _say(console, f"{name} is missing: {error}")
             continue
-        except KeyboardInterrupt:  # while nothing was played
+        except KeyboardInterrupt:  # before an episode was played
             ended = EXIT_INTERRUPTED
         if not played and not resume:
             folder.create(RunRecord(kind=RunKind.SUITE, config=config))
@@ -128,7 +130,7 @@ def play_suite(
     if status == EXIT_INTERRUPTED:
         _say(console, f"Interrupted. Continue with: --out {path} --resume")
     else:
-        shutil.rmtree(path / "report", ignore_errors=True)  # of before it was resumed
+        shutil.rmtree(path / "report", ignore_errors=True)  # that of before it was resumed
         logs = SUITES[str(config.suite)].curves.items()
         written = write_report(
             read_runs([path]),
@@ -141,12 +143,12 @@ def play_suite(
 
 
 def _status(results: Sequence[Result], remedy: str, console: Console) -> int:
-    """The exit status of a finished run; what is unscored, and how to repeat it, is told."""
-    missed = unscored(results)
-    if not missed:
+    """Report unscored episodes and how to repeat them; returns the exit status of the run."""
+    count = unscored(results)
+    if not count:
         return EXIT_OK
-    first = next((error for r in results for error in r.episode.errors), "no reason is recorded")
-    _say(console, f"{missed} of {len(results)} episodes are not fully scored, first: {first}")
+    first = next((error for r in results for error in r.episode.errors), "no error was recorded")
+    _say(console, f"{count} of {len(results)} episodes are not fully scored. First error: {first}")
     _say(console, f"Repeat them with: {remedy}")
     return EXIT_UNSCORED
 
@@ -154,29 +156,30 @@ def _status(results: Sequence[Result], remedy: str, console: Console) -> int:
 def _conclude(
     results: Sequence[Result],
     path: Path,
-    shown: Callable[[Sequence[Row]], RenderableType] | None,
+    render: Callable[[Sequence[Row]], RenderableType] | None,
     console: Console,
 ) -> None:
-    """Write and show the summary of what was played."""
+    """Write and show the summary of the results."""
     if results:
         rows = summarize(results)
         write_summary(rows, path)
-        if shown is not None:
-            console.print(shown(rows))
+        if render is not None:
+            console.print(render(rows))
     console.print(f"Written to {path}", soft_wrap=True, highlight=False)
 
 
 def _open(
     folder: ResultsFolder, session: RunSession, resume: bool, retry_failed: bool
 ) -> list[Result]:
-    """Create the folder, or take up what is in it."""
+    """Create the folder, or return the results that it already holds."""
     if not resume:
         folder.create(session.describe())
         return []
     folder.lock()
     if folder.record().rejudged:
         raise ConfigurationError(
-            f"{folder.path} was judged anew from another run: continue that one, and judge it again"
+            f"{folder.path} was judged anew from another run: resume that run, and then use "
+            "--rejudge again"
         )
     results = folder.repair()
     session.check(folder, results)
@@ -188,7 +191,7 @@ def _open(
 
 
 def _play(session: RunSession, folder: ResultsFolder, done: list[Result], console: Console) -> bool:
-    """Play what is missing, with a progress bar; whether it was interrupted."""
+    """Play the missing episodes with a progress bar; returns whether it was interrupted."""
     successes = [r.episode.success for r in done]
     every = max(1, len(session.plan.episodes) // 10)
     with Progress(*BAR, console=console) as progress:

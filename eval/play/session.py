@@ -1,4 +1,4 @@
-"""Runs a configuration: every missing episode, each written as it ends."""
+"""A run in progress: plays every missing episode, and records each as it ends."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from agemem_envs.util.loading import load
 
 
 class RunSession:
-    """A run that can start: its plan is made, and what plays it is ready.
+    """A run that is ready to start, with its plan and its executor.
 
     Args:
-        config: What to run.
+        config: The configuration of the run.
 
     Raises:
-        AgeMemError: Something that the configuration names cannot be had.
+        AgeMemError: A model, data set or library that the configuration names is unavailable.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -36,27 +36,27 @@ class RunSession:
         return RunRecord(kind=RunKind.EVALUATION, config=self.config, sources=self.plan.sources)
 
     def check(self, folder: ResultsFolder, results: list[Result]) -> None:
-        """Make sure that a folder's episodes are ones of this run.
+        """Check that the episodes in a folder belong to this run.
 
         Raises:
-            ConfigurationError: They are not.
+            ConfigurationError: An episode or the data does not belong to this run.
         """
         self.plan.check(str(folder.path), folder.record().sources, results)
 
     def play(self, folder: ResultsFolder, on_result: Callable[[Result], None]) -> None:
-        """Play every episode that the folder lacks, writing each as it ends.
+        """Play every episode that the folder lacks, and write each as it ends.
 
         Args:
-            folder: A created folder.
+            folder: The folder of the run, already created.
             on_result: Called with each new result, after it was written.
 
         Raises:
-            WorkerError: The processes that play it died too often.
+            WorkerError: Workers died repeatedly.
         """
         for result in self._executor.play(self.plan.batches(folder.read(), self.config.batch_size)):
             folder.append(result)
             on_result(result)
 
     def close(self) -> None:
-        """Stop what plays. Calling it again has no effect."""
+        """Stop the executor. Calling it again has no effect."""
         self._executor.close()

@@ -1,4 +1,4 @@
-"""Suites: many runs under one name, as data. Each member is an ordinary run in a subfolder."""
+"""Suites: named sets of runs, as data. Each member is an ordinary run in a subfolder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from agemem_envs.tools import choose_tools
 from agemem_envs.util.endpoint import split_endpoint
 
 PAPER = "paper"
-"""The paper's protocol: three stages in question answering, the task alone in the worlds."""
+"""The paper's protocol: all stages in question answering, stage 3 alone in interactive worlds."""
 QA = ("AgeMem-HotpotQA-v0",)
 WORLDS = tuple(env for env in BENCHMARKS if env not in QA)
 CURVE_METRIC = "mean_return"
-"""What a suite draws of trainings: rewards of other weights do not compare."""
+"""The training metric of a suite's curves; rewards with different weights are not comparable."""
 PUBLISHED = ("no-memory", "langmem", "a-mem-fork", "mem0", "mem0-graph", "agemem-norl")
-"""The methods of the paper that need no training."""
+"""The agents of the paper's methods that need no training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class Member:
     """One run of a suite.
 
     Attributes:
-        agent: Who plays.
-        envs: Where, among those of the run; None for all of them.
-        checkpoint: The option that names its trained model, as a field of
-            :class:`~agemem.eval.runs.config.RunConfig`; None for the backbone as it is.
+        agent: Name of the agent.
+        envs: The environments to play, as far as the suite's run includes them; None for all.
+        checkpoint: The field of :class:`~agemem.eval.runs.config.RunConfig` that names the trained
+            model; None to play the backbone itself.
     """
 
     agent: str
@@ -44,14 +44,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What is run under one name.
+    """A named set of runs.
 
     Attributes:
-        members: In the order in which they are played.
-        stages: The protocol, unless another is asked for.
-        settings: Other fields of :class:`~agemem.eval.runs.config.RunConfig` that it decides.
-        model: Fields of the language model, unless ``--backbone`` names another.
-        curves: Training curves of its report: a name, and the log in this checkout.
+        members: The runs, in the order of play.
+        stages: The default protocol.
+        settings: Defaults of other fields of :class:`~agemem.eval.runs.config.RunConfig`.
+        model: Defaults of the language model's fields, used if no ``--backbone`` is passed.
+        curves: Training curves of its report: names, and paths of logs in this checkout.
     """
 
     members: tuple[Member, ...]
@@ -61,7 +61,7 @@ class Suite:
     curves: Mapping[str, str] = field(default_factory=dict)
 
     def defaults(self, backbone: str | None) -> dict[str, Any]:
-        """What it decides, where the command line does not."""
+        """The suite's defaults for the options of the command line."""
         return {
             "stages": self.stages,
             **self.settings,
@@ -120,19 +120,19 @@ SUITES: dict[str, Suite] = {
         curves=dict.fromkeys(("all-returns", "answer-only"), "results/learning/curves.csv"),
     ),
 }
-"""The paper's tables and figures, and what else is run together: all memory systems, the bounds
-between which a method's scores lie, and everything in small."""
+"""The paper's tables and figures, and other sets of runs: all memory systems, the bounds of a
+method's scores, and a small run of everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One run of a suite that was asked for.
+    """One run of a requested suite.
 
     Attributes:
-        name: Of its folder: the agent, and the protocol where one suite has two.
-        member: What is run.
-        stages: Its protocol.
-        envs: Where.
+        name: Name of its folder: the agent, and the protocol if the suite has two.
+        member: The member of the suite.
+        stages: The protocol.
+        envs: The environments.
     """
 
     name: str
@@ -141,14 +141,14 @@ class Part:
     envs: tuple[str, ...]
 
     def configure(self, config: RunConfig) -> RunConfig:
-        """The run's own configuration.
+        """The configuration of this run.
 
-        What the suite does not decide is taken from ``config``, as far as the agent has a
-        use for it: a scripted one takes no backbone, and only one with memory tools can be
-        shown how to use them.
+        Settings that the suite does not decide are taken from ``config`` if they apply to the
+        agent: a scripted agent takes no backbone, and only an agent with memory tools takes
+        ``few_shot``.
 
         Raises:
-            ConfigurationError: It needs a trained model, and none is named.
+            ConfigurationError: The run needs a trained model, but none was passed.
         """
         agent = agent_class(self.member.agent)
         one = replace(
@@ -160,7 +160,7 @@ class Part:
             checkpoint=None,
             checkpoint_answer_only=None,
         )
-        if self.stages == "task":  # nothing is told
+        if self.stages == "task":  # no messages are presented
             one = replace(one, noise=None, distractors=None)
         if self.member.checkpoint is not None:
             trained = getattr(config, self.member.checkpoint)
@@ -182,31 +182,31 @@ class Part:
         method = method_of(self.member.agent, split_endpoint(model)[0])
         if method.key != self.member.agent:
             warnings.warn(
-                f"{self._flag} {model} is no trained model: its episodes count as those of "
-                f"{method.title}, and the row of {METHODS[self.member.agent].title} says missing",
+                f"{self._flag} {model} is not a trained model: its episodes count as those of "
+                f"{method.title}, and the row of {METHODS[self.member.agent].title} stays missing",
                 stacklevel=3,
             )
 
 
 def parts(config: RunConfig) -> list[Part]:
-    """The runs of the suite that a configuration names, those of no environment left out.
+    """The runs of the suite that a configuration names, except those without an environment.
 
     Raises:
         UnknownNameError: No suite has this name.
-        ConfigurationError: None of its runs is on the environments that are asked for.
+        ConfigurationError: None of its runs uses the requested environments.
     """
     if config.suite not in SUITES:
         raise UnknownNameError("suite", str(config.suite), SUITES)
-    found = [
+    runs = [
         Part(f"{member.agent}-{stages}" if config.stages == PAPER else member.agent,
              member, stages, envs)
         for member in SUITES[config.suite].members
         for stages, where in _protocols(config.stages)
         if (envs := tuple(env for env in config.envs if where(env) and _plays(member, env)))
     ]  # fmt: skip
-    if not found:
+    if not runs:
         raise ConfigurationError(f"suite {config.suite} has no run on {', '.join(config.envs)}")
-    return found
+    return runs
 
 
 def _plays(member: Member, env: str) -> bool:
@@ -214,7 +214,7 @@ def _plays(member: Member, env: str) -> bool:
 
 
 def _protocols(stages: str) -> list[tuple[str, Any]]:
-    """Each protocol of a suite, and whether an environment is run under it."""
+    """Each protocol of a suite, with a test whether it applies to an environment."""
     if stages != PAPER:
         return [(stages, lambda env: True)]
     return [("full", lambda env: env not in WORLDS), ("task", lambda env: env in WORLDS)]

@@ -1,4 +1,4 @@
-"""Plays episodes in one process, with a backbone, a gateway and environments of its own."""
+"""A worker that plays episodes in one process, with its own backbone and environments."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from agemem_envs.util.endpoint import is_endpoint
 
 @dataclass(frozen=True, slots=True)
 class RunMetadata:
-    """What the records of a run's episodes have in common, whoever played them.
+    """The fields that all results of a run share, whichever worker plays them.
 
     Attributes:
-        agent: As in :class:`Result`.
-        backbone: Likewise.
-        engine: Likewise.
-        constrained: Likewise.
+        agent: Name of the agent.
+        backbone: Name of the model, or ``none``.
+        engine: The inference engine that runs the model, or ``none``.
+        constrained: Whether a grammar constrains outputs to the protocol.
         sources: The data source of each environment.
         settings: The settings of each environment.
     """
@@ -69,7 +69,7 @@ class RunMetadata:
         )
 
     def lost(self, planned: Planned, why: str) -> Result:
-        """The result of an episode whose processes died: the environment's fault, not scored."""
+        """The unscored result of an episode whose workers died: an environment error."""
         episode = Episode.unplayed(
             env_id=planned.env_id,
             task_id=planned.task_id,
@@ -82,15 +82,15 @@ class RunMetadata:
 
 
 class EpisodeWorker:
-    """Everything that playing takes: loaded, made, and never shared with another process.
+    """The loaded backbone, environments and agents of one process.
 
     Args:
-        run: What to play.
-        sources: The data source of each environment, as the run's plan found it.
+        run: The run to play.
+        sources: The data source of each environment, according to the run's plan.
 
     Raises:
-        ConfigurationError: The data found here is another.
-        AgeMemError: Something that the configuration names cannot be had.
+        ConfigurationError: The data that this process finds differs from the plan's.
+        AgeMemError: A model, data set or library that the configuration names is unavailable.
     """
 
     def __init__(self, run: ResolvedRun, sources: Mapping[str, str]) -> None:
@@ -106,7 +106,7 @@ class EpisodeWorker:
 
     def _prepare(self) -> None:
         config = self.config
-        # The cheap checks first: a bad name must not wait for models to load.
+        # The cheap steps first, so that a bad name fails before models are loaded.
         self._judge = evaluation_judge(config)
         limits = {"timeout": config.request_timeout, "attempts": config.attempts}
         self._summarizer = make_summarizer(config.summarizer, **limits)
@@ -128,7 +128,7 @@ class EpisodeWorker:
         return Options(config.base_url, grammar, config.request_timeout, config.attempts)
 
     def _make_gateway(self) -> Gateway | None:
-        """To the backbone's server, for a memory system that calls the model itself."""
+        """The gateway to the backbone for a memory system that calls the model itself, or None."""
         name = self.config.agent
         if name not in SYSTEMS or not system_class(name).uses_llm:
             return None
@@ -138,8 +138,8 @@ class EpisodeWorker:
             gateway = Gateway(forward_to(self._backbone.endpoint, self.config.max_tokens))
         else:
             raise ConfigurationError(
-                f"{name} calls the model through a server of its own: pass --backbone MODEL@URL, "
-                "--base-url, smollm2-135m@local, or scripted"
+                f"{name} calls the language model itself, which needs a server: pass --backbone "
+                "MODEL@URL, --base-url URL, --backbone smollm2-135m@local or --backbone scripted"
             )
         self._stack.callback(gateway.close)
         return gateway
@@ -166,16 +166,16 @@ class EpisodeWorker:
         return self._make_env(env_id), agent
 
     def _check_sources(self, sources: Mapping[str, str]) -> None:
-        found = {env_id: str(source) for env_id, source in self.metadata.sources.items()}
-        if found != sources:
+        actual = {env_id: str(source) for env_id, source in self.metadata.sources.items()}
+        if actual != sources:
             raise ConfigurationError(
-                f"the run is on {dict(sources)}, but a process that plays it found {found}. "
-                "Give every machine the same data and the same AGEMEM_DATA."
+                f"the run uses the data {dict(sources)}, but a worker found {actual}. Give every "
+                "machine the same data and set AGEMEM_DATA accordingly."
             )
 
     @property
     def metadata(self) -> RunMetadata:
-        """What the records of all episodes have in common."""
+        """The fields that all results of the run share."""
         envs = {
             env_id: cast(MemoryEnv, slots[0][0].unwrapped) for env_id, slots in self._slots.items()
         }
@@ -189,7 +189,7 @@ class EpisodeWorker:
         )
 
     def play(self, batch: Batch) -> Iterator[Result]:
-        """Play a batch, each episode yielded as it ends."""
+        """Play a batch, and yield each result as its episode ends."""
         config, metadata = self.config, self.metadata
         jobs = [
             Job(env, agent, planned.seed, planned.task_id)
@@ -207,12 +207,12 @@ class EpisodeWorker:
 
 
 def evaluation_judge(config: RunConfig) -> Judge:
-    """The judge of a configuration, with the cache if it asks a model.
+    """The judge of a configuration, with a cache if it is a language model.
 
     Raises:
         UnknownNameError: There is no such judge.
         MissingDependencyError: Its library is not installed.
-        ConfigurationError: The cache cannot be had.
+        ConfigurationError: The cache cannot be opened.
     """
     cache = JudgeCache() if config.judge_cache and is_endpoint(config.judge) else None
     limits = {"timeout": config.request_timeout, "attempts": config.attempts}

@@ -1,7 +1,7 @@
 """Experimental conditions of a result, grouped by scope: table, column, row or model.
 
-Which condition belongs where follows from the declarations of the settings
-(:class:`~agemem_envs.settings.Scope`); only what a result records beside them is named here.
+The scope of a condition follows from the declaration of its setting
+(:class:`~agemem_envs.settings.Scope`); this module adds the conditions that are not settings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agemem_envs.settings import Scope, in_scope, settings_of
 from agemem_envs.tools import TOOL_SETS
 
 Conditions = tuple[tuple[str, str], ...]
-"""Names and values, sorted by name."""
+"""Names and values of conditions, sorted by name."""
 
 _RESULT = {
     "backbone": Scope.METHOD,
@@ -31,11 +31,11 @@ _RESULT = {
     "data_source": Scope.WORLD,
     "task": Scope.WORLD,
 }
-"""Conditions that a result records itself."""
+"""Conditions that a result records apart from its settings."""
 _SHOWN_AS = {"judge": "judge_name"}
-"""Conditions that bear another name than their setting: ``judge`` is a metric."""
+"""Conditions whose name differs from that of their setting: ``judge`` is also a metric."""
 _UNSHOWN = {"agent"}
-"""Settings that are no condition: the agent is the method."""
+"""Settings that are not conditions: the agent identifies the method."""
 
 
 def _by_scope() -> dict[Scope, tuple[str, ...]]:
@@ -43,8 +43,8 @@ def _by_scope() -> dict[Scope, tuple[str, ...]]:
     scopes = {name: d.setting.scope for name, d in settings_of(RunConfig).items()} | _RESULT
     names = {scope: [n for n, s in scopes.items() if s is scope] for scope in Scope}
     return {
-        scope: tuple(sorted(_SHOWN_AS.get(n, n) for n in found if n not in _UNSHOWN))
-        for scope, found in names.items()
+        scope: tuple(sorted(_SHOWN_AS.get(n, n) for n in members if n not in _UNSHOWN))
+        for scope, members in names.items()
     }
 
 
@@ -56,24 +56,24 @@ _OF_THE_RUN = [
     for name in in_scope(RunConfig, Scope.TABLE, Scope.WORLD, Scope.METHOD, Scope.MODEL)
     if name not in settings_of(EnvSettings) and name not in _RESULT and name not in _UNSHOWN
 ]
-"""Conditions that only the run's configuration tells: an episode does not record them."""
+"""Conditions from the run's configuration that its episodes do not record."""
 SUMMARIZED = [name for name, d in settings_of(EnvSettings).items() if d.setting.summarized]
-"""Settings that a summary has columns of."""
+"""Settings that have a column in a summary."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedResult:
-    """A result, and the conditions it was played under, by scope.
+    """A result with its experimental conditions, grouped by scope.
 
     Attributes:
         result: The result.
-        method: Its row.
-        benchmark: Its column.
+        method: The method, which is its row.
+        benchmark: The benchmark, which is its column.
         base: The backbone of its comparison group.
-        shared: The conditions that all results of a group share.
-        model: The conditions that all results of a group share whose agents call a model.
-        column: The conditions that all results of its column share.
-        row: The conditions that may differ from other rows.
+        shared: Conditions that all results of a group must share.
+        model: Conditions that all results of a group must share if their agents call a model.
+        column: Conditions that all results of a column must share.
+        row: Conditions that may differ between rows.
     """
 
     result: Result
@@ -87,12 +87,12 @@ class ClassifiedResult:
 
 
 def classify(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> ClassifiedResult:
-    """The row, the column and the conditions of a result.
+    """Determine the row, the column and the conditions of a result.
 
     Args:
-        result: Of the run.
-        run: The run that it is part of.
-        checkpoints: For a trained model, by name, the backbone that it was made of.
+        result: The result.
+        run: The run that contains it.
+        checkpoints: The backbone from which each trained model was made, by the model's name.
     """
     conditions = {
         **{name: _text(value) for name, value in identity(result).items()},
@@ -117,7 +117,7 @@ def classify(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> 
 
 
 def identity(result: Result) -> dict[str, Any]:
-    """The values that results must have in common to share a mean, by name."""
+    """The values, by name, that results must have in common to be averaged."""
     settings = result.episode.settings
     values = {name: getattr(settings, name) for name in settings_of(EnvSettings)}
     return {
@@ -141,8 +141,8 @@ def _tool_set(tools: Sequence[str]) -> str:
 
 def summary_columns(result: Result) -> dict[str, Any]:
     """The part of a result's identity that a summary shows."""
-    shown = {_SHOWN_AS.get(name, name) for name in SUMMARIZED} | {"agent", *_RESULT}
-    return {name: value for name, value in identity(result).items() if name in shown}
+    columns = {_SHOWN_AS.get(name, name) for name in SUMMARIZED} | {"agent", *_RESULT}
+    return {name: value for name, value in identity(result).items() if name in columns}
 
 
 def _text(value: Any) -> str:
@@ -152,12 +152,12 @@ def _text(value: Any) -> str:
 
 
 def differing(conditions: Iterable[Conditions]) -> set[str]:
-    """The names that do not have one value in all of them."""
-    known = [dict(c) for c in conditions]
-    names = {name for c in known for name in c}
-    return {name for name in names if len({c.get(name) for c in known}) > 1}
+    """The names of the conditions whose values differ."""
+    groups = [dict(c) for c in conditions]
+    names = {name for group in groups for name in group}
+    return {name for name in names if len({group.get(name) for group in groups}) > 1}
 
 
 def listed(conditions: Iterable[tuple[str, str]]) -> str:
-    """As shown; an empty value says that nothing is out of the ordinary."""
+    """Format conditions for display, without those that have an empty value."""
     return ", ".join(f"{name}: {value}" for name, value in conditions if value)

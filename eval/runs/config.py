@@ -1,4 +1,4 @@
-"""The configuration of an evaluation: everything that it takes to repeat one."""
+"""The configuration of an evaluation: all that is needed to repeat it."""
 
 from __future__ import annotations
 
@@ -20,72 +20,94 @@ SUBJECT, ON, SCORING, EXECUTION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig(BenchmarkSettings):
-    """All settings of an evaluation; ``agemem run --help`` says what each means.
+    """All settings of an evaluation, each described by its help text.
 
     Raises:
-        ConfigurationError: A value has another type, or is out of range.
+        ConfigurationError: A value has the wrong type or is out of range.
     """
 
-    agent: str = setting("agemem", "the agent", Scope.METHOD, SUBJECT, metavar="NAME")
+    agent: str = setting(
+        "agemem", "agent, memory system or suite to evaluate", Scope.METHOD, SUBJECT, metavar="NAME"
+    )
     suite: str | None = setting(
         None,
-        "many agents, for a table or figure of the paper",
+        "set of agents to evaluate, for example for a table or figure of the paper",
         Scope.SUITE,
         SUBJECT,
         metavar="NAME",
     )
     backbone: str | None = setting(
-        None, "its language model", Scope.METHOD, SUBJECT, metavar="NAME"
+        None, "language model of the agent", Scope.METHOD, SUBJECT, metavar="NAME"
     )
     checkpoint: str | None = setting(
-        None, "with --suite: the trained model, a backbone too", Scope.SUITE, SUBJECT,
+        None,
+        "with --suite: the trained model, named like a backbone",
+        Scope.SUITE,
+        SUBJECT,
         metavar="NAME",
-    )  # fmt: skip
+    )
     checkpoint_answer_only: str | None = setting(
         None,
-        "with --suite table4: the model trained on the task's reward alone",
+        "with --suite: the model trained on the task's reward alone, named like a backbone",
         Scope.SUITE,
         SUBJECT,
         metavar="NAME",
     )
     base_url: str | None = setting(
-        None, "server that runs a named backbone", Scope.RUN, SUBJECT, metavar="URL"
+        None,
+        "URL of the OpenAI-compatible server that runs the backbone",
+        Scope.RUN,
+        SUBJECT,
+        metavar="URL",
     )
-    few_shot: bool = setting(False, "show the model a short worked episode", Scope.METHOD, SUBJECT)
+    few_shot: bool = setting(
+        False, "show the model a short worked example episode", Scope.METHOD, SUBJECT
+    )
     constrained: bool = setting(
         False,
-        "force outputs into the protocol by a grammar (llama.cpp, vLLM); recorded",
+        "constrain outputs to the protocol by a grammar (llama.cpp, vLLM); recorded in results",
         Scope.MODEL,
         SUBJECT,
     )
-    envs: tuple[str, ...] = setting(("all",), "environments", Scope.TASKS, ON, metavar="ID")
+    envs: tuple[str, ...] = setting(
+        ("all",), 'environment ids, or "all"', Scope.TASKS, ON, metavar="ID"
+    )
     episodes: int | None = setting(
-        10, 'per environment, or "all"', Scope.RUN, ON, 1, 1_000_000, none="all"
+        10, 'episodes per environment, or "all"', Scope.RUN, ON, 1, 1_000_000, none="all"
     )
     seed: int = setting(0, "seed for task selection and sampling", Scope.TASKS, ON, 0, 999_999)
     judge_cache: bool = setting(
         True,
-        "whether an LLM judge is asked only what it has not said yet",
+        "reuse cached judgements of an LLM judge",
         Scope.RUN,
         SCORING,
         rejudging=True,
     )
-    temperature: float = setting(0.0, "0 is greedy", Scope.MODEL, SCORING, 0.0, 10.0)
-    top_p: float = setting(1.0, "nucleus sampling", Scope.MODEL, SCORING, 0.0, 1.0)
+    temperature: float = setting(
+        0.0, "sampling temperature; 0 is greedy", Scope.MODEL, SCORING, 0.0, 10.0
+    )
+    top_p: float = setting(
+        1.0, "probability mass of nucleus sampling", Scope.MODEL, SCORING, 0.0, 1.0
+    )
     max_tokens: int = setting(
         2048,
-        "of one output, including those of a memory system",
+        "most tokens of one model output, a memory system's calls included",
         Scope.MODEL,
         SCORING,
         1,
         1_000_000,
     )
     batch_size: int = setting(
-        1, "episodes in lockstep, their model calls batched", Scope.RUN, EXECUTION, 1, 10_000
+        1,
+        "episodes that a worker plays in lockstep, with batched model calls",
+        Scope.RUN,
+        EXECUTION,
+        1,
+        10_000,
     )
     workers: int = setting(
         1,
-        "processes that play; with --rejudge: episodes judged at once",
+        "worker processes; with --rejudge: episodes judged concurrently",
         Scope.RUN,
         EXECUTION,
         1,
@@ -94,24 +116,24 @@ class RunConfig(BenchmarkSettings):
     )
     executor: str | None = setting(
         None,
-        "serial, processes, ray",
+        "where episodes are played: serial, processes or ray",
         Scope.RUN,
         EXECUTION,
-        default_text="processes if there are several workers",
+        default_text="processes if --workers exceeds 1, else serial",
         metavar="NAME",
         aliases=("--engine",),
     )
     address: str | None = setting(
         None,
-        "Ray cluster",
+        "address of the Ray cluster",
         Scope.RUN,
         EXECUTION,
-        default_text="one that is started for the run",
+        default_text="a cluster started for the run",
         metavar="HOST:PORT",
     )
     request_timeout: float = setting(
         120.0,
-        "seconds a request",
+        "timeout of one request to a model server, in seconds",
         Scope.RUN,
         EXECUTION,
         0.001,
@@ -120,18 +142,18 @@ class RunConfig(BenchmarkSettings):
         rejudging=True,
     )
     attempts: int = setting(
-        4, "tries of a failing request", Scope.RUN, EXECUTION, 1, 100, rejudging=True
+        4, "most attempts of a failing request", Scope.RUN, EXECUTION, 1, 100, rejudging=True
     )
 
     def __post_init__(self) -> None:
         """Check every setting."""
         check_settings(self)
         if not self.envs:
-            raise ConfigurationError("no environment is named: pass --envs")
+            raise ConfigurationError("no environment is given: pass --envs")
 
 
 MAY_RESUME = set(in_scope(RunConfig, Scope.RUN))
-"""Settings that a resumed run may change: how it is run, not what is measured."""
+"""Settings that may change when a run is resumed: none of them affects results."""
 MAY_REJUDGE = {name for name, d in settings_of(RunConfig).items() if d.setting.rejudging}
 """Settings that may change when a run is scored by another judge."""
 
@@ -139,9 +161,9 @@ _RENAMED = {"engine": "executor", "max_actions": "max_task_actions"}
 
 
 def _upgrade(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of format 0 as one of today's."""
+    """Convert a configuration of format 0 to the current format."""
     return {_RENAMED.get(name, name): value for name, value in config.items()}
 
 
 KINDS = {RunKind.EVALUATION: _upgrade, RunKind.SUITE: _upgrade}
-"""The runs that a :class:`RunConfig` configures, and how older ones are read."""
+"""The kinds of run that a :class:`RunConfig` configures, with upgrades from format 0."""

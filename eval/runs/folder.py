@@ -1,7 +1,7 @@
 """The folder of a run: ``config.json`` and ``episodes.jsonl``.
 
-An episode is one line, appended and flushed to the disk: it is there whole or not at all.
-A line torn by a crash is dropped when the run is resumed.
+An episode is one line, appended and flushed to the disk. A last line that a crash left incomplete
+is dropped when the run is resumed.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from agemem_envs.util.files import write_atomically
 from agemem_envs.util.records import without_collection
 
 _BUFFER = 1 << 20
-"""Bytes that are read at a time: a line has some hundred thousand."""
+"""Bytes that are read at a time; a line has some hundred thousand."""
 
 
 class ResultsFolder:
     """The folder of one run.
 
     Args:
-        path: It is created by :meth:`create`, not before: a run that cannot start leaves
-            nothing behind.
+        path: The folder. :meth:`create` creates it, not the constructor, so that a run that
+            cannot start leaves nothing behind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,72 +50,74 @@ class ResultsFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether the folder holds a run."""
         return has_record(self.path) or self.episodes_file.exists()
 
     def refuse_existing(self) -> None:
-        """Make sure that a new run may begin here.
+        """Refuse to start a new run here if there is one already.
 
         Raises:
-            ConfigurationError: There is a run already, or the path is a file.
+            ConfigurationError: The folder already holds a run, or the path is a file.
         """
         refuse_existing(self.path)
 
     def create(self, record: RunRecord[RunConfig]) -> None:
-        """Begin a run.
+        """Create the folder, lock it and write the record of a new run.
 
         Raises:
-            ConfigurationError: There is one already.
+            ConfigurationError: The folder already holds a run, or cannot be created or locked.
         """
         self.refuse_existing()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(f"{self.path} cannot be a results folder: {error}") from error
+            raise ConfigurationError(
+                f"cannot create the results folder {self.path}: {error}"
+            ) from error
         self.lock()
         write_record(self.path, record)
 
     def lock(self) -> None:
-        """Keep other processes from writing here, until :meth:`close` or the process's end.
+        """Prevent other processes from writing here, until :meth:`close` or the end of the process.
 
         Raises:
-            ConfigurationError: Another process is writing.
+            ConfigurationError: Another process holds the lock.
         """
         self._lock = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigurationError(
-                f"another process is running in {self.path}: wait for it, or stop it first"
+                f"another process is writing to {self.path}: wait until it ends, or stop it first"
             ) from error
 
     def record(self) -> RunRecord[RunConfig]:
         """The content of ``config.json``.
 
         Raises:
-            ConfigurationError: There is none, or it is of another kind of run.
-            DataFormatError: It cannot be read.
+            ConfigurationError: There is no record, or the run is of another kind.
+            DataFormatError: The file is damaged or of a newer format.
         """
         return read_record(self.path, RunConfig, KINDS)
 
     def reconfigure(self, config: RunConfig) -> None:
-        """Record the configuration with which the run goes on; the rest stays as it was."""
+        """Replace the recorded configuration; the rest of the record stays the same."""
         write_record(self.path, replace(self.record(), config=config))
 
     def read(self) -> list[Result]:
-        """All whole episodes, by key: the order in which they ended means nothing.
+        """All complete episodes, sorted by key, since the order in which they ended is arbitrary.
 
         Raises:
-            DataFormatError: A line other than a torn last one is not an episode.
+            DataFormatError: A line is not an episode, other than an incomplete last line.
         """
         return self._parse(lambda line: None)[0]
 
     def read_some(self) -> tuple[list[Result], str]:
-        """All whole episodes, of which there must be one, and the SHA-256 of their file.
+        """All complete episodes, at least one, and the SHA-256 of their file.
 
         Raises:
-            ConfigurationError: There is none; the message says what could be meant instead.
-            DataFormatError: As :meth:`read`.
+            ConfigurationError: There is no episode; the message lists runs in subfolders, if any.
+            DataFormatError: A line is not an episode, other than an incomplete last line.
         """
         digest = hashlib.sha256()
         results, _ = self._parse(digest.update)
@@ -129,10 +131,10 @@ class ResultsFolder:
         raise ConfigurationError(f"{self.path} holds no finished episode yet")
 
     def _parse(self, on_line: Callable[[bytes], None]) -> tuple[list[Result], int]:
-        """The episodes, and how many bytes of the file they take.
+        """The complete episodes, sorted by key, and the number of bytes that they occupy.
 
         Args:
-            on_line: Called with each line of the file, also with a torn last one.
+            on_line: Called with each line of the file, even an incomplete last one.
         """
         results: list[Result] = []
         good = 0
@@ -142,7 +144,7 @@ class ResultsFolder:
             for number, line in enumerate(file, start=1):
                 on_line(line)
                 if not line.endswith(b"\n"):
-                    break  # torn: the newline is written last
+                    break  # incomplete: the newline is written last
                 try:
                     results.append(Result.from_json(line))
                 except ValueError as error:
@@ -152,12 +154,12 @@ class ResultsFolder:
                 good += len(line)
         keys = Counter(result.key for result in results)
         if len(keys) < len(results):
-            twice = next(key for key, count in keys.items() if count > 1)
-            raise DataFormatError(f"{self.episodes_file} holds the episode {twice} twice")
+            key = next(key for key, count in keys.items() if count > 1)
+            raise DataFormatError(f"{self.episodes_file} holds episode {key} twice")
         return sorted(results, key=lambda result: result.key), good
 
     def repair(self) -> list[Result]:
-        """Drop a torn last line, and return all whole episodes."""
+        """Remove an incomplete last line, and return all complete episodes."""
         results, good = self._parse(lambda line: None)
         if self.episodes_file.exists() and self.episodes_file.stat().st_size > good:
             os.truncate(self.episodes_file, good)
@@ -169,7 +171,7 @@ class ResultsFolder:
         write_atomically(self.episodes_file, text)
 
     def append(self, result: Result) -> None:
-        """Add an episode and see it onto the disk."""
+        """Append an episode, and flush it to the disk."""
         if self._stream is None:
             self._stream = self.episodes_file.open("a", encoding="ascii", newline="\n")
         self._stream.write(result.to_json() + "\n")
@@ -177,7 +179,7 @@ class ResultsFolder:
         os.fsync(self._stream.fileno())
 
     def close(self) -> None:
-        """Close the file. Calling it again has no effect."""
+        """Close the file and release the lock. Calling it again has no effect."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None

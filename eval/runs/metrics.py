@@ -1,4 +1,4 @@
-"""Metrics of one result, and what it spent. None means not scored or not known."""
+"""Metrics of one result, and its model calls and tokens. None means not scored or not known."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SECONDS: Metric[Result] = Metric(
 
 
 def _with_seconds() -> dict[str, Metric[Result]]:
-    """The metrics of an episode, and its duration, which only a result knows, after the rounds."""
-    known = {}
+    """The metrics of an episode, and after the rounds the duration, which only a result records."""
+    columns = {}
     for name, metric in metrics.METRICS.items():
-        known[name] = _of_result(metric)
+        columns[name] = _of_result(metric)
         if name == "rounds":
-            known["seconds"] = _SECONDS
-    return known
+            columns["seconds"] = _SECONDS
+    return columns
 
 
 METRICS: dict[str, Metric[Result]] = _with_seconds()
@@ -43,30 +43,30 @@ METRICS: dict[str, Metric[Result]] = _with_seconds()
 
 
 def llm_calls(result: Result) -> float:
-    """Calls of the backbone, by the agent and by its memory system."""
+    """Number of calls of the backbone, by the agent and by its memory system."""
     own = sum(step.seconds is not None for step in result.episode.steps)
     return own + (result.episode.metrics.get("memory_llm_calls") or 0.0)
 
 
 def spent_prompt_tokens(result: Result) -> float | None:
-    """Prompt tokens of all these calls; None if one was not counted."""
+    """Prompt tokens of all calls of the backbone; None if a call was not counted."""
     counts = [s.prompt_tokens for s in result.episode.steps if s.seconds is not None]
     return _spent(counts, result.episode.metrics.get("memory_prompt_tokens"))
 
 
 def spent_completion_tokens(result: Result) -> float | None:
-    """Completion tokens of all these calls; None if one was not counted."""
+    """Completion tokens of all calls of the backbone; None if a call was not counted."""
     counts = [s.completion_tokens for s in result.episode.steps if s.seconds is not None]
     return _spent(counts, result.episode.metrics.get("memory_completion_tokens"))
 
 
 def _spent(counts: Sequence[int | None], memory: float | None) -> float | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) + (memory or 0.0) if len(known) == len(counts) else None
+    counted = [count for count in counts if count is not None]
+    return sum(counted) + (memory or 0.0) if len(counted) == len(counts) else None
 
 
 def mean_of(results: Sequence[Result], measure: Callable[[Result], float | None]) -> float | None:
-    """The mean; None if it is not known of every episode."""
+    """The mean of a measure; None if any result has no value."""
     values = [measure(result) for result in results]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if len(numbers) == len(values) else None

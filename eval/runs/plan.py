@@ -1,4 +1,4 @@
-"""What a run has to play: every episode by name, before anything slow is loaded."""
+"""The plan of a run: all its episodes, listed before anything slow is loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agemem_envs.tasks.base import make_task
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One episode that is to be played."""
+    """One episode to play."""
 
     env_id: str
     index: int
@@ -25,7 +25,7 @@ class Planned:
 
     @property
     def key(self) -> Key:
-        """Identifies the episode within a run, as :attr:`Result.key` does."""
+        """The key of the episode within its run, the same as :attr:`Result.key`."""
         return self.env_id, self.index
 
 
@@ -35,10 +35,10 @@ Batch = tuple[Planned, ...]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All episodes of a run, and the data that they were chosen from.
+    """All episodes of a run, and the data sources of their tasks.
 
     Attributes:
-        episodes: In the order of the configuration's environments.
+        episodes: The episodes, in the order of the configured environments.
         sources: The data source of each environment.
     """
 
@@ -46,7 +46,7 @@ class Plan:
     sources: dict[str, str]
 
     def batches(self, done: Iterable[Result], size: int) -> list[Batch]:
-        """What is not done yet, in batches of at most ``size`` episodes."""
+        """The episodes that are not done yet, in batches of at most ``size``."""
         played = {result.key for result in done}
         groups: dict[str, list[Planned]] = {}
         for planned in self.episodes:
@@ -59,29 +59,28 @@ class Plan:
         ]
 
     def check(self, where: str, sources: dict[str, str], results: Sequence[Result]) -> None:
-        """Make sure that recorded episodes are ones of this plan.
+        """Check that recorded episodes belong to this plan.
 
         Args:
-            where: The folder of the record, for the message.
-            sources: Its data sources.
-            results: Its episodes.
+            where: The folder of the record, for the error message.
+            sources: The recorded data sources.
+            results: The recorded episodes.
 
         Raises:
-            ConfigurationError: The data is another than when the run was begun, or fewer
-                episodes are asked for than are there.
+            ConfigurationError: The data has changed since the run was begun, or the plan has
+                fewer episodes than are recorded.
         """
         if sources != self.sources:
             raise ConfigurationError(
-                f"{where} was run on {sources}, but the data found now is {self.sources}. "
+                f"{where} was run on the data {sources}, but now the data is {self.sources}. "
                 "Set AGEMEM_DATA as it was, or start a new run with another --out."
             )
         tasks = {planned.key: planned.task_id for planned in self.episodes}
         for result in results:
             if tasks.get(result.key) != result.episode.task_id:
                 raise ConfigurationError(
-                    f"{where} holds episode {result.key}, task "
-                    f"{result.episode.task_id!r}, which is not part of this run: ask for at "
-                    "least as many --episodes as before"
+                    f"{where} holds episode {result.key} of task {result.episode.task_id!r}, which "
+                    "is not part of this run: request at least as many --episodes as before"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Runs on disk, as every program reads them."""
+"""Reading of runs from disk, shared by all programs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from agemem_envs.run_record import RunKind, RunRecord
 
 @dataclass(frozen=True, slots=True)
 class PlayedRun:
-    """One run: its record and its episodes.
+    """A played run: its record and its episodes.
 
     Attributes:
-        name: Of its folder, within the folder that was named.
-        path: Where it is.
+        name: The name of its folder, relative to the folder that was read.
+        path: The folder of the run.
         record: The content of ``config.json``.
-        sha256: Of ``episodes.jsonl``.
+        sha256: SHA-256 of ``episodes.jsonl``.
         results: Its episodes, at least one.
-        suite_backbone: The backbone of the suite that it is a part of, or None. A suite's
-            trained models stand beside it in the same tables.
+        suite_backbone: The backbone of the suite that contains the run, or None. The tables of a
+            suite compare that backbone with the suite's trained models.
     """
 
     name: str
@@ -36,22 +36,22 @@ class PlayedRun:
 
     @property
     def config(self) -> RunConfig:
-        """The settings of the run."""
+        """The configuration of the run."""
         return self.record.config
 
     @property
     def played_sha256(self) -> str:
-        """The SHA-256 of the episodes as they were played, if another judge scored them."""
+        """SHA-256 of ``episodes.jsonl`` as played, before any scoring by another judge."""
         origin = self.record.rejudged
         return origin.episodes_sha256 if origin else self.sha256
 
 
 def read_runs(paths: Sequence[Path]) -> list[PlayedRun]:
-    """All runs in these folders, each of which is a run or holds several.
+    """Read all runs in these folders; each folder is a run or contains several.
 
     Raises:
-        ConfigurationError: There is no run in a folder, a run has no episode, or the same
-            episodes are there twice.
+        ConfigurationError: A folder contains no run, a run has no episode, or two runs have the
+            same episodes.
         DataFormatError: A file of a run cannot be read.
     """
     runs = [run for path in paths for run in _read(path)]
@@ -80,16 +80,16 @@ def _read(path: Path) -> Iterable[PlayedRun]:
 
 
 def read_run(path: Path, name: str | None = None) -> PlayedRun:
-    """One run.
+    """Read one run.
 
     Raises:
-        ConfigurationError: There is none here, or it has no episode.
+        ConfigurationError: The folder holds no run, or the run has no episode.
         DataFormatError: A file cannot be read.
     """
     folder = ResultsFolder(path)
     if not folder.exists:
         raise ConfigurationError(
-            f"{path} holds no run: there is neither config.json nor episodes.jsonl. Name a folder "
+            f"{path} holds no run: it has neither config.json nor episodes.jsonl. Name a folder "
             "that `agemem run` wrote."
         )
     record = folder.record()
@@ -108,7 +108,7 @@ def read_run(path: Path, name: str | None = None) -> PlayedRun:
 
 
 def _suite_backbone(path: Path) -> str | None:
-    """The backbone of the suite whose folder this is; None if it is not a suite's."""
+    """The backbone of the suite in this folder; None if it is not the folder of a suite."""
     try:
         record = ResultsFolder(path).record()
     except (ConfigurationError, DataFormatError):

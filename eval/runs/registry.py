@@ -1,4 +1,4 @@
-"""Names of agents and of executors: one row each. The class is imported when it is used."""
+"""Registry of agents and executors: one row each. Classes are imported on first use."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ AGENTS: dict[str, str] = {
     "oracle-no-memory": "agemem.agents.oracle:OracleNoMemoryAgent",
     "random": "agemem.agents.random_actions:RandomAgent",
 }
-"""The paper's names, by which its tables are filled: ``norl`` is an agent on a backbone that was
-not trained with it, ``answer-only`` on one that was trained for the task's reward alone."""
+"""Agents by the names of the paper's methods: ``norl`` uses a backbone that was not trained with
+the agent, ``answer-only`` one that was trained on the task's reward alone."""
 
 EXECUTORS: dict[str, str] = {
     "serial": "agemem.eval.play.executors.serial:SerialExecutor",
     "processes": "agemem.eval.play.executors.processes:ProcessExecutor",
     "ray": "agemem.eval.play.executors.ray_cluster:RayExecutor",
 }
-"""Each is called with a resolved run and its plan."""
+"""Executor classes, called with a resolved run and its plan."""
 
 
 def agent_class(name: str) -> type[Agent]:
-    """The class behind a name.
+    """The class of the agent with this name.
 
     Raises:
         UnknownNameError: No agent has this name.
@@ -47,12 +47,12 @@ def agent_class(name: str) -> type[Agent]:
 
 
 def make_agent(name: str, gateway: Gateway | None = None, **options: Any) -> Agent:
-    """An agent for one environment.
+    """Make an agent for one environment.
 
     Args:
-        name: A name of :data:`AGENTS`, or of a memory system, which :class:`MemoryAgent` wraps.
-        gateway: To the language model of a memory system that calls one.
-        options: Of the agent's class.
+        name: A name in :data:`AGENTS`, or of a memory system, which :class:`MemoryAgent` wraps.
+        gateway: The gateway to the language model, for a memory system that calls one.
+        options: Arguments of the agent's class.
 
     Raises:
         UnknownNameError: No agent has this name.

@@ -11,21 +11,21 @@ from agemem_envs.errors import AgeMemError, DataFormatError
 from agemem_envs.util.records import Int, Number, from_line, to_line
 
 Key = tuple[str, int]
-"""Identifies an episode within a run: the environment, and which of its episodes."""
+"""Identifies an episode within a run: the environment id and the episode's index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One episode as evaluated.
+    """The result of one evaluated episode.
 
     Attributes:
         agent: Name of the agent.
         backbone: Name of the model, or ``none``.
-        engine: The inference engine that ran it, or ``none``.
-        constrained: Whether decoding was forced into the protocol.
-        index: Which episode of its environment it is, from 0.
-        seconds: Wall time from reset to reward, shared out over the episodes of a batch.
-        episode: The whole record.
+        engine: The inference engine that ran the model, or ``none``.
+        constrained: Whether a grammar constrained outputs to the protocol.
+        index: Index among the run's episodes of the same environment, from 0.
+        seconds: Wall time from reset to reward, divided by the number of episodes in the batch.
+        episode: The complete record of the episode.
     """
 
     agent: str
@@ -38,31 +38,31 @@ class Result:
 
     @property
     def key(self) -> Key:
-        """Identifies the episode within a run."""
+        """The key of the episode within its run."""
         return self.episode.env_id, self.index
 
     @property
     def scored(self) -> bool:
-        """Whether the episode says anything about the agent."""
+        """Whether the outcome is attributed to the agent, and so scored."""
         reason = self.episode.stop_reason
         return reason is not None and reason.scored
 
     @property
     def complete(self) -> bool:
-        """Whether it is scored in full: nothing failed around the model."""
+        """Whether the episode is fully scored, without failures outside the agent."""
         return self.scored and not self.episode.errors
 
     def to_json(self) -> str:
-        """One line of pure ASCII."""
+        """Encode as one line of ASCII JSON."""
         return to_line(self, FORMAT)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Result:
-        """The inverse of :meth:`to_json`; also reads older formats.
+        """Decode a line: the inverse of :meth:`to_json`. Older formats are read, too.
 
         Raises:
-            ValueError: The line is not a result, is of a newer format, or is the record of an
-                episode that has not ended.
+            ValueError: The line is not a result, has a newer format, or records an episode that
+                has not ended.
         """
         result, version = from_line(cls, line, FORMAT)
         if result.episode.stop_reason is None:
@@ -86,5 +86,5 @@ def consistent(episode: Episode) -> Iterator[None]:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise DataFormatError(
             f"{episode.env_id}, task {episode.task_id!r}: the record contradicts itself: "
-            f"{error!r}. It was not written by this harness, or was damaged later."
+            f"{error!r}. The file was not written by this harness, or was damaged later."
         ) from error

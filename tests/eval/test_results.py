@@ -188,7 +188,7 @@ def test_a_damaged_configuration_is_an_error(tmp_path: Path, content: str, said:
 
 def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
     write_record(tmp_path, replace(RECORD, kind=RunKind.TRAINING))
-    with pytest.raises(ConfigurationError, match="the record of a training, not of a evaluation"):
+    with pytest.raises(ConfigurationError, match="a run of kind 'training', expected 'evaluation'"):
         ResultsFolder(tmp_path).record()
 
 

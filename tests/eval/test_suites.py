@@ -218,7 +218,7 @@ def test_a_backbone_is_no_trained_model() -> None:
     named = ["--suite", "half", "--backbone", "scripted", *ENV, "--checkpoint"]
     for model in ("scripted", "qwen3-4b@http://localhost:8000/v1"):
         config = config_of(*named, model)
-        with pytest.warns(UserWarning, match="--checkpoint .* no trained model: .* AgeMem-noRL"):
+        with pytest.warns(UserWarning, match="--checkpoint .* not a trained model: .* AgeMem-noRL"):
             parts(config)[1].configure(config)
     config = config_of(*named, "mine@http://localhost:8000/v1")
     with warnings.catch_warnings():

@@ -1,1 +1,1 @@
-"""Where a run's episodes are played: in this process, in others, on a cluster."""
+"""Executors of a run: in this process, in worker processes, or on a Ray cluster."""

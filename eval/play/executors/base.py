@@ -1,4 +1,4 @@
-"""What an engine is: batches in, results out, in any order."""
+"""The interface of an executor: it takes batches and yields results, in any order."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from agemem.eval.runs.result import Result
 
 
 class Executor(ABC):
-    """Plays batches of episodes. Only where, and how many at once: never what is measured.
+    """Plays batches of episodes. It never affects results, only where and how fast they are made.
 
-    One that was made is ready to play: what the configuration names could be had.
+    The constructor returns when the executor is ready to play, with models and data loaded.
     """
 
     @abstractmethod
     def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Play every batch, each episode yielded once, as it ends.
+        """Play every batch, and yield each result once, as its episode ends.
 
         Raises:
-            WorkerError: The processes that play died too often, or cannot play at all.
+            WorkerError: Workers died repeatedly, or cannot play at all.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Stop what plays, also in the middle of it. Calling it again has no effect."""
+        """Stop playing, even during an episode. Calling it again has no effect."""

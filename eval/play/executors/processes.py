@@ -1,7 +1,7 @@
-"""The processes engine: workers on this machine, each with a player of its own.
+"""The processes executor: worker processes on this machine.
 
-Spawned, not forked: threads and clients of this process must not be copied. Workers share
-nothing; this process alone writes results. They cannot outlive it, however it dies.
+Workers are spawned, not forked, because threads and clients of this process must not be copied.
+They share nothing; only this process writes results. They end with it, however it dies.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from agemem_envs.errors import AgeMemError, WorkerError
 from agemem_envs.util.workers import end_with_parent
 
 _CLOSE_SECONDS = 3.0
-"""That workers get to release their simulators."""
+"""Time that workers get to release their simulators."""
 Link = Connection
-"""A worker, from here: the pipe to it."""
+"""The parent's handle of a worker: the pipe to it."""
 
 
 class ProcessExecutor(PooledExecutor):
-    """Spawned processes on this machine."""
+    """An executor with spawned processes on this machine."""
 
     def __init__(self, run: ResolvedRun, plan: Plan) -> None:
         super().__init__(ProcessPool(run, plan), run, plan)
 
 
 class ProcessPool(Pool[Link]):
-    """Spawned processes, each at the other end of a pipe."""
+    """Spawned worker processes, each connected by a pipe."""
 
     def __init__(self, run: ResolvedRun, plan: Plan) -> None:
         self._arguments = (run, plan.sources)
@@ -64,16 +64,16 @@ class ProcessPool(Pool[Link]):
         )
         with _without_interrupts():
             process.start()
-        theirs.close()  # so that the worker's end of it is the last, and its death closes it
+        theirs.close()  # the worker's copy is now the only one, so its death closes the pipe
         self._processes[ours] = process
 
     def assign(self, worker: Link, batch: Batch) -> None:
-        """Send the batch."""
-        with suppress(OSError):  # it died just now: next_event finds out
+        """Send a batch to a worker."""
+        with suppress(OSError):  # it has just died: next_event reports it
             worker.send(batch)
 
     def next_event(self) -> Event[Link]:
-        """Wait for a message, or a death, of any worker."""
+        """Wait for a message or the death of any worker."""
         worker = wait(list(self._processes))[0]
         assert isinstance(worker, Connection)
         try:
@@ -87,23 +87,23 @@ class ProcessPool(Pool[Link]):
         return Idle(worker) if kind == "idle" else Played(worker, content)
 
     def _exit_reason(self, worker: Link) -> str:
-        """How a worker ended."""
+        """Describe how a worker ended."""
         process = self._processes.pop(worker)
         worker.close()
         process.join(_CLOSE_SECONDS)
         code = process.exitcode
-        if code is None:  # it closed its pipe, and lives
+        if code is None:  # it closed its pipe but is still alive
             process.kill()
             process.join()
             code = process.exitcode
         if code is not None and code < 0:
             name = signal.Signals(-code).name
-            hint = ": the machine may be out of memory" if name == "SIGKILL" else ""
-            return f"its worker process was ended by {name}{hint}"
-        return f"its worker process ended by itself with status {code}"
+            hint = " (the machine may be out of memory)" if name == "SIGKILL" else ""
+            return f"its worker process was killed by {name}{hint}"
+        return f"its worker process exited with status {code}"
 
     def close(self) -> None:
-        """Ask all workers to end, and end those that do not."""
+        """Ask all workers to exit, and kill those that do not."""
         for process in self._processes.values():
             process.terminate()
         end = time.monotonic() + _CLOSE_SECONDS
@@ -117,12 +117,12 @@ class ProcessPool(Pool[Link]):
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """What is started here never sees Ctrl-C; for this process it waits until the end.
+    """Block Ctrl-C while processes are started; they inherit the mask, and so never receive it.
 
-    A worker that is still importing has no say in how it takes a signal, but it inherits the
-    mask of its parent.
+    A worker cannot install a signal handler while it is still importing. In this process, an
+    interrupt is delivered at the end of the block.
     """
-    resource_tracker.ensure_running()  # the first spawn would start it, and unblock the signal
+    resource_tracker.ensure_running()  # else the first spawn starts it and unblocks the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -134,34 +134,34 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _work(link: Link, run: ResolvedRun, sources: dict[str, str]) -> None:
-    """Play what comes through the pipe, until it closes."""
+    """Play the batches that arrive through the pipe, until it closes."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
-    cores = os.cpu_count() or 1  # shared out: PyTorch would take all of them each
+    cores = os.cpu_count() or 1  # divided, because each PyTorch would use all of them
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // run.config.workers)))
-    warnings.simplefilter("ignore")  # the parent has said the same already
-    player: EpisodeWorker | None = None
+    warnings.simplefilter("ignore")  # the parent has already shown them
+    worker: EpisodeWorker | None = None
     try:
-        player = EpisodeWorker(run, sources)
-        link.send(("ready", player.metadata))
+        worker = EpisodeWorker(run, sources)
+        link.send(("ready", worker.metadata))
         while True:
             batch = link.recv()
-            for result in player.play(batch):
+            for result in worker.play(batch):
                 link.send(("played", result))
             link.send(("idle", None))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent closed the pipe
     except AgeMemError as error:
         link.send(("failed", str(error)))
-    except Exception as error:  # a fault of ours: told by the parent, not played again
+    except Exception as error:  # a bug: the parent reports it, and plays nothing again
         traceback.print_exc()
         link.send(("failed", f"a worker failed: {type(error).__name__}: {error}"))
     finally:
-        if player is not None:
-            player.close()
+        if worker is not None:
+            worker.close()
 
 
 def _leave(*_: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break the closing
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
     sys.exit(0)

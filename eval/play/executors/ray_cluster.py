@@ -1,8 +1,8 @@
-"""The Ray engine: workers on the machines of a cluster, each an actor with a player of its own.
+"""The Ray executor: workers on the machines of a cluster, each of them an actor.
 
-The code of this checkout is sent to the cluster; what it imports (``pip install``) and the
-benchmark data must be there. Every worker checks that it found the data of the plan. Results
-come back to this process, which alone writes them.
+The code of this checkout is sent to the cluster; the libraries that it imports and the benchmark
+data must already be there. Every worker checks that its data is that of the plan. Results are sent
+to this process, which alone writes them.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ from agemem_envs.errors import AgeMemError, WorkerError, require
 from agemem_envs.util.paths import CODE
 
 PACKAGES = ("agents", "baselines", "eval")
-"""What a worker needs of ``agemem``, beside ``agemem_envs``."""
+"""Packages of ``agemem`` that a worker needs, in addition to ``agemem_envs``."""
 FORWARDED = ("AGEMEM_DATA", "ALFWORLD_DATA", "AGEMEM_CACHE")
-"""Variables that workers get as they are here; keys are not sent, Ray would show them."""
+"""Environment variables that are sent to workers. Keys are not, since Ray would display them."""
 WORKER_CPUS = 0.25
-"""That Ray sets aside for a worker: most of the time it waits for the model."""
+"""CPUs that Ray reserves for a worker, which mostly waits for the model."""
 CONNECT_SECONDS = 10.0
+"""Time limit of a connection to the cluster."""
 START_SECONDS = 300.0
-"""For the first worker to be ready, before the cluster counts as full."""
+"""Time limit for the first worker to be ready, after which the cluster counts as full."""
 
 
 class RayExecutor(PooledExecutor):
-    """Actors on a cluster: the one of the configuration's address, or one started for this run.
+    """An executor on the cluster at the configured address, or on one started for this run.
 
     Raises:
         MissingDependencyError: Ray is not installed.
-        WorkerError: There is no such cluster, or its workers cannot play this configuration.
+        WorkerError: The cluster cannot be reached, or its workers cannot play this configuration.
     """
 
     def __init__(self, run: ResolvedRun, plan: Plan) -> None:
@@ -58,7 +59,7 @@ class RayExecutor(PooledExecutor):
 
 
 class RayPool(Pool[Any]):
-    """Actors, and for each that is busy the stream of what it says."""
+    """Actors, with a stream of messages from each that is busy."""
 
     def __init__(self, run: ResolvedRun, plan: Plan) -> None:
         self._ray = _connect(run.config.address)
@@ -77,14 +78,14 @@ class RayPool(Pool[Any]):
         self._listen(actor, actor.load, *self._arguments)
 
     def assign(self, worker: Any, batch: Batch) -> None:
-        """Have an actor play the batch."""
+        """Let an actor play a batch."""
         self._listen(worker, worker.play, batch)
 
     def _listen(self, actor: Any, method: Any, *arguments: Any) -> None:
         self._streams[method.options(num_returns="streaming").remote(*arguments)] = actor
 
     def next_event(self) -> Event[Any]:
-        """Wait for a message, the end of a stream, or a death."""
+        """Wait for a message, the end of a stream, or the death of an actor."""
         stream = self._next_stream()
         worker = self._streams[stream]
         try:
@@ -95,7 +96,9 @@ class RayPool(Pool[Any]):
         except self._ray.exceptions.RayError as error:
             del self._streams[stream]
             self._actors.discard(worker)
-            self._ray.kill(worker)  # if only its machine's memory is lost, it still lives
+            self._ray.kill(
+                worker
+            )  # it is still alive if only objects in its machine's memory were lost
             return Died(worker, f"its Ray worker was lost: {str(error).splitlines()[0]}")
         if kind == "failed":
             raise WorkerError(content)
@@ -112,8 +115,8 @@ class RayPool(Pool[Any]):
                 return ready[0]
             if time.monotonic() > self._patience:
                 raise WorkerError(
-                    f"no worker could be started within {START_SECONDS:g} s: does the cluster "
-                    f"have {WORKER_CPUS} CPUs to spare? Look at `ray status`."
+                    f"no worker could be started within {START_SECONDS:g} s. Each needs "
+                    f"{WORKER_CPUS} free CPUs: check the cluster with `ray status`."
                 )
 
     def close(self) -> None:
@@ -126,10 +129,10 @@ class RayPool(Pool[Any]):
 
 
 def _knock(address: str) -> None:
-    """Find out soon whether anything answers: Ray itself tries for minutes.
+    """Fail fast if nothing listens at the address; Ray itself would retry for minutes.
 
     Raises:
-        OSError: Nothing does.
+        OSError: The address does not accept a connection.
     """
     named = re.fullmatch(r"(?:ray://)?([^/:]+):(\d+)", address)
     if named:
@@ -137,11 +140,11 @@ def _knock(address: str) -> None:
 
 
 def _connect(address: str | None) -> Any:
-    """Ray, connected to a cluster.
+    """Connect to a cluster, and return the ``ray`` module.
 
     Raises:
-        MissingDependencyError: It is not installed.
-        WorkerError: There is no such cluster.
+        MissingDependencyError: Ray is not installed.
+        WorkerError: The cluster cannot be reached.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = require("ray", extra="ray")
@@ -163,13 +166,13 @@ def _connect(address: str | None) -> Any:
         where = f"at {address}" if address else "here"
         raise WorkerError(
             f"there is no Ray cluster {where}: {error}. Start one with `ray start --head`, and "
-            "name it: --address HOST:6379"
+            "pass --address HOST:6379"
         ) from error
     return ray
 
 
 def _staged() -> list[Path]:
-    """Copies of the packages under their installed names, for Ray to send to its workers.
+    """Copies of the packages under their installed names, which Ray sends to its workers.
 
     The folder is removed when this process ends.
     """
@@ -182,7 +185,7 @@ def _staged() -> list[Path]:
 
 
 class _Actor:
-    """The worker's side: each method says one message after another."""
+    """The worker's side: each method yields messages."""
 
     def load(self, run: ResolvedRun, sources: dict[str, str]) -> Iterator[tuple[str, Any]]:
         try:
@@ -196,5 +199,5 @@ class _Actor:
         try:
             for result in self._worker.play(batch):
                 yield "played", result
-        except Exception as error:  # a fault of ours: told by the driver, not played again
+        except Exception as error:  # a bug: the driver reports it, and plays nothing again
             yield "failed", f"a worker failed: {type(error).__name__}: {error}"

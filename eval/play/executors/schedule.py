@@ -1,7 +1,7 @@
-"""Deals batches to workers that may die; what was lost with one is played again.
+"""Scheduling of batches on workers that may die. Episodes lost with a worker are played again.
 
-One episode at a time is played again, so that the episode which kills its worker does not
-take its neighbours along a second time.
+They are played again one at a time, so that an episode which kills its worker does not take the
+rest of its batch down a second time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agemem.eval.runs.result import Key, Result
 from agemem_envs.errors import WorkerError
 
 MAX_DEATHS = 3
-"""Workers that an episode may kill: it is played again twice. Likewise failed starts in a row."""
+"""Workers that an episode may kill, that is, two repetitions; also consecutive failed starts."""
 W = TypeVar("W")
 
 
@@ -49,7 +49,7 @@ class Idle(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class Died(Generic[W]):
-    """A worker is gone, and what it was playing is lost."""
+    """A worker has died, and the episodes that it was playing are lost."""
 
     worker: W
     why: str
@@ -59,22 +59,22 @@ Event = Ready[W] | Played[W] | Idle[W] | Died[W]
 
 
 class Pool(ABC, Generic[W]):
-    """Workers, wherever they are. They are told apart by ``==`` and hashed."""
+    """A pool of workers. The handles of workers are hashable and compared by ``==``."""
 
     @abstractmethod
     def start(self) -> None:
-        """Begin to start one more worker; its first event is Ready or Died."""
+        """Start one more worker, without waiting; its first event is Ready or Died."""
 
     @abstractmethod
     def assign(self, worker: W, batch: Batch) -> None:
-        """Have an idle worker play a batch. If it has died, an event will say so."""
+        """Let an idle worker play a batch. If it has died, an event will report that."""
 
     @abstractmethod
     def next_event(self) -> Event[W]:
-        """Wait for what happens next.
+        """Wait for the next event.
 
         Raises:
-            WorkerError: A worker cannot play this configuration; neither would another.
+            WorkerError: A worker cannot play this configuration, so no other could.
         """
 
     @abstractmethod
@@ -83,14 +83,14 @@ class Pool(ABC, Generic[W]):
 
 
 class Schedule(Generic[W]):
-    """Which worker plays what.
+    """Assigns batches to the workers of a pool.
 
     Args:
-        pool: Where the workers are.
-        workers: How many there are to be.
+        pool: The pool of workers.
+        workers: The number of workers to start.
 
     Raises:
-        WorkerError: No worker gets ready.
+        WorkerError: No worker becomes ready.
     """
 
     def __init__(self, pool: Pool[W], workers: int) -> None:
@@ -106,10 +106,10 @@ class Schedule(Generic[W]):
             self._take(pool.next_event())
 
     def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Every episode of the batches once, as they end.
+        """Play every episode of the batches, and yield each result once, as its episode ends.
 
         Raises:
-            WorkerError: Workers die before they get ready, again and again.
+            WorkerError: Workers repeatedly die before they are ready.
         """
         self._waiting.extend(batches)
         while True:
@@ -122,10 +122,10 @@ class Schedule(Generic[W]):
             yield from self._take(self._pool.next_event())
 
     def _take(self, event: Event[W]) -> list[Result]:
-        """Note what happened; the results that came of it."""
+        """Handle an event; returns the results that it brings."""
         match event:
             case Ready(worker, metadata):
-                self._circumstances = metadata
+                self._metadata = metadata
                 self._failed_starts = 0
                 self._idle.append(worker)
             case Played(worker, result):
@@ -139,7 +139,7 @@ class Schedule(Generic[W]):
         return []
 
     def _replace_dead_worker(self, worker: W, why: str) -> list[Result]:
-        """Replace a dead worker; the results of the episodes that killed too many."""
+        """Replace a dead worker; returns results of episodes that killed too many workers."""
         given_up: list[Result] = []
         if worker in self._idle:
             self._idle.remove(worker)
@@ -149,7 +149,7 @@ class Schedule(Generic[W]):
                 if self._deaths[key] < MAX_DEATHS:
                     self._waiting.appendleft((planned,))
                 else:
-                    given_up.append(self._circumstances.lost(planned, f"WorkerError: {why}"))
+                    given_up.append(self._metadata.lost(planned, f"WorkerError: {why}"))
         else:
             self._failed_starts += 1
             if self._failed_starts >= MAX_DEATHS:
@@ -159,12 +159,12 @@ class Schedule(Generic[W]):
 
 
 class PooledExecutor(Executor):
-    """An engine with a pool of workers: as many as it was asked for, or as there are batches.
+    """An executor with a pool of workers, no more than there are batches.
 
     Args:
-        pool: Closed by :meth:`close`.
-        run: What to play.
-        plan: Its episodes.
+        pool: The pool, closed by :meth:`close`.
+        run: The run to play.
+        plan: The plan of the run.
 
     Raises:
         WorkerError: The workers cannot play this configuration.
@@ -180,9 +180,9 @@ class PooledExecutor(Executor):
             raise
 
     def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Play every batch, each episode yielded as it ends."""
+        """Play every batch, and yield each result as its episode ends."""
         return self._schedule.play(batches)
 
     def close(self) -> None:
-        """Stop the workers, also in the middle of an episode."""
+        """Stop the workers, even during an episode."""
         self._pool.close()

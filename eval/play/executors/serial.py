@@ -1,4 +1,4 @@
-"""The serial engine: batch after batch, in this process."""
+"""The serial executor: plays one batch after another, in this process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from agemem.eval.runs.result import Result
 
 
 class SerialExecutor(Executor):
-    """One player, here.
+    """An executor with one worker, in this process.
 
     Args:
-        run: What to play.
-        plan: Its episodes.
+        run: The run to play.
+        plan: The plan of the run.
     """
 
     def __init__(self, run: ResolvedRun, plan: Plan) -> None:
         self._worker = EpisodeWorker(run, plan.sources)
 
     def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Play every batch, each episode yielded as it ends."""
+        """Play every batch, and yield each result as its episode ends."""
         for batch in batches:
             yield from self._worker.play(batch)
 
