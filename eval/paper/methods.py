@@ -27,11 +27,16 @@ class Method:
         key: The name in ``results/published``.
         title: The name in tables and figures.
         kind: Its role in a comparison.
+        untrained: The method that it is on a backbone that was not trained with it; None for a
+            method that needs no training.
+        checkpoint: The setting of a suite that names its trained model.
     """
 
     key: str
     title: str
     kind: Kind = Kind.BASELINE
+    untrained: str | None = None
+    checkpoint: str | None = None
 
 
 METHODS: dict[str, Method] = {
@@ -47,9 +52,15 @@ METHODS: dict[str, Method] = {
         Method("rag", "RAG"),
         Method("agemem-norl-rag", "AgeMem-noRL-RAG", Kind.OURS),
         Method("agemem-norl", "AgeMem-noRL", Kind.OURS),
-        Method("agemem-rag", "AgeMem-RAG", Kind.OURS),
-        Method("agemem-answer-only", "AgeMem (answer-only)", Kind.OURS),
-        Method("agemem", "AgeMem", Kind.OURS),
+        Method("agemem-rag", "AgeMem-RAG", Kind.OURS, "agemem-norl-rag", "checkpoint"),
+        Method(
+            "agemem-answer-only",
+            "AgeMem (answer-only)",
+            Kind.OURS,
+            "agemem-norl",
+            "checkpoint_answer_only",
+        ),
+        Method("agemem", "AgeMem", Kind.OURS, "agemem-norl", "checkpoint"),
         Method("oracle", "Oracle (upper bound)", Kind.REFERENCE),
         Method("oracle-no-memory", "Oracle without memory", Kind.REFERENCE),
         Method("random", "Random actions", Kind.REFERENCE),
@@ -59,13 +70,6 @@ METHODS: dict[str, Method] = {
 
 RENAMED = {"a-mem-fork": "a-mem", "mem0-graph": "mem0g"}
 """Agents whose name differs from the key of their method."""
-
-WITHOUT_TRAINING = {
-    "agemem": "agemem-norl",
-    "agemem-answer-only": "agemem-norl",
-    "agemem-rag": "agemem-norl-rag",
-}
-"""The methods of these agents on a backbone that was not trained with them."""
 
 NO_BACKBONE = "none"
 """The backbone in the results of agents that call no model."""
@@ -83,9 +87,10 @@ def method_of(agent: str, backbone: str) -> Method:
     untrained. An agent without a method of the paper becomes a baseline of the same name.
     """
     key = RENAMED.get(agent, agent)
-    if backbone_key(backbone) in BACKBONES:
-        key = WITHOUT_TRAINING.get(key, key)
-    return METHODS.get(key) or Method(key, key)
+    method = METHODS.get(key) or Method(key, key)
+    if method.untrained is not None and backbone_key(backbone) in BACKBONES:
+        return METHODS[method.untrained]
+    return method
 
 
 def order(method: Method) -> tuple[int, str]:

@@ -178,7 +178,7 @@ def _open(
     folder.lock()
     if folder.record().rejudged:
         raise ConfigurationError(
-            f"{folder.path} was judged anew from another run: resume that run, and then use "
+            f"{folder.path} was scored again from another run: resume that run, and then use "
             "--rejudge again"
         )
     results = folder.repair()

@@ -33,13 +33,16 @@ class Member:
     Attributes:
         agent: Name of the agent.
         envs: The environments to play, as far as the suite's run includes them; None for all.
-        checkpoint: The field of :class:`~agemem.eval.runs.config.RunConfig` that names the trained
-            model; None to play the backbone itself.
     """
 
     agent: str
     envs: tuple[str, ...] | None = None
-    checkpoint: str | None = None
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The setting that names the trained model; None to play the backbone itself."""
+        method = METHODS.get(self.agent)
+        return method.checkpoint if method else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,41 +72,26 @@ class Suite:
         }
 
 
-def _untrained(agents: Iterable[str], envs: tuple[str, ...] | None = None) -> tuple[Member, ...]:
+def _members(agents: Iterable[str], envs: tuple[str, ...] | None = None) -> tuple[Member, ...]:
     return tuple(Member(agent, envs) for agent in agents)
 
 
-def _trained(agents: Iterable[str], envs: tuple[str, ...] | None = None) -> tuple[Member, ...]:
-    return tuple(Member(agent, envs, "checkpoint") for agent in agents)
-
-
 _ABLATION = ("AgeMem-ALFWorld-v0", "AgeMem-ScienceWorld-v0", *QA)
-_ANSWER_ONLY = Member("agemem-answer-only", QA, "checkpoint_answer_only")
 _EVERYTHING = (
-    *_untrained(("oracle", "oracle-no-memory", *SYSTEMS, "agemem-norl", "agemem-norl-rag")),
-    *_trained(("agemem", "agemem-rag")),
-    _ANSWER_ONLY,
+    *_members(("oracle", "oracle-no-memory", *SYSTEMS, "agemem-norl", "agemem-norl-rag")),
+    *_members(("agemem", "agemem-rag")),
+    Member("agemem-answer-only", QA),
 )
 
 SUITES: dict[str, Suite] = {
-    "all-baselines": Suite(_untrained(SYSTEMS), stages="full"),
-    "bounds": Suite(_untrained(("oracle", "oracle-no-memory", "random"))),
-    "table2": Suite((*_untrained(PUBLISHED), *_trained(["agemem"]))),
-    "table3": Suite((*_untrained(["agemem-norl"], QA), *_trained(["agemem"], QA))),
-    "table4": Suite((_ANSWER_ONLY, *_trained(["agemem"], QA))),
-    "figure2": Suite((*_untrained(PUBLISHED[1:], QA), *_trained(["agemem"], QA))),
-    "figure3": Suite(
-        (
-            *_untrained(("agemem-norl-rag", "agemem-norl"), QA),
-            *_trained(("agemem-rag", "agemem"), QA),
-        )
-    ),
-    "figure4": Suite(
-        (
-            *_untrained(("no-memory", "agemem-norl-rag"), _ABLATION),
-            *_trained(("agemem-rag", "agemem"), _ABLATION),
-        )
-    ),
+    "all-baselines": Suite(_members(SYSTEMS), stages="full"),
+    "bounds": Suite(_members(("oracle", "oracle-no-memory", "random"))),
+    "table2": Suite(_members((*PUBLISHED, "agemem"))),
+    "table3": Suite(_members(("agemem-norl", "agemem"), QA)),
+    "table4": Suite(_members(("agemem-answer-only", "agemem"), QA)),
+    "figure2": Suite(_members((*PUBLISHED[1:], "agemem"), QA)),
+    "figure3": Suite(_members(("agemem-norl-rag", "agemem-norl", "agemem-rag", "agemem"), QA)),
+    "figure4": Suite(_members(("no-memory", "agemem-norl-rag", "agemem-rag", "agemem"), _ABLATION)),
     "smoke": Suite(
         _EVERYTHING,
         settings={

@@ -418,7 +418,7 @@ def test_a_rejudged_run_is_not_continued(tmp_path: Path, capsys) -> None:
     main(["--rejudge", str(run), "--judge", "lexical", "--out", str(anew)])
     before = (anew / "episodes.jsonl").read_bytes()
     assert main(["--out", str(anew), "--resume", "--episodes", "5"]) == EXIT_USAGE
-    assert "judged anew from another run" in capsys.readouterr().err
+    assert "scored again from another run" in capsys.readouterr().err
     assert (anew / "episodes.jsonl").read_bytes() == before
 
 

@@ -31,7 +31,7 @@ PLAIN = ["--agent", "plain", "--backbone", "scripted", *ENV, "--episodes", "2"]
 def _small_suites(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suites whose members need no library."""
     plain = tuple(map(Member, ("no-memory", "full-context", "oracle")))
-    half = (Member("full-context"), Member("agemem", checkpoint="checkpoint"))
+    half = (Member("full-context"), Member("agemem"))
     monkeypatch.setitem(suites.SUITES, "plain", Suite(plain, stages="full"))
     monkeypatch.setitem(suites.SUITES, "half", Suite(half, stages="full"))
     monkeypatch.setitem(suites.SUITES, "both", Suite(half, settings={"max_task_actions": 3}))
