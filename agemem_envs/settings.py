@@ -236,8 +236,9 @@ def settings_from(cls: type[S], values: Mapping[str, Any]) -> S:
     for name in values:
         if name not in declared:
             raise UnknownNameError("configuration field", name, declared)
+    lists = {name for name, d in declared.items() if d.several or d.free}
     plain = {
-        name: tuple(value) if declared[name].several and isinstance(value, list) else value
+        name: tuple(value) if name in lists and isinstance(value, list) else value
         for name, value in values.items()
     }
     return cls(**plain)
