@@ -9,13 +9,17 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
+import gymnasium as gym
 import pytest
 
+from agemem_envs.env import MemoryEnv
 from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import ToolCall
 from agemem_envs.judging.rewards import RewardConfig
 from agemem_envs.protocol import Turn, render
+from agemem_envs.state import EpisodeState
 from agemem_envs.tools import TOOLS
 from agemem_envs.util.checkout import use_checkout
 
@@ -39,6 +43,7 @@ SETTINGS = EpisodeSettings(
     max_task_actions=1,
     list_actions=False,
 )
+T = TypeVar("T")
 REAL_DATA = os.environ.get("AGEMEM_DATA")
 """The folder of real benchmark data, if this machine has one."""
 
@@ -62,9 +67,26 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(REAL_DATA).resolve()
 
 
-def episode_settings(**changes: object) -> EpisodeSettings:
+def episode_settings(**changes: Any) -> EpisodeSettings:
     """The recorded settings of a default environment, but for ``changes``."""
     return replace(SETTINGS, **changes)
+
+
+def not_none(value: T | None) -> T:
+    """A value of which the test knows that it is not None."""
+    assert value is not None
+    return value
+
+
+def core(env: gym.Env[Any, Any]) -> MemoryEnv:
+    """The environment within its wrappers."""
+    assert isinstance(env.unwrapped, MemoryEnv)
+    return env.unwrapped
+
+
+def state_of(env: gym.Env[Any, Any]) -> EpisodeState:
+    """The state of an environment that was reset."""
+    return not_none(core(env).state)
 
 
 def call(name: str, **arguments: object) -> str:

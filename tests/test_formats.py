@@ -48,7 +48,9 @@ def test_the_runs_of_an_older_suite_know_their_suite_and_that_they_are_of_a_worl
         assert problems(played) == []
 
 
-def test_every_program_reads_what_is_older(tmp_path: Path, capsys) -> None:
+def test_every_program_reads_what_is_older(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     old = shutil.copytree(OLD, tmp_path / "old")
     board = ["--file", str(old / "leaderboard.csv")]
     assert report([str(old / "oracle"), str(old / "suite"), "--out", str(tmp_path / "r")]) == 0
@@ -77,7 +79,7 @@ def test_a_repetition_of_an_older_run_is_equal(tmp_path: Path) -> None:
     assert (out / "summary.csv").read_bytes() == (OLD / "oracle" / "summary.csv").read_bytes()
 
 
-def test_an_older_training_is_read(tmp_path: Path, capsys) -> None:
+def test_an_older_training_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("trl")
     from agemem.train.grpo import main, parse
     from agemem.train.log import read_log
@@ -121,7 +123,9 @@ PROGRAMS: dict[str, Callable[[Path, Path], int]] = {
 
 @pytest.mark.parametrize("spoilt", SPOILT)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_what_is_not_right_is_one_line(program: str, spoilt: str, tmp_path: Path, capsys) -> None:
+def test_what_is_not_right_is_one_line(
+    program: str, spoilt: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad = shutil.copytree(OLD / "oracle", tmp_path / "bad")
     name, spoil = SPOILT[spoilt]
     (bad / name).write_bytes(spoil((bad / name).read_bytes()))
@@ -142,7 +146,7 @@ CONFIGS = [name for name, (file, _) in SPOILT.items() if file == "config.json"]
 
 @pytest.mark.parametrize("spoilt", CONFIGS)
 def test_a_configuration_file_that_is_not_right_is_one_line(
-    spoilt: str, tmp_path: Path, capsys
+    spoilt: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "config.json"
     file.write_bytes(SPOILT[spoilt][1]((OLD / "oracle" / "config.json").read_bytes()))
@@ -154,7 +158,9 @@ def test_a_configuration_file_that_is_not_right_is_one_line(
 
 
 @pytest.mark.parametrize("spoilt", [*CONFIGS, "a number", "an evaluation", "nothing"])
-def test_a_training_that_is_not_right_is_one_line(spoilt: str, tmp_path: Path, capsys) -> None:
+def test_a_training_that_is_not_right_is_one_line(
+    spoilt: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("trl")
     from agemem.train.grpo import main
 
@@ -192,7 +198,7 @@ def test_a_training_that_is_not_right_is_one_line(spoilt: str, tmp_path: Path, c
     ],
 )
 def test_a_leaderboard_that_is_not_right_is_one_line(
-    change: Callable[[str], str], complaint: str, tmp_path: Path, capsys
+    change: Callable[[str], str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "board.csv"
     file.write_text(change((OLD / "leaderboard.csv").read_text()))

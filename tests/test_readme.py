@@ -20,7 +20,7 @@ from agemem.train.grpo import parse as parse_grpo
 from agemem_envs import ENVS
 from agemem_envs.console import COMMANDS
 from agemem_envs.util.loading import load
-from tests.conftest import ROOT
+from tests.conftest import ROOT, not_none
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -62,7 +62,7 @@ def commands(text: str) -> Iterator[str]:
     text = re.sub(r"torchrun (?:--\w+ \d+ )*", "python ", text)
     inline = [re.sub(r"\s+", " ", span) for span in re.findall(r"`([^`]+)`", text)]
     for line in [*text.splitlines(), *inline]:
-        command = line.strip()[PREFIX.match(line.strip()).end() :]
+        command = line.strip()[not_none(PREFIX.match(line.strip())).end() :]
         if START.match(command):
             yield command
 
@@ -176,7 +176,7 @@ def test_no_command_of_the_readme_is_missed() -> None:
 def test_there_are_examples_at_all() -> None:
     assert len(PYTHON) >= 2
     assert len(DOCUMENTED) > 80
-    started = {MODULES[START.match(command)[0]] for _, command in DOCUMENTED}
+    started = {MODULES[not_none(START.match(command))[0]] for _, command in DOCUMENTED}
     assert started >= set(PROGRAMS.values()) | set(MEASURES.values()) | {"agemem.train.learning"}
 
 

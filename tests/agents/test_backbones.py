@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import gymnasium as gym
 import pytest
 
 from agemem.agents.agemem import AgeMemAgent
-from agemem.agents.backbones.base import Completion, Request, Sampling
+from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem.agents.backbones.grammar import protocol_grammar
 from agemem.agents.backbones.registry import BACKBONES, BUILDERS, Options, make_backbone
 from agemem.agents.models import HUB_NAMES, Serving
@@ -27,8 +29,8 @@ from agemem_envs.errors import (
 )
 from agemem_envs.protocol import Turn, parse
 from agemem_envs.tools import TOOLS
-from tests.conftest import ROOT
-from tests.openai_stub import OpenAIStub
+from tests.conftest import ROOT, not_none
+from tests.openai_stub import OpenAIStub, Reply
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."}]
 GRAMMAR = protocol_grammar(TOOLS.values())
@@ -70,7 +72,7 @@ def test_a_server_that_ignores_the_grammar_is_found_out() -> None:
 
 
 def test_one_failing_request_does_not_spoil_the_batch() -> None:
-    def rule(body):
+    def rule(body: dict[str, Any]) -> Reply:
         return (400, b"{}") if body["messages"][0]["content"] == "1" else "fine"
 
     with OpenAIStub(rule) as server:
@@ -141,7 +143,7 @@ def test_a_model_out_of_reach_is_one_error_with_the_remedies(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def llama():
+def llama() -> Iterator[Backbone]:
     pytest.importorskip("xllamacpp")
     backbone = make_backbone("smollm2-135m", Options(grammar=GRAMMAR))
     yield backbone
@@ -150,21 +152,23 @@ def llama():
 
 
 @pytest.mark.slow
-def test_llama_cpp_writes_the_protocol_when_constrained(llama) -> None:
+def test_llama_cpp_writes_the_protocol_when_constrained(llama: Backbone) -> None:
     env = gym.make("AgeMem-SyntheticQA-v0", token_counter=llama.token_counter())
     job = Job(env, AgeMemAgent(few_shot=True), 0, "synthetic-validation-0")
     _, info = env.reset(seed=0, options={"task_id": job.task_id})
-    request = Request(job.agent.act("", info), 0, first=True)
-    replies = llama.generate([request, request], Sampling(max_tokens=256))
+    messages = job.agent.act("", info)
+    assert isinstance(messages, list)
+    request = Request(messages, 0, first=True)
+    replies = cast(list[Completion], llama.generate([request, request], Sampling(max_tokens=256)))
     assert isinstance(parse(replies[0].text), Turn)
     assert replies[0].text == replies[1].text
-    assert replies[0].prompt_tokens > info["tokens_used"]
+    assert not_none(replies[0].prompt_tokens) > info["tokens_used"]
     assert llama.engine == "llama.cpp"
 
 
 @pytest.mark.slow
-def test_llama_cpp_counts_with_the_models_tokenizer(llama) -> None:
-    counter = llama.token_counter()
+def test_llama_cpp_counts_with_the_models_tokenizer(llama: Backbone) -> None:
+    counter = not_none(llama.token_counter())
     assert counter.count("hello world") == 2
     assert counter.count("") == 0
     assert counter.count("\ud800") > 0
@@ -211,11 +215,11 @@ def test_transformers_runs_any_saved_model(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     requests = [Request(CHAT, 1), Request([*CHAT, {"role": "user", "content": "More."}], 2)]
     sampling = Sampling(temperature=1.0, max_tokens=12)
-    one, two = (backbone.generate(requests, sampling) for _ in range(2))
+    one, two = (cast(list[Completion], backbone.generate(requests, sampling)) for _ in range(2))
     assert [c.text for c in one] == [c.text for c in two]
     assert torch.equal(before, torch.random.get_rng_state())  # the global generator is left alone
-    assert one[0].prompt_tokens < one[1].prompt_tokens
-    assert all(1 <= c.completion_tokens <= 12 for c in one)
+    assert not_none(one[0].prompt_tokens) < not_none(one[1].prompt_tokens)
+    assert all(1 <= not_none(c.completion_tokens) <= 12 for c in one)
     env = gym.make(
         "AgeMem-SyntheticQA-v0", rounds_per_message=1, max_task_rounds=1,
         token_counter=backbone.token_counter(),

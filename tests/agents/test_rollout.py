@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from agemem.agents.agemem import EXAMPLES, AgeMemAgent
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem.agents.backbones.scripted import ScriptedBackbone
-from agemem.agents.base import RolloutEnv
+from agemem.agents.base import Agent, RolloutEnv
 from agemem.agents.guessing import guess
 from agemem.agents.oracle import OracleAgent, OracleNoMemoryAgent
 from agemem.agents.random_actions import RandomAgent
@@ -27,12 +27,13 @@ from agemem_envs.errors import (
 from agemem_envs.protocol import Turn, render
 from agemem_envs.summarizers import LLMSummarizer
 from agemem_envs.util.endpoint import ChatEndpoint
+from tests.conftest import core, not_none
 from tests.openai_stub import OpenAIStub
 
 ID = "AgeMem-SyntheticQA-v0"
 
 
-def jobs(count: int, agent=AgeMemAgent, **options) -> list[Job]:
+def jobs(count: int, agent: Callable[[], Agent] = AgeMemAgent, **options: Any) -> list[Job]:
     return [
         Job(
             gym.make(ID, disable_env_checker=True, **options),
@@ -52,9 +53,11 @@ class Recording(Backbone):
         self.fail = fail
         self.inner = ScriptedBackbone()
 
-    def generate(self, requests, sampling):
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[Completion | EndpointError]:
         self.batches.append(list(requests))
-        done = self.inner.generate(requests, sampling)
+        done = cast(list[Completion], self.inner.generate(requests, sampling))
         return [
             EndpointError("down") if request.seed in self.fail else
             Completion(reply.text, prompt_tokens=10 + index, completion_tokens=3, seconds=0.5)
@@ -87,7 +90,9 @@ def test_the_backbones_counts_are_in_the_record() -> None:
     assert all(step.prompt_tokens == 10 for step in result.episode.steps)
     assert all(step.seconds == 0.5 for step in result.episode.steps)
     assert len(result.prompts) == len(result.completions) == len(result.episode.steps)
-    assert [c.text for c in result.completions] == [s.action for s in result.episode.steps]
+    assert [not_none(c).text for c in result.completions] == [
+        s.action for s in result.episode.steps
+    ]
 
 
 def test_a_failing_endpoint_ends_its_own_episode_unscored() -> None:
@@ -104,8 +109,10 @@ def test_a_failing_endpoint_ends_its_own_episode_unscored() -> None:
 
 def test_a_prompt_over_the_servers_window_is_the_agents_overflow() -> None:
     class Narrow(Recording):
-        def generate(self, requests, sampling):
-            return [PromptTooLongError("8192")] * len(requests)
+        def generate(
+            self, requests: Sequence[Request], sampling: Sampling
+        ) -> list[Completion | EndpointError]:
+            return [PromptTooLongError("8192") for _ in requests]
 
     episode = next(iter(rollout(jobs(1), Narrow()))).episode
     assert episode.stop_reason is StopReason.CONTEXT_OVERFLOW
@@ -124,16 +131,19 @@ def test_a_dead_summarizer_leaves_the_episode_unscored() -> None:
 
 
 class Summarizing(OracleNoMemoryAgent):
-    def act(self, observation, info):
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
         if info["round"] == 3:
             return render(Turn("x", calls=(ToolCall("Summary_context", {"span": "all"}),)))
         return super().act(observation, info)
 
 
-def test_a_failing_simulator_is_recorded_and_the_others_go_on(monkeypatch) -> None:
+def test_a_failing_simulator_is_recorded_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     played = jobs(2, OracleAgent)
-    task = played[0].env.unwrapped.task
-    monkeypatch.setattr(task, "step", lambda action: 1 / 0)
+    env = played[0].env
+    assert isinstance(env, gym.Env)
+    monkeypatch.setattr(core(env).task, "step", lambda action: 1 / 0)
     bad = Job(played[1].env, OracleAgent(), 5, "no such task")
     results = {r.job: r.episode for r in rollout([played[0], bad])}
     assert results[0].stop_reason is StopReason.ENVIRONMENT_ERROR
@@ -162,19 +172,20 @@ def test_an_agent_that_needs_the_environment_is_not_given_a_proxy() -> None:
 
 
 def test_the_oracle_needs_its_memory() -> None:
-    oracle = [r.episode.success for r in rollout(jobs(20, OracleAgent))]
-    without = [r.episode.success for r in rollout(jobs(20, OracleNoMemoryAgent))]
-    off = [r.episode.success for r in rollout(jobs(20, OracleAgent, tools="none"))]
-    alone = [r.episode.success for r in rollout(jobs(20, OracleAgent, stages="task"))]
+    oracle = [not_none(r.episode.success) for r in rollout(jobs(20, OracleAgent))]
+    without = [not_none(r.episode.success) for r in rollout(jobs(20, OracleNoMemoryAgent))]
+    off = [not_none(r.episode.success) for r in rollout(jobs(20, OracleAgent, tools="none"))]
+    alone = [not_none(r.episode.success) for r in rollout(jobs(20, OracleAgent, stages="task"))]
     assert sum(oracle) == 20
     assert sum(without) == sum(off) == sum(alone) == 0
 
 
 def test_the_oracle_keeps_its_context_clean() -> None:
     episode = next(iter(rollout(jobs(1, OracleAgent)))).episode
-    assert episode.reward.preventive == 1.0
-    assert episode.reward.storage == 1.0
-    assert episode.reward.relevance == 1.0
+    reward = not_none(episode.reward)
+    assert reward.preventive == 1.0
+    assert reward.storage == 1.0
+    assert reward.relevance == 1.0
     assert episode.metrics["memory_quality"] == 1.0
 
 

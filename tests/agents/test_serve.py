@@ -81,7 +81,8 @@ class Scripted:
 
     @property
     def schema(self) -> dict[str, Any]:
-        return self.sent["response_format"]["json_schema"]["schema"]
+        schema: dict[str, Any] = self.sent["response_format"]["json_schema"]["schema"]
+        return schema
 
 
 def says(text: str) -> Callable[[dict[str, Any]], str]:
@@ -161,7 +162,7 @@ def test_tools_join_the_system_prompt_that_is_there() -> None:
 
 
 def test_past_calls_and_results_are_told_in_words() -> None:
-    call = {"id": "c1", "type": "function"}
+    call: dict[str, Any] = {"id": "c1", "type": "function"}
     call["function"] = {"name": "get_weather", "arguments": '{"city": "Oslo"}'}
     messages = [
         {"role": "developer", "content": "Be brief."},
@@ -303,7 +304,7 @@ def test_upstreams_errors_come_in_openais_format() -> None:
     front.close()
 
 
-def raw(url: str, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, Any]:
+def raw(url: str, method: str, path: str, body: bytes = b"", /, **headers: str) -> tuple[int, Any]:
     address = url.removeprefix("http://").removesuffix("/v1")
     connection = http.client.HTTPConnection(address, timeout=30)
     try:
@@ -450,7 +451,7 @@ def only_call(reply: Any) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.slow
 @needs_model
-def test_json_mode_gives_an_object(model) -> None:
+def test_json_mode_gives_an_object(model: Callable[..., Any]) -> None:
     reply = model(response_format={"type": "json_object"})
     found = json.loads(reply.choices[0].message.content)
     assert isinstance(found, dict)
@@ -460,7 +461,7 @@ def test_json_mode_gives_an_object(model) -> None:
 
 @pytest.mark.slow
 @needs_model
-def test_a_json_schema_is_kept_to(model) -> None:
+def test_a_json_schema_is_kept_to(model: Callable[..., Any]) -> None:
     schema = {
         "$defs": {"City": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}},
         "type": "object",
@@ -484,7 +485,7 @@ def test_a_json_schema_is_kept_to(model) -> None:
 
 @pytest.mark.slow
 @needs_model
-def test_a_named_tool_is_called(model) -> None:
+def test_a_named_tool_is_called(model: Callable[..., Any]) -> None:
     reply = model(tools=TOOLS, tool_choice=named("add_memory"))
     name, arguments = only_call(reply)
     assert name == "add_memory"
@@ -495,7 +496,9 @@ def test_a_named_tool_is_called(model) -> None:
 
 @pytest.mark.slow
 @needs_model
-def test_one_of_the_required_tools_is_called_and_their_definitions_do_not_mix(model) -> None:
+def test_one_of_the_required_tools_is_called_and_their_definitions_do_not_mix(
+    model: Callable[..., Any],
+) -> None:
     tools = []
     for kind in ("integer", "boolean"):
         one = tool(f"set_{kind}", value={"$ref": "#/$defs/Value"})
@@ -503,21 +506,21 @@ def test_one_of_the_required_tools_is_called_and_their_definitions_do_not_mix(mo
         tools.append(one)
     name, arguments = only_call(model("Set it to true.", tools=tools, tool_choice="required"))
     assert type(arguments["value"]) is (int if name == "set_integer" else bool)
-    for one, kind in zip(tools, (int, bool), strict=True):
+    for one, python_type in zip(tools, (int, bool), strict=True):
         name, arguments = only_call(model(tools=tools, tool_choice=named(one["function"]["name"])))
-        assert type(arguments["value"]) is kind
+        assert type(arguments["value"]) is python_type
 
 
 @pytest.mark.slow
 @needs_model
-def test_auto_gives_a_call_or_an_answer(model) -> None:
+def test_auto_gives_a_call_or_an_answer(model: Callable[..., Any]) -> None:
     message = model(tools=TOOLS).choices[0].message
     assert bool(message.tool_calls) != bool(message.content)
 
 
 @pytest.mark.slow
 @needs_model
-def test_several_clients_at_once(model) -> None:
+def test_several_clients_at_once(model: Callable[..., Any]) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["n"]}  # fmt: skip
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     with ThreadPoolExecutor(6) as pool:
@@ -528,7 +531,7 @@ def test_several_clients_at_once(model) -> None:
 
 @pytest.mark.slow
 @needs_model
-def test_the_backbone_generates_and_a_prompt_that_is_too_long_is_refused(backbone) -> None:
+def test_the_backbone_generates_and_a_prompt_that_is_too_long_is_refused(backbone: Any) -> None:
     requests = [Request(CHAT, i, first=True) for i in range(3)]
     replies = backbone.generate(requests, Sampling(max_tokens=4))
     assert all(isinstance(r, Completion) and r.completion_tokens == 4 for r in replies)
@@ -541,9 +544,12 @@ def test_the_backbone_generates_and_a_prompt_that_is_too_long_is_refused(backbon
     assert caught.value.code == "context_length_exceeded"
 
 
+Served = tuple[subprocess.Popen[str], str, int]
+"""The program, its URL, and the process of llama.cpp."""
+
+
 @pytest.fixture
-def served() -> Iterator[tuple[subprocess.Popen[str], str, int]]:
-    """The program, its URL, and the process of llama.cpp."""
+def served() -> Iterator[Served]:
     process = subprocess.Popen(
         [sys.executable, "-m", "agemem.agents.serve", "--port", "0"],
         cwd=ROOT,
@@ -589,7 +595,7 @@ def keep_busy(url: str) -> None:
 @needs_model
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_the_program_stops_cleanly(served, stop: signal.Signals) -> None:
+def test_the_program_stops_cleanly(served: Served, stop: signal.Signals) -> None:
     process, url, child = served
     assert raw(url, "GET", "/health") == (200, {"status": "ok"})
     keep_busy(url)
@@ -602,7 +608,7 @@ def test_the_program_stops_cleanly(served, stop: signal.Signals) -> None:
 @pytest.mark.slow
 @needs_model
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_no_process_outlives_the_other(served) -> None:
+def test_no_process_outlives_the_other(served: Served) -> None:
     process, url, child = served
     keep_busy(url)
     os.kill(process.pid, signal.SIGKILL)
@@ -612,7 +618,7 @@ def test_no_process_outlives_the_other(served) -> None:
 @pytest.mark.slow
 @needs_model
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_the_end_of_llama_cpp_is_the_end_of_the_program(served) -> None:
+def test_the_end_of_llama_cpp_is_the_end_of_the_program(served: Served) -> None:
     process, _, child = served
     os.kill(child, signal.SIGKILL)
     _, errors = process.communicate(timeout=30)

@@ -30,7 +30,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             raise OSError(f"no network in tests: {address}")
         connect(self, address)
 
-    def guarded_resolve(host: object, *args: Any, **kwargs: Any) -> Any:
+    def guarded_resolve(host: Any, *args: Any, **kwargs: Any) -> Any:
         if not is_inside(host):
             outside.append(host)
             raise OSError(f"no network in tests: {host}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +15,7 @@ from agemem.baselines.gateway import Gateway, forward_to
 from agemem.baselines.no_memory import NoMemory
 from agemem_envs.errors import EndpointError
 from agemem_envs.util.endpoint import ChatEndpoint
-from tests.openai_stub import OpenAIStub
+from tests.openai_stub import OpenAIStub, Reply
 
 TOOL = {"type": "function", "function": {"name": "store", "parameters": {"type": "object"}}}
 
@@ -112,7 +113,7 @@ def test_a_failed_model_is_an_error_to_the_library_and_a_count_to_us(kind: type[
 
 
 def test_a_server_is_tried_again_on_passing_failures_and_not_on_others() -> None:
-    answers = iter([(500, b"{}"), (200, b"not json"), "fine"])
+    answers: Iterator[Reply] = iter([(500, b"{}"), (200, b"not json"), "fine"])
     with OpenAIStub(lambda body: next(answers)) as server:
         complete = forward_to(ChatEndpoint("real-name", server.url, attempts=4))
         got = complete({"model": "model", "messages": [], "tools": [TOOL]})

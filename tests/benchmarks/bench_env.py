@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gymnasium as gym
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
+from tests.conftest import core, not_none
 
 ID = "AgeMem-SyntheticQA-v0"
 STEPS = 1_000
@@ -27,19 +29,19 @@ def play(env: gym.Env[str, str], actions: list[str]) -> None:
 
 
 @pytest.mark.parametrize("encoder", ["hashing", "minilm"])
-def test_env_steps(benchmark, encoder: str) -> None:
+def test_env_steps(benchmark: BenchmarkFixture, encoder: str) -> None:
     env = gym.make(ID, encoder=encoder).unwrapped
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(STEPS)]
     play(env, actions)  # with MiniLM the vectors are then cached: see the cold one below
     benchmark.pedantic(play, args=(env, actions), rounds=5)
-    benchmark.extra_info["steps_per_second"] = STEPS / benchmark.stats.stats.median
-    print(f"\n{encoder}: {STEPS / benchmark.stats.stats.median:,.0f} steps/s")
+    benchmark.extra_info["steps_per_second"] = STEPS / not_none(benchmark.stats).stats.median
+    print(f"\n{encoder}: {STEPS / not_none(benchmark.stats).stats.median:,.0f} steps/s")
 
 
-def test_env_steps_with_cold_minilm(benchmark) -> None:
+def test_env_steps_with_cold_minilm(benchmark: BenchmarkFixture) -> None:
     """Every text is new: what a first pass over fresh tasks costs."""
-    env = gym.make(ID, encoder="minilm").unwrapped
+    env = core(gym.make(ID, encoder="minilm"))
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(STEPS)]
     seeds = iter(range(10**6))
@@ -48,14 +50,14 @@ def test_env_steps_with_cold_minilm(benchmark) -> None:
         for _ in range(2):
             env.reset(seed=next(seeds))
             for action in actions[:20]:
-                if env.state.stop_reason is None:
+                if not_none(env.state).stop_reason is None:
                     env.step(action)
 
     benchmark.pedantic(fresh, rounds=5)
-    print(f"\ncold minilm: about {40 / benchmark.stats.stats.median:,.0f} steps/s")
+    print(f"\ncold minilm: about {40 / not_none(benchmark.stats).stats.median:,.0f} steps/s")
 
 
-def test_raw_task(benchmark) -> None:
+def test_raw_task(benchmark: BenchmarkFixture) -> None:
     """The generator alone, per episode."""
     import numpy as np
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
+from pytest_benchmark.fixture import BenchmarkFixture
 
+from agemem_envs.encoders import Vectors
 from agemem_envs.memory.store import MemoryStore
+from tests.conftest import not_none
 
 ITEMS, DIM = 100_000, 384
 
@@ -21,7 +25,7 @@ class RandomEncoder:
         self._vectors /= np.linalg.norm(self._vectors, axis=1, keepdims=True)
         self._next = 0
 
-    def encode(self, texts):
+    def encode(self, texts: Sequence[str]) -> Vectors:
         start = self._next % (ITEMS - len(texts))
         self._next += len(texts)
         return self._vectors[start : start + len(texts)]
@@ -34,7 +38,7 @@ def filled(count: int) -> MemoryStore:
     return store
 
 
-def test_search_top_5_of_100_000(benchmark) -> None:
+def test_search_top_5_of_100_000(benchmark: BenchmarkFixture) -> None:
     """Against the bare matrix-vector product, taken in turns in the same run."""
     store = filled(ITEMS)
     matrix, query = store._matrix[:ITEMS].copy(), store.encoder.encode(["q"])[0].copy()
@@ -53,7 +57,7 @@ def test_search_top_5_of_100_000(benchmark) -> None:
           f"{1e3 * np.median(bare):.2f} ms, ratio {ratio:.2f}")  # fmt: skip
 
 
-def test_add_10_000_items(benchmark) -> None:
+def test_add_10_000_items(benchmark: BenchmarkFixture) -> None:
     encoder = RandomEncoder()
 
     def add() -> None:
@@ -62,4 +66,4 @@ def test_add_10_000_items(benchmark) -> None:
             store.add(str(index))
 
     benchmark.pedantic(add, rounds=5)
-    print(f"\n10,000 adds: {1e3 * benchmark.stats.stats.median:.0f} ms")
+    print(f"\n10,000 adds: {1e3 * not_none(benchmark.stats).stats.median:.0f} ms")

@@ -13,9 +13,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from agemem_envs.env import MemoryEnv
 from agemem_envs.protocol import Turn, render
@@ -76,7 +77,7 @@ def medians(pairs: Sequence[tuple[float, float]]) -> list[float]:
     return [statistics.median(column) for column in zip(*pairs, strict=True)]
 
 
-def test_babyai_step(benchmark) -> None:
+def test_babyai_step(benchmark: BenchmarkFixture) -> None:
     import gymnasium as gym
 
     from agemem_envs.tasks.babyai.generator import make_game
@@ -105,7 +106,7 @@ def test_babyai_step(benchmark) -> None:
     benchmark.pedantic(lambda: env.task.step("turn left"), rounds=5)
 
 
-def test_pddl_step(benchmark) -> None:
+def test_pddl_step(benchmark: BenchmarkFixture) -> None:
     from agemem_envs.tasks.pddl.world import PDDLWorld
 
     env = make_long("PDDL", data="embedded", split="test")
@@ -120,7 +121,8 @@ def test_pddl_step(benchmark) -> None:
             del bare._handle_derived_literals  # as pddlgym has it
 
             def raw_step(action: str, bare: Any = bare, world: Any = world) -> None:
-                name, *objects = language.parse(action, world.objects)  # noqa: B023
+                parsed = language.parse(action, world.objects)  # noqa: B023
+                name, *objects = cast(tuple[str, ...], parsed)
                 literal = bare.domain.predicates[name](*(world._objects[n] for n in objects))
                 before = bare.get_state().literals
                 bare.step(literal)
@@ -147,7 +149,7 @@ def _atoms(literals: Any) -> frozenset[tuple[str, ...]]:
     )
 
 
-def test_scienceworld_step(benchmark) -> None:
+def test_scienceworld_step(benchmark: BenchmarkFixture) -> None:
     """Both sides play the gold paths: where an episode goes, rooms are full of things."""
     from scienceworld import ScienceWorldEnv
 
@@ -166,7 +168,7 @@ def test_scienceworld_step(benchmark) -> None:
     env.close()
 
 
-def test_alfworld_reset_and_step(benchmark) -> None:
+def test_alfworld_reset_and_step(benchmark: BenchmarkFixture) -> None:
     host = "agemem_envs.tasks.alfworld.simulator:AlfworldSimulator"
     sides = {fast: Simulator(host, {"fast": fast}, timeout=300) for fast in (False, True)}
     first: dict[bool, list[float]] = {False: [], True: []}
@@ -178,13 +180,18 @@ def test_alfworld_reset_and_step(benchmark) -> None:
     for number in range(1, 7):
         game = ("start_generated", "pick_heat_then_place_in_recep", "train", number)
         for fast, simulator in sides.items():
-            first[fast].append(median_seconds(lambda g, s=simulator: s.call(*g), [game]))
-            again[fast].append(median_seconds(lambda g, s=simulator: s.call(*g), [game]))
+
+            def reset(game: Sequence[Any], simulator: Simulator = simulator) -> object:
+                return simulator.call(*game)
+
+            def step(action: object, simulator: Simulator = simulator) -> object:
+                return simulator.call("step", str(action))
+
+            first[fast].append(median_seconds(reset, [game]))
+            again[fast].append(median_seconds(reset, [game]))
             admissible = simulator.call(*game)["admissible"]
             chosen = np.random.default_rng(number).choice(admissible, 15)
-            steps[fast].append(
-                median_seconds(lambda a, s=simulator: s.call("step", str(a)), chosen)
-            )
+            steps[fast].append(median_seconds(step, chosen))
     for what, taken in (
         ("load and reset, a new game", first),
         ("load and reset, the same game again", again),

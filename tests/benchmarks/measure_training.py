@@ -16,12 +16,14 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from agemem_envs.env import Transition
 from tests.train.toy import ToyEnv, build_model, byte_tokenizer, toy_trainer
 
 TRAJECTORIES = 8
@@ -32,11 +34,11 @@ COMPLETION = 64
 class OneStep(ToyEnv):
     """Ends after one model call, with a prompt of about 300 tokens."""
 
-    def _info(self):
+    def _info(self) -> dict[str, Any]:
         content = "x" * 280
         return {"messages": [{"role": "user", "content": content}]}
 
-    def step(self, action):
+    def step(self, action: str) -> Transition:
         self.said.append(action)
         info = self._info() | {"episode": self.record()}
         return "", 0.0, True, False, info
@@ -48,7 +50,7 @@ class LongGame(ToyEnv):
     def __init__(self, steps: int) -> None:
         super().__init__(rounds=steps, early=False)
 
-    def step(self, action):
+    def step(self, action: str) -> Transition:
         self.stage = 3  # one long stage
         return super().step(action)
 
@@ -57,10 +59,10 @@ class Clock(TrainerCallback):
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def on_step_begin(self, *_, **__):
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.start = time.process_time()
 
-    def on_step_end(self, *_, **__):
+    def on_step_end(self, *_: Any, **__: Any) -> None:
         self.times.append(time.process_time() - self.start)
 
 

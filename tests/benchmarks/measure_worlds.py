@@ -116,7 +116,8 @@ def resident_megabytes() -> float:
     """Of this process and all it started."""
     me = psutil.Process()
     everyone = [me, *me.children(recursive=True)]
-    return sum(process.memory_info().rss for process in everyone) / 2**20
+    megabytes: float = sum(process.memory_info().rss for process in everyone) / 2**20
+    return megabytes
 
 
 def reset_often(env_id: str) -> list[float]:

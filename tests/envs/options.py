@@ -1,6 +1,8 @@
 """How each registered id is made in tests that run for all of them."""
 
-OPTIONS: dict[str, dict[str, object]] = {
+from typing import Any
+
+OPTIONS: dict[str, dict[str, Any]] = {
     "AgeMem-ALFWorld-v0": {"data": "embedded"},
     "AgeMem-HotpotQA-v0": {"data": "embedded"},
     "AgeMem-PDDL-v0": {"data": "embedded"},

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,11 +199,11 @@ def test_the_expert_wins_real_games(real_data: Path, split: str) -> None:
 # -- the speed-ups change nothing ----------------------------------------------------------
 
 
-def trace(simulator: Simulator, start: tuple[object, ...], seed: int) -> list[object]:
+def trace(simulator: Simulator, start: tuple[Any, ...], seed: int) -> list[object]:
     """Observations and admissible commands under thirty random actions."""
     simulator.begin()
     reply = simulator.call(*start)
-    replies = [(reply["observation"], reply["admissible"], reply["contents"])]
+    replies: list[object] = [(reply["observation"], reply["admissible"], reply["contents"])]
     generator = rng(seed)
     for _ in range(30):
         reply = simulator.call("step", str(generator.choice(reply["admissible"])))
@@ -210,7 +211,7 @@ def trace(simulator: Simulator, start: tuple[object, ...], seed: int) -> list[ob
     return replies
 
 
-def compare(starts: list[tuple[object, ...]]) -> None:
+def compare(starts: list[tuple[Any, ...]]) -> None:
     fast = Simulator(HOST, {"fast": True}, timeout=300)
     plain = Simulator(HOST, {"fast": False}, timeout=300)
     for seed, start in enumerate(starts):
@@ -229,7 +230,7 @@ def test_golden_traces_of_generated_games() -> None:
 @pytest.mark.slow
 def test_golden_traces_of_real_games(real_data: Path) -> None:
     files = sorted((real_data / "alfworld" / "json_2.1.1").rglob("game.tw-pddl"))
-    starts: list[tuple[object, ...]] = []
+    starts: list[tuple[Any, ...]] = []
     for kind in TASK_TYPES:
         of_kind = [file for file in files if f"/{kind}-" in str(file)]
         starts += [("start_file", str(file), kind, {}) for file in (of_kind[0], of_kind[-1])]

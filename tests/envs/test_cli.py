@@ -15,7 +15,7 @@ def test_a_status_is_passed_on() -> None:
     assert exit_status(lambda: 7) == 7
 
 
-def test_an_error_that_the_user_can_mend_is_one_message(capsys) -> None:
+def test_an_error_that_the_user_can_mend_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     def program() -> int:
         raise ConfigurationError("no such thing. Take another")
 
@@ -38,7 +38,7 @@ def test_an_interruption_has_its_own_status() -> None:
     assert exit_status(program) == EXIT_INTERRUPTED
 
 
-def test_a_warning_is_one_line_and_told_once(capsys) -> None:
+def test_a_warning_is_one_line_and_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     shown = warnings.showwarning
 
     def program() -> int:

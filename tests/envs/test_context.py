@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from agemem_envs.context import Context
@@ -86,7 +88,7 @@ def test_a_failed_summary_changes_nothing(context: Context) -> None:
     class Broken:
         name = "broken"
 
-        def summarize(self, texts):
+        def summarize(self, texts: Sequence[str]) -> str:
             raise ToolError("no")
 
     before = shown(context)

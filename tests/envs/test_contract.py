@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import pytest
@@ -11,21 +13,16 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from agemem_envs import ENVS, register_envs
-from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import Episode, MessageKind
 from agemem_envs.errors import ConfigurationError
+from tests.conftest import core, state_of
 from tests.envs.options import OPTIONS
 
 IDS = list(ENVS)
 
 
-def make(env_id: str, **options: object) -> gym.Env[str, str]:
+def make(env_id: str, **options: Any) -> gym.Env[str, str]:
     return gym.make(env_id, **{"encoder": "hashing", **OPTIONS.get(env_id, {}), **options})
-
-
-def core(env: gym.Env[str, str]) -> MemoryEnv:
-    assert isinstance(env.unwrapped, MemoryEnv)
-    return env.unwrapped
 
 
 def play(env: gym.Env[str, str], seed: int, actions: list[str]) -> list[object]:
@@ -43,7 +40,8 @@ def play(env: gym.Env[str, str], seed: int, actions: list[str]) -> list[object]:
 def actions() -> list[str]:
     with gym.make("AgeMem-SyntheticQA-v0") as env:
         env.action_space.seed(5)
-        return [env.action_space.sample() for _ in range(100)]
+        sampled = [env.action_space.sample() for _ in range(100)]
+    return sampled
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -103,7 +101,7 @@ def test_an_unknown_task_or_option_is_refused(env_id: str) -> None:
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_two_envs_share_nothing(env_id: str, actions: list[str], call) -> None:
+def test_two_envs_share_nothing(env_id: str, actions: list[str], call: Callable[..., str]) -> None:
     alone = play(make(env_id), 7, actions)
     one, other = make(env_id), make(env_id)
     other.reset(seed=99)
@@ -111,7 +109,7 @@ def test_two_envs_share_nothing(env_id: str, actions: list[str], call) -> None:
     observation, info = one.reset(seed=7)
     trace += [observation, info["task_id"]]
     for action in actions:
-        if core(other).state.stop_reason is None:
+        if state_of(other).stop_reason is None:
             other.step(call("Add_memory", content="a secret of the other one"))
         observation, reward, terminated, truncated, info = one.step(action)
         assert "secret" not in observation
@@ -122,11 +120,12 @@ def test_two_envs_share_nothing(env_id: str, actions: list[str], call) -> None:
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_stage_2_clears_the_context_and_keeps_the_memory(env_id: str, call, answer) -> None:
+def test_stage_2_clears_the_context_and_keeps_the_memory(
+    env_id: str, call: Callable[..., str], answer: Callable[[str], str]
+) -> None:
     env = make(env_id)
     env.reset(seed=0)
-    state = core(env).state
-    assert state is not None
+    state = state_of(env)
     env.step(call("Add_memory", content="the canary sings"))
     while state.stage == 1:
         before = [message.id for message in state.context.messages]
@@ -150,13 +149,15 @@ def test_stage_2_clears_the_context_and_keeps_the_memory(env_id: str, call, answ
     ("mode", "options"),
     [("sync", {}), ("async", {}), ("async", {"shared_memory": False})],
 )
-def test_vector_environments(env_id: str, mode: str, options: dict[str, object], answer) -> None:
-    kwargs = {"encoder": "hashing", **OPTIONS.get(env_id, {})}
+def test_vector_environments(
+    env_id: str, mode: str, options: dict[str, Any], answer: Callable[[str], str]
+) -> None:
+    kwargs: dict[str, Any] = {"encoder": "hashing", **OPTIONS.get(env_id, {})}
     envs = gym.make_vec(
         env_id, num_envs=2, vectorization_mode=mode, vector_kwargs=options, **kwargs
     )
     try:
-        observations, infos = envs.reset(seed=[4, 5])
+        observations, infos = envs.reset(seed=[4, 5])  # type: ignore[arg-type]
         single = [make(env_id).reset(seed=seed)[0] for seed in (4, 5)]
         assert list(observations) == single
         assert list(infos["stage"]) == [1, 1]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from agemem_envs.encoders import ENCODERS, CachedEncoder, HashingEncoder, make_encoder
+from agemem_envs.encoders import ENCODERS, CachedEncoder, HashingEncoder, Vectors, make_encoder
 
 TEXTS = ["the river tasp", "a river called tasp", "glassmaking", "", "☃☃", "\ud800", "x" * 50_000]
 
@@ -54,7 +55,7 @@ class Counting:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
 
-    def encode(self, texts):
+    def encode(self, texts: Sequence[str]) -> Vectors:
         self.batches.append(list(texts))
         return np.ones((len(texts), 2), dtype=np.float32)
 

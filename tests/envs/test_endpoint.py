@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 from agemem_envs.summarizers import make_summarizer
 from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
-from tests.openai_stub import OpenAIStub
+from tests.openai_stub import OpenAIStub, Reply
 
 CHAT = [{"role": "user", "content": "hello"}]
 
 
-def endpoint(url: str, **options: object) -> ChatEndpoint:
+def endpoint(url: str, **options: Any) -> ChatEndpoint:
     return ChatEndpoint("m", url, **{"attempts": 3, "longest_wait": 0.0, **options})
 
 
@@ -36,7 +38,7 @@ def endpoint(url: str, **options: object) -> ChatEndpoint:
         ((404, b"{}"), 1),
     ],
 )
-def test_passing_faults_are_retried_and_others_are_not(fault, tries: int) -> None:
+def test_passing_faults_are_retried_and_others_are_not(fault: Reply, tries: int) -> None:
     with OpenAIStub(lambda body: fault) as server, pytest.raises(EndpointError, match="m at http"):
         endpoint(server.url).complete(CHAT)
     assert len(server.requests) == tries
@@ -57,7 +59,7 @@ def test_a_prompt_over_the_window_is_told_apart() -> None:
 
 
 def test_a_fault_that_passes_is_not_seen() -> None:
-    replies = iter([(500, b"{}"), (200, b"garbage"), "fine"])
+    replies: Iterator[Reply] = iter([(500, b"{}"), (200, b"garbage"), "fine"])
     with OpenAIStub(lambda body: next(replies)) as server:
         reply = endpoint(server.url).complete(CHAT)
     assert (reply.text, reply.prompt_tokens, reply.completion_tokens) == ("fine", 11, 7)

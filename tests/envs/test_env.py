@@ -3,92 +3,101 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import pytest
 
 from agemem_envs.encoders import make_encoder
+from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import MessageKind, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.judging.judges import LexicalJudge, Verdict
+from agemem_envs.judging.judges import Case, LexicalJudge, Verdict
 from agemem_envs.memory.store import MemoryStore
 from agemem_envs.stages import Stage
+from tests.conftest import core, state_of
 
 ID = "AgeMem-SyntheticQA-v0"
 
 
-def start(**options):
+def start(**options: Any) -> MemoryEnv:
     env = gym.make(ID, **options)
     env.reset(seed=0)
-    return env.unwrapped
+    return core(env)
 
 
-def to_question(env, answer):
-    while env.state.stage is not Stage.REASONING:
+def to_question(env: MemoryEnv, answer: Callable[[str], str]) -> None:
+    while state_of(env).stage is not Stage.REASONING:
         env.step(answer("noted"))
 
 
-def test_stages_come_in_order_and_the_question_comes_last(answer) -> None:
+def test_stages_come_in_order_and_the_question_comes_last(answer: Callable[[str], str]) -> None:
     env = start()
-    spec, stages = env.state.spec, []
-    while env.state.stop_reason is None:
-        stages.append(int(env.state.stage))
-        asked = spec.query in env.state.context.render(10**6)
-        assert asked == (env.state.stage is Stage.REASONING)
+    spec, stages = state_of(env).spec, []
+    while state_of(env).stop_reason is None:
+        stages.append(int(state_of(env).stage))
+        asked = spec.query in state_of(env).context.render(10**6)
+        assert asked == (state_of(env).stage is Stage.REASONING)
         env.step(answer("noted"))
     assert stages == [1] * len(spec.knowledge) + [2] * len(spec.distractors) + [3]
 
 
-def test_task_protocol_has_stage_3_alone(answer) -> None:
+def test_task_protocol_has_stage_3_alone(answer: Callable[[str], str]) -> None:
     env = start(stages="task")
-    assert env.state.stage is Stage.REASONING
-    kinds = [message.kind for message in env.state.context.messages]
+    assert state_of(env).stage is Stage.REASONING
+    kinds = [message.kind for message in state_of(env).context.messages]
     assert kinds == [MessageKind.SYSTEM, MessageKind.QUERY]
     with pytest.raises(UnknownNameError, match="Did you mean 'task'"):
         gym.make(ID, stages="taks")
 
 
-def test_a_message_takes_its_rounds_and_no_more(call) -> None:
+def test_a_message_takes_its_rounds_and_no_more(call: Callable[..., str]) -> None:
     env = start(rounds_per_message=2)
-    assert len(env.state.spec.knowledge) > 2
+    assert len(state_of(env).spec.knowledge) > 2
     for expected in (0, 1, 1, 2):
         env.step(call("Retrieve_memory", query="x"))
-        assert (env.state.stage, env.state.message_index) == (Stage.CONSTRUCTION, expected)
+        assert (state_of(env).stage, state_of(env).message_index) == (Stage.CONSTRUCTION, expected)
 
 
 def test_a_malformed_action_costs_a_round_and_is_explained() -> None:
     env = start(rounds_per_message=2)
     observation = env.step("what?")[0]
     assert "was not understood" in observation
-    assert env.state.steps[-1].malformed
-    assert env.state.message_index == 0
+    assert state_of(env).steps[-1].malformed
+    assert state_of(env).message_index == 0
     env.step("what?")
-    assert env.state.message_index == 1
+    assert state_of(env).message_index == 1
 
 
-def test_stage_1_shows_the_memories_that_relate(call, answer) -> None:
+def test_stage_1_shows_the_memories_that_relate(
+    call: Callable[..., str], answer: Callable[[str], str]
+) -> None:
     env = start()
-    told = env.state.spec.knowledge[0].text
+    told = state_of(env).spec.knowledge[0].text
     observation = env.step(call("Add_memory", content=told))[0]
     assert "Memories that may relate" in observation  # before the next call for this message
     env.step(answer("noted"))
-    shown = [m for m in env.state.context.messages if m.kind is MessageKind.MEMORIES]
+    shown = [m for m in state_of(env).context.messages if m.kind is MessageKind.MEMORIES]
     assert len(shown) == 1
     to_question(env, answer)
-    assert not any(m.kind is MessageKind.MEMORIES for m in env.state.context.messages)
+    assert not any(m.kind is MessageKind.MEMORIES for m in state_of(env).context.messages)
 
 
-def test_the_right_answer_succeeds_by_exact_match(answer) -> None:
+def test_the_right_answer_succeeds_by_exact_match(answer: Callable[[str], str]) -> None:
     env = start()
     to_question(env, answer)
-    _, reward, terminated, truncated, info = env.step(answer(f" the {env.state.spec.reference}! "))
+    _, reward, terminated, truncated, info = env.step(
+        answer(f" the {state_of(env).spec.reference}! ")
+    )
     assert (terminated, truncated, info["success"]) == (True, False, True)
     assert info["progress"] == 1.0
     assert reward == info["reward_breakdown"].total
     assert info["episode"].stop_reason is StopReason.ANSWERED
 
 
-def test_a_wrong_answer_ends_without_success(answer) -> None:
+def test_a_wrong_answer_ends_without_success(answer: Callable[[str], str]) -> None:
     env = start()
     to_question(env, answer)
     _, _, terminated, _, info = env.step(answer("no such name"))
@@ -97,7 +106,9 @@ def test_a_wrong_answer_ends_without_success(answer) -> None:
     assert info["reward_breakdown"].task == 0.0
 
 
-def test_running_out_of_rounds_truncates_and_costs(call, answer) -> None:
+def test_running_out_of_rounds_truncates_and_costs(
+    call: Callable[..., str], answer: Callable[[str], str]
+) -> None:
     env = start(max_task_rounds=2)
     to_question(env, answer)
     assert not env.step(call("Retrieve_memory", query="x"))[3]
@@ -120,9 +131,11 @@ def test_overflow_truncates_and_costs() -> None:
     assert steps < 15
 
 
-def test_the_record_rebuilds_what_the_model_saw(call, answer) -> None:
+def test_the_record_rebuilds_what_the_model_saw(
+    call: Callable[..., str], answer: Callable[[str], str]
+) -> None:
     env = start()
-    seen = [env.state.context.render(10**6)]
+    seen = [state_of(env).context.render(10**6)]
     done = False
     while not done:
         action = call("Filter_context", criteria="town") if len(seen) % 3 else answer("noted")
@@ -136,9 +149,9 @@ def test_the_record_rebuilds_what_the_model_saw(call, answer) -> None:
         assert sum(m.tokens for m in shown) == step.context_tokens
 
 
-def test_a_failing_judge_makes_the_reward_nan_never_zero(answer) -> None:
+def test_a_failing_judge_makes_the_reward_nan_never_zero(answer: Callable[[str], str]) -> None:
     class Down(LexicalJudge):
-        def answer(self, case, prediction):
+        def answer(self, case: Case, prediction: str) -> Verdict:
             return Verdict(None, "judge answer: server down")
 
     env = start(judge=Down())
@@ -152,10 +165,12 @@ def test_a_failing_judge_makes_the_reward_nan_never_zero(answer) -> None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict(5.0), Verdict(math.nan), Verdict(-0.1), None])
-def test_a_judge_that_talks_nonsense_leaves_the_score_open(answer, verdict) -> None:
+def test_a_judge_that_talks_nonsense_leaves_the_score_open(
+    answer: Callable[[str], str], verdict: Verdict | None
+) -> None:
     class Odd(LexicalJudge):
-        def answer(self, case, prediction):
-            return verdict or 1 / 0
+        def answer(self, case: Case, prediction: str) -> Verdict:
+            return verdict or 1 / 0  # type: ignore[return-value]
 
     env = start(judge=Odd(), stages="task")
     _, reward, _, _, info = env.step(answer("x"))
@@ -165,7 +180,7 @@ def test_a_judge_that_talks_nonsense_leaves_the_score_open(answer, verdict) -> N
 
 
 def test_bad_arguments_are_named() -> None:
-    for options, match in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"judge": "lexcal"}, "Did you mean 'lexical'"),
         ({"encoder": "mini"}, "minilm"),
         ({"memory": "redis"}, "redis"),
@@ -185,7 +200,8 @@ def test_bad_arguments_are_named() -> None:
         ({"splitt": "train"}, "splitt"),
         ({"split": "dev"}, "split"),
         ({"noise": -1}, "noise"),
-    ):
+    )
+    for options, match in cases:
         with pytest.raises(ConfigurationError, match=match):
             gym.make(ID, **options)
 
@@ -199,7 +215,7 @@ def test_a_memory_that_holds_something_is_not_emptied() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # Qdrant's, of its lock
-def test_a_qdrant_folder_in_use_is_an_error_with_the_remedy(tmp_path) -> None:
+def test_a_qdrant_folder_in_use_is_an_error_with_the_remedy(tmp_path: Path) -> None:
     one = gym.make(ID, memory=f"qdrant:{tmp_path}")
     with pytest.raises(ConfigurationError, match="server"):
         gym.make(ID, memory=f"qdrant:{tmp_path}")
@@ -210,13 +226,14 @@ def test_an_overflow_that_the_caller_found_is_scored() -> None:
     env = start()
     episode = env.overflow()
     assert episode.stop_reason is StopReason.CONTEXT_OVERFLOW
+    assert episode.reward is not None
     assert episode.reward.penalty == -0.5
     assert episode.success is False
     with pytest.raises(gym.error.ResetNeeded):
         env.overflow()
 
 
-def test_render_is_the_context(answer) -> None:
+def test_render_is_the_context(answer: Callable[[str], str]) -> None:
     env = gym.make(ID, render_mode="ansi")
     observation, _ = env.reset(seed=0)
     assert env.render() == observation

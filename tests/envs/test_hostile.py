@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from agemem_envs import ENVS
 from agemem_envs.protocol import MAX_ACTION_CHARS
 from agemem_envs.tools import MAX_CONTENT_CHARS, MAX_ITEMS, TOOLS
+from tests.conftest import state_of
 from tests.envs.options import OPTIONS
 
 ACTIONS = 5_000
@@ -70,7 +72,7 @@ def attack(
     env_id: str,
     count: int,
     make: Callable[[np.random.Generator], object] = hostile,
-    **options: object,
+    **options: Any,
 ) -> None:
     env = gym.make(env_id, disable_env_checker=True, **options)
     core = env.unwrapped
@@ -79,8 +81,8 @@ def attack(
     for _ in range(count):
         observation, _, terminated, truncated, info = core.step(make(generator))
         assert observation in env.observation_space
-        assert len(core.state.memory) <= MAX_ITEMS
-        assert all(len(item.content) <= MAX_CONTENT_CHARS for item in core.state.memory)
+        assert len(state_of(core).memory) <= MAX_ITEMS
+        assert all(len(item.content) <= MAX_CONTENT_CHARS for item in state_of(core).memory)
         if terminated or truncated:
             line = info["episode"].to_json()
             assert "\n" not in line

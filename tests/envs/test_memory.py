@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ STORES: dict[str, Callable[[], LongTermMemory]] = {
 
 
 @pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest):
+def store(request: pytest.FixtureRequest) -> Iterator[LongTermMemory]:
     made = STORES[request.param]()
     yield made
     made.close()
@@ -95,7 +95,9 @@ def test_clear_starts_anew(store: LongTermMemory) -> None:
 @given(
     st.lists(st.tuples(st.sampled_from("aud"), st.integers(0, 30), st.integers(0, 8)), max_size=60)
 )
-def test_exact_search_equals_brute_force_over_any_history(history) -> None:
+def test_exact_search_equals_brute_force_over_any_history(
+    history: list[tuple[str, int, int]],
+) -> None:
     store, model = MemoryStore(ENCODER), {}
     for action, number, target in history:
         text = f"word{number} word{number % 7}"

@@ -344,7 +344,8 @@ def test_findings_by_hand() -> None:
 def test_the_briefing_tells_the_rules_only_where_stage_1_is_not_run() -> None:
     played = task()
     spec = played.reset("pddl-test-barman-1", np.random.default_rng(0), with_stage_messages=False)
-    assert spec.knowledge == spec.distractors == ()
+    assert spec.knowledge == ()
+    assert spec.distractors == ()
     assert "fill-shot needs the shot in one hand".lower() in spec.briefing.lower()
     assert not any(rule.text in spec.query for rule in DOMAIN_RULES["barman"].rules)
 

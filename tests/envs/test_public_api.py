@@ -42,4 +42,4 @@ LENGTH = ("__len__", "__iter__")
 
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'MemoryEnw'"):
-        agemem_envs.MemoryEnw  # noqa: B018
+        agemem_envs.MemoryEnw  # type: ignore[attr-defined] # noqa: B018

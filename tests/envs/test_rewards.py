@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def found(*contents: str) -> ToolResult:
     return ToolResult("Retrieve_memory", True, "\n".join(contents), {"query": "q", "items": items})
 
 
-def episode(*steps: Step, **changes: object) -> Episode:
+def episode(*steps: Step, **changes: Any) -> Episode:
     base = Episode(
         env_id="e",
         task_id="t",
@@ -225,7 +226,8 @@ def test_key_items(query: str, items: tuple[str, ...]) -> None:
 def test_reward_names_and_fields() -> None:
     assert make_reward("answer-only") is REWARDS["answer-only"]
     assert make_reward({"task_weight": 0.5}).task_weight == 0.5
-    for bad in ("answeronly", {"task_wieght": 1.0}, {"task_weight": "x"}):
+    invalid: tuple[Any, ...] = ("answeronly", {"task_wieght": 1.0}, {"task_weight": "x"})
+    for bad in invalid:
         with pytest.raises(ConfigurationError):
             make_reward(bad)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +180,7 @@ def test_a_wrong_focus_ends_the_task_without_success(task: ScienceWorldTask) -> 
     outcome = task.step("focus on agent")
     assert outcome.done
     assert not outcome.success
+    assert outcome.score is not None
     assert 0.0 <= outcome.score <= 1.0
 
 
@@ -233,7 +234,7 @@ def test_the_table_of_variations_is_the_simulators(task: ScienceWorldTask) -> No
 
 
 @pytest.mark.slow
-def test_agentboards_list(real_data: Path, answer) -> None:
+def test_agentboards_list(real_data: Path, answer: Callable[[str], str]) -> None:
     env = MemoryEnv(ScienceWorldTask(), stages="task")
     assert len(set(env.task.task_ids(None, 0))) == 90
     assert env.task.source.split == "agentboard"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from agemem_envs.episode import ToolCall
+from agemem_envs.env import MemoryEnv
+from agemem_envs.episode import ToolCall, ToolResult
 from agemem_envs.errors import UnknownNameError
 from agemem_envs.protocol import Turn, parse
 from agemem_envs.spaces import sample_action
@@ -19,21 +23,22 @@ from agemem_envs.tools import (
     add_memory,
     choose_tools,
 )
+from tests.conftest import core, state_of
 
 
 @pytest.fixture
-def env():
+def env() -> Iterator[MemoryEnv]:
     made = gym.make("AgeMem-SyntheticQA-v0", rounds_per_message=50)
     made.reset(seed=0)
-    yield made.unwrapped
+    yield core(made)
     made.close()
 
 
-def results(env):
-    return env.state.steps[-1].results
+def results(env: gym.Env[Any, Any]) -> tuple[ToolResult, ...]:
+    return state_of(env).steps[-1].results
 
 
-def test_add_update_delete_retrieve(env, call) -> None:
+def test_add_update_delete_retrieve(env: MemoryEnv, call: Callable[..., str]) -> None:
     env.step(call("Add_memory", content="the river tasp", metadata={"k": 1}, memory_type="fact"))
     assert results(env)[0].data == {"memory_id": "m1", "content": "the river tasp"}
     env.step(call("Update_memory", memory_id="m1", content="the river gorn"))
@@ -47,10 +52,10 @@ def test_add_update_delete_retrieve(env, call) -> None:
     assert not results(env)[0].ok
     env.step(call("Delete_memory", memory_id="m1", confirmed=True))
     assert results(env)[0].data == {"memory_id": "m1", "before": "the river gorn"}
-    assert len(env.state.memory) == 0
+    assert len(state_of(env).memory) == 0
 
 
-def test_several_calls_in_one_turn_are_carried_out_in_order(env) -> None:
+def test_several_calls_in_one_turn_are_carried_out_in_order(env: MemoryEnv) -> None:
     text = (
         '<think></think><tool_call>[{"name": "Add_memory", "arguments": {"content": "one"}}, '
         '{"name": "Nonsense", "arguments": {}}, '
@@ -61,7 +66,9 @@ def test_several_calls_in_one_turn_are_carried_out_in_order(env) -> None:
 
 
 @pytest.mark.parametrize("span", ["all", "full", "ALL", "1", 1, 2.0, "7"])
-def test_spans_that_are_understood(env, call, span) -> None:
+def test_spans_that_are_understood(
+    env: MemoryEnv, call: Callable[..., str], span: str | float
+) -> None:
     env.step(call("Summary_context", span=span))
     assert results(env)[0].ok
 
@@ -87,17 +94,20 @@ def test_spans_that_are_understood(env, call, span) -> None:
         ("add_memory", {"content": "a"}, "Did you mean 'Add_memory'"),
     ],
 )
-def test_refusals_tell_the_model_why(env, call, name, arguments, complaint) -> None:
+def test_refusals_tell_the_model_why(
+    env: MemoryEnv, call: Callable[..., str], name: str, arguments: dict[str, Any], complaint: str
+) -> None:
     observation = env.step(call(name, **arguments))[0]
     assert not results(env)[0].ok
     assert complaint in results(env)[0].text
     assert complaint in observation
 
 
-def test_tool_sets(answer, call) -> None:
+def test_tool_sets(answer: Callable[[str], str], call: Callable[..., str]) -> None:
     assert [len(choose_tools(name)) for name in ("all", "ltm", "stm", "none")] == [6, 4, 2, 0]
     assert list(choose_tools(["Filter_context", "Add_memory"])) == ["Add_memory", "Filter_context"]
-    for bad in ("every", ["Add"]):
+    unknown: tuple[str | list[str], ...] = ("every", ["Add"])
+    for bad in unknown:
         with pytest.raises(UnknownNameError):
             choose_tools(bad)
     env = gym.make("AgeMem-SyntheticQA-v0", tools="none")
@@ -105,7 +115,7 @@ def test_tool_sets(answer, call) -> None:
     assert info["tools"] == []
     assert "tool" not in info["messages"][0]["content"].replace("memory tools", "")
     env.step(call("Add_memory", content="x"))
-    assert not results(env.unwrapped)[0].ok
+    assert not results(env)[0].ok
 
 
 @pytest.mark.parametrize("name", TOOLS)

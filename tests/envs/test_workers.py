@@ -100,7 +100,7 @@ def start(request: pytest.FixtureRequest) -> Callable[..., Simulator]:
     return make
 
 
-def test_calls_reach_the_hosted_object(start) -> None:
+def test_calls_reach_the_hosted_object(start: Callable[..., Simulator]) -> None:
     simulator = start(options={"start": 40})
     assert simulator.call("add", 2) == 42
     assert simulator.call("add", 1) == 43
@@ -108,7 +108,9 @@ def test_calls_reach_the_hosted_object(start) -> None:
     assert simulator.call("environment", "PYTHONHASHSEED") == "0"
 
 
-def test_an_error_is_reported_and_the_next_episode_has_another_process(start) -> None:
+def test_an_error_is_reported_and_the_next_episode_has_another_process(
+    start: Callable[..., Simulator],
+) -> None:
     simulator = start()
     pid = simulator.call("pid")
     with pytest.raises(SimulatorError, match="ValueError: no such level"):
@@ -118,7 +120,7 @@ def test_an_error_is_reported_and_the_next_episode_has_another_process(start) ->
     assert simulator.call("pid") != pid
 
 
-def test_whatever_a_simulator_does_its_error_is_told(start) -> None:
+def test_whatever_a_simulator_does_its_error_is_told(start: Callable[..., Simulator]) -> None:
     simulator = start()
     for method, told in (
         ("leave", "SystemExit: the planner says no"),
@@ -131,7 +133,9 @@ def test_whatever_a_simulator_does_its_error_is_told(start) -> None:
     assert simulator.call("add", 1) == 1
 
 
-def test_a_simulator_cannot_be_copied_and_is_not_hurt_by_the_attempt(start) -> None:
+def test_a_simulator_cannot_be_copied_and_is_not_hurt_by_the_attempt(
+    start: Callable[..., Simulator],
+) -> None:
     simulator = start()
     for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="make another environment"):
@@ -139,7 +143,7 @@ def test_a_simulator_cannot_be_copied_and_is_not_hurt_by_the_attempt(start) -> N
     assert simulator.call("add", 1) == 1
 
 
-def test_a_dead_process_is_reported_and_replaced(start) -> None:
+def test_a_dead_process_is_reported_and_replaced(start: Callable[..., Simulator]) -> None:
     simulator = start()
     with pytest.raises(SimulatorError, match="died"):
         simulator.call("die")
@@ -149,7 +153,7 @@ def test_a_dead_process_is_reported_and_replaced(start) -> None:
     assert simulator.call("add", 1) == 1
 
 
-def test_a_hanging_call_is_killed_with_all_it_started(start) -> None:
+def test_a_hanging_call_is_killed_with_all_it_started(start: Callable[..., Simulator]) -> None:
     simulator = start(timeout=1.0)
     pid, child = simulator.call("pid"), simulator.call("start_child")
     folder = simulator.call("folder")
@@ -160,12 +164,12 @@ def test_a_hanging_call_is_killed_with_all_it_started(start) -> None:
     assert not Path(folder).exists()
 
 
-def test_a_factory_that_fails_says_why(start) -> None:
+def test_a_factory_that_fails_says_why(start: Callable[..., Simulator]) -> None:
     with pytest.raises(SimulatorError, match="unexpected keyword argument 'nonsense'"):
         start(options={"nonsense": 1})
 
 
-def test_the_pool_hands_a_process_on(start) -> None:
+def test_the_pool_hands_a_process_on(start: Callable[..., Simulator]) -> None:
     first = start()
     pid = first.call("pid")
     first.close()
@@ -177,7 +181,7 @@ def test_the_pool_hands_a_process_on(start) -> None:
         first.call("pid")
 
 
-def test_an_idle_process_that_died_is_not_handed_on(start) -> None:
+def test_an_idle_process_that_died_is_not_handed_on(start: Callable[..., Simulator]) -> None:
     first = start()
     pid = first.call("pid")
     first.close()
@@ -201,13 +205,13 @@ def test_a_simulator_that_nobody_closed_gives_its_process_back(
     second.close()
 
 
-def test_other_options_are_another_process(start) -> None:
+def test_other_options_are_another_process(start: Callable[..., Simulator]) -> None:
     first = start(options={"start": 1})
     first.close()
     assert start(options={"start": 2}).call("add", 0) == 2
 
 
-def test_a_worker_is_replaced_after_its_episodes(start) -> None:
+def test_a_worker_is_replaced_after_its_episodes(start: Callable[..., Simulator]) -> None:
     simulator = start(max_episodes=2)
     pids = [simulator.call("pid")]
     for _ in range(3):
@@ -217,7 +221,7 @@ def test_a_worker_is_replaced_after_its_episodes(start) -> None:
     assert is_gone(pids[0])
 
 
-def test_a_worker_is_replaced_when_it_grows(start) -> None:
+def test_a_worker_is_replaced_when_it_grows(start: Callable[..., Simulator]) -> None:
     simulator = start(max_megabytes=200)
     pid = simulator.call("pid")
     simulator.begin()
@@ -227,7 +231,7 @@ def test_a_worker_is_replaced_when_it_grows(start) -> None:
     assert simulator.call("pid") != pid
 
 
-def test_a_forked_process_starts_its_own(start) -> None:
+def test_a_forked_process_starts_its_own(start: Callable[..., Simulator]) -> None:
     simulator = start()
     pid = simulator.call("pid")
     read, write = os.pipe()

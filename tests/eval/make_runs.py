@@ -88,7 +88,7 @@ def results(
 def write_run(path: Path, made: Sequence[Result], **config: Any) -> Path:
     """Write a run with these episodes, and return its folder."""
     path.mkdir(parents=True)
-    values = {"max_tokens": 64, "judge": "judge@http://localhost/v1"}
+    values: dict[str, Any] = {"max_tokens": 64, "judge": "judge@http://localhost/v1"}
     values |= {"agent": made[0].agent, "backbone": made[0].backbone, **config}
     values.setdefault("envs", tuple(dict.fromkeys(r.episode.env_id for r in made)))
     write_record(

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -39,13 +40,14 @@ from agemem.eval.runs.result import Result
 from agemem_envs.episode import DataSource, Episode, StopReason
 from agemem_envs.errors import ConfigurationError, WorkerError
 from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
-from tests.conftest import ROOT
+from tests.conftest import ROOT, episode_settings
 from tests.openai_stub import OpenAIStub
 
 ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
 EPISODES = 9
 SOURCE = DataSource("made", "embedded", "test", "1", "here")
-CIRCUMSTANCES = RunMetadata("a", "b", "c", False, {"E": SOURCE}, {"E": {"judge": "j"}})
+SETTINGS = episode_settings(judge="j")
+CIRCUMSTANCES = RunMetadata("a", "b", "c", False, {"E": SOURCE}, {"E": SETTINGS})
 
 
 def planned(index: int) -> Planned:
@@ -53,7 +55,7 @@ def planned(index: int) -> Planned:
 
 
 def played(one: Planned) -> Result:
-    episode = Episode.unplayed(one.env_id, one.task_id, one.seed, SOURCE, {}, "")
+    episode = Episode.unplayed(one.env_id, one.task_id, one.seed, SOURCE, episode_settings(), "")
     return CIRCUMSTANCES.result(one, 0.0, episode)
 
 
@@ -112,7 +114,7 @@ def test_an_episode_that_kills_its_workers_is_given_up_and_harms_no_other(seed: 
         "t1",
         1,
         SOURCE,
-        {"judge": "j"},
+        SETTINGS,
     )
     assert all("WorkerError" not in r.episode.errors[0] for r in results.values())
     assert [batch for batch in pool.batches if 1 in batch] == [[0, 1, 2], [1], [1]]
@@ -160,7 +162,7 @@ def test_a_player_refuses_other_data_than_the_plan() -> None:
     ],
 )
 def test_what_cannot_start_says_why_and_leaves_nothing(
-    tmp_path: Path, capsys, arguments: list[str], complaint: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
 ) -> None:
     out = tmp_path / "run"
     agent = "agemem" if "--backbone" in arguments else "oracle"
@@ -195,7 +197,7 @@ def test_batches_are_what_is_missing() -> None:
 # -- with real processes ---------------------------------------------------------------
 
 
-def rule(body) -> str:
+def rule(body: dict[str, Any]) -> str:
     return store_everything(body["messages"])
 
 
@@ -228,7 +230,8 @@ def under_way(arguments: list[str], out: Path, episodes: int) -> Iterator[subpro
 
 
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
+    children: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return children
 
 
 def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -255,7 +258,9 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize("options", [("--workers", 3), ("--workers", 2, "--batch-size", 4)])
-def test_workers_write_the_same_summary(tmp_path: Path, reference: bytes, options) -> None:
+def test_workers_write_the_same_summary(
+    tmp_path: Path, reference: bytes, options: tuple[object, ...]
+) -> None:
     with OpenAIStub(rule) as server:
         finish(command(server.url, tmp_path / "run", *options))
     assert summary(tmp_path / "run") == reference
@@ -337,7 +342,9 @@ def begun(server: OpenAIStub) -> set[int]:
     return {request["seed"] // 10_007 for request in list(server.requests)}
 
 
-def test_an_address_at_which_nothing_answers_is_said_so(tmp_path: Path, capsys) -> None:
+def test_an_address_at_which_nothing_answers_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("ray", reason='needs Ray: pip install "agemem[ray]"')
     out = tmp_path / "run"
     options = ["--engine", "ray", "--address", "127.0.0.1:1", "--out", str(out)]
@@ -378,7 +385,9 @@ def test_a_two_node_ray_cluster_loses_a_node_and_writes_the_same_summary(
     assert summary(out) == reference
 
 
-def test_without_ray_or_a_cluster_it_says_so(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_without_ray_or_a_cluster_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     out = tmp_path / "run"
     assert main(["--agent", "oracle", *ENV, "--engine", "ray", "--out", str(out)]) == EXIT_USAGE

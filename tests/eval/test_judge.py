@@ -8,8 +8,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +31,8 @@ from agemem_envs.judging.judges import Case, Cost, LexicalJudge, LLMJudge, Verdi
 from agemem_envs.judging.scoring import rejudged
 from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 from agemem_envs.util.endpoint import ChatEndpoint
-from tests.conftest import ROOT
-from tests.openai_stub import OpenAIStub
+from tests.conftest import ROOT, not_none
+from tests.openai_stub import OpenAIStub, Reply
 
 ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
 ORACLE = ["--agent", "oracle", *ENV, "--episodes", "4"]
@@ -43,7 +45,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGEMEM_CACHE", str(tmp_path / "cache"))
 
 
-def verdict_of(body) -> str:
+def verdict_of(body: dict[str, Any]) -> str:
     """A score that depends on every word of the prompt, as a model's does."""
     return f"0.{sum(map(ord, body['messages'][1]['content'])) % 10}"
 
@@ -66,7 +68,7 @@ def test_the_same_question_is_asked_once() -> None:
     assert (first.cost, second.cost) == (Cost(False, 11, 7), Cost(True, 11, 7))
 
 
-def test_another_model_server_or_version_is_another_judge(monkeypatch) -> None:
+def test_another_model_server_or_version_is_another_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     messages = [{"role": "user", "content": "x"}]
     keys = {
         cache_key(judge, messages, {"t": 0}) for judge in ("a@http://x/v1", "a@http://y/v1", "b")
@@ -78,7 +80,7 @@ def test_another_model_server_or_version_is_another_judge(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("reply", ["very good", (500, b"{}")])
-def test_a_reply_without_a_score_is_not_cached(reply) -> None:
+def test_a_reply_without_a_score_is_not_cached(reply: Reply) -> None:
     with OpenAIStub(lambda body: reply) as server:
         endpoint = ChatEndpoint("m", server.url, attempts=1)
         judge = LLMJudge(endpoint, JudgeCache())
@@ -111,7 +113,9 @@ def test_processes_and_threads_share_a_cache(tmp_path: Path) -> None:
     assert [reply.prompt_tokens for reply in kept if reply] == list(range(100))
 
 
-def test_a_broken_cache_stops_the_run_before_it_begins(tmp_path: Path, capsys) -> None:
+def test_a_broken_cache_stops_the_run_before_it_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     default_file().parent.mkdir(parents=True)
     default_file().write_text("not a database, but long enough to be looked at as one" * 50)
     judged = ["--judge", "m@http://127.0.0.1:9/v1", "--out", str(tmp_path / "run")]
@@ -152,10 +156,10 @@ def test_what_judging_costs_is_in_the_episode_and_in_the_summary(tmp_path: Path)
         assert main([*judged, "--no-judge-cache", "--out", str(tmp_path / "again")]) == EXIT_OK
         assert len(server.requests) == 2 * asked
     assert asked == 16  # four episodes: answer, storage, relevance, memory quality
-    for name, cached in (("paid", 0.0), ("cached", 4.0), ("again", 0.0)):
+    for name, hits in (("paid", 0.0), ("cached", 4.0), ("again", 0.0)):
         for result in ResultsFolder(tmp_path / name).read():
             assert result.episode.metrics["judge_calls"] == 4
-            assert result.episode.metrics["judge_cached_calls"] == cached
+            assert result.episode.metrics["judge_cached_calls"] == hits
             assert result.episode.metrics["judge_prompt_tokens"] == 44
         (row,) = rows(tmp_path / name)
         assert (row["judge_prompt_tokens"], row["judge_completion_tokens"]) == ("44.0", "28.0")
@@ -220,7 +224,7 @@ def test_a_world_scores_itself(tmp_path: Path) -> None:
         assert new.metrics["memory_quality"] == 0.25
         assert new.reward.storage == 0.25
         memory = (0.25 + new.reward.maintenance + 0.25) / 3
-        total = (new.reward.task + new.reward.context + memory) / 3 + new.reward.penalty
+        total = (not_none(new.reward.task) + new.reward.context + memory) / 3 + new.reward.penalty
         assert new.reward.total == pytest.approx(total)
 
 
@@ -244,12 +248,12 @@ class Unhappy(LexicalJudge):
     def answer(self, case: Case, prediction: str) -> Verdict:
         return Verdict(0.0)
 
-    def memory_quality(self, case: Case, memories) -> Verdict:
+    def memory_quality(self, case: Case, memories: Sequence[str]) -> Verdict:
         return Verdict(0.5)
 
 
 def test_rejudging_refuses_to_overwrite_or_to_change_what_was_played(
-    tmp_path: Path, capsys
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     main([*ORACLE, "--out", str(run)])
@@ -272,7 +276,7 @@ def test_a_failing_judge_is_told_and_a_second_try_pays_only_for_the_rest(tmp_pat
     run, broken = tmp_path / "run", True
     main([*ORACLE, "--out", str(run)])
 
-    def rule(body):
+    def rule(body: dict[str, Any]) -> Reply:
         return (500, b"{}") if broken and "gold_facts" in body["messages"][1]["content"] else "0.5"
 
     with OpenAIStub(rule) as server:
@@ -289,7 +293,7 @@ def test_a_failing_judge_is_told_and_a_second_try_pays_only_for_the_rest(tmp_pat
 # -- the report ------------------------------------------------------------------------
 
 
-def result(agent: str, index: int, judge: str, score: float | None, **changes) -> Result:
+def result(agent: str, index: int, judge: str, score: float | None, **changes: Any) -> Result:
     from tests.eval.test_results import SOME
 
     episode: Episode = SOME[index].episode
@@ -367,7 +371,7 @@ def test_only_the_same_episodes_are_compared() -> None:
         pair([*first, *first], first)
 
 
-def test_the_report_of_two_runs(tmp_path: Path, capsys) -> None:
+def test_the_report_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = tmp_path / "runs"
     for agent in ("oracle", "oracle-no-memory", "random"):
         out = str(runs / agent)
@@ -392,7 +396,9 @@ def test_the_report_of_two_runs(tmp_path: Path, capsys) -> None:
     assert "mixes judges" in capsys.readouterr().err
 
 
-def test_a_record_that_contradicts_itself_is_an_error(tmp_path: Path, capsys) -> None:
+def test_a_record_that_contradicts_itself_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Any use of the record is refused without a traceback or a file."""
     run, spoilt, anew = (tmp_path / name for name in ("run", "spoilt", "anew"))
     main([*ORACLE, "--out", str(run)])
@@ -412,7 +418,9 @@ def test_a_record_that_contradicts_itself_is_an_error(tmp_path: Path, capsys) ->
     assert not anew.exists()
 
 
-def test_a_rejudged_run_is_not_continued(tmp_path: Path, capsys) -> None:
+def test_a_rejudged_run_is_not_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, anew = tmp_path / "run", tmp_path / "anew"
     main([*ORACLE, "--out", str(run)])
     main(["--rejudge", str(run), "--judge", "lexical", "--out", str(anew)])
@@ -424,7 +432,7 @@ def test_a_rejudged_run_is_not_continued(tmp_path: Path, capsys) -> None:
 
 @pytest.mark.parametrize("url", ["http://[bad", "http://x:99999/v1", "http://"])
 def test_a_judge_without_an_address_stops_the_run_before_it_begins(
-    tmp_path: Path, capsys, url: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str
 ) -> None:
     assert main([*ORACLE, "--judge", f"m@{url}", "--out", str(tmp_path / "run")]) == EXIT_USAGE
     assert "is not the URL of a server" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from agemem.eval.submissions.rows import Prices, leaderboard_rows
 from agemem_envs.episode import StopReason
 from agemem_envs.errors import DataFormatError
 from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
-from tests.conftest import ROOT
+from tests.conftest import ROOT, not_none
 from tests.eval.make_runs import SOURCES, results, write_run
 
 QA, PDDL = "AgeMem-SyntheticQA-v0", "AgeMem-PDDL-v0"
@@ -53,19 +54,19 @@ def rewritten(source: Path, target: Path, change: Callable[[Result], Result]) ->
     return target
 
 
-def edit(**changes: object) -> Callable[[Result], Result]:
+def edit(**changes: Any) -> Callable[[Result], Result]:
     return lambda result: replace(result, episode=replace(result.episode, **changes))
 
 
 def reward(**changes: float) -> Callable[[Result], Result]:
-    return lambda r: edit(reward=replace(r.episode.reward, **changes))(r)
+    return lambda r: edit(reward=replace(not_none(r.episode.reward), **changes))(r)
 
 
 def metric(**changes: float) -> Callable[[Result], Result]:
     return lambda r: edit(metrics={**r.episode.metrics, **changes})(r)
 
 
-def step(**changes: object) -> Callable[[Result], Result]:
+def step(**changes: Any) -> Callable[[Result], Result]:
     """Change the first step that calls a tool."""
 
     def change(result: Result) -> Result:
@@ -77,7 +78,7 @@ def step(**changes: object) -> Callable[[Result], Result]:
     return change
 
 
-def setting(**changes: object) -> Callable[[Result], Result]:
+def setting(**changes: Any) -> Callable[[Result], Result]:
     return lambda r: edit(settings=replace(r.episode.settings, **changes))(r)
 
 
@@ -135,7 +136,11 @@ def test_a_world_that_was_really_played_is_valid(tmp_path: Path) -> None:
     ],
 )
 def test_what_was_tampered_with_is_not(
-    played: Path, tmp_path: Path, capsys, change: Callable[[Result], Result], complaint: str
+    played: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Result], Result],
+    complaint: str,
 ) -> None:
     path = rewritten(played / "oracle", tmp_path / "run", change)
     assert any(complaint in problem for problem in problems(read_run(path)))
@@ -167,8 +172,8 @@ def test_a_model_s_verdicts_are_taken_and_what_follows_is_computed(
 
     def rejudged(task: float) -> Callable[[Result], Result]:
         def change(result: Result) -> Result:
-            made, old = metric(judge=0.5)(result), result.episode.reward
-            total = old.total + (0.5 - old.task) / 3
+            made, old = metric(judge=0.5)(result), not_none(result.episode.reward)
+            total = not_none(old.total) + (0.5 - not_none(old.task)) / 3
             return setting(judge="llm:m")(reward(task=task, total=total)(made))
 
         return change
@@ -180,7 +185,7 @@ def test_a_model_s_verdicts_are_taken_and_what_follows_is_computed(
 
 
 def test_the_row_of_a_method_by_hand(tmp_path: Path) -> None:
-    def five(agent: str, **more: object) -> list[list[Result]]:
+    def five(agent: str, **more: Any) -> list[list[Result]]:
         envs = [env for env in SOURCES if env != QA]
         return [results(agent, env, [1.0, 0.0], **more) for env in envs]
 
@@ -209,7 +214,9 @@ def test_the_row_of_a_method_by_hand(tmp_path: Path) -> None:
     assert (free["cost"], free["price_in"]) == ("", "")
 
 
-def test_add_check_and_show(played: Path, tmp_path: Path, capsys) -> None:
+def test_add_check_and_show(
+    played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = str(tmp_path / "board.csv")
     assert main(["--add", str(played / "agemem"), "--file", file]) == 0
     assert main(["--add", str(played / "oracle"), "--file", file]) == 0
@@ -227,7 +234,9 @@ def test_add_check_and_show(played: Path, tmp_path: Path, capsys) -> None:
     assert "100.00" in output
 
 
-def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path, capsys) -> None:
+def test_a_row_that_says_more_than_its_run_is_found(
+    played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "board.csv"
     main(["--add", str(played / "full"), "--file", str(file)])
     (row,) = read(file)
@@ -263,7 +272,9 @@ def test_a_row_that_says_more_than_its_run_is_found(played: Path, tmp_path: Path
     assert list(file_problems([row])) == []
 
 
-def test_episodes_have_one_row_for_each_judge(played: Path, tmp_path: Path, capsys) -> None:
+def test_episodes_have_one_row_for_each_judge(
+    played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A rejudged run is a duplicate, unless another judge scored it."""
     file = ["--file", str(tmp_path / "board.csv")]
     assert main(["--add", str(played / "oracle"), *file]) == 0
@@ -286,7 +297,9 @@ def test_episodes_have_one_row_for_each_judge(played: Path, tmp_path: Path, caps
     assert [row["judge"] for row in read(tmp_path / "board.csv")] == ["lexical-0.6", "llm:m"]
 
 
-def test_a_file_that_is_not_valid_is_not_shown(played: Path, tmp_path: Path, capsys) -> None:
+def test_a_file_that_is_not_valid_is_not_shown(
+    played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "board.csv"
     main(["--add", str(played / "oracle"), "--file", str(file)])
     file.write_text(file.read_text().replace(",3,", ",many,"))
@@ -295,7 +308,9 @@ def test_a_file_that_is_not_valid_is_not_shown(played: Path, tmp_path: Path, cap
     assert "not valid: line 2" in capsys.readouterr().out
 
 
-def test_a_task_counts_once_in_a_row(played: Path, tmp_path: Path, capsys) -> None:
+def test_a_task_counts_once_in_a_row(
+    played: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Runs of one method that overlap are refused, whatever their files' hashes."""
     path = rewritten(played / "oracle", tmp_path / "again", lambda r: replace(r, seconds=9.0))
     runs = [str(played / "oracle"), str(path)]
@@ -372,7 +387,11 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_says_why(
-    tmp_path: Path, played: Path, capsys, arguments: list[str], complaint: str
+    tmp_path: Path,
+    played: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    complaint: str,
 ) -> None:
     paths = {"run": played / "oracle", "none": tmp_path / "none"}
     file = tmp_path / "board.csv"
@@ -383,7 +402,9 @@ def test_what_cannot_be_done_says_why(
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "\x00"])
-def test_a_file_that_is_not_a_leaderboard(tmp_path: Path, played: Path, capsys, text: str) -> None:
+def test_a_file_that_is_not_a_leaderboard(
+    tmp_path: Path, played: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     file = tmp_path / "board.csv"
     file.write_text(text)
     for command in (["--show"], ["--add", str(played / "oracle")]):
@@ -398,6 +419,8 @@ def test_the_committed_leaderboard_is_valid() -> None:
     assert list(file_problems(rows)) == []
 
 
-def test_a_leaderboard_that_cannot_be_written_is_said_so(played: Path, capsys) -> None:
+def test_a_leaderboard_that_cannot_be_written_is_said_so(
+    played: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--add", str(played / "oracle"), "--file", "/proc/board.csv"]) == EXIT_USAGE
     assert "cannot write the leaderboard" in capsys.readouterr().err

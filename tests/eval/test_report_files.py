@@ -30,7 +30,7 @@ from agemem.eval.reporting.writers import (
 )
 from agemem_envs.errors import AgeMemError, DataFormatError, UnknownNameError
 from agemem_envs.util.cli import EXIT_USAGE
-from tests.conftest import ROOT
+from tests.conftest import ROOT, not_none
 from tests.eval.make_runs import results, write_run
 
 HOTPOT, BABYAI = "AgeMem-HotpotQA-v0", "AgeMem-BabyAI-v0"
@@ -146,7 +146,7 @@ def test_figures_are_whole_in_light_and_dark(tmp_path: Path) -> None:
     assert dict(matplotlib.rcParams) == before
 
 
-def test_a_report_is_all_or_nothing(tmp_path: Path, capsys) -> None:
+def test_a_report_is_all_or_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("keep me")
@@ -157,7 +157,9 @@ def test_a_report_is_all_or_nothing(tmp_path: Path, capsys) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "run"]
 
 
-def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+def test_what_fails_in_the_middle_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
@@ -182,7 +184,7 @@ def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch) ->
     ],
 )
 def test_what_cannot_be_reported_says_why(
-    tmp_path: Path, capsys, arguments: list[str], complaint: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
 ) -> None:
     paths = {name: tmp_path / name for name in ("run", "torn", "bare", "out", "no")}
     for name in ("run", "torn", "bare"):
@@ -246,7 +248,9 @@ def test_runs_are_smoothed_before_they_are_averaged(tmp_path: Path) -> None:
     (curve,) = read_curves({"a": [tmp_path / "0", tmp_path / "1"]}, ["r"])
     smooth = curve.smoothed(2)  # runs (0, 1, 3, 5) and (1, 1, 1, 1)
     assert smooth.mean.tolist() == [0.5, 1.0, 2.0, 3.0]
-    assert smooth.band[1] - smooth.mean == pytest.approx(12.7062 * np.array([0.5, 0, 1, 2]))
+    assert not_none(smooth.band)[1] - smooth.mean == pytest.approx(
+        12.7062 * np.array([0.5, 0, 1, 2])
+    )
     assert curve.smoothed(1).mean.tolist() == curve.mean.tolist()
 
 
@@ -276,7 +280,7 @@ def test_a_log_may_bring_its_own_band(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(text)
     (curve,) = read_curves({"a": [tmp_path / "a.csv"]}, ["r"])
     assert curve.mean.tolist() == [0.5]
-    assert curve.band.tolist() == [[0.25], [0.75]]
+    assert not_none(curve.band).tolist() == [[0.25], [0.75]]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from agemem.eval.stats.intervals import bootstrap_interval, mean
 from agemem_envs.episode import StopReason
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.run_record import Origin, RunKind, RunRecord, write_record
+from tests.conftest import not_none
 
 
 def results(count: int) -> list[Result]:
@@ -216,7 +217,7 @@ def test_means_and_intervals() -> None:
     assert bootstrap_interval([0.5, None]) is None
     assert bootstrap_interval([1.0, 1.0, None]) == (1.0, 1.0)
     values = [0.0] * 50 + [1.0] * 50
-    low, high = bootstrap_interval(values)
+    low, high = not_none(bootstrap_interval(values))
     assert (low, high) == bootstrap_interval(values)  # seeded
     # the normal approximation: 0.5 +- 1.96 * sqrt(0.25 / 100)
     assert low == pytest.approx(0.402, abs=0.015)
@@ -236,7 +237,7 @@ def test_metrics_by_hand() -> None:
     assert values["malformed_rate"] == 0.0
     assert values["rounds"] == len(episode.steps)
     assert values["prompt_tokens"] == np.mean([s.context_tokens for s in episode.steps])
-    assert values["reward"] == episode.reward.total
+    assert values["reward"] == not_none(episode.reward).total
 
 
 def test_failures_are_left_out_of_means_and_counted(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.result import Result
 from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 from tests.conftest import ROOT
-from tests.openai_stub import OpenAIStub
+from tests.openai_stub import OpenAIStub, Reply
 
 ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
 ORACLE = ["--agent", "oracle", *ENV]
@@ -36,7 +37,7 @@ def run(*arguments: object, cwd: Path = ROOT, **env: str) -> subprocess.Complete
     )
 
 
-def comparable(folder: Path) -> list[object]:
+def comparable(folder: Path) -> list[dict[str, Any]]:
     """Everything of the episodes but the times."""
     rows = [json.loads(r.to_json()) for r in ResultsFolder(folder).read()]
     for row in rows:
@@ -46,7 +47,7 @@ def comparable(folder: Path) -> list[object]:
     return sorted(rows, key=lambda row: row["index"])
 
 
-def test_a_run_leaves_its_files(tmp_path: Path, capsys) -> None:
+def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main([*ORACLE, "--episodes", "5", "--out", str(out)]) == EXIT_OK
     names = ["config.json", "episodes.jsonl", "summary.csv", "timing.csv"]
@@ -103,7 +104,7 @@ def test_scripted_backbone_drives_the_whole_program(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_start_says_why_and_leaves_nothing(
-    tmp_path: Path, capsys, arguments: list[str], complaint: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
 ) -> None:
     out = tmp_path / "run"
     extra = [] if "--resume" in arguments else ["--out", str(out)]
@@ -116,7 +117,7 @@ def test_what_cannot_start_says_why_and_leaves_nothing(
     "option", ["--temperature=nan", "--temperature=-1", "--top-p=5", "--request-timeout=0",
                "--episodes=0", "--seed=-1", "--seed=9999999999999", "--batch-size=0"],
 )  # fmt: skip
-def test_numbers_out_of_range_are_refused(option: str, capsys) -> None:
+def test_numbers_out_of_range_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*ORACLE, option]) == EXIT_USAGE
     assert re.search(r"must be an? (integer|number) in \[", capsys.readouterr().err)
 
@@ -126,7 +127,9 @@ def test_numbers_out_of_range_are_refused(option: str, capsys) -> None:
     [{"batch_size": 0}, {"max_context_tokens": None}, {"temperature": 99}, {"envs": "x"},
      {"few_shot": "yes"}, {"judge": 3}, {"top_p": "1"}, {"surprise": 1}],
 )  # fmt: skip
-def test_a_config_file_is_checked_like_the_flags(tmp_path: Path, capsys, change) -> None:
+def test_a_config_file_is_checked_like_the_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
     first = tmp_path / "first"
     main([*ORACLE, "--episodes", "1", "--out", str(first)])
     stored = json.loads((first / "config.json").read_text())
@@ -138,7 +141,7 @@ def test_a_config_file_is_checked_like_the_flags(tmp_path: Path, capsys, change)
     assert not out.exists()
 
 
-def test_out_must_not_be_a_file(tmp_path: Path, capsys) -> None:
+def test_out_must_not_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine")
     assert main([*ORACLE, "--out", str(tmp_path / "file")]) == EXIT_USAGE
     assert "is a file" in capsys.readouterr().err
@@ -146,7 +149,9 @@ def test_out_must_not_be_a_file(tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.filterwarnings("default:.*no HotpotQA data was found")
-def test_other_data_is_not_mixed_into_a_run(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_other_data_is_not_mixed_into_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from agemem_envs.tasks.qa.generator import make_record
 
     data = tmp_path / "data" / "hotpotqa"
@@ -174,7 +179,7 @@ def test_other_data_is_not_mixed_into_a_run(tmp_path: Path, capsys, monkeypatch)
 def test_failed_episodes_can_be_repeated(tmp_path: Path) -> None:
     broken = True
 
-    def rule(body):
+    def rule(body: dict[str, Any]) -> Reply:
         if broken and body["seed"] % 10_007 == 2:  # the third call of every episode
             return 500, b"{}"
         return answer_by_rule(body)
@@ -190,7 +195,9 @@ def test_failed_episodes_can_be_repeated(tmp_path: Path) -> None:
     assert comparable(out) == comparable(tmp_path / "whole")
 
 
-def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path, capsys) -> None:
+def test_a_folder_with_a_run_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [*ORACLE, "--episodes", "2", "--out", str(tmp_path / "run")]
     assert main(arguments) == EXIT_OK
     before = (tmp_path / "run" / "episodes.jsonl").read_bytes()
@@ -199,7 +206,9 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path, capsys) -> None:
     assert (tmp_path / "run" / "episodes.jsonl").read_bytes() == before
 
 
-def test_resuming_with_other_settings_is_refused(tmp_path: Path, capsys) -> None:
+def test_resuming_with_other_settings_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = str(tmp_path / "run")
     main([*ORACLE, "--episodes", "2", "--out", out])
     assert main([*ORACLE, "--seed", "9", "--out", out, "--resume"]) == EXIT_USAGE
@@ -234,7 +243,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     assert [row["index"] for row in comparable(killed)] == list(range(8))
 
 
-def answer_by_rule(body) -> str:
+def answer_by_rule(body: dict[str, Any]) -> str:
     from agemem.agents.backbones.scripted import store_everything
 
     return store_everything(body["messages"])
@@ -242,11 +251,12 @@ def answer_by_rule(body) -> str:
 
 @pytest.mark.parametrize("fault", ["refused", "500", "slow", "malformed"])
 def test_a_failing_server_is_told_and_the_run_goes_on(tmp_path: Path, fault: str) -> None:
-    def rule(body):
+    def rule(body: dict[str, Any]) -> Reply:
         late = len(body["messages"]) > 3  # every episode begins well
         if fault == "slow" and late:
             time.sleep(1.0)
-        return {"500": (500, b"{}"), "malformed": (200, b"{oops")}.get(fault, "x") if late else "x"
+        replies: dict[str, Reply] = {"500": (500, b"{}"), "malformed": (200, b"{oops")}
+        return replies.get(fault, "x") if late else "x"
 
     out = tmp_path / "run"
     with OpenAIStub(rule) as server:
@@ -313,7 +323,9 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert ResultsFolder(out).read()
 
 
-def test_the_table_leaves_out_what_says_nothing(tmp_path: Path, capsys) -> None:
+def test_the_table_leaves_out_what_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     babyai = ["--envs", "AgeMem-BabyAI-v0", "--encoder", "hashing", "--episodes", "1"]
     shown = {}
     for stages in ("task", "full"):

@@ -46,9 +46,10 @@ def test_every_field_is_declared_in_full(cls: type) -> None:
     for name, declared in settings_of(cls).items():
         assert declared.setting.help, name
         if declared.kind in (int, float):
-            limits = (declared.setting.low, declared.setting.high)
-            assert None not in limits, f"{name} has no range"
-            assert limits[0] < limits[1], name
+            low, high = declared.setting.low, declared.setting.high
+            assert low is not None, f"{name} has no range"
+            assert high is not None, f"{name} has no range"
+            assert low < high, name
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -46,7 +46,9 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def test_each_member_is_a_run_of_its_own_and_all_share_a_table(tmp_path: Path, capsys) -> None:
+def test_each_member_is_a_run_of_its_own_and_all_share_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "s"
     assert main([*PLAIN, "--out", str(out)]) == EXIT_OK
     for name in ("no-memory", "full-context", "oracle"):
@@ -70,7 +72,9 @@ def test_a_suite_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert json.loads((out / "config.json").read_text())["config"]["suite"] == "plain"
 
 
-def test_a_member_that_cannot_start_is_said_to_be_missing(tmp_path: Path, capsys) -> None:
+def test_a_member_that_cannot_start_is_said_to_be_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "s"
     status = main(["--agent", "half", "--backbone", "scripted", *ENV, "--episodes", "1",
                    "--out", str(out)])  # fmt: skip
@@ -79,7 +83,9 @@ def test_a_member_that_cannot_start_is_said_to_be_missing(tmp_path: Path, capsys
     assert [row["agent"] for row in rows_of(out)] == ["full-context"]
 
 
-def test_a_suite_of_which_nothing_can_start_leaves_nothing(tmp_path: Path, capsys) -> None:
+def test_a_suite_of_which_nothing_can_start_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "s"
     assert (
         main(["--agent", "half", "--backbone", "scrpited", *ENV, "--out", str(out)]) == EXIT_USAGE
@@ -88,7 +94,9 @@ def test_a_suite_of_which_nothing_can_start_leaves_nothing(tmp_path: Path, capsy
     assert not out.exists()
 
 
-def test_a_finished_suite_is_not_overwritten(tmp_path: Path, capsys) -> None:
+def test_a_finished_suite_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "s"
     main([*PLAIN, "--out", str(out)])
     assert main([*PLAIN, "--out", str(out)]) == EXIT_USAGE
@@ -153,7 +161,9 @@ def test_a_suite_is_played_where_it_is_asked_for() -> None:
         (["--agent", "agemem", "--backbone", "scripted", "--checkpoint", "x"], "--suite"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments: list[str], complaint: str, capsys) -> None:
+def test_what_makes_no_sense_is_refused(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == EXIT_USAGE
     assert complaint in capsys.readouterr().err
 
@@ -188,7 +198,7 @@ def test_episodes_told_other_things_are_not_averaged(tmp_path: Path) -> None:
     )
 
 
-def test_a_world_has_no_such_choice(capsys) -> None:
+def test_a_world_has_no_such_choice(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("minigrid")
     assert main(["--agent", "oracle", "--envs", "AgeMem-BabyAI-v0", "--noise", "0"]) == EXIT_USAGE
     assert "noise" in capsys.readouterr().err
@@ -202,7 +212,7 @@ def test_the_smoke_suite_brings_its_model_unless_another_is_named() -> None:
     assert smoke.max_task_actions == scripted.max_task_actions == 4
 
 
-def test_a_suite_draws_its_training_curves(tmp_path: Path, monkeypatch) -> None:
+def test_a_suite_draws_its_training_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     curves = suites.SUITES["smoke"].curves
     assert set(curves) == {"all-returns", "answer-only"}
     plain = replace(suites.SUITES["plain"], curves=curves)
@@ -231,7 +241,9 @@ def test_a_suite_takes_no_agent() -> None:
         config_of("--suite", "table2", "--agent", "rag", "--backbone", "scripted")
 
 
-def test_ctrl_c_while_a_member_loads_says_how_to_go_on(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_ctrl_c_while_a_member_loads_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded: list[str] = []
 
     class Slow(RunSession):
@@ -250,7 +262,7 @@ def test_ctrl_c_while_a_member_loads_says_how_to_go_on(tmp_path: Path, capsys, m
     assert len(rows_of(out)) == 3
 
 
-def test_a_folder_without_a_name_is_refused(capsys) -> None:
+def test_a_folder_without_a_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*PLAIN, "--out", ""])
     assert "expected a directory" in capsys.readouterr().err

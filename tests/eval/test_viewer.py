@@ -25,6 +25,7 @@ from agemem.eval.viewer.pairs import pair
 from agemem.eval.viewer.records import peak_tokens, ranges, story
 from agemem.eval.viewer.timeline import Cause, timeline
 from agemem_envs.episode import Episode, MessageKind
+from tests.conftest import not_none
 from tests.eval.viewer_runs import (
     HOSTILE,
     MANAGED,
@@ -60,7 +61,7 @@ def test_an_episode_worked_by_hand() -> None:
     (summarised,) = rounds[5].removals
     assert summarised.cause is Cause.SUMMARISED
     assert summarised.call == 0
-    assert MANAGED.messages[summarised.summary].kind is MessageKind.SUMMARY
+    assert MANAGED.messages[not_none(summarised.summary)].kind is MessageKind.SUMMARY
     # The summary spares the system prompt and the latest message. The automatic retrieval had
     # left the context before.
     assert rounds[5].kept == 2
@@ -202,15 +203,15 @@ def test_the_page_loads_nothing_and_allows_its_own_scripts_alone(tmp_path: Path)
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     policy = next(
         value for tag, name, value in page.attributes
-        if (tag, name) == ("meta", "content") and "default-src" in value
+        if (tag, name) == ("meta", "content") and value and "default-src" in value
     )  # fmt: skip
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     code = [text for attributes, text in page.scripts if not attributes]
     assert code == [(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    allowed = re.search(r"script-src ([^;]*);", policy)[1].split()
+    allowed = not_none(re.search(r"script-src ([^;]*);", policy))[1].split()
     assert allowed == [sha256(text) for text in code]
-    assert re.search(r"style-src ([^;]*);", policy)[1] == sha256(page.style)
+    assert not_none(re.search(r"style-src ([^;]*);", policy))[1] == sha256(page.style)
 
 
 def sha256(text: str) -> str:

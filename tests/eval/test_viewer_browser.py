@@ -14,6 +14,7 @@ import pytest
 import agemem_envs  # noqa: F401  (registers the environments)
 from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.viewer.page import render
+from tests.conftest import not_none
 from tests.eval.viewer_runs import HOSTILE, MANAGED, ORACLE, RANDOM, hostile_run, page_of, run_of
 
 
@@ -64,7 +65,8 @@ class Visit:
         dialog.dismiss()
 
     def texts(self, selector: str) -> list[str]:
-        return self.page.locator(selector).all_inner_texts()
+        texts: list[str] = self.page.locator(selector).all_inner_texts()
+        return texts
 
     def open(self, number: int) -> None:
         self.page.locator("#episodes tbody a").nth(number).click()
@@ -89,7 +91,8 @@ MIXED = run_of("mixed", tuple(replace(r, index=i) for i, r in enumerate([
 @pytest.mark.slow
 def test_sort_filter_search(chromium: Any, tmp_path: Path) -> None:
     seen = visit(chromium, [MIXED], tmp_path)
-    page, rewards = seen.page, [r.episode.reward.total for r in MIXED.results]
+    page = seen.page
+    rewards = [not_none(not_none(r.episode.reward).total) for r in MIXED.results]
     assert len(seen.texts("#episodes tbody tr")) == 6
     header = page.get_by_role("columnheader", name="Reward")
     header.get_by_role("button").click()
@@ -137,7 +140,7 @@ def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> Non
     seen_then = sixth.locator("ol.context li")
     seen_then.first.wait_for()  # the page fills it after the click
     assert seen_then.count() == len(MANAGED.steps[5].visible)
-    assert seen.texts(".reward tr:first-child td")[0] == f"{MANAGED.reward.total:.3f}"
+    assert seen.texts(".reward tr:first-child td")[0] == f"{not_none(MANAGED.reward).total:.3f}"
     assert page.locator(".chart polyline.curve").get_attribute("points").count(",") == (
         len(MANAGED.steps) + 1
     )

@@ -42,7 +42,8 @@ def played(*actions: str) -> Episode:
     queue = list(actions)
     while "episode" not in info:
         *_, info = env.step(queue.pop(0) if queue else answer("ok"))
-    return info["episode"]
+    episode: Episode = info["episode"]
+    return episode
 
 
 def results(agent: type[Agent], count: int) -> list[Result]:

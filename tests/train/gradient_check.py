@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -21,8 +23,16 @@ if not __package__:
 
 import torch
 from accelerate.utils import gather_object
-from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
+from agemem.agents.rollout import Rollout
+from agemem.train.samples import Sample
 from agemem.train.stepwise_grpo import StepwiseGRPOTrainer
 from tests.train.toy import toy_trainer
 
@@ -32,17 +42,24 @@ BETA = 0.1
 class Recording(StepwiseGRPOTrainer):
     """Keeps the samples of the round."""
 
-    def _samples(self, played):
+    recorded: list[Sample]
+
+    def _samples(self, played: list[Rollout]) -> list[Sample]:
         self.recorded = super()._samples(played)
         return self.recorded
 
 
 class Compare(TrainerCallback):
+    trainer: Recording
+    reference: torch.nn.Module
+
     def __init__(self) -> None:
         self.differences: list[float] = []
         self.counts: list[tuple[int, int]] = []
 
-    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         trainer = self.trainer
         samples = gather_object(trainer.recorded)
         self.counts.append((len(trainer.recorded), len(samples)))
@@ -55,14 +72,19 @@ class Compare(TrainerCallback):
         assert got.keys() == want.keys()
 
 
-def logprobs(model, prompt, completion) -> torch.Tensor:
+def logprobs(
+    model: torch.nn.Module, prompt: Sequence[int], completion: Sequence[int]
+) -> torch.Tensor:
     ids = torch.tensor([[*prompt, *completion]])
     scores = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
-    return scores[range(len(completion)), list(completion)]
+    chosen: torch.Tensor = scores[range(len(completion)), list(completion)]
+    return chosen
 
 
-def by_hand(model, reference, samples) -> dict[str, torch.Tensor]:
-    plain = copy.deepcopy(model)
+def by_hand(
+    model: torch.nn.Module, reference: torch.nn.Module, samples: Sequence[Sample]
+) -> dict[str, torch.Tensor]:
+    plain: Any = copy.deepcopy(model)
     plain.zero_grad()
     base = plain.get_base_model() if hasattr(plain, "peft_config") else plain
     base.__dict__.pop("forward", None)  # without TRL's fused head
@@ -79,13 +101,14 @@ def by_hand(model, reference, samples) -> dict[str, torch.Tensor]:
     return {n: p.grad for n, p in plain.named_parameters() if p.grad is not None}
 
 
-def check(model: Path, out: Path, peft=None, **options) -> Compare:
+def check(model: Path, out: Path, peft: Any = None, **options: Any) -> Compare:
     """Train a little, comparing at every optimizer step."""
     compare = Compare()
     compare.reference = AutoModelForCausalLM.from_pretrained(model)
     trainer = toy_trainer(
         model, out, peft=peft, kind=Recording, callbacks=[compare], beta=BETA, **options
     )
+    assert isinstance(trainer, Recording)
     compare.trainer = trainer
     trainer.train()
     return compare

@@ -56,7 +56,7 @@ def test_a_folder_without_a_log_is_an_error(tmp_path: Path) -> None:
 
 def test_the_end_of_training_is_compared_pairwise(tmp_path: Path) -> None:
     # 10 steps, the last fifth is steps 9 and 10; each seed gains exactly 0.5 over its start.
-    series = {BEFORE: [], ALL: [], ANSWER: []}
+    series: dict[str, list[Path]] = {BEFORE: [], ALL: [], ANSWER: []}
     for seed, start in ((1, 0.1), (2, 0.3)):
         series[BEFORE].append(run(tmp_path / f"{BEFORE}-{seed}", [start, start]))
         climb = [0.0] * 8 + [start + 0.4, start + 0.6]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium as gym
 import pytest
@@ -14,13 +15,15 @@ pytest.importorskip("psutil")
 import agemem_envs  # noqa: F401
 from agemem.agents.agemem import AgeMemAgent
 from agemem.agents.backbones.scripted import ScriptedBackbone
-from agemem.agents.rollout import Job, rollout
+from agemem.agents.rollout import Job, Rollout, rollout
 from agemem.train.env_workers import EnvWorkers
+from agemem_envs.env import Transition
 from agemem_envs.episode import StopReason
 from agemem_envs.errors import SimulatorError
+from tests.conftest import not_none
 
 ID = "AgeMem-SyntheticQA-v0"
-OPTIONS = {"split": "train", "noise": 1}
+OPTIONS: dict[str, Any] = {"split": "train", "noise": 1}
 TASKS = ["synthetic-train-1", "synthetic-train-1", "synthetic-train-2"]
 
 
@@ -32,7 +35,7 @@ def workers() -> Iterator[EnvWorkers]:
     made.close()
 
 
-def play(workers: EnvWorkers):
+def play(workers: EnvWorkers) -> list[Rollout]:
     workers.begin()
     slots = zip(workers.envs, workers.agents, TASKS, strict=True)
     jobs = [Job(env, agent, 5, task) for env, agent, task in slots]
@@ -57,17 +60,17 @@ def test_a_group_begins_from_identical_state(workers: EnvWorkers) -> None:
 
 def test_a_dead_worker_spoils_its_own_episodes_and_is_replaced(workers: EnvWorkers) -> None:
     play(workers)
-    worker = workers._workers[0].simulator._lease.worker
+    worker = not_none(workers._workers[0].simulator._lease.worker)
     original = workers.envs[0].step
-    killed = []
+    killed: list[bool] = []
 
-    def kill_then_step(action: str):
+    def kill_then_step(action: str) -> Transition:
         if not killed:
             killed.append(True)
             os.killpg(worker._process.pid, signal.SIGKILL)
         return original(action)
 
-    workers.envs[0].step = kill_then_step
+    workers.envs[0].step = kill_then_step  # type: ignore[method-assign]
     first, second, third = (one.episode for one in play(workers))
     assert first.stop_reason is StopReason.ENVIRONMENT_ERROR
     assert first.reward is None

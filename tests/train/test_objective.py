@@ -7,24 +7,37 @@ import math
 import pytest
 import torch
 
-from agemem.train.objective import stepwise_loss, truncated_importance
+from agemem.train.objective import Terms, stepwise_loss, truncated_importance
+from tests.conftest import not_none
+
+Matrix = list[list[float]]
 
 
-def loss(logprobs, old, advantage, *, reference=None, weights=None, mask=None, correction=None):
-    logprobs = torch.tensor(logprobs, requires_grad=True)
+def loss(
+    logprobs: Matrix,
+    old: Matrix,
+    advantage: list[float],
+    *,
+    reference: Matrix | None = None,
+    weights: list[float] | None = None,
+    mask: Matrix | None = None,
+    correction: Matrix | None = None,
+) -> tuple[Terms, torch.Tensor]:
+    """The terms, and the gradient of the loss with respect to the log-probabilities."""
+    policy = torch.tensor(logprobs, requires_grad=True)
     terms = stepwise_loss(
-        logprobs,
+        policy,
         torch.tensor(old),
         None if reference is None else torch.tensor(reference),
         torch.tensor(advantage),
         torch.tensor(weights or [1 / len(advantage)] * len(advantage)),
-        torch.ones_like(logprobs) if mask is None else torch.tensor(mask),
+        torch.ones_like(policy) if mask is None else torch.tensor(mask),
         beta=0.5,
         clip=(0.2, 0.2),
         correction=None if correction is None else torch.tensor(correction),
     )
     terms.loss.backward()
-    return terms, logprobs.grad
+    return terms, not_none(policy.grad)
 
 
 def test_on_policy_it_is_minus_the_advantage() -> None:

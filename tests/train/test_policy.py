@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 
-from agemem.agents.backbones.base import Request, Sampling
-from agemem.train.policy import PolicyBackbone
+from agemem.agents.backbones.base import Completion, Request, Sampling
+from agemem.train.policy import Generate, Generation, PolicyBackbone
 from agemem_envs.errors import PromptTooLongError
+from tests.conftest import not_none
 from tests.train.toy import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
@@ -17,33 +21,39 @@ def request(text: str) -> Request:
     return Request([{"role": "user", "content": text}], seed=0)
 
 
-def policy(generate, longest=1_000, agree=None) -> PolicyBackbone:
+def policy(
+    generate: Generate, longest: int = 1_000, agree: Callable[[int], int] | None = None
+) -> PolicyBackbone:
     return PolicyBackbone(TOKENIZER, generate, (END,), longest, agree)
 
 
-def random_ids(prompts):
+def random_ids(prompts: list[list[int]]) -> Generation:
     return [torch.randint(0, 200, (5,)).tolist() for _ in prompts], None
 
 
 def test_ids_are_kept_exactly_as_sampled() -> None:
     # Two byte tokens that would be encoded otherwise, a cut-off reply, and one that ended.
     said = [[195, 40, END], [72, 105]]
-    one, two = policy(lambda prompts: (said, None)).generate(
-        [request("a"), request("b")], Sampling()
+    one, two = cast(
+        list[Completion],
+        policy(lambda prompts: (said, None)).generate([request("a"), request("b")], Sampling()),
     )
     assert one.completion_ids == (195, 40, END)
     assert (one.finish_reason, two.finish_reason) == ("stop", "length")
     assert two.text == TOKENIZER.decode([72, 105])
-    assert TOKENIZER.decode(one.prompt_ids).endswith("a<|im_end|>\n<|im_start|>assistant\n")
-    assert one.prompt_tokens == len(one.prompt_ids)
+    prompt_ids = list(not_none(one.prompt_ids))
+    prompt = cast(str, TOKENIZER.decode(prompt_ids))
+    assert prompt.endswith("a<|im_end|>\n<|im_start|>assistant\n")
+    assert one.prompt_tokens == len(prompt_ids)
 
 
 def test_chance_is_the_rounds_own() -> None:
     backbone = policy(random_ids)
 
-    def play(seed):
+    def play(seed: tuple[int, ...]) -> list[tuple[int, ...]]:
         backbone.begin(seed)
-        return [backbone.generate([request("x")], Sampling())[0].completion_ids for _ in range(2)]
+        replies = [backbone.generate([request("x")], Sampling())[0] for _ in range(2)]
+        return [not_none(cast(Completion, reply).completion_ids) for reply in replies]
 
     before = torch.random.get_rng_state()
     first = play((0, 1, 0))
@@ -58,23 +68,24 @@ def test_chance_is_the_rounds_own() -> None:
 
 
 def test_a_prompt_beyond_the_window_is_the_agents_overflow() -> None:
-    asked = []
+    asked: list[int] = []
 
-    def generate(prompts):
+    def generate(prompts: list[list[int]]) -> Generation:
         asked.append(len(prompts))
         return random_ids(prompts)
 
     replies = policy(generate, longest=60).generate([request("a" * 100), request("b")], Sampling())
     assert isinstance(replies[0], PromptTooLongError)
+    assert isinstance(replies[1], Completion)
     assert replies[1].completion_ids
     assert asked == [1]
 
 
 def test_in_lockstep_every_process_sends_equally_many_prompts() -> None:
-    asked = []
+    asked: list[list[list[int]]] = []
     others = iter([3, 2, 1, 0])  # the largest number of live episodes of all processes
 
-    def generate(prompts):
+    def generate(prompts: list[list[int]]) -> Generation:
         asked.append(prompts)
         return random_ids(prompts)
 

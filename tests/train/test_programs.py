@@ -106,7 +106,9 @@ def test_mistakes_are_one_message(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_memory_of_the_papers_backbones_is_known_beforehand(capsys) -> None:
+def test_the_memory_of_the_papers_backbones_is_known_beforehand(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     pytest.importorskip("trl")
     assert main(["--backbone", "qwen2.5-7b", "--lora-rank", "16", "--estimate"]) == 0
     said = capsys.readouterr().out

@@ -7,17 +7,20 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 pytest.importorskip("trl")
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from agemem.train.stepwise_grpo import StepwiseGRPOConfig
+from agemem.train.samples import Tensors
+from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
+from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError, ConfigurationError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, not_none
 from tests.train.gradient_check import check
 from tests.train.toy import ToyEnv, build_model, toy_trainer
 
@@ -36,7 +39,8 @@ def test_the_gradient_equals_a_hand_written_one(model: Path, tmp_path: Path) -> 
     result = check(model, tmp_path)
     assert len(result.differences) == 2
     assert max(result.differences) < TOLERANCE
-    lengths = [len(one.said) for one in result.trainer._rollout_pool.envs]
+    envs = cast(list[ToyEnv], result.trainer._rollout_pool.envs)
+    lengths = [len(one.said) for one in envs]
     assert len(set(lengths)) > 1  # trajectories of unequal length, or nothing is shown
 
 
@@ -69,7 +73,9 @@ def test_with_lora(model: Path, tmp_path: Path) -> None:
         {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
     ],
 )
-def test_in_two_processes_with_uneven_step_counts(model: Path, tmp_path: Path, options) -> None:
+def test_in_two_processes_with_uneven_step_counts(
+    model: Path, tmp_path: Path, options: dict[str, int]
+) -> None:
     run = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
@@ -100,7 +106,9 @@ class Kill(TrainerCallback):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if state.global_step == self.step:
             raise KeyboardInterrupt
 
@@ -109,7 +117,7 @@ class Kill(TrainerCallback):
 def test_a_resumed_run_equals_an_uninterrupted_one(
     model: Path, tmp_path: Path, iterations: int
 ) -> None:
-    options = {
+    options: dict[str, Any] = {
         "max_steps": 12, "save_strategy": "steps", "save_steps": 2 * iterations,
         "num_iterations": iterations, "lr_scheduler_type": "linear", "max_completion_length": 4,
     }  # fmt: skip
@@ -135,17 +143,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert len(rewards[0]) == 12 // iterations  # one round of rollouts for each pass over it
 
 
-def build(model: Path):
+def build(model: Path) -> torch.nn.Module:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(model)
+    built: torch.nn.Module = AutoModelForCausalLM.from_pretrained(model)
+    return built
 
 
 # -- unscored episodes -----------------------------------------------------------------
 
 
 class Unscored(ToyEnv):
-    def record(self):
+    def record(self) -> Episode:
         from dataclasses import replace
 
         episode = super().record()
@@ -157,6 +166,7 @@ def test_unscored_trajectories_are_not_trained_on(model: Path, tmp_path: Path) -
 
     envs = [Unscored() if index < 3 else ToyEnv() for index in range(8)]
     trainer = toy_trainer(model, tmp_path, envs=envs, kind=Recording, max_steps=1)
+    assert isinstance(trainer, Recording)
     trainer.train()
     logged = trainer.state.log_history[0]
     assert logged["unscored"] == pytest.approx(3 / 8)
@@ -195,8 +205,10 @@ def test_the_papers_defaults(tmp_path: Path) -> None:
         ({"num_iterations": 2, "save_steps": 5, "save_strategy": "steps"}, "multiple"),
     ],
 )
-def test_options_that_would_have_no_effect_are_refused(tmp_path: Path, options, message) -> None:
-    given = {"max_steps": 1, "bf16": False, "use_cpu": True, **options}
+def test_options_that_would_have_no_effect_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"max_steps": 1, "bf16": False, "use_cpu": True, **options}
     with pytest.raises(ConfigurationError, match=message):
         StepwiseGRPOConfig(output_dir=str(tmp_path), **given)
 
@@ -216,17 +228,18 @@ def test_flat_groups_may_be_left_out(model: Path, tmp_path: Path) -> None:
     from tests.train.gradient_check import Recording
 
     class Flat(ToyEnv):
-        def record(self):
+        def record(self) -> Episode:
             from dataclasses import replace
 
             episode = super().record()
-            return replace(episode, reward=replace(episode.reward, total=0.5))
+            return replace(episode, reward=replace(not_none(episode.reward), total=0.5))
 
     for skip, empty in ((False, False), (True, True)):
         trainer = toy_trainer(
             model, tmp_path, envs=[Flat() for _ in range(8)], kind=Recording, max_steps=1,
             skip_flat_groups=skip,
         )  # fmt: skip
+        assert isinstance(trainer, Recording)
         trainer.train()
         assert trainer.state.log_history[0]["flat_groups"] == 1.0
         assert (trainer.recorded == []) is empty
@@ -258,14 +271,16 @@ def test_every_step_is_logged_in_full(model: Path, tmp_path: Path) -> None:
 class FakeEngine:
     """In the place of TRL's VLLMGeneration."""
 
-    def __init__(self, trainer) -> None:
+    def __init__(self, trainer: StepwiseGRPOTrainer) -> None:
         self.asked: list[list[list[int]]] = []
         self.synced = 0
 
     def sync_weights(self) -> None:
         self.synced += 1
 
-    def generate(self, prompts, images, num_generations, profiler):
+    def generate(
+        self, prompts: list[list[int]], images: None, num_generations: int, profiler: object
+    ) -> tuple[list[list[int]], list[list[int]], list[list[list[float]]], None]:
         assert images is None
         assert num_generations == 1  # every prompt is its own: a group's prompts differ
         self.asked.append(prompts)
@@ -279,11 +294,17 @@ def test_vllm_is_asked_with_token_ids_and_its_logprobs_correct_the_loss(
     trainer = toy_trainer(model, tmp_path, max_steps=2)
     engine = FakeEngine(trainer)
     # As GRPOTrainer leaves them where vLLM is installed.
-    trainer.use_vllm, trainer.vllm_generation, trainer._last_loaded_step = True, engine, -1
+    trainer.use_vllm, trainer._last_loaded_step = True, -1
+    trainer.vllm_generation = engine  # type: ignore[assignment]
     trainer._policy._agree = trainer._largest
-    seen = []
+    seen: list[Tensors] = []
     scored = trainer._scored
-    trainer._scored = lambda batch: seen.append(scored(batch)) or seen[-1]
+
+    def remember(batch: Tensors) -> Tensors:
+        seen.append(scored(batch))
+        return seen[-1]
+
+    trainer._scored = remember  # type: ignore[method-assign]
     trainer.train()
     assert engine.synced == 2  # once for each optimizer step
     assert all(isinstance(token, int) for batch in engine.asked for ids in batch for token in ids)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from agemem.train.tasks import task_rows
@@ -37,7 +39,7 @@ def test_a_pool_of_tasks_is_the_same_for_every_seed_and_gone_through_again() -> 
     assert [row["task_id"] for row in task_rows(ID, 3, 2, None, 3, split="train")] == ids[:3]
 
 
-def test_a_split_with_an_end_begins_again(real_data) -> None:
+def test_a_split_with_an_end_begins_again(real_data: Path) -> None:
     rows = task_rows("AgeMem-HotpotQA-v0", 700, 0, split="train")
     ids = [row["task_id"] for row in rows]
     size = len(set(ids))

@@ -19,9 +19,10 @@ from agemem.agents.agemem import AgeMemAgent
 from agemem.train.rollouts import RolloutPool
 from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from agemem.train.tiny import CHAT_TEMPLATE
+from agemem_envs.env import Transition
 from agemem_envs.episode import DataSource, Episode, RewardBreakdown, Step, StopReason
 from agemem_envs.stages import Stage
-from tests.conftest import SETTINGS
+from tests.conftest import SETTINGS, not_none
 
 SOURCE = DataSource("toy", "embedded", "train", "1", "tests")
 
@@ -67,9 +68,12 @@ class ToyEnv(gym.Env[str, str]):
     def settings(self) -> dict[str, Any]:
         return {}
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
         self.id, self.seed = (options or {})["task_id"], seed
-        self.stage, self.here, self.said = 1, 0, []
+        self.stage, self.here = 1, 0
+        self.said: list[str] = []
         return "", self._info()
 
     def _info(self) -> dict[str, Any]:
@@ -78,7 +82,7 @@ class ToyEnv(gym.Env[str, str]):
             "messages": [{"role": "system", "content": "toy"}, {"role": "user", "content": content}]
         }
 
-    def step(self, action: str):
+    def step(self, action: str) -> Transition:
         self.said.append(action)
         self.here += 1
         if self.here >= self.rounds or (self.early and action[:1] and ord(action[0]) % 2 == 0):
@@ -121,8 +125,8 @@ def toy_trainer(
     config = StepwiseGRPOConfig(output_dir=str(out), **(defaults | options))
     trajectories = config.per_device_train_batch_size * config.gradient_accumulation_steps
     envs = envs or [ToyEnv() for _ in range(trajectories)]
-    groups = config.max_steps * config.generation_batch_size // config.num_generations
-    return kind(
+    groups = config.max_steps * not_none(config.generation_batch_size) // config.num_generations
+    trainer: StepwiseGRPOTrainer = kind(
         rollout_pool=RolloutPool(envs, [AgeMemAgent() for _ in envs]),
         model=str(model),
         args=config,
@@ -131,3 +135,4 @@ def toy_trainer(
         peft_config=peft,
         callbacks=callbacks,
     )
+    return trainer
