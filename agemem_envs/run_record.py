@@ -18,7 +18,7 @@ from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.settings import plain_settings, settings_from
 from agemem_envs.util.files import write_atomically
 from agemem_envs.util.provenance import Provenance, provenance
-from agemem_envs.util.records import Int, from_plain, parse_json, refuse_newer, to_plain
+from agemem_envs.util.records import Format, from_plain, parse_json, refuse_newer, to_plain
 
 FORMAT = 1
 """The format of ``config.json``. 0 means that it was written before formats were numbered."""
@@ -85,12 +85,21 @@ class _Stored:
     sources: dict[str, str] | None = None
     provenance: Provenance | None = None
     rejudged: Origin | None = None
-    format: Int = 0
+    format: Format = 0
 
 
 def has_record(folder: Path) -> bool:
     """Whether this folder holds the record of a run."""
     return (folder / FILE).exists()
+
+
+def is_foreign(folder: Path) -> bool:
+    """Whether the file ``config.json`` in a folder is that of another program."""
+    try:
+        data = parse_json((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return not isinstance(data, dict) or "config" not in data
 
 
 def refuse_existing(folder: Path) -> None:
@@ -174,7 +183,7 @@ def _read(file: Path) -> _Stored:
         raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
     try:
         if not isinstance(data, dict):
-            raise ValueError(f"expected an object, got a {type(data).__name__}")
+            raise ValueError(f"expected an object, got {_JSON.get(type(data), 'null')}")
         written = data.get("format", 0)
         if type(written) is int:
             refuse_newer(written, FORMAT)
@@ -182,6 +191,10 @@ def _read(file: Path) -> _Stored:
     except ValueError as error:
         raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
     return stored
+
+
+_JSON = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
+"""JSON's names of what is not an object."""
 
 
 def _oldest(data: dict[str, Any]) -> dict[str, Any]:

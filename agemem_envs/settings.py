@@ -123,7 +123,8 @@ class Declared:
         kind: ``str``, ``int``, ``float`` or ``bool``; for a tuple, the type of its elements.
         optional: Whether None is a valid value.
         several: Whether the value is a tuple.
-        free: Whether the type has further alternatives, which are not checked here.
+        other: The alternative type of a setting that has two, which no flag can give: a tuple of
+            texts or an object of numbers; else None.
         value: The default.
         setting: The declaration.
     """
@@ -132,7 +133,7 @@ class Declared:
     kind: type
     optional: bool
     several: bool
-    free: bool
+    other: Any
     value: Any
     setting: Setting
 
@@ -166,7 +167,7 @@ def _declared(field: dataclasses.Field[Any], hint: Any) -> Declared:
         kind=typing.get_args(kind)[0] if several else kind,
         optional=types.NoneType in typing.get_args(hint),
         several=several,
-        free=len(kinds) > 1,
+        other=kinds[1] if len(kinds) > 1 else None,
         value=field.default,
         setting=field.metadata["setting"],
     )
@@ -185,12 +186,22 @@ def check_settings(settings: Any) -> None:
     """
     for name, declared in settings_of(type(settings)).items():
         value = getattr(settings, name)
-        if declared.free and not isinstance(value, declared.kind):
-            continue
-        if value is None and declared.optional:
+        if (value is None and declared.optional) or _is_other(value, declared.other):
             continue
         if not _valid(value, declared):
             raise ConfigurationError(f"{name} must be {_wanted(declared)}, got {value!r}")
+
+
+def _is_other(value: Any, other: Any) -> bool:
+    """Whether a value is of the alternative type of its setting."""
+    if other is None:
+        return False
+    if typing.get_origin(other) is tuple:
+        return isinstance(value, tuple) and all(type(item) is str for item in value)
+    return isinstance(value, Mapping) and all(
+        type(name) is str and type(number) in (int, float) and math.isfinite(number)
+        for name, number in value.items()
+    )
 
 
 def _valid(value: Any, declared: Declared) -> bool:
@@ -219,7 +230,11 @@ def _wanted(declared: Declared) -> str:
     limits = "" if low is None or high is None else f" in [{low:g}, {high:g}]"
     if declared.kind is int and limits:
         limits = f" in [{low}, {high}]"
-    return _WANTED[declared.kind] + limits + (" or null" if declared.optional else "")
+    wanted = _WANTED[declared.kind] + limits
+    if declared.other is not None:
+        several = typing.get_origin(declared.other) is tuple
+        wanted += " or a list of texts" if several else " or an object of numbers"
+    return wanted + (" or null" if declared.optional else "")
 
 
 S = TypeVar("S")
@@ -236,7 +251,7 @@ def settings_from(cls: type[S], values: Mapping[str, Any]) -> S:
     for name in values:
         if name not in declared:
             raise UnknownNameError("configuration field", name, declared)
-    lists = {name for name, d in declared.items() if d.several or d.free}
+    lists = {name for name, d in declared.items() if d.several or d.other is not None}
     plain = {
         name: tuple(value) if name in lists and isinstance(value, list) else value
         for name, value in values.items()

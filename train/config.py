@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from agemem.train.tasks import task_rows
-from agemem_envs.encoders import ENCODERS
 from agemem_envs.env_settings import BenchmarkSettings
-from agemem_envs.errors import UnknownNameError
-from agemem_envs.judging.rewards import make_reward
+from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.names import check_names
 from agemem_envs.registration import ENVS
 from agemem_envs.run_record import RunKind
-from agemem_envs.settings import Group, Scope, check_settings, in_scope, setting
+from agemem_envs.settings import Group, Scope, check_settings, in_scope, setting, settings_of
 from agemem_envs.tasks.base import make_task
 from agemem_envs.util.cli import name_value
 
@@ -100,9 +99,7 @@ class PolicyConfig(BenchmarkSettings):
         check_settings(self)
         if self.env not in ENVS:
             raise UnknownNameError("environment", self.env, ENVS)
-        if self.encoder is not None and self.encoder not in ENCODERS:
-            raise UnknownNameError("encoder", self.encoder, ENCODERS)
-        make_reward(self.reward)
+        check_names(self)
         _ = self.extra
 
     @property
@@ -116,16 +113,19 @@ class PolicyConfig(BenchmarkSettings):
         return {name: _json_or_text(value) for name, value in pairs}
 
     def rows(self, count: int) -> list[dict[str, Any]]:
-        """The tasks of a run in training order; see :func:`~agemem.train.tasks.task_rows`."""
-        options = {name: v for name, v in self.extra.items() if name in TASK_OPTIONS}
-        options = {**self.task_options, **options}
+        """The tasks of a run in training order: see :func:`~agemem.train.tasks.task_rows`."""
+        options = self._task_arguments
         return task_rows(self.env, count, self.seed, self.difficulty, self.tasks, **options)
 
     def sources(self) -> dict[str, str]:
         """The data source of the environment, as a run records it."""
-        options = {name: v for name, v in self.extra.items() if name in TASK_OPTIONS}
-        with closing(make_task(ENVS[self.env]["task"], {**self.task_options, **options})) as task:
+        with closing(make_task(ENVS[self.env]["task"], self._task_arguments)) as task:
             return {self.env: str(task.source)}
+
+    @property
+    def _task_arguments(self) -> dict[str, Any]:
+        extra = {name: value for name, value in self.extra.items() if name in TASK_OPTIONS}
+        return {**self.task_options, **extra}
 
     def make_options(self, tokenizer: str) -> dict[str, Any]:
         """The arguments of ``gym.make`` as plain data; the policy's tokenizer counts the tokens.
@@ -140,6 +140,37 @@ class PolicyConfig(BenchmarkSettings):
     def agent(self) -> str:
         """Import path of the agent, which retrieves at each step if it has no short-term tools."""
         return RAG_AGENT if self.tools == "ltm" else AGENT
+
+
+def fold_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Move the arguments of ``--env-option`` that are settings into these settings.
+
+    A record then states the settings that were used.
+
+    Args:
+        values: Settings as plain data.
+
+    Returns:
+        The values, with what remains of ``env_option``.
+
+    Raises:
+        ConfigurationError: An argument is not NAME=VALUE, is also given as a flag, or is the
+            token counter, which is the policy's own.
+    """
+    known = settings_of(BenchmarkSettings)
+    folded, rest = dict(values), []
+    for text in values.get("env_option") or ():
+        name, value = name_value(text, "--env-option")
+        if name == "token_counter":
+            raise ConfigurationError("--env-option token_counter: a training counts as its policy")
+        if name not in known:
+            rest.append(text)
+            continue
+        argument = _json_or_text(value)
+        if values.get(name, known[name].value) not in (argument, known[name].value):
+            raise ConfigurationError(f"{known[name].flag} and --env-option {text} contradict")
+        folded[name] = argument
+    return {**folded, "env_option": list(dict.fromkeys(rest))}
 
 
 def _json_or_text(value: str) -> Any:
@@ -252,7 +283,7 @@ def _upgrade(config: dict[str, Any]) -> dict[str, Any]:
     upgraded = dict(config)
     if "stm_tools" in upgraded:
         upgraded["tools"] = "all" if upgraded.pop("stm_tools") == "on" else "ltm"
-    return upgraded
+    return fold_options(upgraded)
 
 
 KINDS: dict[RunKind, Callable[[dict[str, Any]], dict[str, Any]] | None] = {

@@ -20,8 +20,9 @@ if not __package__:  # run as a file: import the packages of this checkout
 
     use_checkout()
 
-from agemem.train.config import KINDS, MAY_RESUME, GRPOConfig
+from agemem.train.config import KINDS, MAY_RESUME, GRPOConfig, fold_options
 from agemem.train.run import (
+    check_checkpoint,
     is_main_process,
     last_checkpoint,
     memory_estimate,
@@ -127,10 +128,15 @@ def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
         stored = read_record(options.out, GRPOConfig, KINDS).config
         parser.set_defaults(**plain_settings(stored))  # the command line overrides them
         options = parser.parse_args(argv)
-    overrides = {}
+    values = fold_options(vars(options))
     if options.stm_tools is not None:
-        overrides["tools"] = "all" if options.stm_tools == "on" else "ltm"
-    config = from_flags(GRPOConfig, options, **overrides)
+        tools = "all" if options.stm_tools == "on" else "ltm"
+        if values["tools"] not in (tools, GRPOConfig().tools):
+            raise ConfigurationError(
+                f"--stm-tools {options.stm_tools} means --tools {tools}, not {values['tools']}"
+            )
+        values["tools"] = tools
+    config = from_flags(GRPOConfig, argparse.Namespace(**values))
     if stored is not None:
         changed = list(differences(stored, config, MAY_RESUME))
         if changed:
@@ -170,6 +176,10 @@ def run(argv: Sequence[str]) -> int:
     if options.estimate:
         return EXIT_OK
     checkpoint = last_checkpoint(options.out) if options.resume else None
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
+    if not options.resume:
+        refuse_existing(options.out)  # before a model is loaded; _record looks again
     with training(config, options.out) as trainer:
         if is_main_process():
             _record(

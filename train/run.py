@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,10 @@ from agemem.train.config import GRPOConfig
 from agemem.train.env_workers import EnvWorkers
 from agemem.train.gpu_memory import Load, sentence
 from agemem.train.models import TrainableModel, find_model
-from agemem_envs.errors import ConfigurationError, EndpointError
+from agemem_envs.errors import ConfigurationError, DataFormatError, EndpointError
 from agemem_envs.util.loading import load
+from agemem_envs.util.records import parse_json
+from agemem_envs.util.sanitize import natural_number
 
 MARGIN = 1024
 """Tokens of a prompt beyond T_max, for the chat template and for text that an agent adds."""
@@ -197,10 +200,38 @@ def lora(rank: int) -> Any:
 
 def last_checkpoint(run: Path) -> Path | None:
     """The newest complete checkpoint of a run; None if it has none yet."""
-    folders = (run / "checkpoints").glob("checkpoint-*")
-    # The trainer's state is written last, so a checkpoint without it is incomplete.
-    complete = [folder for folder in folders if (folder / "trainer_state.json").is_file()]
-    return max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+    steps = {
+        folder: natural_number(folder.name.removeprefix("checkpoint-"))
+        for folder in (run / "checkpoints").glob("checkpoint-*")
+        # The trainer's state is written last, so a checkpoint without it is incomplete.
+        if (folder / "trainer_state.json").is_file()
+    }
+    numbered = {folder: step for folder, step in steps.items() if step is not None}
+    return max(numbered, key=lambda folder: numbered[folder], default=None)
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Refuse a damaged checkpoint before anything of the run is changed.
+
+    Raises:
+        DataFormatError: A file of it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        state = parse_json((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        if type(state["global_step"]) is not int or not isinstance(state["log_history"], list):
+            raise ValueError("the trainer's state lacks the step or the log")
+        for file in folder.glob("*.safetensors"):
+            with safe_open(str(file), framework="pt"):
+                pass
+        for file in folder.glob("*.pt"):
+            if not zipfile.is_zipfile(file):
+                raise ValueError(f"{file.name} is cut short")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DataFormatError(
+            f"the checkpoint {folder} is damaged ({error}). Remove it to resume from the one before"
+        ) from error
 
 
 def save_model(trainer: Any, folder: Path) -> None:

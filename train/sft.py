@@ -20,9 +20,15 @@ if not __package__:  # run as a file: import the packages of this checkout
 
     use_checkout()
 
-from agemem.train.config import WarmStartConfig
+from agemem.train.config import WarmStartConfig, fold_options
 from agemem_envs.errors import ConfigurationError, require
-from agemem_envs.run_record import RunKind, RunRecord, write_record
+from agemem_envs.run_record import (
+    RunKind,
+    RunRecord,
+    has_record,
+    read_record,
+    write_record,
+)
 from agemem_envs.settings import Group
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder
 from agemem_envs.util.flags import add_flags, from_flags
@@ -75,7 +81,7 @@ def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
     options = build_parser().parse_args(argv)
     if options.out is None:
         raise ConfigurationError("name a folder for the run: --out RUN")
-    config = from_flags(WarmStartConfig, options)
+    config = from_flags(WarmStartConfig, argparse.Namespace(**fold_options(vars(options))))
     if config.backbone is None:
         raise ConfigurationError("name the model to train: --backbone qwen3-4b, or tiny")
     return config, options.out
@@ -88,6 +94,8 @@ def run(argv: Sequence[str]) -> int:
         require(module, extra="train")
     if (out / "model").exists():
         raise ConfigurationError(f"{out} already holds a model: choose another --out")
+    if has_record(out):  # of a warm start that was interrupted, which starts again
+        read_record(out, WarmStartConfig, {RunKind.WARM_START: None})
     from agemem.train.demonstrations import demonstrate, encode
     from agemem.train.models import find_model
 

@@ -26,13 +26,24 @@ def make_memory(spec: str | LongTermMemory, encoder: Encoder) -> LongTermMemory:
                 "Pass an empty memory."
             )
         return spec
-    kind, _, location = spec.partition(":")
-    if kind == "exact" and not location:
+    kind, location = split_memory(spec)
+    if kind == "exact":
         return MemoryStore(encoder)
-    if kind == "qdrant":
-        from agemem_envs.memory.qdrant import QdrantStore
+    from agemem_envs.memory.qdrant import QdrantStore
 
-        return QdrantStore(encoder, location or ":memory:")
+    return QdrantStore(encoder, location)
+
+
+def split_memory(spec: str) -> tuple[str, str]:
+    """The kind of a named memory, ``exact`` or ``qdrant``, and its location.
+
+    Raises:
+        ConfigurationError: The name is unknown, or its location cannot be one.
+    """
+    kind, colon, location = spec.partition(":")
+    located = bool(location) and "\0" not in location
+    if spec == "exact" or (kind == "qdrant" and (located or not colon)):
+        return kind, location or ":memory:"
     raise ConfigurationError(
         f"unknown memory {spec!r}; known: exact, qdrant, qdrant:<folder>, qdrant:<URL>"
     )

@@ -9,8 +9,16 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import Any
 
+from agemem_envs.util.loading import load
 from agemem_envs.util.paths import CODE
+
+
+def call_in_checkout(path: str, *arguments: Any) -> None:
+    """Call ``"module:name"`` of ``agemem`` in a new process, which runs what its parent runs."""
+    use_checkout()
+    load(path)(*arguments)
 
 
 def use_checkout() -> None:

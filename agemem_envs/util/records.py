@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
@@ -19,10 +18,10 @@ import msgspec
 T = TypeVar("T")
 
 _LARGEST = 2**63 - 1
-_HEAD = re.compile(rb'\{"format": ?(\d{1,9})[,}]')
-"""The beginning of a record, which states its format."""
 Int = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 """A recorded integer that fits into 64 bits."""
+Format = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+"""The number of a format."""
 Number = Annotated[float, msgspec.Meta(ge=float(-_LARGEST), le=float(_LARGEST))]
 """A recorded number: finite, and small enough that sums stay finite."""
 
@@ -75,15 +74,19 @@ def from_line(kind: type[T], line: str | bytes, version: int) -> tuple[T, int]:
             range.
     """
     data = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
-    head = _HEAD.match(data)
-    written = int(head[1]) if head else 0
-    refuse_newer(written, version)
+    written = version
     try:
+        if not data.startswith(b'{"format": %d, ' % version):
+            written = _decoder(_Head).decode(data).format
+            refuse_newer(written, version)
         return _decoder(kind).decode(data), written
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
     except msgspec.DecodeError:  # not JSON; or it holds a lone surrogate, which msgspec refuses
-        return from_plain(kind, parse_json(data.decode("utf-8", "surrogatepass"))), written
+        plain = parse_json(data.decode("utf-8", "surrogatepass"))
+        written = from_plain(_Head, plain).format
+        refuse_newer(written, version)
+        return from_plain(kind, plain), written
     except RecursionError as error:
         raise ValueError("nested too deeply to be a record") from error
 
@@ -130,6 +133,12 @@ def parse_json(text: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("nested too deeply to be a record") from error
+
+
+class _Head(msgspec.Struct):
+    """The part of a record that is read first."""
+
+    format: Format = 0
 
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agemem.agents.base import Agent
-from agemem.baselines.registry import SYSTEMS
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.registry import EXECUTORS, agent_class
-from agemem_envs.encoders import ENCODERS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.judging.rewards import make_reward
+from agemem_envs.names import check_names
 from agemem_envs.registration import ENVS
-from agemem_envs.stages import protocol_stages
 from agemem_envs.tools import choose_tools
 from agemem_envs.util.endpoint import is_endpoint
 
@@ -34,11 +31,6 @@ class ResolvedRun:
     tools: str | tuple[str, ...]
     executor: str
 
-    @property
-    def has_memory_system(self) -> bool:
-        """Whether the agent is a memory system with the backbone."""
-        return self.config.agent in SYSTEMS
-
 
 def resolve(config: RunConfig) -> ResolvedRun:
     """Resolve the names of a configuration, and check that its settings are consistent.
@@ -50,24 +42,25 @@ def resolve(config: RunConfig) -> ResolvedRun:
     for env_id in config.envs:
         if env_id not in ENVS:
             raise UnknownNameError("environment", env_id, ENVS)
+    check_names(config)
     agent = agent_class(config.agent)
     _check_backbone(config, agent)
-    tools = agent.tools or config.tools
-    _check_env(config, tools)
+    tools = _tools(config, agent)
+    if config.few_shot and "Add_memory" not in choose_tools(tools):
+        raise ConfigurationError("--few-shot shows the memory tools: it needs --tools all or ltm")
     return ResolvedRun(config, agent, tools, _executor(config, agent))
 
 
-def _check_env(config: RunConfig, tools: str | tuple[str, ...]) -> None:
-    """Check what the environments would refuse only after the backbone is loaded."""
-    protocol_stages(config.stages)
-    chosen_tools = choose_tools(tools)
-    make_reward(config.reward)
-    if config.encoder is not None and config.encoder not in ENCODERS:
-        raise UnknownNameError("encoder", config.encoder, ENCODERS)
-    if config.few_shot and "Add_memory" not in chosen_tools:
+def _tools(config: RunConfig, agent: type[Agent]) -> str | tuple[str, ...]:
+    """The tools of the environments: those the agent is made for, or else the configuration's."""
+    if agent.tools is None:
+        return config.tools
+    if config.tools not in (RunConfig().tools, agent.tools):
         raise ConfigurationError(
-            "--few-shot demonstrates the memory tools: it needs --tools all or --tools ltm"
+            f"agent {config.agent!r} plays with --tools {agent.tools}, not {config.tools}: leave "
+            "--tools out"
         )
+    return agent.tools
 
 
 def _check_backbone(config: RunConfig, agent: type[Agent]) -> None:

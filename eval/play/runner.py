@@ -130,10 +130,11 @@ def play_suite(
     if status == EXIT_INTERRUPTED:
         _say(console, f"Interrupted. Continue with: --out {path} --resume")
     else:
+        runs = read_runs([path])  # before the old report goes
         shutil.rmtree(path / "report", ignore_errors=True)  # that of before it was resumed
         logs = SUITES[str(config.suite)].curves.items()
         written = write_report(
-            read_runs([path]),
+            runs,
             path / "report",
             curves={name: [CODE / file] for name, file in logs},
             curve_metrics=(CURVE_METRIC,),

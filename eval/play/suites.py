@@ -156,6 +156,8 @@ class Part:
                 raise ConfigurationError(f"it needs a trained model: pass {self._flag}")
             self._warn_untrained(trained)
             one = replace(one, backbone=trained, base_url=None)
+        if agent.tools is not None:
+            one = replace(one, tools=RunConfig().tools)  # it has tools of its own
         if not agent.uses_backbone:
             one = replace(one, backbone=None, base_url=None, constrained=False, few_shot=False)
         if "Add_memory" not in choose_tools(agent.tools or one.tools):

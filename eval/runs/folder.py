@@ -60,6 +60,10 @@ class ResultsFolder:
             ConfigurationError: The folder already holds a run, or the path is a file.
         """
         refuse_existing(self.path)
+        if self.exists:  # its record is lost
+            raise ConfigurationError(
+                f"{self.path} already holds the episodes of a run: choose another folder with --out"
+            )
 
     def create(self, record: RunRecord[RunConfig]) -> None:
         """Create the folder, lock it and write the record of a new run.

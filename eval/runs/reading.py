@@ -10,7 +10,7 @@ from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.result import Result
 from agemem_envs.errors import ConfigurationError, DataFormatError
-from agemem_envs.run_record import RunKind, RunRecord
+from agemem_envs.run_record import RunKind, RunRecord, is_foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,10 @@ def _suite_backbone(path: Path) -> str | None:
     """The backbone of the suite in this folder; None if it is not the folder of a suite."""
     try:
         record = ResultsFolder(path).record()
-    except (ConfigurationError, DataFormatError):
+    except ConfigurationError:  # there is none, or it is of another kind
         return None
+    except DataFormatError:
+        if is_foreign(path):  # a model's, for example
+            return None
+        raise
     return record.config.backbone if record.kind is RunKind.SUITE else None

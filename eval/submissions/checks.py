@@ -110,7 +110,7 @@ def _agreement(run: PlayedRun) -> Iterator[str]:
 def _judge_agrees(configured: str, recorded: str) -> bool:
     if configured == "lexical":
         return recorded.startswith(LEXICAL)
-    return recorded == f"llm:{configured.rpartition('@')[0]}"
+    return recorded == f"llm:{split_endpoint(configured)[0]}"
 
 
 def episode_problems(result: Result) -> Iterator[str]:
@@ -153,7 +153,7 @@ def _outcome(episode: Episode) -> Iterator[str]:
     if success is None or progress is None or not 0.0 <= progress <= 1.0:
         yield f"progress {progress} with success {success} is not possible"
         return
-    if "actions" in episode.metrics:
+    if episode.interactive:
         if success and progress < 1.0 - TOLERANCE:
             yield f"progress {progress} with success is not possible"
         return

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.path
 
 
-def test_read_a_run(benchmark, run: Path) -> None:
+def test_read_a_run(benchmark: Any, run: Path) -> None:
     """Every record decoded and checked by type, against plain JSON of the same lines."""
     lines = (run / "episodes.jsonl").read_bytes().splitlines()
 
@@ -51,6 +52,6 @@ def test_read_a_run(benchmark, run: Path) -> None:
     print(f"\n{size:.0f} MB: {benchmark.stats['min'] / baseline:.2f} times json.loads")
 
 
-def test_write_the_viewer_s_page(benchmark, run: Path) -> None:
+def test_write_the_viewer_s_page(benchmark: Any, run: Path) -> None:
     page = benchmark(lambda: render([read_run(run)]))
     print(f"\n{EPISODES} episodes, a page of {len(page) / 1e6:.1f} MB")

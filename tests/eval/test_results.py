@@ -163,7 +163,9 @@ def test_numbers_too_large_and_lines_too_deep_are_refused(tmp_path: Path) -> Non
     ("content", "said"),
     [
         ("[" * 100_000, "nested"),
-        ("[]", "expected an object, got a list"),
+        ("[]", "expected an object, got an array"),
+        ("null", "expected an object, got null"),
+        ('{"format": -5, "config": {}}', "at `$.format`"),
         ("{}", "missing required field `config`"),
         ('{"config": 7}', "Expected `object`, got `int` - at `$.config`"),
         ('{"config": {}, "sources": 7}', "at `$.sources`"),

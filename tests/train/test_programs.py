@@ -59,7 +59,8 @@ def test_further_options_of_the_environment(tmp_path: Path) -> None:
         "--backbone", "x/y", "--out", str(tmp_path), "--env-option", "noise=0",
         "--env-option", "encoder=hashing", "--env-option", "list_actions=true",
     ])  # fmt: skip
-    assert settings.extra == {"noise": 0, "encoder": "hashing", "list_actions": True}
+    assert (settings.noise, settings.encoder, settings.list_actions) == (0, "hashing", True)
+    assert settings.extra == {}, "what is a setting is recorded as one"
     options = settings.make_options("x/y")
     assert (options["noise"], options["encoder"], options["list_actions"]) == (0, "hashing", True)
     assert options["token_counter"] == "tokenizer:x/y"
@@ -78,6 +79,21 @@ def test_further_options_of_the_environment(tmp_path: Path) -> None:
             "group_size must be an integer in [2",
         ),
         (["--out", "RUN", "--backbone", "qwen3-4b", "--env-option", "noise"], "NAME=VALUE"),
+        (
+            ["--out", "RUN", "--backbone", "qwen3-4b", "--top-k", "2", "--env-option", "top_k=9"],
+            "--top-k and --env-option top_k=9 contradict",
+        ),
+        (
+            ["--out", "RUN", "--backbone", "qwen3-4b", "--env-option", "token_counter=approximate"],
+            "counts as its policy",
+        ),
+        (["--out", "RUN", "--backbone", "qwen3-4b", "--tools", "foo"], "unknown tool set 'foo'"),
+        (["--out", "RUN", "--backbone", "qwen3-4b", "--memory", "foo"], "unknown memory 'foo'"),
+        (["--out", "RUN", "--backbone", "qwen3-4b", "--judge", "foo"], "unknown judge 'foo'"),
+        (
+            [*("--out", "RUN", "--backbone", "qwen3-4b", "--stm-tools", "on"), "--tools", "ltm"],
+            "--stm-tools on means --tools all, not ltm",
+        ),
         (["--out", "RUN", "--resume"], "no run to read"),
         (
             [

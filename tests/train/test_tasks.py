@@ -26,7 +26,7 @@ def test_only_tasks_of_a_difficulty() -> None:
     task = SyntheticQATask(split="train")
     rows = task_rows(ID, 12, 0, "hard", split="train")
     assert {task.record(row["task_id"]).level for row in rows} == {"hard"}
-    with pytest.raises(ConfigurationError, match="there are: easy, hard, medium"):
+    with pytest.raises(ConfigurationError, match="Found: easy, hard, medium"):
         task_rows(ID, 1, 0, "impossible", split="train")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
@@ -33,6 +34,7 @@ from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.play.worker import EpisodeWorker
 from agemem.eval.runs.plan import Batch, Plan
 from agemem_envs.errors import AgeMemError, WorkerError
+from agemem_envs.util.checkout import call_in_checkout
 from agemem_envs.util.workers import end_with_parent
 
 _CLOSE_SECONDS = 3.0
@@ -60,7 +62,10 @@ class ProcessPool(Pool[Link]):
         """Spawn one more worker."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(theirs, *self._arguments), name="agemem-player", daemon=True
+            target=call_in_checkout,
+            args=(f"{__name__}:_work", theirs, pickle.dumps(self._arguments)),
+            name="agemem-worker",
+            daemon=True,
         )
         with _without_interrupts():
             process.start()
@@ -133,11 +138,13 @@ def _without_interrupts() -> Iterator[None]:
 # -- the worker's side -----------------------------------------------------------------
 
 
-def _work(link: Link, run: ResolvedRun, sources: dict[str, str]) -> None:
+def _work(link: Link, arguments: bytes) -> None:
     """Play the batches that arrive through the pipe, until it closes."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
+    run: ResolvedRun
+    run, sources = pickle.loads(arguments)
     cores = os.cpu_count() or 1  # divided, because each PyTorch would use all of them
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // run.config.workers)))
     warnings.simplefilter("ignore")  # the parent has already shown them
