@@ -8,7 +8,8 @@ may change between releases.
 
 - Environments: ``ENVS`` (each id's default arguments), ``BENCHMARKS`` (the paper's five ids),
   ``register_envs``, ``MemoryEnv``, ``__version__``.
-- To write a benchmark: ``Task``, ``TaskSpec``, ``Fact``, ``Outcome``, ``DataSource``.
+- To write a benchmark: ``Task``, ``TaskSpec``, ``Fact``, ``Outcome``, ``DataSource``,
+  ``choose_ids``.
 - To write a long-term memory: ``LongTermMemory`` (the interface), ``MemoryItem``, ``Hit``,
   ``MemoryNotFoundError``; ``MemoryStore`` is the default one.
 - To read and write actions: ``parse``, ``render``, ``Turn``, ``Malformed``, ``ToolCall``.
@@ -38,7 +39,7 @@ from agemem_envs.memory.store import MemoryStore
 from agemem_envs.protocol import Malformed, Turn, parse, render
 from agemem_envs.registration import BENCHMARKS, ENVS, register_envs
 from agemem_envs.stages import Stage
-from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec
+from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec, choose_ids
 from agemem_envs.version import __version__
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "Turn",
     "UnknownNameError",
     "__version__",
+    "choose_ids",
     "parse",
     "register_envs",
     "render",

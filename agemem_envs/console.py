@@ -36,7 +36,9 @@ COMMANDS = {
     "serve": Command("agemem.agents.serve:main", "eval", "serve a local model to OpenAI clients"),
     "sft": Command("agemem.train.sft:main", "train", "fine-tune a policy on demonstrations"),
     "grpo": Command("agemem.train.grpo:main", "train", "train a policy by step-wise GRPO"),
-    "curves": Command("agemem.train.curves:main", "train", "draw learning curves of training runs"),
+    "curves": Command(
+        "agemem.train.curves:main", "train", "write the logs of training runs as CSV"
+    ),
 }
 OURS = ("agemem", "agemem_envs")
 

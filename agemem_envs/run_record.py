@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -82,8 +82,8 @@ class _Stored:
     kind: RunKind = RunKind.EVALUATION
     config: dict[str, Any]
     started: str | None = None
-    sources: dict[str, str] | None = None
-    provenance: Provenance | None = None
+    sources: dict[str, str] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
     rejudged: Origin | None = None
     format: Format = 0
 
@@ -128,7 +128,7 @@ def record_data(record: RunRecord[Any]) -> dict[str, Any]:
     return {"format": FORMAT, "config": plain_settings(record.config), **parts}
 
 
-_PARTS = ("kind", "started", "sources", "provenance", "rejudged")
+_PARTS = tuple(field.name for field in fields(RunRecord) if field.name != "config")
 
 
 def read_record(
@@ -164,14 +164,7 @@ def read_record_file(
         config = settings_from(cls, upgrade(stored.config) if upgrade else stored.config)
     except (ConfigurationError, KeyError, TypeError, ValueError) as error:
         raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
-    return RunRecord(
-        kind=stored.kind,
-        config=config,
-        started=stored.started,
-        sources=stored.sources or {},
-        provenance=stored.provenance or Provenance(),
-        rejudged=stored.rejudged,
-    )
+    return RunRecord(config=config, **{name: getattr(stored, name) for name in _PARTS})
 
 
 def _read(file: Path) -> _Stored:

@@ -18,13 +18,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-if not __package__:  # run as a file: import the packages of this checkout
+if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from agemem_envs.util.checkout import use_checkout
 
     use_checkout()
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agemem.eval.runs.metrics import (
@@ -36,6 +37,9 @@ from agemem.eval.runs.metrics import (
 from agemem.eval.runs.reading import PlayedRun, read_runs
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.util.cli import EXIT_OK, exit_status
+
+SMALLEST, LARGEST = 1e-3, 1e9
+"""The range of the planned episodes, and of the tokens a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,8 @@ def table(
         output.add_column(title, justify="right")
     for need in planned:
         output.add_row(
-            need.agent,
-            need.env.removeprefix("AgeMem-"),
+            escape(need.agent),
+            escape(need.env.removeprefix("AgeMem-")),
             f"{need.calls:.1f}",
             f"{need.prompt:,.0f}",
             f"{need.completion:,.0f}",
@@ -151,8 +155,10 @@ def run(argv: Sequence[str]) -> int:
         AgeMemError: A run cannot be read, or an argument is out of its range.
     """
     options = build_parser().parse_args(argv)
-    if min(options.episodes, options.prompt_rate, options.completion_rate) <= 0:
-        raise ConfigurationError("--episodes and both rates must be positive")
+    for name in ("episodes", "prompt_rate", "completion_rate"):
+        if not SMALLEST <= getattr(options, name) <= LARGEST:  # NaN fails too
+            flag = "--" + name.replace("_", "-")
+            raise ConfigurationError(f"{flag} must be positive: in [{SMALLEST:g}, {LARGEST:g}]")
     planned = list(needs(read_runs(options.runs)))
     console = Console()
     if not console.is_terminal:

@@ -15,13 +15,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # run as a file: import the packages of this checkout
+if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from agemem_envs.util.checkout import use_checkout
 
     use_checkout()
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agemem.eval.reporting.judges import RIGHT, agreement, pair, ranks, read_side
@@ -96,7 +97,7 @@ def _down(title: str, rows: Sequence[Row]) -> Table:
 def _text(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

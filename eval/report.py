@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # run as a file: import the packages of this checkout
+if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from agemem_envs.util.checkout import use_checkout
 
     use_checkout()
 
-from agemem.eval.reporting.curves import DEFAULT_METRIC, read_curves
-from agemem.eval.reporting.document import REPORT, make_sections, run_section, to_text, write_report
-from agemem.eval.reporting.groups import make_groups
+from agemem.eval.reporting.build import write
+from agemem.eval.reporting.curves import DEFAULT_METRIC
+from agemem.eval.reporting.document import REPORT, make_sections, to_text, write_report
 from agemem.eval.reporting.published import published_groups, read_published
-from agemem.eval.runs.reading import PlayedRun, read_runs
+from agemem.eval.runs.reading import read_runs
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder, name_value
 
@@ -95,40 +95,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="report the paper's numbers as if they were results; print them without --out",
     )
     return parser
-
-
-def write(
-    runs: Sequence[PlayedRun],
-    out: Path,
-    *,
-    checkpoints: Mapping[str, str] | None = None,
-    curves: Mapping[str, Sequence[Path]] | None = None,
-    curve_metrics: Sequence[str] = (DEFAULT_METRIC,),
-) -> Path:
-    """Write the report on runs and training curves.
-
-    Args:
-        runs: The runs; none for a report on curves alone.
-        out: A new or empty folder.
-        checkpoints: The base model of each trained model, by the name that results record.
-        curves: The training logs of each training, by its name.
-        curve_metrics: The columns of the training logs to draw.
-
-    Returns:
-        The report's Markdown file.
-
-    Raises:
-        AgeMemError: A file cannot be read, or the report cannot be written. No file is written.
-    """
-    groups = make_groups(runs, checkpoints or {})
-    drawn = read_curves(curves, curve_metrics) if curves else []
-    sections = make_sections(groups, read_published(), drawn)
-    if runs:
-        sections.append(run_section(runs))
-    else:
-        sections = [section for section in sections if section.rendered]
-    write_report(sections, out)
-    return out / REPORT
 
 
 def report(argv: Sequence[str]) -> str:

@@ -106,6 +106,12 @@ SPOILT: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "a line cut": ("episodes.jsonl", lambda data: data[:100] + b"\n"),
     "a foreign line": ("episodes.jsonl", lambda _: b'{"a": 1}\n'),
     "a newer line": ("episodes.jsonl", lambda data: b'{"format": 99, ' + data[1:]),
+    "newer, at the end": (
+        "episodes.jsonl",
+        lambda data: data.rstrip(b"}\n") + b'}}, "format": 99}\n',
+    ),
+    "a format that is none": ("episodes.jsonl", lambda data: b'{"format": "99", ' + data[1:]),
+    "another type": ("config.json", lambda data: data.replace(b'"tools": "all"', b'"tools": 5')),
     "lines not text": ("episodes.jsonl", lambda _: bytes(range(1, 256)) + b"\n"),
 }
 RATES = ["--prompt-rate", "1", "--completion-rate", "1"]
@@ -135,10 +141,120 @@ def test_what_is_not_right_is_one_line(
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert name in error
-    if "newer" in spoilt:
+    if "newer" in spoilt and spoilt != "newer, at the end":
         assert "format is 99, and this version of agemem reads formats up to 1" in error
     assert {file.name: file.read_bytes() for file in bad.iterdir()} == before, "nothing is lost"
     assert {file.name for file in tmp_path.iterdir()} == {"bad"}, "nothing is written"
+
+
+def test_episodes_without_their_record_are_not_added_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = shutil.copytree(OLD / "oracle", tmp_path / "lost")
+    (lost / "config.json").unlink()
+    before = (lost / "episodes.jsonl").read_bytes()
+    assert run(["--config", str(OLD / "oracle" / "config.json"), "--out", str(lost)]) == 2
+    assert "already holds the episodes of a run" in capsys.readouterr().err
+    assert (lost / "episodes.jsonl").read_bytes() == before
+
+
+def test_a_damaged_record_of_a_suite_is_not_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = shutil.copytree(OLD / "suite", tmp_path / "suite")
+    (suite / "config.json").write_text('{"format": 99, "config": {}}')
+    assert report([str(suite), "--out", str(tmp_path / "out")]) == 2
+    assert "format is 99" in capsys.readouterr().err
+    (suite / "config.json").write_text('{"model_type": "llama"}')  # another program's
+    assert report([str(suite), "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_suite_that_cannot_be_read_keeps_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = shutil.copytree(OLD / "suite", tmp_path / "suite")
+    (suite / "report").mkdir()
+    (suite / "report" / "report.md").write_text("as it was")
+    (suite / "random-task" / "config.json").write_text("{")
+    assert run(["--out", str(suite), "--resume"]) == 2
+    assert "random-task" in capsys.readouterr().err
+    assert (suite / "report" / "report.md").read_text() == "as it was"
+
+
+@pytest.mark.parametrize("kind", ["oracle", "training", "suite"])
+def test_a_warm_start_does_not_overwrite_a_run(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("trl")
+    from agemem.train.sft import main
+
+    taken = shutil.copytree(OLD / kind, tmp_path / "taken")
+    before = (taken / "config.json").read_bytes()
+    env = ["--env", "AgeMem-SyntheticQA-v0", "--episodes", "1"]
+    assert main(["--backbone", "tiny", *env, "--out", str(taken)]) == 2
+    assert "records a run of kind" in capsys.readouterr().err
+    assert (taken / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["\xff", "{", "[]", '{"step": 1}', '{"format": 99, "step": 1}', '{"format": "x"}']
+)
+def test_a_training_log_that_is_not_right_is_one_line(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agemem.train.curves import main
+
+    (tmp_path / "log.jsonl").write_bytes(text.encode("latin-1") + b"\n")
+    assert main(["--series", f"a={tmp_path}", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("trainer_state.json", b"{"),
+        ("trainer_state.json", b"{}"),
+        ("model.safetensors", b"\x08\0\0\0\0\0\0\0{"),
+        ("optimizer.pt", b"PK\x03\x04"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_line_and_changes_nothing(
+    file: str, data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("trl")
+    from agemem.train.run import check_checkpoint, last_checkpoint
+    from agemem_envs.errors import DataFormatError
+
+    checkpoints = tmp_path / "checkpoints"
+    for name in ("checkpoint-3", "checkpoint-old"):
+        (checkpoints / name).mkdir(parents=True)
+        (checkpoints / name / "trainer_state.json").write_text(
+            '{"global_step": 3, "log_history": []}'
+        )
+    last = last_checkpoint(tmp_path)
+    assert last == checkpoints / "checkpoint-3", "a folder of another name is left alone"
+    check_checkpoint(last)
+    (last / file).write_bytes(data)
+    with pytest.raises(DataFormatError, match="checkpoint-3 is damaged") as error:
+        check_checkpoint(last)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["agent", "backbone"])
+def test_markup_in_a_record_is_text(
+    field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder = shutil.copytree(OLD / "suite" / "random-task", tmp_path / "run")
+    lines = [json.loads(line) for line in (run_folder / "episodes.jsonl").read_text().splitlines()]
+    lines = [line | {field: "[/]"} for line in lines]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run_folder / "episodes.jsonl").write_text(text)
+    assert judge_report([str(run_folder), str(run_folder)]) == 0
+    assert estimate([str(run_folder), *RATES]) == 0
+    assert run(["--rejudge", str(run_folder), "--out", str(tmp_path / "again")]) == 0
 
 
 CONFIGS = [name for name, (file, _) in SPOILT.items() if file == "config.json"]
@@ -157,7 +273,9 @@ def test_a_configuration_file_that_is_not_right_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("spoilt", [*CONFIGS, "a number", "an evaluation", "nothing"])
+@pytest.mark.parametrize(
+    "spoilt", [*(c for c in CONFIGS if c != "another type"), "a number", "an evaluation", "nothing"]
+)
 def test_a_training_that_is_not_right_is_one_line(
     spoilt: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-if not __package__:  # run as a file: import the packages of this checkout
+if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from agemem_envs.util.checkout import use_checkout
 

@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if not __package__:  # run as a file: import the packages of this checkout
+if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from agemem_envs.util.checkout import use_checkout
 

@@ -117,7 +117,7 @@ def _trainer(
 ) -> Any:
     from datasets import Dataset
 
-    from agemem.train.log import TrainingLog
+    from agemem.train.log_callback import TrainingLog
     from agemem.train.rollouts import RolloutPool
     from agemem.train.stepwise_grpo import StepwiseGRPOTrainer
 

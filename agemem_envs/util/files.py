@@ -13,7 +13,7 @@ def write_atomically(path: Path, text: str) -> None:
         OSError: The file cannot be written; its previous content is unchanged.
     """
     partial = path.with_suffix(path.suffix + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with partial.open("w", encoding="utf-8", newline="") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 
 from agemem.agents.base import Agent
 from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.registry import EXECUTORS, agent_class
+from agemem.eval.runs.registry import agent_class
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.names import check_names
 from agemem_envs.registration import ENVS
 from agemem_envs.tools import choose_tools
 from agemem_envs.util.endpoint import is_endpoint
+
+EXECUTORS: dict[str, str] = {
+    "serial": "agemem.eval.play.executors.serial:SerialExecutor",
+    "processes": "agemem.eval.play.executors.processes:ProcessExecutor",
+    "ray": "agemem.eval.play.executors.ray_cluster:RayExecutor",
+}
+"""Executor classes, called with a resolved run and its plan."""
 
 
 @dataclass(frozen=True, slots=True)

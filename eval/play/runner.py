@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agemem.eval.play.rejudge import Rejudging, default_folder
 from agemem.eval.play.session import RunSession
 from agemem.eval.play.suites import CURVE_METRIC, SUITES, parts
-from agemem.eval.report import write as write_report
+from agemem.eval.reporting.build import write as write_report
 from agemem.eval.reporting.summary import Row, comparison, summarize, table, unscored, write_summary
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder

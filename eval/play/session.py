@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agemem.eval.play.executors.base import Executor
-from agemem.eval.play.resolve import resolve
+from agemem.eval.play.resolve import EXECUTORS, resolve
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.plan import make_plan
-from agemem.eval.runs.registry import EXECUTORS
 from agemem.eval.runs.result import Result
 from agemem_envs.run_record import RunKind, RunRecord
 from agemem_envs.util.loading import load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from agemem.eval.runs.metrics import METRICS
 from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import bootstrap_interval, mean
 from agemem_envs.stages import Stage, protocol_stages
+from agemem_envs.util.files import write_atomically
 
 Row = dict[str, Any]
 _VARYING = [name for name, metric in METRICS.items() if metric.varying]
@@ -84,12 +86,13 @@ def write_summary(rows: Sequence[Row], folder: Path) -> None:
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write rows to a CSV file. Unscored cells are empty."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    # Lone surrogates have no form in UTF-8.
+    plain = text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+    write_atomically(path, plain)
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -102,8 +105,8 @@ def table(rows: Sequence[Row]) -> Table:
     output.add_column("", overflow="fold")
     for row in rows:
         name = row["env"].removeprefix("AgeMem-").rpartition("-v")[0] or row["env"]
-        output.add_column(name, justify="right", overflow="fold")
-    output.add_row("data", *(str(row["data_source"]) for row in rows))
+        output.add_column(escape(name), justify="right", overflow="fold")
+    output.add_row("data", *(escape(str(row["data_source"])) for row in rows))
     output.add_row("episodes (scored)", *(f"{r['episodes']} ({r['scored']})" for r in rows))
     for name, metric in METRICS.items():
         if metric.title and _matters(rows, name):
@@ -173,7 +176,7 @@ def _lines(
     title: str, rows: Sequence[Row], columns: Sequence[tuple[str, str]], episodes: bool = False
 ) -> Table:
     output = Table(
-        title=title,
+        title=escape(title),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -189,7 +192,7 @@ def _lines(
     for row in rows:
         cells = ["-" if row[n] is None else _cell(row, n).partition(" [")[0] for n, _ in used]
         counts = [f"{row['episodes']} ({row['scored']})"] if episodes else []
-        output.add_row(row["agent"], *counts, *cells)
+        output.add_row(escape(row["agent"]), *counts, *cells)
     return output
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 from agemem.eval.runs.result import Result
 from agemem_envs import metrics
@@ -11,16 +13,9 @@ from agemem_envs.metrics import Metric
 
 
 def _of_result(metric: Metric[Episode]) -> Metric[Result]:
-    return Metric(
-        metric.name,
-        metric.title,
-        lambda result: metric.of(result.episode),
-        metric.digits,
-        metric.interval,
-        metric.optional,
-        metric.varying,
-        metric.spending,
-    )
+    """The metric of a result's episode."""
+    measure = metric.of
+    return replace(cast(Metric[Any], metric), of=lambda result: measure(result.episode))
 
 
 _SECONDS: Metric[Result] = Metric(

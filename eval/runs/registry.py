@@ -24,13 +24,6 @@ AGENTS: dict[str, str] = {
 """Agents by the names of the paper's methods: ``norl`` uses a backbone that was not trained with
 the agent, ``answer-only`` one that was trained on the task's reward alone."""
 
-EXECUTORS: dict[str, str] = {
-    "serial": "agemem.eval.play.executors.serial:SerialExecutor",
-    "processes": "agemem.eval.play.executors.processes:ProcessExecutor",
-    "ray": "agemem.eval.play.executors.ray_cluster:RayExecutor",
-}
-"""Executor classes, called with a resolved run and its plan."""
-
 
 def agent_class(name: str) -> type[Agent]:
     """The class of the agent with this name.

@@ -13,6 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    from agemem_envs.util.checkout import use_checkout
+
+    use_checkout()
+
 from agemem.eval.runs.reading import read_run
 from agemem.eval.viewer.page import check_target, render
 from agemem_envs.errors import ConfigurationError

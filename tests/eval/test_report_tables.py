@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from agemem.eval.paper.exhibits import ALL, AVERAGE, EXHIBITS, SCORE
-from agemem.eval.report import main, write
+from agemem.eval.report import main
+from agemem.eval.reporting.build import write
 from agemem.eval.reporting.groups import ComparisonGroup, make_groups
 from agemem.eval.reporting.rendered import MISSING, UNSCORED, render_table
 from agemem.eval.reporting.tables import Mark, Table, make_tables
