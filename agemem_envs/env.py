@@ -501,7 +501,7 @@ def _of_each_kind(actions: Sequence[str], count: int) -> list[str]:
 
 
 def _task_rounds(task: Task, rounds: int | None, actions: int | None) -> int:
-    """The rounds of stage 3. If only actions are set, the benchmark's surplus of rounds is kept."""
+    """The rounds of stage 3. Setting the actions alone keeps the benchmark's margin."""
     if rounds is not None or actions is None or not task.interactive:
         return _default(rounds, task.default_task_rounds)
     return actions + task.default_task_rounds - task.default_task_actions

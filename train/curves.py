@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Do what the command line says, and return the exit status.
+    """Run the command line, and return the exit status.
 
     Raises:
         AgeMemError: A run cannot be read.
@@ -109,7 +109,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """Run the program. Errors of the user print one message and give exit status 2."""
     return exit_status(lambda: run(sys.argv[1:] if argv is None else argv))
 
 

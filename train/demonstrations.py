@@ -1,4 +1,4 @@
-"""Demonstrated steps as token ids, with the completions masked in."""
+"""Demonstrated steps as token ids, with a loss mask on the completions."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
         changed = list(differences(stored, config, MAY_RESUME))
         if changed:
             raise ConfigurationError(
-                f"{options.out} was begun with other settings ({'; '.join(changed)}). Leave out "
+                f"{options.out} was started with other settings ({'; '.join(changed)}). Leave out "
                 "these options to resume it, or start a new run with another --out."
             )
     if config.backbone is None:

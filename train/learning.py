@@ -125,7 +125,7 @@ def _program(name: str, arguments: Sequence[str], log: Path) -> None:
 
 
 def summarize(table: DataFrame, steps: int) -> DataFrame:
-    """The end of each arm and the paired differences of arms, with 95% intervals over seeds.
+    """The final scores of arms and their paired differences, with 95% intervals over seeds.
 
     Args:
         table: From :func:`agemem.train.curves.curve_table`.
@@ -165,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Do what the command line says, and return the exit status."""
+    """Run the command line, and return the exit status."""
     options = build_parser().parse_args(argv)
     runs = train_all(options.out / "runs", options.seeds, options.steps, options.jobs)
     summary = summarize(write_curves(runs, options.out), options.steps)
@@ -175,7 +175,7 @@ def run(argv: Sequence[str] | None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program. Errors that the user can mend are one message and status 2."""
+    """Run the program. Errors of the user print one message and give exit status 2."""
     return exit_status(lambda: run(argv))
 
 

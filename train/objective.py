@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the loss of a micro-batch is made of.
+    """The components of a micro-batch's loss.
 
     Attributes:
         loss: A scalar; micro-batches of a round add up to the round's loss.

@@ -1,1 +1,1 @@
-"""Benchmarks: one adapter a file, and one module per generator of embedded data."""
+"""Benchmarks: one folder each, and what they share."""

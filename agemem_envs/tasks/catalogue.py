@@ -153,6 +153,6 @@ def finite_count(count: int | None, where: str) -> int:
     if count is None or count > IDS_PER_SEED:
         asked = "all" if count is None else count
         raise ConfigurationError(
-            f"the tasks of {where} have no end: ask for at most {IDS_PER_SEED}, not {asked}"
+            f"the tasks of {where} are unlimited: request at most {IDS_PER_SEED}, not {asked}"
         )
     return count

@@ -1,1 +1,1 @@
-"""Language models behind the agents: one engine a file, and a registry of names."""
+"""Language models behind the agents: one engine per file, and a registry of names."""

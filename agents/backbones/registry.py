@@ -131,7 +131,7 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
 
 def _no_server(name: str, options: Options) -> None:
     if options.base_url:
-        raise ConfigurationError(f"backbone {name!r} runs here: it takes no --base-url")
+        raise ConfigurationError(f"backbone {name!r} runs in this process and takes no --base-url")
 
 
 def _no_grammar(name: str, options: Options) -> None:

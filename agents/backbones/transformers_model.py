@@ -132,6 +132,8 @@ def require_model(model: str, name: str) -> None:
         BackboneUnavailableError: The model is not a folder and not cached, and the hub does
             not answer; or its folder has no config.json.
     """
+    if not model:
+        raise ConfigurationError("the name of the model is empty")
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
             raise BackboneUnavailableError(f"{model} is a folder without a config.json")

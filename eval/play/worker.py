@@ -108,8 +108,7 @@ class EpisodeWorker:
         config = self.config
         # The cheap steps first, so that a bad name fails before models are loaded.
         self._judge = evaluation_judge(config)
-        limits = {"timeout": config.request_timeout, "attempts": config.attempts}
-        self._summarizer = make_summarizer(config.summarizer, **limits)
+        self._summarizer = make_summarizer(config.summarizer, **config.request_limits)
         self._backbone: Backbone | None = None
         if self._run.agent.uses_backbone:
             self._backbone = make_backbone(cast(str, config.backbone), self._options())
@@ -125,7 +124,7 @@ class EpisodeWorker:
         grammar = None
         if config.constrained:
             grammar = protocol_grammar(choose_tools(self._run.tools).values())
-        return Options(config.base_url, grammar, config.request_timeout, config.attempts)
+        return Options(config.base_url, grammar, **config.request_limits)
 
     def _make_gateway(self) -> Gateway | None:
         """The gateway to the backbone for a memory system that calls the model itself, or None."""
@@ -215,5 +214,4 @@ def evaluation_judge(config: RunConfig) -> Judge:
         ConfigurationError: The cache cannot be opened.
     """
     cache = JudgeCache() if config.judge_cache and is_endpoint(config.judge) else None
-    limits = {"timeout": config.request_timeout, "attempts": config.attempts}
-    return make_judge(config.judge, cache=cache, **limits)
+    return make_judge(config.judge, cache=cache, **config.request_limits)

@@ -99,7 +99,7 @@ def with_averages(numbers: Numbers) -> dict[Key, Estimate]:
 
 
 def with_reductions(numbers: Numbers, against: str) -> dict[Key, Estimate]:
-    """Add the share of prompt tokens that each row saves against the row ``against``."""
+    """Add the share of prompt tokens that each row saves relative to the row ``against``."""
     added = dict(numbers)
     for (row, benchmark, metric), number in numbers.items():
         base = numbers.get((against, benchmark, "prompt_tokens"))

@@ -151,6 +151,11 @@ class RunConfig(BenchmarkSettings):
         if not self.envs:
             raise ConfigurationError("no environment is given: pass --envs")
 
+    @property
+    def request_limits(self) -> dict[str, Any]:
+        """The limits of one request to a model server."""
+        return {"timeout": self.request_timeout, "attempts": self.attempts}
+
 
 MAY_RESUME = set(in_scope(RunConfig, Scope.RUN))
 """Settings that may change when a run is resumed: none of them affects results."""

@@ -16,6 +16,7 @@ from typing import Any
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result, consistent
+from agemem_envs.env import PARTS
 from agemem_envs.env_settings import EnvSettings
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError
@@ -29,9 +30,7 @@ from agemem_envs.util.endpoint import split_endpoint
 
 TOLERANCE = 1e-9
 LEXICAL = "lexical-"
-RESOLVED = ("tools", "encoder", "memory", "judge", "reward", "summarizer", "token_counter")
-"""Settings that episodes record with another value than the configuration; not compared."""
-RECORDED = [name for name in settings_of(EnvSettings) if name not in RESOLVED]
+RECORDED = [name for name in settings_of(EnvSettings) if name not in PARTS]
 """Settings that an episode must share with the configuration, unless that has None."""
 
 

@@ -1,4 +1,4 @@
-"""The data of the page: a short row for each episode, and the full story of each episode."""
+"""The data of the page: a short row for each episode, and the full details of each episode."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Unclear:
 
 @dataclass(frozen=True)
 class Language:
-    """The English of one domain.
+    """The English templates of one domain.
 
     Attributes:
         facts: For each predicate, in the order in which a state lists them, the sentence

@@ -228,7 +228,7 @@ class PDDLTask(CataloguedTask):
         return [tuple(line.strip("()").split()) for line in lines or []]
 
     def close(self) -> None:
-        """Give the planner's process back. Calling it again has no effect."""
+        """Return the planner process to the pool. Calling it again has no effect."""
         self._planner.close()
         self._planner_begun = False
 

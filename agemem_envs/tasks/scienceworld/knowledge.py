@@ -1,4 +1,4 @@
-"""The messages of stages 1 and 2 about a ScienceWorld task: places, and how it is done."""
+"""The messages of stages 1 and 2 about a ScienceWorld task: locations and procedures."""
 
 from __future__ import annotations
 

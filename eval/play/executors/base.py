@@ -10,7 +10,7 @@ from agemem.eval.runs.result import Result
 
 
 class Executor(ABC):
-    """Plays batches of episodes. It never affects results, only where and how fast they are made.
+    """Plays batches of episodes. It affects where and how fast they are played, never a result.
 
     The constructor returns when the executor is ready to play, with models and data loaded.
     """
