@@ -19,6 +19,7 @@ from agemem_envs.settings import plain_settings, settings_from
 from agemem_envs.util.files import write_atomically
 from agemem_envs.util.provenance import Provenance, provenance
 from agemem_envs.util.records import Format, from_plain, parse_json, refuse_newer, to_plain
+from agemem_envs.version import __version__
 
 FORMAT = 1
 """The format of ``config.json``. 0 means that it was written before formats were numbered."""
@@ -163,7 +164,13 @@ def read_record_file(
     try:
         config = settings_from(cls, upgrade(stored.config) if upgrade else stored.config)
     except (ConfigurationError, KeyError, TypeError, ValueError) as error:
-        raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
+        writer = stored.provenance.agemem_envs or __version__
+        by = (
+            ""
+            if writer == __version__
+            else f" (written by version {writer}, read by {__version__})"
+        )
+        raise DataFormatError(f"{file} is not a run's configuration{by}: {error}") from error
     return RunRecord(config=config, **{name: getattr(stored, name) for name in _PARTS})
 
 

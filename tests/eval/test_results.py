@@ -189,6 +189,13 @@ def test_a_damaged_configuration_is_an_error(tmp_path: Path, content: str, said:
     assert "\n" not in str(error.value)
 
 
+def test_a_setting_of_another_version_names_the_versions(tmp_path: Path) -> None:
+    written = {"provenance": {"agemem_envs": "9.9.9"}, "config": {"foresight": 3}}
+    (tmp_path / "config.json").write_text(json.dumps({"format": 1, **written}))
+    with pytest.raises(DataFormatError, match=r"written by version 9\.9\.9, read by .*'foresight'"):
+        ResultsFolder(tmp_path).record()
+
+
 def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
     write_record(tmp_path, replace(RECORD, kind=RunKind.TRAINING))
     with pytest.raises(ConfigurationError, match="a run of kind 'training', expected 'evaluation'"):
