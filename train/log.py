@@ -15,7 +15,8 @@ FILE = "log.jsonl"
 NEEDED = ("step", "reward/task", "reward/context", "reward/memory")
 """What every line has."""
 FORMAT = 1
-"""Of a line. 0: written before formats had numbers; calls of tools were ``calls/Add_memory``."""
+"""The format of a line. In format 0, before formats were numbered, tool calls were named
+``calls/Add_memory``."""
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
