@@ -36,10 +36,10 @@ from agemem_envs.episode import (
 from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
 from agemem_envs.memory.base import Hit, LongTermMemory, MemoryNotFoundError
 from agemem_envs.memory.store import MemoryStore
-from agemem_envs.protocol import Malformed, Turn, parse, render
 from agemem_envs.registration import BENCHMARKS, ENVS, register_envs
 from agemem_envs.stages import Stage
 from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec, choose_ids
+from agemem_envs.turns import Malformed, Turn, parse, render
 from agemem_envs.version import __version__
 
 __all__ = [

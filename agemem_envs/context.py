@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 
 from agemem_envs import prompts
-from agemem_envs.encoders import Encoder
 from agemem_envs.episode import Message, MessageKind
 from agemem_envs.summarizers import Summarizer
 from agemem_envs.tokens import MESSAGE_OVERHEAD, TokenCounter
 
 ChatMessages = list[dict[str, str]]
+Similarity = Callable[[str, Sequence[str]], Sequence[float]]
 _KEPT = frozenset({MessageKind.SYSTEM, MessageKind.QUERY})
 _ARRIVING = frozenset({MessageKind.INCOMING, MessageKind.QUERY, MessageKind.OBSERVATION})
 
@@ -57,11 +57,16 @@ class Context:
         """Remove all messages but the system prompt."""
         self.remove(lambda message: message.kind is not MessageKind.SYSTEM)
 
-    def filter(self, criteria: str, encoder: Encoder, threshold: float) -> list[Message]:
+    def filter(self, criteria: str, similarity: Similarity, threshold: float) -> list[Message]:
         """Remove messages similar to ``criteria``: ``C' = {u in C : sim(c, u) < theta}``.
 
         The system prompt, the query, the message that arrived last (incoming message, query
         or observation) and the assistant's last message stay.
+
+        Args:
+            criteria: What the messages to remove are about.
+            similarity: ``sim``: the similarity of each of some texts to a criterion, in [-1, 1].
+            threshold: ``theta``.
 
         Returns:
             The removed messages.
@@ -69,9 +74,8 @@ class Context:
         candidates = self.removable()
         if not candidates:
             return []
-        vectors = encoder.encode([criteria, *(message.content for message in candidates)])
-        similar = vectors[1:] @ vectors[0] >= threshold
-        gone = {message.id for message, hit in zip(candidates, similar, strict=True) if hit}
+        values = similarity(criteria, [message.content for message in candidates])
+        gone = {m.id for m, value in zip(candidates, values, strict=True) if value >= threshold}
         return self.remove(lambda message: message.id in gone)
 
     def summarize(self, last_rounds: int | None, summarizer: Summarizer) -> list[Message]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -17,23 +17,25 @@ from typing import Any, TypeAlias
 import gymnasium as gym
 import numpy as np
 
-from agemem_envs import prompts, protocol
+from agemem_envs import prompts, turns
 from agemem_envs.context import Context
 from agemem_envs.encoders import Encoder, make_encoder
 from agemem_envs.env_settings import EnvSettings, EpisodeSettings
 from agemem_envs.episode import DataSource, Episode, MessageKind, Step, StopReason
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.judging.judges import Judge, make_judge
-from agemem_envs.judging.rewards import RewardConfig, key_items, make_reward
+from agemem_envs.judging.rewards import RewardConfig, make_reward
 from agemem_envs.judging.scoring import scored
+from agemem_envs.matching import make_similarity
 from agemem_envs.memory.base import LongTermMemory, MemoryView
 from agemem_envs.memory.registry import make_memory
+from agemem_envs.protocols import DEFAULT, resolve
 from agemem_envs.settings import settings_of
 from agemem_envs.spaces import UnicodeText, sample_action
-from agemem_envs.stages import Stage, StagePlan, protocol_stages
+from agemem_envs.stages import Stage, StagePlan, named_stages
 from agemem_envs.state import EpisodeState
 from agemem_envs.summarizers import Summarizer, make_summarizer
-from agemem_envs.tasks.base import Task, make_task
+from agemem_envs.tasks.base import Task, TaskSpec, make_task
 from agemem_envs.tokens import TokenCounter, make_token_counter
 from agemem_envs.tools import Tool, ToolContext, choose_tools, execute, render_hits
 
@@ -55,7 +57,7 @@ class MemoryEnv(gym.Env[str, str]):
     - Observation: the visible context as text; ``info["messages"]`` holds it as chat messages.
       It is all that the policy may know of the state, and it shows the effect of
       ``Filter_context`` and ``Summary_context``.
-    - Action: the model's raw output in the protocol of :mod:`agemem_envs.protocol`. Any text is
+    - Action: the model's raw output in the protocol of :mod:`agemem_envs.turns`. Any text is
       accepted; a malformed one gets a feedback message and costs a round.
     - Stage 1 presents the knowledge message by message, each with an automatic retrieval; an
       ``<answer>`` requests the next message. Stage 2 resets the context and presents distractors
@@ -88,16 +90,18 @@ class MemoryEnv(gym.Env[str, str]):
     def __init__(self, task: str | Task, *, render_mode: str | None = None, **options: Any) -> None:
         if render_mode not in (None, "ansi"):
             raise ConfigurationError(f"render_mode must be 'ansi' or None, got {render_mode!r}")
-        settings, parts = _split(options)
-        self.task = make_task(task, options)
+        resolved = resolve(options.pop("protocol", None) or DEFAULT, task, options)
+        settings, parts = _split(resolved.settings)
+        self.task = make_task(task, resolved.task)
         self.stage_plan = StagePlan(
-            stages=protocol_stages(settings.stages),
+            stages=named_stages(resolved.settings["stages"]),
             rounds_per_message=settings.rounds_per_message,
             task_rounds=_task_rounds(
                 self.task, settings.max_task_rounds, settings.max_task_actions
             ),
             task_actions=_default(settings.max_task_actions, self.task.default_task_actions),
         )
+        self._rounds_given = settings.max_task_rounds is not None
         self.tools: dict[str, Tool] = choose_tools(settings.tools)
         self.encoder: Encoder = make_encoder(parts.get("encoder", settings.encoder or "hashing"))
         self.judge: Judge = make_judge(parts.get("judge", settings.judge))
@@ -105,14 +109,15 @@ class MemoryEnv(gym.Env[str, str]):
         self.token_counter: TokenCounter = make_token_counter(
             parts.get("token_counter", settings.token_counter or "approximate")
         )
-        self.reward: RewardConfig = make_reward(parts.get("reward", settings.reward))
+        self.reward: RewardConfig = make_reward(parts.get("reward", resolved.settings["reward"]))
         self._memory: LongTermMemory = make_memory(
             parts.get("memory", settings.memory), self.encoder
         )
-        self._settings = self._resolved(settings)
+        self._settings = self._resolved(settings, resolved.overridden)
+        self._similarity = make_similarity(self._settings.filter_matching, self.encoder)
         self.render_mode = render_mode
         self.state: EpisodeState | None = None
-        budget = settings.max_context_tokens
+        budget = self._settings.max_context_tokens
         schemas = [tool.schema for tool in self.tools.values()]
         self._schemas_json = json.dumps(schemas)
         self._system_prompt = prompts.system_prompt(schemas, budget, self._with_stage_messages)
@@ -124,13 +129,14 @@ class MemoryEnv(gym.Env[str, str]):
         self._max_observation = 16 * budget + (1 << 18)
         self.observation_space = UnicodeText(self._max_observation)
         self.action_space = UnicodeText(
-            protocol.MAX_ACTION_CHARS, partial(sample_action, tools=tuple(self.tools))
+            turns.MAX_ACTION_CHARS, partial(sample_action, tools=tuple(self.tools))
         )
 
-    def _resolved(self, settings: EnvSettings) -> EpisodeSettings:
+    def _resolved(self, settings: EnvSettings, overridden: tuple[str, ...]) -> EpisodeSettings:
         """The settings as episodes record them, with every name and default resolved."""
         names = {
             "task": self.task.variant,
+            "overridden": overridden,
             "tools": tuple(self.tools),
             "encoder": self.encoder.name,
             "memory": self._memory.name,
@@ -179,6 +185,8 @@ class MemoryEnv(gym.Env[str, str]):
             context=Context(self.token_counter),
             memory=self._memory,
             stage=self.stage_plan.stages[0],
+            actions_allowed=self._actions_allowed(spec),
+            rounds_allowed=self._rounds_allowed(spec),
         )
         self.state.context.append(MessageKind.SYSTEM, self._system_prompt)
         self._begin_message(self.state)
@@ -195,7 +203,7 @@ class MemoryEnv(gym.Env[str, str]):
         state = self.state
         if state is None or state.stop_reason is not None:
             raise gym.error.ResetNeeded("call reset() before step(): no episode is in progress")
-        turn = protocol.parse(action)
+        turn = turns.parse(action)
         step = Step(
             index=len(state.steps),
             stage=state.stage,
@@ -204,7 +212,7 @@ class MemoryEnv(gym.Env[str, str]):
             action=action if isinstance(action, str) else f"<{type(action).__name__}>",
         )
         state.rounds_here += 1
-        if isinstance(turn, protocol.Malformed):
+        if isinstance(turn, turns.Malformed):
             step = self._reject(state, step, turn)
         elif turn.calls:
             step = self._call(state, step, turn)
@@ -227,24 +235,37 @@ class MemoryEnv(gym.Env[str, str]):
         self.task.close()
         self._memory.close()
 
+    def _actions_allowed(self, spec: TaskSpec) -> int:
+        """The action limit of a task: the expert's actions times the factor, where both are set."""
+        limit, factor = self.stage_plan.task_actions, self._settings.action_factor
+        if factor is None or spec.expert_actions is None:
+            return limit
+        return min(limit, math.ceil(factor * spec.expert_actions))
+
+    def _rounds_allowed(self, spec: TaskSpec) -> int:
+        """The rounds of stage 3. An action limit of the task keeps the benchmark's margin."""
+        rounds, actions = self.stage_plan.task_rounds, self.stage_plan.task_actions
+        return rounds if self._rounds_given else rounds - actions + self._actions_allowed(spec)
+
     # -- effects of an action ----------------------------------------------------------
 
-    def _reject(self, state: EpisodeState, step: Step, turn: protocol.Malformed) -> Step:
+    def _reject(self, state: EpisodeState, step: Step, turn: turns.Malformed) -> Step:
         beginning = step.action[:MAX_SHOWN_MALFORMED]
         state.context.append(MessageKind.ASSISTANT, beginning, step.index)
         reply = prompts.MALFORMED.format(reason=turn.reason)
         state.context.append(MessageKind.FEEDBACK, reply, step.index)
         return replace(step, action=step.action[:MAX_RECORDED_ACTION], malformed=turn.reason)
 
-    def _call(self, state: EpisodeState, step: Step, turn: protocol.Turn) -> Step:
+    def _call(self, state: EpisodeState, step: Step, turn: turns.Turn) -> Step:
         state.context.append(MessageKind.ASSISTANT, step.action, step.index)
         effects = ToolContext(
             memory=state.memory,
             context=state.context,
-            encoder=self.encoder,
+            similarity=self._similarity,
             summarizer=self.summarizer,
             filter_threshold=self._settings.filter_threshold,
             top_k=self._settings.top_k,
+            max_top_k=self._settings.max_top_k,
         )
         results = tuple(execute(call, self.tools, effects) for call in turn.calls)
         text = "\n".join(f"{result.name[:40]}: {result.text}" for result in results)
@@ -252,7 +273,7 @@ class MemoryEnv(gym.Env[str, str]):
         state.context.append(MessageKind.TOOL_RESULT, reply, step.index)
         return replace(step, thought=turn.thought, calls=turn.calls, results=results)
 
-    def _answer(self, state: EpisodeState, step: Step, turn: protocol.Turn) -> Step:
+    def _answer(self, state: EpisodeState, step: Step, turn: turns.Turn) -> Step:
         answer = turn.answer or ""
         state.context.append(MessageKind.ASSISTANT, step.action, step.index)
         observation = None
@@ -274,8 +295,8 @@ class MemoryEnv(gym.Env[str, str]):
                 interactive = self.task.interactive
                 state.stop_reason = StopReason.WORLD_ENDED if interactive else StopReason.ANSWERED
             elif (
-                state.rounds_here >= self.stage_plan.task_rounds
-                or state.task_actions >= self.stage_plan.task_actions
+                state.rounds_here >= state.rounds_allowed
+                or state.task_actions >= state.actions_allowed
             ):
                 state.stop_reason = StopReason.ROUND_LIMIT
         elif answered or state.rounds_here >= self.stage_plan.rounds_per_message:
@@ -299,6 +320,8 @@ class MemoryEnv(gym.Env[str, str]):
         if state.stage is Stage.REASONING:
             template = prompts.GOAL if self.task.interactive else prompts.QUESTION
             text = template.format(query=state.spec.query)
+            if state.actions_allowed < self.stage_plan.task_actions:
+                text += prompts.ACTION_LIMIT.format(count=state.actions_allowed)
             if state.spec.briefing and not self._with_stage_messages:
                 text += "\n\n" + state.spec.briefing
             state.context.append(MessageKind.QUERY, text, round_)
@@ -325,8 +348,8 @@ class MemoryEnv(gym.Env[str, str]):
     def _stage_messages(self, state: EpisodeState) -> tuple[str, ...]:
         """The messages of the current stage (1 or 2)."""
         if state.stage is Stage.CONSTRUCTION:
-            return tuple(fact.text for fact in state.spec.knowledge)
-        return state.spec.distractors
+            return tuple(talk.text for talk in state.spec.knowledge)
+        return tuple(talk.text for talk in state.spec.distractors)
 
     def _show_memories(self, state: EpisodeState, message: str) -> None:
         """Retrieve memories before a model call of stage 1; show them unless they are unchanged."""
@@ -474,8 +497,11 @@ class MemoryEnv(gym.Env[str, str]):
             query=spec.query,
             reference=spec.reference,
             gold_facts=spec.gold_facts,
-            key_items=key_items(spec.query),
+            key_items=spec.key_items,
             settings=self.settings(),
+            changes=spec.changes,
+            stale_answers=spec.stale_answers,
+            action_limit=state.actions_allowed if self.task.interactive else None,
             interactive=self.task.interactive,
             messages=tuple(state.context.history),
             steps=tuple(state.steps),
@@ -511,17 +537,9 @@ def _default(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-def _split(options: dict[str, Any]) -> tuple[EnvSettings, dict[str, Any]]:
-    """Separate the environment's settings from the arguments of its task.
-
-    Args:
-        options: All arguments. The settings are removed; the arguments of the task remain.
-
-    Returns:
-        The settings; and, by name, the objects that were passed instead of names.
-    """
-    given = {name: options.pop(name) for name in settings_of(EnvSettings) if name in options}
-    parts = {}
+def _split(values: Mapping[str, Any]) -> tuple[EnvSettings, dict[str, Any]]:
+    """Separate the environment's settings from the objects that were passed instead of names."""
+    given, parts = dict(values), {}
     for name in PARTS & given.keys():
         if given[name] is None:
             raise ConfigurationError(f"{name} must not be None: omit it to use the default")

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from agemem_envs.settings import Group, Scope, check_settings, setting, settings_of
-from agemem_envs.stages import PROTOCOLS
+from agemem_envs.stages import STAGE_SETS
 
+GOVERNED = "the protocol's"
+"""The default of a setting that protocols govern, as ``--help`` shows it."""
 MAX_CONTEXT_TOKENS = 10_000_000
 """The largest ``max_context_tokens``: beyond any model's window."""
 MAX_TOP_K = 10
@@ -26,11 +28,20 @@ class EnvSettings:
         ConfigurationError: A value has the wrong type or is out of range.
     """
 
-    stages: str = setting(
-        "full",
-        f"stages to play: {' or '.join(PROTOCOLS)} (stage 3 alone)",
+    protocol: str = setting(
+        "memory",
+        "evaluation protocol: memory, agentboard, release, full or task; the settings that say so "
+        "have its values unless they are given",
+        Scope.TABLE,
+        Group.ENVIRONMENT,
+        summarized=True,
+    )
+    stages: str | None = setting(
+        None,
+        f"stages to play: {' or '.join(STAGE_SETS)} (stage 3 alone)",
         Scope.WORLD,
         Group.ENVIRONMENT,
+        default_text=GOVERNED,
         summarized=True,
     )
     tools: str | tuple[str, ...] = setting(
@@ -83,6 +94,16 @@ class EnvSettings:
         flag="--max-actions",
         summarized=True,
     )
+    action_factor: float | None = setting(
+        None,
+        "most actions in an interactive world as a multiple of the expert's, where the task "
+        "knows them",
+        Scope.WORLD,
+        Group.ENVIRONMENT,
+        1.0,
+        1_000.0,
+        default_text=GOVERNED,
+    )
     list_actions: bool = setting(
         False,
         "append the admissible actions to each observation of an interactive world",
@@ -99,13 +120,14 @@ class EnvSettings:
         100_000,
         default_text="each benchmark's own; in an interactive world somewhat more than the actions",
     )
-    max_context_tokens: int = setting(
-        8192,
+    max_context_tokens: int | None = setting(
+        None,
         "context budget in tokens (T_max)",
-        Scope.TABLE,
+        Scope.WORLD,
         Group.ENVIRONMENT,
         1,
         MAX_CONTEXT_TOKENS,
+        default_text=GOVERNED,
     )
     rounds_per_message: int = setting(
         3,
@@ -121,8 +143,23 @@ class EnvSettings:
         Scope.TABLE,
         Group.ENVIRONMENT,
     )
-    top_k: int = setting(
-        3, "memories shown by one retrieval", Scope.TABLE, Group.ENVIRONMENT, 1, MAX_TOP_K
+    top_k: int | None = setting(
+        None,
+        "memories shown by one retrieval",
+        Scope.TABLE,
+        Group.ENVIRONMENT,
+        1,
+        MAX_TOP_K,
+        default_text=GOVERNED,
+    )
+    max_top_k: int | None = setting(
+        None,
+        "most memories shown by one retrieval, whatever the model requests",
+        Scope.TABLE,
+        Group.ENVIRONMENT,
+        1,
+        MAX_TOP_K,
+        default_text=GOVERNED,
     )
     filter_threshold: float = setting(
         0.6,
@@ -132,11 +169,21 @@ class EnvSettings:
         -1.0,
         1.0,
     )
-    reward: str | dict[str, float] = setting(
-        "all-returns",
-        "reward: all-returns, or answer-only for the paper's reward ablation",
+    filter_matching: str | None = setting(
+        None,
+        "what Filter_context compares with its criterion: message (the whole text, as in the "
+        "paper) or topic (also each sentence, and the share of the criterion's words)",
+        Scope.TABLE,
+        Group.ENVIRONMENT,
+        default_text=GOVERNED,
+        choices=("message", "topic"),
+    )
+    reward: str | dict[str, float] | None = setting(
+        None,
+        "reward: effective, all-returns (the paper's), or answer-only (its reward ablation)",
         Scope.TABLE,
         Group.SCORING,
+        default_text=GOVERNED,
     )
 
     def __post_init__(self) -> None:
@@ -155,6 +202,24 @@ class BenchmarkSettings(EnvSettings):
         Group.ENVIRONMENT,
         default_text="each benchmark's own",
     )
+    facts: int | None = setting(
+        None,
+        "least number of facts in stage 1, of several tasks; 0 for the facts of one task alone",
+        Scope.TASKS,
+        Group.ENVIRONMENT,
+        0,
+        1_000,
+        default_text=GOVERNED,
+    )
+    updates: int | None = setting(
+        None,
+        "facts that are corrected or withdrawn later, of those that --facts adds",
+        Scope.TASKS,
+        Group.ENVIRONMENT,
+        0,
+        1_000,
+        default_text=GOVERNED,
+    )
     noise: int | None = setting(
         None,
         "question answering: paragraphs in stage 1 that the question does not need",
@@ -166,12 +231,12 @@ class BenchmarkSettings(EnvSettings):
     )
     distractors: int | None = setting(
         None,
-        "question answering: most paragraphs in stage 2",
+        "most messages in stage 2",
         Scope.TASKS,
         Group.ENVIRONMENT,
         0,
         1_000,
-        default_text="5",
+        default_text=GOVERNED,
     )
 
     @property
@@ -200,7 +265,9 @@ class EpisodeSettings(EnvSettings):
 
     Attributes:
         task: The options of the task that differ from its defaults; empty if none does.
-        stages: Name of the protocol.
+        protocol: Name of the protocol; empty in records that are older than protocols.
+        overridden: Names of the settings that were given in place of the protocol's.
+        stages: Name of the set of stages.
         tools: Names of the agent's tools.
         encoder: Name of the encoder.
         memory: Name of the long-term memory.
@@ -211,6 +278,9 @@ class EpisodeSettings(EnvSettings):
         token_counter: Name of the token counter.
         max_context_tokens: The context budget, T_max.
         top_k: Memories shown by one retrieval.
+        max_top_k: Most memories shown by one retrieval.
+        filter_matching: What Filter_context compares with its criterion.
+        action_factor: Most actions as a multiple of the expert's, or None.
         filter_threshold: The threshold theta of Filter_context, a cosine similarity.
         rounds_per_message: Most rounds for each message of stages 1 and 2.
         max_task_rounds: Most rounds of stage 3.
@@ -219,16 +289,21 @@ class EpisodeSettings(EnvSettings):
     """
 
     task: str = ""
+    protocol: str = ""
+    overridden: tuple[str, ...] = ()
     stages: str
     tools: tuple[str, ...]
     encoder: str
     memory: str
     judge: str
-    reward: dict[str, float]
+    reward: dict[str, float | bool]
     summarizer: str
     token_counter: str
     max_context_tokens: int
     top_k: int
+    max_top_k: int = MAX_TOP_K
+    filter_matching: str = "message"
+    action_factor: float | None = None
     filter_threshold: float
     rounds_per_message: int
     max_task_rounds: int

@@ -16,8 +16,11 @@ from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.stages import Stage
 from agemem_envs.util.records import Int, Number, from_line, to_line
 
-FORMAT = 1
-"""The format of episode records. 0 means before formats were numbered, without ``interactive``."""
+FORMAT = 2
+"""The format of episode records. 0 means before formats were numbered, without ``interactive``;
+1 was before protocols, changes and action limits."""
+UNKNOWN = "unknown"
+"""The reference answer, and the answer to give, if the facts do not say."""
 
 Role = Literal["system", "user", "assistant"]
 
@@ -196,6 +199,25 @@ class DataSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A change of what is true, or of what was said, that a message of stage 1 or 2 announces.
+
+    Attributes:
+        stale: The statement that does not hold, as it was told: before the change, or, for a
+            rumour, by the message itself.
+        valid: The statement that holds. For a fact that was withdrawn, it says that the fact is
+            not known.
+        needed: Whether the task needs the valid statement.
+        message: Index of the announcing message: of stage 1, then of stage 2.
+    """
+
+    stale: str
+    valid: str
+    needed: bool
+    message: Int
+
+
+@dataclass(frozen=True, slots=True)
 class RewardBreakdown:
     """Every component of ``R(tau)``; None where a judge failed (unscored, never zero).
 
@@ -229,9 +251,13 @@ class Episode:
         difficulty: The benchmark's difficulty level, e.g. ``hard``; empty if it has none.
         query: The question or goal of stage 3.
         reference: The expected answer; empty in interactive worlds.
-        gold_facts: The facts that answer the query.
-        key_items: Names, numbers and times of the query (K_q).
+        gold_facts: The statements that the task needs, as they hold at the query.
+        key_items: The names, numbers and times of the task's goal (K_q).
         settings: The environment's settings, with every name resolved.
+        changes: The changes that stages 1 and 2 announced, in order.
+        stale_answers: Answers that would follow from statements that do not hold.
+        action_limit: Most actions of this task in its world; None in question answering, and in
+            records of older formats.
         interactive: Whether the task is an interactive world; otherwise it is a question.
         messages: Every message that was ever in the context, ordered by id.
         steps: One entry for each model call.
@@ -257,6 +283,9 @@ class Episode:
     gold_facts: tuple[str, ...]
     key_items: tuple[str, ...]
     settings: EpisodeSettings
+    changes: tuple[Change, ...] = ()
+    stale_answers: tuple[str, ...] = ()
+    action_limit: Int | None = None
     interactive: bool = False
     messages: tuple[Message, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -325,6 +354,8 @@ class Episode:
         Args:
             version: The format of the line that it was read from.
         """
-        if version == 0 and "actions" in self.metrics:
-            return replace(self, interactive=True)
-        return self
+        if version >= 2:
+            return self
+        settings = replace(self.settings, protocol=self.settings.stages)
+        interactive = self.interactive or (version == 0 and "actions" in self.metrics)
+        return replace(self, settings=settings, interactive=interactive)

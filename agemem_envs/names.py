@@ -7,7 +7,8 @@ from agemem_envs.env_settings import EnvSettings
 from agemem_envs.errors import UnknownNameError
 from agemem_envs.judging.rewards import make_reward
 from agemem_envs.memory.registry import split_memory
-from agemem_envs.stages import protocol_stages
+from agemem_envs.protocols import find_protocol
+from agemem_envs.stages import named_stages
 from agemem_envs.tools import choose_tools
 from agemem_envs.util.endpoint import is_endpoint
 
@@ -23,9 +24,12 @@ def check_names(settings: EnvSettings) -> None:
         UnknownNameError: A name is not known; the message lists the known ones.
         ConfigurationError: A reward is not one, or a memory has no location.
     """
-    protocol_stages(settings.stages)
+    find_protocol(settings.protocol)
+    if settings.stages is not None:
+        named_stages(settings.stages)
     choose_tools(settings.tools)
-    make_reward(settings.reward)
+    if settings.reward is not None:
+        make_reward(settings.reward)
     split_memory(settings.memory)
     if settings.encoder is not None and settings.encoder not in ENCODERS:
         raise UnknownNameError("encoder", settings.encoder, ENCODERS)

@@ -50,6 +50,7 @@ INCOMING = (
 
 QUESTION = "Answer this question: {query}"
 GOAL = "Your task: {query}"
+ACTION_LIMIT = " You can take {count} actions."
 ADMISSIBLE = "Actions you can take now: {actions}."
 AND_MORE = ", and {count} more"
 MEMORIES = "Memories that may relate to the next message:"

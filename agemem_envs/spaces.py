@@ -16,8 +16,8 @@ from gymnasium.vector.utils import (
 )
 
 from agemem_envs.episode import ToolCall
-from agemem_envs.protocol import Turn, render
 from agemem_envs.tools import TOOLS
+from agemem_envs.turns import Turn, render
 
 _WORDS = ("the a in of near red green old tall river town song who wrote was born").split()
 

@@ -48,19 +48,19 @@ class StagePlan:
                 raise ConfigurationError(f"{name} must be a positive integer, got {value!r}")
 
 
-PROTOCOLS: dict[str, tuple[Stage, ...]] = {
+STAGE_SETS: dict[str, tuple[Stage, ...]] = {
     "full": (Stage.CONSTRUCTION, Stage.DISTRACTION, Stage.REASONING),
     "task": (Stage.REASONING,),
 }
 """Names for the ``stages`` argument. ``task`` is how AgentBoard runs its benchmarks."""
 
 
-def protocol_stages(name: str) -> tuple[Stage, ...]:
-    """The stages of a named protocol.
+def named_stages(name: str) -> tuple[Stage, ...]:
+    """The stages of a named set.
 
     Raises:
-        UnknownNameError: No protocol has this name.
+        UnknownNameError: No set has this name.
     """
-    if name not in PROTOCOLS:
-        raise UnknownNameError("stages", name, PROTOCOLS)
-    return PROTOCOLS[name]
+    if name not in STAGE_SETS:
+        raise UnknownNameError("stages", name, STAGE_SETS)
+    return STAGE_SETS[name]

@@ -26,6 +26,8 @@ class EpisodeState:
         view: The memory that is recorded and scored instead of ``memory``, or None.
         stage: The current stage.
         message_index: Index of the current message of stage 1 or 2.
+        actions_allowed: Most answers of stage 3: the action limit of an interactive world.
+        rounds_allowed: Most rounds of stage 3.
         rounds_here: Rounds spent on the current message, or on stage 3.
         task_actions: Answers given in stage 3: the actions in an interactive world.
         steps: The steps so far.
@@ -41,6 +43,8 @@ class EpisodeState:
     context: Context
     memory: LongTermMemory
     stage: Stage
+    actions_allowed: int
+    rounds_allowed: int
     view: MemoryView | None = None
     message_index: int = 0
     rounds_here: int = 0

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agemem_envs.context import Context
-from agemem_envs.encoders import Encoder
+from agemem_envs.context import Context, Similarity
 from agemem_envs.env_settings import MAX_TOP_K
 from agemem_envs.episode import MemoryItem, ToolCall, ToolResult
 from agemem_envs.errors import ToolError, UnknownNameError
@@ -37,18 +36,20 @@ class ToolContext:
     Attributes:
         memory: Long-term memory.
         context: Short-term memory.
-        encoder: Embeds texts for ``Filter_context``.
+        similarity: Compares messages with the criterion of ``Filter_context``.
         summarizer: Writes the text of ``Summary_context``.
         filter_threshold: Least similarity of a message that ``Filter_context`` removes.
         top_k: Hits of ``Retrieve_memory`` if the model names no number.
+        max_top_k: Most hits of ``Retrieve_memory``, whatever number the model names.
     """
 
     memory: LongTermMemory
     context: Context
-    encoder: Encoder
+    similarity: Similarity
     summarizer: Summarizer
     filter_threshold: float
     top_k: int
+    max_top_k: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def retrieve_memory(
     wanted = ctx.top_k if top_k is None else top_k
     if not 1 <= wanted <= MAX_TOP_K:
         raise ToolError(f"top_k must be between 1 and {MAX_TOP_K}, got {str(wanted)[:20]}")
-    hits = ctx.memory.search(query, wanted, metadata_filter)
+    hits = ctx.memory.search(query, min(wanted, ctx.max_top_k), metadata_filter)
     items = [{"memory_id": h.item.id, "content": h.item.content, "score": h.score} for h in hits]
     return render_hits(hits) or "no memories found", {"query": query, "items": items}
 
@@ -226,7 +227,7 @@ def filter_context(ctx: ToolContext, criteria: str) -> Effect:
     if not criteria.strip():
         raise ToolError("criteria is empty")
     before = ctx.context.tokens
-    removed = ctx.context.filter(criteria, ctx.encoder, ctx.filter_threshold)
+    removed = ctx.context.filter(criteria, ctx.similarity, ctx.filter_threshold)
     saved = before - ctx.context.tokens
     data = {"removed": [message.id for message in removed], "tokens_saved": saved}
     return f"{len(removed)} messages removed ({saved} tokens saved)", data

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from agemem.agents.base import Agent
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
-from agemem_envs.protocol import Turn, render
+from agemem_envs.turns import Turn, render
 
 EXAMPLES: tuple[tuple[str, Turn], ...] = (
     (

@@ -18,9 +18,9 @@ import numpy as np
 from agemem.agents.base import Agent, RolloutEnv, memory_env
 from agemem.agents.guessing import guess
 from agemem_envs.episode import MessageKind, ToolCall
-from agemem_envs.protocol import MAX_CALLS, Turn, render
 from agemem_envs.stages import Stage
 from agemem_envs.state import EpisodeState
+from agemem_envs.turns import MAX_CALLS, Turn, render
 
 FULL = 0.8
 """Share of the token budget above which the context is summarised."""
@@ -127,11 +127,12 @@ class OracleAgent(OracleNoMemoryAgent):
     def _calls(self, state: EpisodeState) -> tuple[ToolCall, ...]:
         """The tool calls for the message that has just arrived: at most one round."""
         if state.stage is Stage.CONSTRUCTION:
-            gold = state.spec.knowledge[state.message_index].gold
-            return (ToolCall("Add_memory", {"content": gold}),) if gold else ()
+            facts = state.spec.knowledge[state.message_index].facts
+            golds = [fact.gold for fact in facts if fact.gold]
+            return tuple(ToolCall("Add_memory", {"content": gold}) for gold in golds)
         if state.stage is Stage.DISTRACTION:
             earlier = state.spec.distractors[: state.message_index][-1:]
-            return tuple(ToolCall("Filter_context", {"criteria": text}) for text in earlier)
+            return tuple(ToolCall("Filter_context", {"criteria": t.text}) for t in earlier)
         if Stage.CONSTRUCTION not in self._env.stage_plan.stages:
             return ()
         wanted = state.spec.gold_facts[:MAX_CALLS]

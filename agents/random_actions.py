@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from agemem.agents.base import Agent, RolloutEnv, memory_env
-from agemem_envs.protocol import Turn, render
 from agemem_envs.spaces import sample_action
 from agemem_envs.stages import Stage
+from agemem_envs.turns import Turn, render
 
 
 class RandomAgent(Agent):

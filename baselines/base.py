@@ -18,8 +18,8 @@ from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env, with_rec
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import MemoryItem
-from agemem_envs.protocol import Turn, render
 from agemem_envs.stages import Stage
+from agemem_envs.turns import Turn, render
 
 TOP_K = 5
 """Memories recalled for a prompt (the paper's experiments: 3 to 5)."""

@@ -18,9 +18,9 @@ from agemem_envs.env import MemoryEnv
 from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import ToolCall
 from agemem_envs.judging.rewards import RewardConfig
-from agemem_envs.protocol import Turn, render
 from agemem_envs.state import EpisodeState
 from agemem_envs.tools import TOOLS
+from agemem_envs.turns import Turn, render
 from agemem_envs.util.checkout import use_checkout
 
 use_checkout()  # the tests are of this checkout, whatever is installed

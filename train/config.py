@@ -12,6 +12,7 @@ from agemem.train.tasks import task_rows
 from agemem_envs.env_settings import BenchmarkSettings
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.names import check_names
+from agemem_envs.protocols import resolve
 from agemem_envs.registration import ENVS
 from agemem_envs.run_record import RunKind
 from agemem_envs.settings import Group, Scope, check_settings, in_scope, setting, settings_of
@@ -125,7 +126,8 @@ class PolicyConfig(BenchmarkSettings):
     @property
     def _task_arguments(self) -> dict[str, Any]:
         extra = {name: value for name, value in self.extra.items() if name in TASK_OPTIONS}
-        return {**self.task_options, **extra}
+        given = {**self.task_options, **extra}
+        return resolve(self.protocol, ENVS[self.env]["task"], given).task
 
     def make_options(self, tokenizer: str) -> dict[str, Any]:
         """The arguments of ``gym.make`` as plain data; the policy's tokenizer counts the tokens.
@@ -135,6 +137,12 @@ class PolicyConfig(BenchmarkSettings):
         """
         counter = {"token_counter": f"tokenizer:{tokenizer}"}
         return {**self.env_options, **counter, **self.extra}
+
+    @property
+    def context_budget(self) -> int:
+        """T_max of the training environment in tokens: the given one, or the protocol's."""
+        resolved = resolve(self.protocol, ENVS[self.env]["task"], self.env_options)
+        return int(resolved.settings["max_context_tokens"])
 
     @property
     def agent(self) -> str:

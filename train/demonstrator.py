@@ -73,4 +73,4 @@ def _arrived_text(state: EpisodeState) -> str:
     """The text of the message that has just arrived in stage 1 or 2."""
     if state.stage is Stage.CONSTRUCTION:
         return state.spec.knowledge[state.message_index].text
-    return state.spec.distractors[state.message_index]
+    return state.spec.distractors[state.message_index].text

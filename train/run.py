@@ -58,7 +58,7 @@ def trajectories(config: GRPOConfig) -> int:
 def model_load(config: GRPOConfig) -> Load:
     """The load that the run puts on the model."""
     return Load(
-        window=config.max_context_tokens + config.max_completion_tokens,
+        window=config.context_budget + config.max_completion_tokens,
         micro_batch=config.micro_batch,
         live=trajectories(config),
         lora_rank=config.lora_rank,

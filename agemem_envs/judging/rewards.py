@@ -39,9 +39,11 @@ class RewardConfig:
     no_answer: float = -1.0
     round_penalty: float = -1.0
     overflow_penalty: float = -0.5
+    effective: bool = False
 
 
 REWARDS: dict[str, RewardConfig] = {
+    "effective": RewardConfig(effective=True),
     "all-returns": RewardConfig(),
     "answer-only": RewardConfig(
         task_weight=1.0,
@@ -73,10 +75,12 @@ def make_reward(spec: str | Mapping[str, float] | RewardConfig) -> RewardConfig:
     for name, value in spec.items():
         if name not in names:
             raise UnknownNameError("reward field", name, names)
+        if name == "effective" and isinstance(value, bool):
+            continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not math.isfinite(value):
             raise ConfigurationError(f"reward field {name} must be a finite number, got {value!r}")
-    return RewardConfig(**spec)
+    return RewardConfig(**spec)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,29 +316,3 @@ def retrieved(episode: Episode) -> list[str]:
     retrievals = episode.results("Retrieve_memory", stage=Stage.REASONING)
     items: list[dict[str, Any]] = [i for _, result in retrievals for i in result.data["items"]]
     return list(dict.fromkeys(str(item["content"]) for item in items))
-
-
-_NAME = r"[A-Z][\w'’.-]*(?:\s+(?:(?:of|the|de|von|van|la|el)\s+)*[A-Z0-9][\w'’.-]*)*"
-_KEY_ITEM = re.compile(rf'"([^"]{{2,80}})"|({_NAME})|(\b\d[\d,.:-]*\b)')
-_QUESTION_WORDS = frozenset(
-    (
-        "what which who whom whose when where why how is are was were do does did in on at of "
-        "the a an and or both between name find put your you it if for from to with by"
-    ).split()
-)
-
-
-def key_items(query: str) -> tuple[str, ...]:
-    """K_q: the quoted titles, capitalised names and numbers of a query, in order.
-
-    A question word at the start of the query is not part of a name ("Which Smith" -> "Smith").
-    """
-    items = []
-    for quoted, name, number in _KEY_ITEM.findall(query):
-        words = (quoted or name or number).strip(" .,").split()
-        if not quoted:
-            while words and words[0].lower() in _QUESTION_WORDS:
-                words.pop(0)
-        if words:
-            items.append(re.sub(r"['’]s?$", "", " ".join(words)))
-    return tuple(dict.fromkeys(item for item in items if len(item) > 1))

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from agemem_envs.episode import DataSource, Episode
+from agemem_envs.episode import Change, DataSource, Episode
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.util.loading import load
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One message of stage 1.
+    """One statement of a message.
 
     Attributes:
-        text: The message.
-        gold: The part of the text that the task needs; None if the task needs none of it.
+        text: The statement, complete in itself.
+        gold: The part of the text that the task needs, as far as one can tell when it is told;
+            None if the task needs none of it.
     """
 
     text: str
@@ -33,6 +34,26 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Talk:
+    """One message of stage 1 or 2.
+
+    Attributes:
+        text: The message.
+        facts: The statements that it makes.
+        changes: The changes that it announces.
+    """
+
+    text: str
+    facts: tuple[Fact, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+    @classmethod
+    def of(cls, fact: Fact) -> Talk:
+        """A message that states one fact and nothing else."""
+        return cls(fact.text, (fact,))
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSpec:
     """One task, frozen: everything that the environment and the scorers know about it.
 
@@ -41,30 +62,47 @@ class TaskSpec:
         query: The question or goal of stage 3.
         knowledge: The messages of stage 1, in order.
         distractors: The messages of stage 2, in order.
-        reference: The expected answer; empty in interactive worlds.
+        reference: The expected answer; :data:`~agemem_envs.episode.UNKNOWN` if the facts do not
+            say; empty in interactive worlds.
         source: Where the task comes from.
+        key_items: K_q: the names, numbers and times of the goal. The needed facts hold them, and
+            the distractors alone do not.
+        stale_answers: Answers that would follow from statements that do not hold.
         category: The benchmark's task type.
         difficulty: The benchmark's level, or empty.
         opening: The first observation of an interactive world, shown after the query; or empty.
         briefing: The rules that the benchmark itself gives to a player. They are shown with the
             query if stage 1 is not run; otherwise they are part of the knowledge.
+        expert_actions: The number of actions that an expert takes; None if it is not known.
     """
 
     id: str
     query: str
-    knowledge: tuple[Fact, ...]
-    distractors: tuple[str, ...]
+    knowledge: tuple[Talk, ...]
+    distractors: tuple[Talk, ...]
     reference: str
     source: DataSource
+    key_items: tuple[str, ...] = ()
+    stale_answers: tuple[str, ...] = ()
     category: str = ""
     difficulty: str = ""
     opening: str = ""
     briefing: str = ""
+    expert_actions: int | None = None
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes that the messages announce, in order."""
+        return tuple(c for talk in (*self.knowledge, *self.distractors) for c in talk.changes)
 
     @property
     def gold_facts(self) -> tuple[str, ...]:
-        """The needed parts of the knowledge, in order."""
-        return tuple(fact.gold for fact in self.knowledge if fact.gold is not None)
+        """The statements that the task needs, as they hold at the query, in the order told."""
+        talks = (*self.knowledge, *self.distractors)
+        told = (fact.gold for talk in talks for fact in talk.facts if fact.gold is not None)
+        valid = {change.stale: change.valid for change in self.changes if change.needed}
+        texts = [*(valid.get(text, text) for text in told), *valid.values()]
+        return tuple(dict.fromkeys(texts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem_envs.errors import EndpointError
-from agemem_envs.protocol import Malformed, parse
+from agemem_envs.turns import Malformed, parse
 from agemem_envs.util.endpoint import ChatEndpoint
 
 MAX_CONCURRENT = 64

@@ -15,8 +15,8 @@ from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
 from agemem_envs.errors import EndpointError
-from agemem_envs.protocol import Turn, render
 from agemem_envs.tokens import MESSAGE_OVERHEAD, ApproximateCounter
+from agemem_envs.turns import Turn, render
 
 Rule = Callable[[ChatMessages], str]
 _QUESTION = prompts.QUESTION.partition("{")[0]

@@ -203,7 +203,7 @@ def _plays(member: Member, env: str) -> bool:
     return member.envs is None or env in member.envs
 
 
-def _protocols(stages: str) -> list[tuple[str, Any]]:
+def _protocols(stages: str | None) -> list[tuple[Any, Any]]:
     """Each protocol of a suite, with a test whether it applies to an environment."""
     if stages != PAPER:
         return [(stages, lambda env: True)]

@@ -17,7 +17,7 @@ from agemem.eval.runs.comparability import identity, summary_columns
 from agemem.eval.runs.metrics import METRICS
 from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import bootstrap_interval, mean
-from agemem_envs.stages import Stage, protocol_stages
+from agemem_envs.stages import Stage, named_stages
 from agemem_envs.util.files import write_atomically
 
 Row = dict[str, Any]
@@ -164,7 +164,7 @@ def _matters(rows: Sequence[Row], name: str) -> bool:
     if metric.spending:
         return any(row[name] for row in rows)
     if name == "memory_quality":  # only stage 1 has facts to store
-        return any(Stage.CONSTRUCTION in protocol_stages(row["stages"]) for row in rows)
+        return any(Stage.CONSTRUCTION in named_stages(row["stages"]) for row in rows)
     return not metric.optional or any(row[name] is not None for row in rows)
 
 

@@ -10,6 +10,7 @@ from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.result import Key, Result
 from agemem_envs import ENVS
 from agemem_envs.errors import ConfigurationError
+from agemem_envs.protocols import resolve
 from agemem_envs.seeding import episode_seed
 from agemem_envs.tasks.base import make_task
 
@@ -93,7 +94,9 @@ def make_plan(config: RunConfig) -> Plan:
     sources: dict[str, str] = {}
     episodes: list[Planned] = []
     for env_id in config.envs:
-        with closing(make_task(ENVS[env_id]["task"], config.task_options)) as task:
+        task_class = ENVS[env_id]["task"]
+        options = resolve(config.protocol, task_class, config.task_options).task
+        with closing(make_task(task_class, options)) as task:
             ids = task.task_ids(config.episodes, config.seed)
             sources[env_id] = str(task.source)
         episodes += [

@@ -22,10 +22,10 @@ from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError
 from agemem_envs.judging.hotpot_metrics import exact_match, token_f1
 from agemem_envs.judging.judges import LexicalJudge, Verdict
-from agemem_envs.judging.rewards import Assessment, assess, breakdown, key_items, make_reward
-from agemem_envs.protocol import Turn, parse
+from agemem_envs.judging.rewards import Assessment, assess, breakdown, make_reward
 from agemem_envs.settings import settings_of
 from agemem_envs.stages import Stage
+from agemem_envs.turns import Turn, parse
 from agemem_envs.util.endpoint import split_endpoint
 
 TOLERANCE = 1e-9
@@ -169,8 +169,6 @@ def _reward(episode: Episode) -> Iterator[str]:
     if episode.reward is None:
         yield "it has no reward"
         return
-    if episode.key_items != key_items(episode.query):
-        yield "its key items are not those of its query"
     answered = episode.prediction is not None
     assessment = _assessment(episode)
     config = make_reward(episode.settings.reward)

@@ -13,8 +13,8 @@ from agemem.eval.runs.registry import agent_class
 from agemem_envs import prompts
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import ToolCall
-from agemem_envs.protocol import Turn, render
 from agemem_envs.stages import Stage
+from agemem_envs.turns import Turn, render
 
 HEAD = prompts.RECALLED.partition("{")[0]
 TASK = "synthetic-validation-5"

@@ -27,8 +27,8 @@ from agemem_envs.errors import (
     EndpointError,
     UnknownNameError,
 )
-from agemem_envs.protocol import Turn, parse
 from agemem_envs.tools import TOOLS
+from agemem_envs.turns import Turn, parse
 from tests.conftest import ROOT, not_none
 from tests.openai_stub import OpenAIStub, Reply
 

@@ -24,8 +24,8 @@ from agemem_envs.errors import (
     PromptTooLongError,
     SimulatorError,
 )
-from agemem_envs.protocol import Turn, render
 from agemem_envs.summarizers import LLMSummarizer
+from agemem_envs.turns import Turn, render
 from agemem_envs.util.endpoint import ChatEndpoint
 from tests.conftest import core, not_none
 from tests.openai_stub import OpenAIStub

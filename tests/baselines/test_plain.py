@@ -21,7 +21,7 @@ from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import ToolCall
 from agemem_envs.errors import ConfigurationError, EndpointError, UnknownNameError
 from agemem_envs.memory.store import MemoryStore
-from agemem_envs.protocol import Turn, render
+from agemem_envs.turns import Turn, render
 
 PLAIN = ("no-memory", "full-context", "rag", "running-summary")
 TASK = "synthetic-validation-5"

@@ -19,9 +19,9 @@ import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from agemem_envs.env import MemoryEnv
-from agemem_envs.protocol import Turn, render
 from agemem_envs.tasks.pddl.language import LANGUAGES
 from agemem_envs.tasks.scienceworld.task import SIMPLIFICATIONS
+from agemem_envs.turns import Turn, render
 from agemem_envs.util.workers import Simulator
 from tests.benchmarks.measure_worlds import make
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from agemem_envs import ENVS
-from agemem_envs.protocol import MAX_ACTION_CHARS
 from agemem_envs.tools import MAX_CONTENT_CHARS, MAX_ITEMS, TOOLS
+from agemem_envs.turns import MAX_ACTION_CHARS
 from tests.conftest import state_of
 from tests.envs.options import OPTIONS
 

@@ -12,7 +12,6 @@ import pytest
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import ToolCall, ToolResult
 from agemem_envs.errors import UnknownNameError
-from agemem_envs.protocol import Turn, parse
 from agemem_envs.spaces import sample_action
 from agemem_envs.tools import (
     MAX_CONTENT_CHARS,
@@ -23,6 +22,7 @@ from agemem_envs.tools import (
     add_memory,
     choose_tools,
 )
+from agemem_envs.turns import Turn, parse
 from tests.conftest import core, state_of
 
 

@@ -23,7 +23,7 @@ from agemem_envs.errors import (
 )
 from agemem_envs.tasks.alfworld.generator import SPLITS, TASK_TYPES, VERSION
 from agemem_envs.tasks.alfworld.knowledge import make_stage_messages
-from agemem_envs.tasks.base import Fact, Outcome, TaskSpec
+from agemem_envs.tasks.base import Fact, Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.util.sanitize import sendable
 from agemem_envs.util.workers import Simulator
@@ -169,8 +169,8 @@ class ALFWorldTask(CataloguedTask):
         return TaskSpec(
             id=task_id,
             query=f"{_sentence(goal)} Answer with one action at a time: {ACTIONS.format(put=put)}.",
-            knowledge=knowledge,
-            distractors=distractors,
+            knowledge=tuple(map(Talk.of, knowledge)),
+            distractors=tuple(map(Talk, distractors)),
             reference="",
             source=self.source,
             category=game.task_type,

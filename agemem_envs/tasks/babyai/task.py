@@ -22,7 +22,7 @@ from agemem_envs.tasks.babyai.generator import FLAWED, RENAMED, level_ids, level
 from agemem_envs.tasks.babyai.knowledge import make_stage_messages
 from agemem_envs.tasks.babyai.text import render_view
 from agemem_envs.tasks.babyai.world import GridWorld
-from agemem_envs.tasks.base import Outcome, Task, TaskSpec
+from agemem_envs.tasks.base import Outcome, Talk, Task, TaskSpec
 from agemem_envs.tasks.catalogue import ListedIds, finite_count
 from agemem_envs.util.sanitize import natural_number
 
@@ -159,8 +159,8 @@ class BabyAITask(Task):
         return TaskSpec(
             id=entry.id,
             query=QUERY.format(mission=mission[:1].upper() + mission[1:], forms=", ".join(FORMS)),
-            knowledge=knowledge,
-            distractors=distractors,
+            knowledge=tuple(map(Talk.of, knowledge)),
+            distractors=tuple(map(Talk, distractors)),
             reference="",
             source=self.source,
             category=level_name(entry.level),

@@ -24,7 +24,7 @@ from agemem_envs.errors import (
     DataNotFoundError,
     UnknownNameError,
 )
-from agemem_envs.tasks.base import Outcome, TaskSpec
+from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
 from agemem_envs.tasks.pddl.knowledge import make_stage_messages
@@ -169,8 +169,8 @@ class PDDLTask(CataloguedTask):
         return TaskSpec(
             id=task_id,
             query=query(entry.category, problem.goal),
-            knowledge=knowledge,
-            distractors=distractors,
+            knowledge=tuple(map(Talk.of, knowledge)),
+            distractors=tuple(map(Talk, distractors)),
             reference="",
             source=self.source,
             category=entry.category,

@@ -17,8 +17,9 @@ from agemem_envs.judging.hotpot_metrics import (
     supporting_fact_scores,
     token_f1,
 )
-from agemem_envs.tasks.base import Fact, Outcome, TaskSpec
+from agemem_envs.tasks.base import Fact, Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask
+from agemem_envs.tasks.qa.key_items import key_items
 
 NOISE, DISTRACTORS = 3, 5
 """Unneeded paragraphs of stage 1, and most paragraphs of stage 2, by default."""
@@ -157,9 +158,10 @@ class QATask(CataloguedTask):
             id=record.id,
             query=record.question,
             knowledge=tuple(
-                first_stage[index] for index in generator.permutation(len(first_stage))
+                Talk.of(first_stage[index]) for index in generator.permutation(len(first_stage))
             ),
-            distractors=tuple(fact.text for fact in left),
+            distractors=tuple(map(Talk.of, left)),
+            key_items=key_items(record.question),
             reference=record.answer,
             source=self.source,
             category=record.type,

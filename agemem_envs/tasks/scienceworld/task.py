@@ -19,7 +19,7 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
-from agemem_envs.tasks.base import Outcome, TaskSpec
+from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, ListedIds
 from agemem_envs.tasks.scienceworld.knowledge import make_stage_messages
 from agemem_envs.tasks.scienceworld.simulator import java_folder
@@ -189,8 +189,8 @@ class ScienceWorldTask(CataloguedTask):
         return TaskSpec(
             id=task_id,
             query=f"{_line(reply['goal'])} Answer with one action at a time: {ACTIONS}.",
-            knowledge=knowledge,
-            distractors=distractors,
+            knowledge=tuple(map(Talk.of, knowledge)),
+            distractors=tuple(map(Talk, distractors)),
             reference="",
             source=self.source,
             category=task,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agemem_envs.episode import ToolCall
-from agemem_envs.protocol import MAX_ACTION_CHARS, MAX_CALLS, Malformed, Turn, parse, render
+from agemem_envs.turns import MAX_ACTION_CHARS, MAX_CALLS, Malformed, Turn, parse, render
 
 TAGS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<answer>", "</answer>"]
 plain = st.text(max_size=60).filter(lambda text: not any(tag in text for tag in TAGS))
