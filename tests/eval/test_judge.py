@@ -223,7 +223,7 @@ def test_a_world_scores_itself(tmp_path: Path) -> None:
         assert new.reward.task == old.reward.task
         assert new.metrics["memory_quality"] == 0.25
         assert new.reward.storage == 0.25
-        memory = (0.25 + new.reward.maintenance + 0.25) / 3
+        memory = (0.25 + not_none(new.reward.maintenance) + 0.25) / 3
         total = (not_none(new.reward.task) + new.reward.context + memory) / 3 + new.reward.penalty
         assert new.reward.total == pytest.approx(total)
 
