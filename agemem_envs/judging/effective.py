@@ -179,14 +179,11 @@ class Reading:
         memory: Memory,
     ) -> bool:
         """Whether a needed sentence is in what was removed and nowhere else now."""
-        at_stake = frozenset().union(*map(self._stated, removed)) - self._corrected(step)
-        if not at_stake:
-            return False
+        told = self._told_by_all(message.content for message in removed)
+        at_stake = told - self._corrected(step)
         visible = [self._episode.messages[id_] for id_ in step.visible]
-        left = [m for m in (*visible, *own) if m.id not in gone]
-        held = frozenset().union(*map(self._stated, left))
-        held |= frozenset().union(*map(self._states, memory.values()))
-        return not at_stake <= held
+        left = [message.content for message in (*visible, *own) if message.id not in gone]
+        return bool(at_stake) and not at_stake <= self._told_by_all([*left, *memory.values()])
 
     def _corrected(self, step: Step) -> frozenset[str]:
         """The needed sentences that are known not to hold when a step is made."""
@@ -203,17 +200,19 @@ class Reading:
             return None
         return self._arrivals[change.message].round
 
-    def _stated(self, message: Message) -> frozenset[str]:
-        """The needed sentences in a message. The announcement of a change states what holds."""
-        stated = self._states(message.content)
-        if message.kind is not MessageKind.INCOMING:
-            return stated
-        announced = (c for c in self._changes if self._announces(message, c))
-        return stated.union(*(sentences(change.valid) for change in announced))
+    def _told_by(self, text: str) -> frozenset[str]:
+        """The needed sentences that a text tells. The announcement of a change tells what holds."""
+        announced = (valid for said, valid in self._announcements if said in text)
+        return self._states(text).union(*map(sentences, announced))
 
-    def _announces(self, message: Message, change: Change) -> bool:
-        index = change.message
-        return 0 <= index < len(self._arrivals) and self._arrivals[index].id == message.id
+    def _told_by_all(self, texts: Iterable[str]) -> frozenset[str]:
+        return frozenset().union(*map(self._told_by, texts))
+
+    @cached_property
+    def _announcements(self) -> list[tuple[str, str]]:
+        """Each announcement of a needed change, with the statement that holds."""
+        seen = [c for c in self._changes if self._announced(c) is not None]
+        return [(without_opening(self._arrivals[c.message].content), c.valid) for c in seen]
 
     def _states(self, text: str, reach: int = REACH) -> frozenset[str]:
         """The needed sentences that at most ``reach`` sentences of a text state together."""
