@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,17 @@ import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
 from agemem_envs.env import MemoryEnv
-from agemem_envs.episode import Change, Episode, RewardBreakdown, ToolCall, ToolResult
+from agemem_envs.episode import (
+    Change,
+    Episode,
+    RewardBreakdown,
+    StopReason,
+    ToolCall,
+    ToolResult,
+)
+from agemem_envs.judging.judges import LexicalJudge
+from agemem_envs.judging.rewards import REWARDS
+from agemem_envs.judging.scoring import rescored
 from agemem_envs.tasks.base import TaskSpec
 from agemem_envs.turns import Turn, render
 from tests.conftest import core, not_none
@@ -48,7 +59,6 @@ def synthetic() -> MemoryEnv:
         protocol="full",
         reward="effective",
         summarizer=Brief(),
-        max_context_tokens=2_560,
     )
     return core(env)
 
@@ -382,13 +392,13 @@ class StoresAll(Policy):
 
 
 class Blob(Policy):
-    """Everything in one item, filled by updates, and an update that changes nothing."""
+    """All of stage 1 in one item, and an update that changes nothing."""
 
     def of_message(self, index: int) -> list[Calls]:
-        said = "\n".join(talk.text for talk in self.talks[: index + 1])
-        calls = [add(said)] if index == 0 else [update("m1", said), update("m1", said)]
-        last = index == len(self.spec.knowledge) - 1
-        return [calls, *([self.clear()] if last else [])]
+        if index != len(self.spec.knowledge) - 1:
+            return []
+        said = "\n".join(talk.text for talk in self.spec.knowledge)
+        return [[add(said), update("m1", said)], self.clear()]
 
     def of_question(self) -> list[Calls]:
         return [self.clear(), [retrieve("everything")]]
@@ -437,7 +447,9 @@ VARIANTS: list[type[Policy]] = [
 ]  # fmt: skip
 
 
-def played(env: MemoryEnv, task: int, kind: type[Policy], final: str | None = None) -> Episode:
+def played(
+    env: MemoryEnv, task: int | str, kind: type[Policy], final: str | None = None
+) -> Episode:
     policy = kind(begin(env, task))
     script = policy.made()
     return play(env, task, script, policy.final if final is None else final, policy.thought)
@@ -472,3 +484,77 @@ def test_every_wrong_answer_is_below_every_right_one() -> None:
             right.append(total(played(env, task, kind)))
             wrong.append(total(played(env, task, kind, WRONG)))
     assert max(wrong) < min(right)
+
+
+# -- exploits ------------------------------------------------------------------------------
+
+
+class NoTools(Policy):
+    """Knows the answer without any memory."""
+
+    def made(self) -> Script:
+        return [[] for _ in range(len(self.talks) + 1)]
+
+
+class UselessTools(NoTools):
+    """A filter that removes nothing, and a dummy that is stored and deleted."""
+
+    def made(self) -> Script:
+        script = super().made()
+        script[0] = [[add("A note to myself.")]]
+        script[-1] = [[drop("zzzz qqqq"), delete("m1")]]
+        return script
+
+
+class BlobAndTools(Blob):
+    """The exploit that the paper's formula pays most for."""
+
+    def of_question(self) -> list[Calls]:
+        return [[drop("zzzz qqqq"), retrieve("everything")]]
+
+
+class NeverAnswers(Policy):
+    def of_question(self) -> list[Calls]:
+        return 12 * [[retrieve("anything else")]]
+
+
+@pytest.mark.parametrize("make", [told, synthetic])
+def test_exploits_do_not_pay(make: Callable[[], MemoryEnv]) -> None:
+    env = make()
+    for task in env.task.task_ids(4, 0):
+        honest, plain = total(played(env, task, Policy)), total(played(env, task, NoTools))
+        assert honest > plain
+        assert honest > total(played(env, task, BlobAndTools))
+        assert plain > total(played(env, task, UselessTools))
+        for kind in (NoTools, UselessTools, BlobAndTools, SystemPrompt, Policy):
+            assert total(played(env, task, kind, WRONG)) < 1 / 3 < plain
+        wrong = reward(played(env, task, BlobAndTools, WRONG))
+        assert wrong.context > 0
+        assert wrong.total == pytest.approx(not_none(wrong.task) / 3)
+
+
+def test_the_papers_formula_pays_for_what_effective_does_not() -> None:
+    """The reason for the second reward: tools pay, whatever the answer."""
+    env = MemoryEnv(ToldTask(), protocol="full", reward="all-returns", summarizer=Brief())
+    hack = [total(played(env, task, BlobAndTools, WRONG)) for task in range(8)]
+    plain = [total(played(env, task, NoTools, WRONG)) for task in range(8)]
+    assert min(hack) > max(plain) + 0.2
+
+
+def test_all_bad_ends_cost_the_same() -> None:
+    env = told()
+    never = reward(played(env, 1, NeverAnswers))
+    long = NoTools(begin(env, 1))
+    script = long.made()
+    script[-1] = [[retrieve("x" * 8_000)]] * 12
+    burst = play(told(2_000), 1, script, long.final)
+    assert burst.stop_reason == "context_overflow"
+    assert (never.penalty, reward(burst).penalty) == (-1.0, -1.0)
+    assert not_none(never.total) == not_none(reward(burst).total)
+    world = replace(burst, interactive=True, prediction="go", stop_reason=StopReason.WORLD_ENDED)
+    dead, done = replace(world, success=False), replace(world, success=True)
+    config = REWARDS["effective"]
+    scores = [
+        rescored(replace(e, metrics={"judge": 0.0}), LexicalJudge(), config) for e in (dead, done)
+    ]
+    assert [reward(e).penalty for e in scores] == [-1.0, 0.0]

@@ -383,7 +383,7 @@ def test_the_report_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     tables = tmp_path / "tables"
     assert compare([str(runs), str(tmp_path / "anew"), "--out", str(tables)]) == EXIT_OK
     output = capsys.readouterr().out
-    assert "first: lexical-0.6, second: llm:j" in output
+    assert "first: lexical-sentences-0.7, second: llm:j" in output
     assert "18 episodes on both sides, 0 on one side only" in output
     with (tables / "judge_ranks.csv").open(newline="") as file:
         ranked = [row for row in csv.DictReader(file) if row["score"] == "judge"]
