@@ -136,7 +136,7 @@ MOVED = replace(SOURCES[HOTPOT], version="2")
 @pytest.mark.parametrize(
     ("other", "config", "named"),
     [
-        ({"judge": "lexical-sentences-0.7"}, {}, "judge_name: lexical-0.6"),
+        ({"judge": "lexical-0.6"}, {}, "judge_name: lexical-0.6"),
         ({"constrained": True}, {}, "constrained: yes"),
         ({"list_actions": True}, {}, "list_actions: yes"),
         ({"max_context_tokens": 99}, {}, "max_context_tokens: 99"),
