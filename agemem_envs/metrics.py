@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from agemem_envs.episode import UNKNOWN, Episode
-from agemem_envs.judging.abstention import is_abstention
+from agemem_envs.judging.abstention import canonical
 from agemem_envs.judging.hotpot_metrics import exact_match
 from agemem_envs.tools import TOOLS, short_name
 
@@ -92,7 +92,7 @@ def stale_answer(episode: Episode) -> float | None:
 
 
 def _abstained(episode: Episode) -> bool:
-    return episode.prediction is not None and is_abstention(episode.prediction)
+    return episode.prediction is not None and canonical(episode.prediction) == UNKNOWN
 
 
 def abstention_precision(episode: Episode) -> float | None:

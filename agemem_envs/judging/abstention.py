@@ -1,21 +1,35 @@
-"""Answers that say that the facts do not tell."""
+"""Answers that say that the answer is not known."""
 
 from __future__ import annotations
 
-import re
-
+from agemem_envs.episode import UNKNOWN
 from agemem_envs.judging.hotpot_metrics import normalize_answer
 
-_ABSTENTION = re.compile(
-    r"(?:it is |its |that is |thats |i am |im |answer is |answer )?"
-    r"(?:unknown|not known|unclear|uncertain|not sure|unsure|undetermined|not determined|"
-    r"not stated|not specified|not mentioned|not given|not available|no answer|noanswer|none|na|"
-    r"i (?:do not|dont) know|(?:do not|dont) know|no one knows|nobody knows|"
-    r"(?:it )?(?:cannot|can not|cant) be (?:known|determined|answered|said)|"
-    r"insufficient information|not enough information)"
+ABSTENTIONS = frozenset(
+    (
+        "unknown",
+        "answer unknown",
+        "answer is unknown",
+        "it is unknown",
+        "this is unknown",
+        "not known",
+        "it is not known",
+        "its not known",
+        "this is not known",
+        "nobody knows",
+        "no one knows",
+        "i do not know",
+        "i dont know",
+        "do not know",
+        "dont know",
+        "not stated",
+        "not mentioned",
+        "cannot be known",
+    )
 )
+"""Normalised answers that mean :data:`~agemem_envs.episode.UNKNOWN`."""
 
 
-def is_abstention(text: str) -> bool:
-    """Whether an answer says that the answer is not known, and nothing else."""
-    return _ABSTENTION.fullmatch(normalize_answer(text)) is not None
+def canonical(answer: str) -> str:
+    """The answer; all ways to say that it is not known are :data:`~agemem_envs.episode.UNKNOWN`."""
+    return UNKNOWN if normalize_answer(answer) in ABSTENTIONS else answer

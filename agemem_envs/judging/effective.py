@@ -38,7 +38,9 @@ LEAST_SHARE = 0.75
 """Least share of a statement's content words in a sentence that states it."""
 REACH = 3
 """Sentences of a message that may state a fact together, as in "At the lodge, ... It also has"."""
-_NOT_KNOWN = re.compile(r"\b(not known|unknown|not clear|nobody knows|no one knows)\b", re.I)
+_NOT_KNOWN = re.compile(
+    r"\b(not known|unknown|no longer known|not clear|nobody knows|no one knows)\b", re.I
+)
 _OWN = frozenset({MessageKind.ASSISTANT, MessageKind.TOOL_RESULT})
 
 
@@ -54,7 +56,12 @@ def ended_well(episode: Episode) -> bool:
 
 def withdrawn(change: Change) -> bool:
     """Whether a change says that something is not known after all."""
-    return bool(_NOT_KNOWN.search(change.valid)) and not _NOT_KNOWN.search(change.stale)
+    return denies(change.valid) and not denies(change.stale)
+
+
+def denies(text: str) -> bool:
+    """Whether a text says of something that it is not known."""
+    return _NOT_KNOWN.search(text) is not None
 
 
 class Stated:
@@ -100,6 +107,9 @@ class Reading:
             for text in (*episode.gold_facts, *rivals)
             for sentence in sentences(text)
         }
+        self._withdrawn = frozenset(
+            s for c in self._changes if withdrawn(c) for s in sentences(c.stale)
+        )
         self._known: dict[tuple[str, int], frozenset[str]] = {}
 
     # -- context ------------------------------------------------------------------------
@@ -217,15 +227,21 @@ class Reading:
     def _states(self, text: str, reach: int = REACH) -> frozenset[str]:
         """The needed sentences that at most ``reach`` sentences of a text state together."""
         if (text, reach) not in self._known:
-            words = [frozenset(content_words(s)) for s in sentences(without_opening(text))]
-            ends = range(1, len(words) + 1)
-            windows = [frozenset().union(*words[max(0, end - reach) : end]) for end in ends]
-            self._known[text, reach] = frozenset(
-                sentence
-                for sentence, stated in self._needed.items()
-                if any(map(stated.within, windows))
-            )
+            said = [
+                (frozenset(content_words(s)), denies(s)) for s in sentences(without_opening(text))
+            ]
+            known: frozenset[str] = frozenset()
+            for end in range(1, len(said) + 1):
+                for start in {max(0, end - reach), end - 1}:
+                    words, denied = zip(*said[start:end], strict=True)
+                    known |= self._stated(frozenset().union(*words), any(denied))
+            self._known[text, reach] = known
         return self._known[text, reach]
+
+    def _stated(self, words: frozenset[str], denied: bool) -> frozenset[str]:
+        """The needed sentences that some words state; if it is denied, none that was withdrawn."""
+        found = (sentence for sentence, stated in self._needed.items() if stated.within(words))
+        return frozenset(found) - (self._withdrawn if denied else frozenset())
 
     def _holds(self, memory: Iterable[str], statement: str) -> bool:
         """Whether single sentences of a memory state all sentences of a statement."""

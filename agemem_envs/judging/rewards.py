@@ -15,6 +15,7 @@ from typing import Any
 from agemem_envs.episode import Episode, RewardBreakdown, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.judging import effective
+from agemem_envs.judging.abstention import canonical
 from agemem_envs.judging.judges import Case, Judge, Verdict
 from agemem_envs.judging.kept import kept_text, occurs
 from agemem_envs.stages import Stage
@@ -165,7 +166,7 @@ def assess(
     elif episode.prediction is None:
         task = Verdict(0.0)  # replaced by the no-answer reward
     else:
-        task = _ask(judge.answer, case, episode.prediction)
+        task = _ask(judge.answer, case, canonical(episode.prediction))
     memories = [item.content for item in episode.memories]
     storage = relevance = _NOT_ASKED
     if not config.effective:

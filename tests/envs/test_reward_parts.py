@@ -32,6 +32,7 @@ from tests.envs.told_task import ToldTask
 LODGE = "At Harbour Lodge, the mug 1 is in the drawer 3."
 OLD = "At Harbour Lodge, the mug 1 is in the drawer 2."
 OTHER = "At Willow Court, the mug 1 is in the drawer 3."
+DENIED = "At Harbour Lodge, it is not known whether the mug 1 is in the drawer 3."
 UNSAID = "It is not known where the mug 1 is at Harbour Lodge."
 
 
@@ -179,6 +180,8 @@ DELETED = done("Delete_memory", memory_id="m1")
         (Change(LODGE, UNSAID, True, 1), [stored(LODGE)], [DELETED], 1.0),
         (Change(LODGE, UNSAID, True, 1), [stored(LODGE)], [updated(UNSAID)], 1.0),
         (Change(LODGE, UNSAID, True, 1), [stored(LODGE)], [], 0.0),
+        (Change(LODGE, UNSAID, True, 1), [stored(LODGE)], [updated(DENIED)], 1.0),
+        (Change(LODGE, UNSAID, True, 1), [stored(LODGE)], [stored(DENIED, "m2")], 0.0),
         (Change(LODGE, UNSAID, True, 1), [], [], 0.0),
         (Change(LODGE, UNSAID, True, 1), [], [stored(LODGE), DELETED], 0.0),
     ],
