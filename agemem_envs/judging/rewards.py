@@ -15,6 +15,7 @@ from typing import Any
 
 from agemem_envs.episode import Episode, Message, MessageKind, RewardBreakdown, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.judging.abstention import canonical
 from agemem_envs.judging.judges import Case, Judge, Verdict
 from agemem_envs.stages import Stage
 from agemem_envs.tools import REDUCING_TOOLS
@@ -150,7 +151,7 @@ def assess(episode: Episode, judge: Judge, score: float | None) -> Assessment:
     elif episode.prediction is None:
         task = Verdict(0.0)  # replaced by the no-answer reward
     else:
-        task = _ask(judge.answer, case, episode.prediction)
+        task = _ask(judge.answer, case, canonical(episode.prediction))
     memories = [item.content for item in episode.memories]
     return Assessment(
         task=task,

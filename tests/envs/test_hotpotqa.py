@@ -19,7 +19,7 @@ from agemem_envs.errors import (
 )
 from agemem_envs.tasks.qa.generator import make_record
 from agemem_envs.tasks.qa.hotpotqa import HUB_CONFIG, HotpotQATask, from_hub_row
-from agemem_envs.tasks.qa.task import QARecord
+from agemem_envs.tasks.qa.record import QARecord
 
 ID = "AgeMem-HotpotQA-v0"
 ROWS = [make_record(f"row{i}", f"test/{i}").to_row() for i in range(6)]
