@@ -57,10 +57,10 @@ PROTOCOLS: dict[str, Protocol] = {
         "a context budget and an action limit that bind; one small k for all methods.",
         settings={"top_k": 3, "max_top_k": 3, "filter_matching": "topic", "reward": "effective"},
         benchmarks={
-            "hotpotqa": {"max_context_tokens": 2048, "facts": 60, "updates": 6, "distractors": 12},
+            "hotpotqa": {"max_context_tokens": 2560, "facts": 60, "updates": 6, "distractors": 12},
             "syntheticqa": {
-                "max_context_tokens": 2048,
-                "facts": 60,
+                "max_context_tokens": 2304,
+                "facts": 72,
                 "updates": 6,
                 "distractors": 12,
             },

@@ -60,7 +60,7 @@ class Case(ABC):
         record: The question.
     """
 
-    withdrawn_share = 0.14
+    withdrawn_share = 0.15
     """Probability that the answer is withdrawn, where that can be done."""
     turns = False
     """Whether a wrong answer may hold, so that knowledge of the world is no answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,6 +25,10 @@ from agemem_envs.tasks.telling import Kind, Statement
 
 MESSAGE_CHARS = 800
 """Characters of a message of stage 1, on average at most."""
+LONGEST_SMALL_WORD = 3
+"""Letters of the longest words that may stand in other sentences."""
+MAX_STATEMENTS = 10
+"""Most statements of a message, however short they are."""
 SENTENCES_PER_QUESTION = 12
 """Stage 1 is about one question for so many sentences; near misses fill it up."""
 MAX_PARAGRAPH = 500
@@ -71,7 +75,7 @@ class Mixture:
     def message_size(self) -> int:
         """The number of statements in a message of stage 1."""
         characters = sum(len(s.said or s.text) for group in self.groups for s in group)
-        return max(1, MESSAGE_CHARS * self.size // characters)
+        return min(MAX_STATEMENTS, max(1, MESSAGE_CHARS * self.size // characters))
 
 
 @dataclass(slots=True)
@@ -112,43 +116,45 @@ def mix(
         pool = [s for index, texts in enumerate(gold) if index != number for s in texts]
         chosen.append(_Chosen(case, case.variants(pool, generator)))
     titles = _choose_paragraphs(chosen, facts, generator)
-    told = [full_text((t, _kept(c, (t, s)))) for c in chosen for t, s in c.paragraphs]
+    told = [stated(t, s) for c in chosen for t, ss in c.paragraphs for s in _kept(c, (t, ss))]
     said = [*told, *(v.wrong for c in chosen for v in c.variants)]
-    sole = {
-        v.place
-        for v in chosen[0].variants
-        if v.unknown and sum(holds(text, v.value) for text in told) == 1
-    }
-    turned = {place for place in sorted(sole) if target.turns and generator.random() < TURNED_SHARE}
-    withdrawn = {place for place in sorted(sole) if generator.random() < target.withdrawn_share}
-    groups = []
+    sole = [v for v in chosen[0].variants if v.unknown and _is_sole(v, told)]
+    withdrawn = {v.place for v in sole if generator.random() < target.withdrawn_share}
+    turned = {v.place for v in sole if target.turns and generator.random() < TURNED_SHARE}
+    asked = chosen[0]
+    asked.variants = [_turned(v) if v.place in turned else v for v in asked.variants]
+    holding = [v.value for v in asked.variants if v.place in turned]
+    needed = _support(target)
+    by_place = {v.place: v for v in asked.variants}
+    groups: list[tuple[Statement, ...]] = []
     variants: dict[str, Variant] = {}
-    answer = target.record.answer
     for part in chosen:
-        known = {v.place: v for v in part.variants}
-        needed = _support(part.case) if part.case is target else frozenset()
-        for title, sentences in part.paragraphs:
+        for paragraph in part.paragraphs:
             group: list[Statement] = []
-            for index in _indices(part, (title, sentences)):
-                place = (title, index)
-                variant = known.get(place)
-                if variant and part.case is target and place in turned:
-                    variant = _turned(variant)
-                    answer = variant.value
-                sentence = variant.right if variant else _clean(sentences[index])
-                statement = _statement(title, sentence, variant, said, bool(group), generator)
-                if part.case is target:
-                    kind = Kind.WITHDRAWN if place in withdrawn else None
-                    unknown = statement.unknown if kind else ""
-                    statement = replace(
-                        statement, needed=place in needed, unknown=unknown, must=kind
-                    )
-                    if variant:
-                        variants[statement.text] = variant
+            for place, statement in _statements(part, paragraph, said, generator):
+                if part is asked:
+                    statement = _asked(statement, place in needed, place in withdrawn)
+                    if place in by_place:
+                        variants[statement.text] = by_place[place]
                 group.append(statement)
             groups.append(tuple(group))
-    text = "\n".join(s.text for s in itertools.chain(*groups) if s.needed)
-    return Mixture(tuple(groups), frozenset(titles), variants, answer, text)
+    return Mixture(
+        groups=tuple(groups),
+        titles=frozenset(titles),
+        variants=variants,
+        answer=[target.record.answer, *holding][-1],
+        gold="\n".join(s.text for s in itertools.chain(*groups) if s.needed),
+    )
+
+
+def _asked(statement: Statement, needed: bool, withdrawn: bool) -> Statement:
+    """A statement about the question that is asked: only the answer is ever withdrawn."""
+    return replace(
+        statement,
+        needed=needed,
+        unknown=statement.unknown if withdrawn else "",
+        must=Kind.WITHDRAWN if withdrawn else None,
+    )
 
 
 def stale_answers(
@@ -254,35 +260,49 @@ def _choose_paragraphs(
     return titles
 
 
-def _statement(
-    title: str,
-    sentence: str,
-    variant: Variant | None,
-    said: Sequence[str],
-    continues: bool,
-    generator: np.random.Generator,
-) -> Statement:
-    """A sentence as a statement; after another one of its paragraph, without the title."""
-    text = stated(title, sentence)
-    inner = sentence if continues else ""
-    if variant is None:
-        return Statement(text, said=inner)
+def _statements(
+    part: _Chosen, paragraph: Paragraph, said: Sequence[str], generator: np.random.Generator
+) -> Iterator[tuple[Place, Statement]]:
+    """The told sentences of a paragraph as statements; only the first is said with the title."""
+    title, sentences = paragraph
+    variants = {variant.place: variant for variant in part.variants}
+    for number, index in enumerate(_indices(part, paragraph)):
+        variant = variants.get((title, index))
+        sentence = variant.right if variant else _clean(sentences[index])
+        statement = Statement(stated(title, sentence), said=sentence if number else "")
+        if variant:
+            statement = replace(
+                statement,
+                topic=variant.topic,
+                wrong=stated(title, variant.wrong),
+                moved=_moved(variant, said, generator),
+                unknown=variant.unknown,
+                said_wrong=variant.wrong if number else "",
+            )
+        yield (title, index), statement
+
+
+def _moved(variant: Variant, said: Sequence[str], generator: np.random.Generator) -> str:
+    """The correction by the old value; empty if the value's phrase is said more than once."""
+    form = MOVED[int(generator.integers(len(MOVED)))]
     wrong = anchored(variant.wrong, variant.wrong_value)
     right = wrong.removesuffix(variant.wrong_value) + variant.value
-    form = MOVED[int(generator.integers(len(MOVED)))]
-    return Statement(
-        text,
-        topic=variant.topic,
-        wrong=stated(title, variant.wrong),
-        moved=form.format(wrong=wrong, right=right) if _is_unique(wrong, said) else "",
-        unknown=variant.unknown,
-        said=inner,
-        said_wrong=variant.wrong if continues else "",
-    )
+    return form.format(wrong=wrong, right=right) if _is_unique(wrong, said) else ""
 
 
 def _is_unique(phrase: str, texts: Sequence[str]) -> bool:
     return sum(text.count(phrase) for text in texts) == 1
+
+
+def _is_sole(variant: Variant, told: Sequence[str]) -> bool:
+    """Whether no other sentence holds the value, or its words together with the same title."""
+    title, _ = variant.place
+    others = [text for text in told if text != stated(title, variant.right)]
+    words = [word for word in variant.value.split() if len(word) > LONGEST_SMALL_WORD]
+    return not any(
+        holds(text, variant.value) or (title in text and any(holds(text, w) for w in words))
+        for text in others
+    )
 
 
 def _turned(variant: Variant) -> Variant:

@@ -35,7 +35,7 @@ _IN_TIME = re.compile(
 class TextCase(Case):
     """A question of HotpotQA."""
 
-    withdrawn_share = 0.22
+    withdrawn_share = 0.3
     turns = True
 
     def variants(self, pool: Sequence[str], generator: np.random.Generator) -> list[Variant]:
