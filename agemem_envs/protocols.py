@@ -59,8 +59,8 @@ PROTOCOLS: dict[str, Protocol] = {
         benchmarks={
             "hotpotqa": {"max_context_tokens": 2560, "facts": 60, "updates": 6, "distractors": 12},
             "syntheticqa": {
-                "max_context_tokens": 2560,
-                "facts": 60,
+                "max_context_tokens": 2304,
+                "facts": 72,
                 "updates": 6,
                 "distractors": 12,
             },
