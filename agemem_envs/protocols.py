@@ -65,11 +65,11 @@ PROTOCOLS: dict[str, Protocol] = {
                 "distractors": 12,
             },
             "alfworld": {
-                "max_context_tokens": 3072,
-                "facts": 60,
-                "updates": 6,
+                "max_context_tokens": 2560,
+                "facts": 120,
+                "updates": 10,
                 "distractors": 12,
-                "action_factor": 1.25,
+                "action_factor": 1.5,
             },
             "scienceworld": {
                 "max_context_tokens": 4096,
