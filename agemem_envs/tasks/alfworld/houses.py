@@ -5,7 +5,7 @@ Each house has an owner and a place. The goal names the owner, the statements na
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
@@ -24,8 +24,10 @@ MOST_HOUSES = 10
 """Most houses that stage 1 is about."""
 TOGETHER = 4
 """Statements about a house that are told one after another."""
-IN_A_DISTRACTOR = 14
-"""Things of a house that a message of stage 2 names."""
+IN_A_DISTRACTOR = 15
+"""Statements in a message of stage 2."""
+A_HOUSE = 14
+"""Most things of a house that stage 2 names before it goes on to the next house."""
 HOME = "The {owner} family lives at {place}."
 LIES = "At {place}, the {subject} is {value}."
 MOVED = "What I said was {wrong} at {place} is {value} now."
@@ -209,18 +211,26 @@ def _distractors(
         avoided: Classes of things that are not named.
         generator: The only source of chance.
     """
-    streams = []
+    sentences = _sentences(sites, houses, avoided, generator)
+    while True:
+        texts = list(islice(sentences, IN_A_DISTRACTOR))
+        yield Talk(" ".join(texts), tuple(map(Fact, texts)))
+
+
+def _sentences(
+    sites: Sequence[Site],
+    houses: Iterator[House],
+    avoided: Collection[str],
+    generator: np.random.Generator,
+) -> Iterator[str]:
+    """The owner of each house and up to so many of its things, house after house, without end."""
+    lists = []
     for site in sites:
         house = next(houses)
         told = house.told(len(house.contents), generator)
         kept = [pair for pair in told if kind(pair[0]) not in avoided]
-        streams.append((site, min(len(kept), IN_A_DISTRACTOR), _sentences(site, kept)))
-    for site, count, sentences in cycle(streams):
-        texts = [HOME.format(owner=site.owner, place=site.place), *islice(sentences, count)]
-        yield Talk(" ".join(texts), tuple(map(Fact, texts)))
-
-
-def _sentences(site: Site, things: Iterable[tuple[str, str]]) -> Iterator[str]:
-    return cycle(
-        LIES.format(place=site.place, subject=thing, value=where(place)) for thing, place in things
-    )
+        lists.append((site, min(len(kept), A_HOUSE), cycle(kept)))
+    for site, count, things in cycle(lists):
+        yield HOME.format(owner=site.owner, place=site.place)
+        for thing, place in islice(things, count):
+            yield LIES.format(place=site.place, subject=thing, value=where(place))
