@@ -50,3 +50,14 @@ def rejudged(episode: Episode, judge: Judge) -> Episode:
     kept = {k: value for k, value in episode.metrics.items() if not k.startswith("judge_")}
     reward = make_reward(episode.settings.reward)
     return scored(replace(episode, metrics=kept), judge, reward, native)
+
+
+def rescored(episode: Episode, judge: Judge, reward: RewardConfig) -> Episode:
+    """A recorded episode as another reward would have scored it, with the judge's own scores.
+
+    An episode that is unscored stays unscored.
+    """
+    if episode.stop_reason is None or not episode.stop_reason.scored:
+        return episode
+    native = (episode.metrics["judge"] or 0.0) if episode.interactive else None
+    return scored(episode, judge, reward, native)

@@ -11,8 +11,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agemem.agents.oracle import OracleAgent
 from agemem.agents.rollout import Job, rollout
+from agemem.agents.scripted_policy import policy_agent
 from agemem.eval.reporting.summary import summarize, unscored, write_csv
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
@@ -28,7 +28,7 @@ from tests.conftest import not_none
 def results(count: int) -> list[Result]:
     env = gym.make("AgeMem-SyntheticQA-v0")
     played = [
-        next(iter(rollout([Job(env, OracleAgent(), i, f"synthetic-validation-{i}")])))
+        next(iter(rollout([Job(env, policy_agent("oracle")(), i, f"synthetic-validation-{i}")])))
         for i in range(count)
     ]
     return [
