@@ -16,17 +16,17 @@ import numpy as np
 from agemem_envs.data import ENVIRONMENT_VARIABLE, data_folder, warn_embedded
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import (
-    ConfigurationError,
     DataFormatError,
     DataNotFoundError,
     UnknownNameError,
     require_installed,
 )
 from agemem_envs.tasks.alfworld.generator import SPLITS, TASK_TYPES, VERSION, goal_classes
-from agemem_envs.tasks.alfworld.houses import House, Messages, kind, make_messages
+from agemem_envs.tasks.alfworld.houses import House, kind
 from agemem_envs.tasks.alfworld.knowledge import OTHER_HOUSES, make_stage_messages, method
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
+from agemem_envs.tasks.dwellings import Amounts, Messages, tell_dwellings
 from agemem_envs.util.sanitize import sendable
 from agemem_envs.util.workers import Simulator
 
@@ -131,13 +131,8 @@ class ALFWorldTask(CataloguedTask):
         updates: int = 0,
         distractors: int = DISTRACTORS,
     ) -> None:
-        numbers = {"facts": facts, "updates": updates, "distractors": distractors}
-        for name, value in numbers.items():
-            if value < 0:
-                raise ConfigurationError(f"{name} must be at least 0, got {value}")
-        if numbers != {"facts": 0, "updates": 0, "distractors": DISTRACTORS}:
-            self.variant = ", ".join(f"{name}={value}" for name, value in numbers.items())
-        self._facts, self._updates, self._distractors = facts, updates, distractors
+        self._amounts = Amounts(facts, updates, distractors)
+        self.variant = self._amounts.differing(DISTRACTORS)
         split = ALIASES.get(split, split)
         if split not in SPLITS:
             raise UnknownNameError("split", split, (*SPLITS, *ALIASES))
@@ -198,7 +193,7 @@ class ALFWorldTask(CataloguedTask):
             source=self.source,
             category=game.task_type,
             opening=room.partition("=-")[2].strip(),
-            expert_actions=len(self._walkthrough(reply)) if self._facts else None,
+            expert_actions=len(self._walkthrough(reply)) if self._amounts.facts else None,
         )
 
     def _messages(
@@ -206,22 +201,17 @@ class ALFWorldTask(CataloguedTask):
     ) -> Messages:
         """The messages of stages 1 and 2."""
         game = self._game(task_id)
-        if self._facts:
-            return make_messages(
-                self._house(game, self._walkthrough(reply)),
-                self._houses(task_id, generator),
-                self._facts,
-                self._updates,
-                self._distractors,
-                generator,
-            )
+        if self._amounts.facts:
+            played = self._house(game, self._walkthrough(reply))
+            houses = self._houses(task_id, generator)
+            return tell_dwellings(played, houses, self._amounts, generator)
         knowledge, distractors = make_stage_messages(
             game.task_type,
             game.target or reply["target"],
             reply,
             self._put,
             self._other_houses(task_id, generator),
-            self._distractors,
+            self._amounts.distractors,
             generator,
         )
         return Messages("", tuple(map(Talk.of, knowledge)), tuple(map(Talk, distractors)))
