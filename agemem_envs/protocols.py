@@ -79,11 +79,12 @@ PROTOCOLS: dict[str, Protocol] = {
                 "action_factor": 1.25,
             },
             "babyai": {
-                "max_context_tokens": 3072,
+                "levels": "large",
+                "max_context_tokens": 2560,
                 "facts": 60,
-                "updates": 6,
+                "updates": 8,
                 "distractors": 12,
-                "action_factor": 1.25,
+                "action_factor": 1.75,
             },
             "pddl": {
                 "max_context_tokens": 3072,
