@@ -66,7 +66,7 @@ PROTOCOLS: dict[str, Protocol] = {
             },
             "alfworld": {
                 "max_context_tokens": 2560,
-                "facts": 120,
+                "facts": 112,
                 "updates": 10,
                 "distractors": 12,
                 "action_factor": 1.5,
@@ -80,8 +80,8 @@ PROTOCOLS: dict[str, Protocol] = {
             },
             "babyai": {
                 "levels": "large",
-                "max_context_tokens": 2560,
-                "facts": 60,
+                "max_context_tokens": 3072,
+                "facts": 90,
                 "updates": 8,
                 "distractors": 12,
                 "action_factor": 1.75,

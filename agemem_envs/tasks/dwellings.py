@@ -19,7 +19,7 @@ from agemem_envs.tasks.telling import Statement, numbered, tell, with_correction
 
 USUAL = 5
 """Dwellings that stage 1 is about, if they hold enough facts."""
-MOST = 10
+MOST = 11
 """Most dwellings that stage 1 is about."""
 SITES = 12
 """Dwellings of both stages."""

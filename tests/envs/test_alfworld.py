@@ -286,7 +286,7 @@ def test_numbers_of_messages_are_checked_and_recorded(name: str) -> None:
 
 def test_more_facts_than_houses_hold_are_refused() -> None:
     task = ALFWorldTask(data="embedded", facts=1000)
-    with pytest.raises(ConfigurationError, match="facts=1000 is more than 10 dwellings hold"):
+    with pytest.raises(ConfigurationError, match="facts=1000 is more than 11 dwellings hold"):
         task.reset(PICK_TWO, rng())
     task.close()
 

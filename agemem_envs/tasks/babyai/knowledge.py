@@ -6,13 +6,14 @@ faces at the start.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from agemem_envs.tasks.babyai.mission import kind_of, objects_of, parts
-from agemem_envs.tasks.babyai.routes import obstacles, route
+from agemem_envs.tasks.babyai.routes import obstacles, route, routes
 from agemem_envs.tasks.babyai.world import HEADINGS, Cell, GridWorld, Thing, door_state, is_key
 from agemem_envs.tasks.base import Fact
 
@@ -198,7 +199,7 @@ class Survey:
 
     def way(self, cell: Cell) -> tuple[Cell, ...]:
         """The cells from the start to a cell; empty if there is no way."""
-        return route(self._world, cell.__eq__, self._all, keys=self._keys) or ()
+        return self._ways.get(cell, ())
 
     def key(self, color: str) -> Cell | None:
         """The cell of the closest key of a colour, or of a box with one; None if there is none."""
@@ -216,6 +217,10 @@ class Survey:
         """The cell of the nearest of some objects; None if it is carried."""
         meant = {id(thing) for thing in things}
         return self.closest([c for c, thing in self.things.items() if id(thing) in meant])
+
+    @functools.cached_property
+    def _ways(self) -> dict[Cell, tuple[Cell, ...]]:
+        return routes(self._world, self._all, keys=self._keys)
 
     def is_door(self, cell: Cell) -> bool:
         """Whether a cell holds a door."""

@@ -54,7 +54,7 @@ OWNED = (
     "seen from the entrance, in the direction that you face now. {rules} Answer with one action "
     "at a time: {forms}. Name an object as you see it, with its number."
 )
-IN_A_DISTRACTOR = 8
+IN_A_DISTRACTOR = 9
 """Statements in a message of stage 2."""
 OVER = "The game is over."
 DONE = " Your mission is done."
