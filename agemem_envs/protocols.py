@@ -65,11 +65,11 @@ PROTOCOLS: dict[str, Protocol] = {
                 "distractors": 12,
             },
             "alfworld": {
-                "max_context_tokens": 3072,
-                "facts": 60,
-                "updates": 6,
+                "max_context_tokens": 2560,
+                "facts": 112,
+                "updates": 10,
                 "distractors": 12,
-                "action_factor": 1.25,
+                "action_factor": 1.5,
             },
             "scienceworld": {
                 "max_context_tokens": 4096,
@@ -79,11 +79,12 @@ PROTOCOLS: dict[str, Protocol] = {
                 "action_factor": 1.25,
             },
             "babyai": {
+                "levels": "large",
                 "max_context_tokens": 3072,
-                "facts": 60,
-                "updates": 6,
+                "facts": 90,
+                "updates": 8,
                 "distractors": 12,
-                "action_factor": 1.25,
+                "action_factor": 1.75,
             },
             "pddl": {
                 "max_context_tokens": 3072,
