@@ -87,9 +87,11 @@ PROTOCOLS: dict[str, Protocol] = {
             },
             "pddl": {
                 "max_context_tokens": 3072,
-                "facts": 60,
+                "facts": 120,
                 "updates": 6,
                 "distractors": 12,
+                "action_factor": 1.5,
+                "max_task_actions": 50,
             },
         },
     ),
