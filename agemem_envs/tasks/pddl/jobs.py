@@ -18,6 +18,8 @@ TOOLS = ("wrench", "jack", "pump")
 """Tyreworld's constants."""
 _DRAWS = 40
 """How often a job is drawn until nothing of it holds at the start."""
+_ALIKE_DRAWS = 500
+"""How often a job is drawn until it reads like another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +71,21 @@ def draw_alike(
         None if none was found, after many draws.
     """
     blanks = [f"?{index}" for index in range(len(job.named))]
-    for _ in range(25 * _DRAWS):
+    for _ in range(_ALIKE_DRAWS):
         other = rules.draw(problem, generator)
         if len(other.named) == len(blanks) and other.worded(blanks) == job.worded(blanks):
             return other
     return None
 
 
-def _mostly_unmet(problem: Problem, draw: Callable[[], Sequence[Atom]]) -> Sequence[Atom]:
-    """The first drawn goal of which as little as possible holds at the start."""
-    goals = [draw() for _ in range(_DRAWS)]
-    return min(goals, key=lambda goal: sum(atom in problem.init for atom in goal))
+def _unmet(problem: Problem, draw: Callable[[], Sequence[Atom]]) -> Sequence[Atom]:
+    """A drawn goal of which nothing holds at the start, or as little as in any of many draws."""
+    best = draw()
+    for _ in range(_DRAWS):
+        if not problem.init.intersection(best):
+            break
+        best = min(best, draw(), key=lambda goal: len(problem.init.intersection(goal)))
+    return best
 
 
 def drawn(
@@ -120,7 +126,7 @@ def draw_gripper(problem: Problem, generator: np.random.Generator) -> Job:
         ]
         return [*carried, *sorted(places, key=lambda atom: atom[2])]
 
-    return _job(_mostly_unmet(problem, draw), balls)
+    return _job(_unmet(problem, draw), balls)
 
 
 # -- blocksworld -----------------------------------------------------------------------
@@ -142,7 +148,7 @@ def draw_blocksworld(problem: Problem, generator: np.random.Generator) -> Job:
     def draw() -> list[Atom]:
         return _renamed(pairs, [blocks], generator)
 
-    return _job(_mostly_unmet(problem, draw), blocks)
+    return _job(_unmet(problem, draw), blocks)
 
 
 def _renamed(
@@ -170,7 +176,7 @@ def draw_barman(problem: Problem, generator: np.random.Generator) -> Job:
     def draw() -> list[Atom]:
         return _renamed(problem.goal, kinds, generator)
 
-    return _job(_mostly_unmet(problem, draw), [name for kind in kinds for name in kind])
+    return _job(_unmet(problem, draw), [name for kind in kinds for name in kind])
 
 
 # -- tyreworld -------------------------------------------------------------------------

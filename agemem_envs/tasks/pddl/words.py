@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agemem_envs.tasks.base import Fact, Talk
-from agemem_envs.tasks.pddl.jobs import Job, JobRules, drawn
+from agemem_envs.tasks.pddl.jobs import Job, JobRules, draw_alike, drawn
 from agemem_envs.tasks.pddl.world import Problem
 from agemem_envs.tasks.sites import Site, draw_sites, link, placed
 from agemem_envs.tasks.telling import Statement, numbered, tell, with_corrections
@@ -93,22 +93,26 @@ def make_words(
     count = max(-(-facts // SITES) - 1, len(job.named))
     words = [WORDS[index] for index in generator.permutation(len(WORDS))[:count]]
     groups = rules.groups(problem)
-    jobs = [job, *(rules.draw(problem, generator) for _ in sites[1:])]
-    meanings = [make_meanings(other, words, groups, generator) for other in jobs]
     needed = words[: len(job.named)]
+    # The words make sense at every place, and elsewhere any of them may change.
+    meanings = [make_meanings(job, words, needed, groups, generator)]
+    for _ in sites[1:]:
+        other = draw_alike(rules, problem, job, generator) or rules.draw(problem, generator)
+        meanings.append(make_meanings(other, words, words, groups, generator))
     statements = [
         statement
         for site, meaning in zip(sites[:SITES], meanings, strict=False)
         for statement in _about(site, meaning, needed if site is sites[0] else (), generator)
     ]
     told = tell([[statement] for statement in statements], updates, generator)
-    # One of the goal's words is missing in stage 2: its messages alone never hold all of them.
-    missing = needed[int(generator.integers(len(needed)))]
+    # Half of the goal's words are missing in stage 2: its messages alone never hold all of them.
+    missing = drawn(generator, needed)[: -(-len(needed) // 2)]
+    common = [word for word in words if word not in missing]
     far = [
         _distractor(
             sites[SITES + index % FAR_SITES],
             meanings[SITES + index % FAR_SITES],
-            [word for word in words if word != missing],
+            common,
             generator,
         )
         for index in range(distractors)
@@ -118,27 +122,38 @@ def make_words(
 
 
 def make_meanings(
-    job: Job, words: Sequence[str], groups: Sequence[Sequence[str]], generator: np.random.Generator
+    job: Job,
+    words: Sequence[str],
+    changing: Sequence[str],
+    groups: Sequence[Sequence[str]],
+    generator: np.random.Generator,
 ) -> Meanings:
     """Let the first words stand for a job's objects, and the others for any object.
 
     Args:
         job: The job that is done at the place.
         words: At least as many as the job has objects.
+        changing: Those of the words that may be told wrongly.
         groups: The objects that words may stand for, those of a kind together.
         generator: The only source of chance.
     """
-    objects = dict(zip(words, job.named, strict=False))
-    wrong: dict[str, str] = {}
-    for group in groups:
-        others = drawn(generator, [name for name in group if name not in job.named])
-        changing = [w for w, name in objects.items() if name in group and name not in job.firm]
-        wrong |= dict(zip(drawn(generator, changing), others, strict=False))
-    taken = set(wrong.values())
+    spare = [_spare(job, group, generator) for group in groups]
+    taken = {name for names in spare for name in names}
     pool = [name for group in groups for name in group if name not in taken]
+    objects = dict(zip(words, job.named, strict=False))
     for word in words[len(objects) :]:
         objects[word] = pool[int(generator.integers(len(pool)))]
+    wrong: dict[str, str] = {}
+    for group, names in zip(groups, spare, strict=True):
+        open_ = [w for w in changing if objects[w] in group and objects[w] not in job.firm]
+        wrong |= dict(zip(drawn(generator, open_), names, strict=False))
     return Meanings(objects, wrong)
+
+
+def _spare(job: Job, group: Sequence[str], generator: np.random.Generator) -> list[str]:
+    """Objects of a group that may be told wrongly: one for each that the job names, if possible."""
+    named = [name for name in group if name in job.named and name not in job.firm]
+    return drawn(generator, [name for name in group if name not in job.named], len(named))
 
 
 def _about(
