@@ -25,7 +25,7 @@ OTHERS = 7
 """Buildings of stage 2."""
 MOST_NEEDED = 5
 """Most statements that a task needs."""
-A_DISTRACTOR = 9
+A_DISTRACTOR = 10
 """Statements about places in one message of stage 2."""
 LINK = "{owner}'s team works at {place}."
 PLACED = "At {place}, the {thing} is {where}."
@@ -86,6 +86,53 @@ def tell_task(
     Raises:
         SimulatorError: The goal is of no known kind.
     """
+    task = _task_of(reply, generator)
+    sites = draw_sites(BUILDINGS + OTHERS, generator)
+    told = tell([[s] for s in _statements_of(task, sites, facts, generator)], updates, generator)
+    talks = _distractors(task, sites[BUILDINGS:], distractors, generator)
+    late = with_corrections(talks, told.late, generator)
+    knowledge, stage2 = numbered(told.knowledge, late)
+    goal = task.order.goal.format(**task.values)
+    return Told(
+        f"You work for {sites[0].owner}'s team, in its building. {goal}",
+        knowledge,
+        stage2,
+        (sites[0].owner, *_named(task, goal, " ".join(talk.text for talk in knowledge))),
+        task.order.luck,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What the messages are made of.
+
+    Attributes:
+        order: The kind of the goal.
+        values: Its values.
+        start: The first room.
+        handled: The places of things that the path handles.
+        others: Other places, in random order.
+    """
+
+    order: Order
+    values: Values
+    start: str
+    handled: list[Place]
+    others: list[Place]
+
+    @property
+    def needed(self) -> list[Place]:
+        """The places that a player has to know: the first room it sees."""
+        hidden = (place for place in self.handled if place.room != self.start)
+        return list(hidden)[: MOST_NEEDED - 1 - len(self.order.details)]
+
+    @property
+    def places(self) -> list[Place]:
+        """The places that may be told, the needed ones first."""
+        return [*self.needed, *self.others]
+
+
+def _task_of(reply: Mapping[str, Any], generator: np.random.Generator) -> _Task:
     goal, path = " ".join(reply["goal"].split()), list(reply["gold"])
     found = find_order(goal)
     if found is None:
@@ -95,44 +142,38 @@ def tell_task(
     values = _completed(order, values, places)
     start = room_of(reply["observation"])
     handled = _handled(order, values, path, places, start)
-    sites = draw_sites(BUILDINGS + OTHERS, generator)
-    own = sites[0]
-    groups = [[link_of(own, needed=True)]]
-    for detail in order.details:  # what is in the first room, the player sees
-        hidden = values[detail.varies[0]] != where(start)
-        groups.append([detail.statement(values, own.place, hidden, generator)])
-    room_left = MOST_NEEDED - sum(group[0].needed for group in groups)
-    needed = [place for place in handled if place.room != start][:room_left]
-    each = -(-facts // BUILDINGS) - len(groups)
-    others = _noise(order, path, places, handled, generator)
-    shown = [*needed, *others][: max(each, len(needed))]
-    pairs = [(place.thing, _where(place)) for place in shown]
-    statements = _statements(own, pairs, len(needed), generator)
-    things = [place.thing for place in (*needed, *others)]
+    return _Task(order, values, start, handled, _others(order, path, places, handled, generator))
+
+
+def _statements_of(
+    task: _Task, sites: Sequence[Site], facts: int, generator: np.random.Generator
+) -> list[Statement]:
+    """The statements of stage 1 about all buildings; the first is the task's."""
+    own, details = sites[0], task.order.details
+    statements = [link_of(own, needed=True)]
+    for detail in details:  # what is in the first room, the player sees
+        hidden = task.values[detail.varies[0]] != where(task.start)
+        statements.append(detail.statement(task.values, own.place, hidden, generator))
+    each = max(-(-facts // BUILDINGS) - 1 - len(details), len(task.needed))
+    pairs = [(place.thing, _where(place)) for place in task.places[:each]]
+    statements += _placed(own, pairs, len(task.needed), generator)
     for site in sites[1:BUILDINGS]:
-        statements += _other_building(site, order, values, things[: len(shown)], generator)
-    groups += [[statement] for statement in statements]
-    told = tell(groups, updates, generator)
-    talks = _distractors(sites[BUILDINGS:], order, values, things, distractors, generator)
-    late = with_corrections(talks, told.late, generator)
-    knowledge, stage2 = numbered(told.knowledge, late)
-    new_goal = order.goal.format(**values)
-    text = "\n".join(talk.text for talk in knowledge)
-    named = [place.thing for place in handled if _holds(new_goal, place.thing)]
-    named += [f"{values['colour']} box"] if "colour" in values else []
-    items = [own.owner, *(name for name in dict.fromkeys(named) if _holds(text, name))]
-    return Told(
-        f"You work for {own.owner}'s team, in its building. {new_goal}",
-        knowledge,
-        stage2,
-        tuple(items),
-        order.luck,
-    )
+        statements += _other_building(task, site, len(pairs), generator)
+    return statements
+
+
+def _named(task: _Task, goal: str, told: str) -> list[str]:
+    """The names of the goal's things that stage 1 holds."""
+    named = [place.thing for place in task.handled if _holds(goal, place.thing)]
+    named += [f"{task.values['colour']} box"] if "colour" in task.values else []
+    return [name for name in dict.fromkeys(named) if _holds(told, name)]
 
 
 def link_of(site: Site, needed: bool) -> Statement:
-    """The statement where a team works. It never changes, so that stage 2 does not name the owner
-    whom the goal names."""
+    """The statement where a team works.
+
+    It never changes, so that stage 2 does not name the owner whom the goal names.
+    """
     return replace(link(site, LINK, needed), topic="")
 
 
@@ -172,7 +213,7 @@ def _handled(
     return [p for p in found.values() if p.thing not in _FURNITURE or p.room not in rooms]
 
 
-def _noise(
+def _others(
     order: Order,
     path: Sequence[str],
     places: Sequence[Place],
@@ -203,13 +244,13 @@ def _where(place: Place) -> str:
     return f"{inside} the {place.container} {where(place.room)}"
 
 
-def _statements(
+def _placed(
     site: Site, pairs: Sequence[tuple[str, str]], needed: int, generator: np.random.Generator
 ) -> list[Statement]:
     """The statements where things are.
 
-    A wrong statement names another room. It is corrected by the room alone if nothing else was
-    ever said to be there.
+    A wrong statement names another room. It can be corrected by the room alone if nothing else
+    is ever said to be there.
 
     Args:
         site: The building.
@@ -217,23 +258,25 @@ def _statements(
         needed: How many are needed.
         generator: Draws the wrong rooms.
     """
-    used = {place for _, place in pairs}
+    rights = {place for _, place in pairs}
+    wrongs: set[str] = set()
     statements = []
     for number, (thing, right) in enumerate(pairs):
-        rooms = [room for room in ROOMS if not right.endswith(where(room))]
-        fresh = [room for room in rooms if where(room) not in used] or rooms
-        wrong = where(fresh[int(generator.integers(len(fresh)))])
-        moved = MOVED.format(wrong=wrong, place=site.place, value=right)
-        statements.append(
-            Statement(
-                PLACED.format(place=site.place, thing=thing, where=right),
-                number < needed,
-                f"the {thing} at {site.place}",
+        text = PLACED.format(place=site.place, thing=thing, where=right)
+        rooms = [where(room) for room in ROOMS if not right.endswith(where(room))]
+        fresh = [room for room in rooms if room not in rights | wrongs]
+        choices = fresh or [room for room in rooms if room in rights]
+        wrong = choices[int(generator.integers(len(choices)))] if choices else ""
+        wrongs.update([wrong])
+        statement = Statement(text, number < needed)
+        if wrong:
+            statement = replace(
+                statement,
+                topic=f"the {thing} at {site.place}",
                 wrong=PLACED.format(place=site.place, thing=thing, where=wrong),
-                moved="" if wrong in used else moved,
+                moved=MOVED.format(wrong=wrong, place=site.place, value=right) if fresh else "",
             )
-        )
-        used.add(wrong)
+        statements.append(statement)
     return statements
 
 
@@ -249,35 +292,27 @@ def _drawn_places(things: Sequence[str], generator: np.random.Generator) -> list
 
 
 def _other_building(
-    site: Site,
-    order: Order,
-    values: Values,
-    things: Sequence[str],
-    generator: np.random.Generator,
+    task: _Task, site: Site, count: int, generator: np.random.Generator
 ) -> list[Statement]:
-    """All statements about another building: the same kinds of statements about the same things."""
-    drawn = order.drawn(values, generator)
+    """The same kinds of statements about another building, and the same things."""
+    drawn = task.order.drawn(task.values, generator)
     statements = [link_of(site, needed=False)]
-    statements += [d.statement(drawn, site.place, False, generator) for d in order.details]
-    return statements + _statements(site, _drawn_places(things, generator), 0, generator)
+    statements += [d.statement(drawn, site.place, False, generator) for d in task.order.details]
+    things = [place.thing for place in task.places[:count]]
+    return statements + _placed(site, _drawn_places(things, generator), 0, generator)
 
 
 def _distractors(
-    sites: Sequence[Site],
-    order: Order,
-    values: Values,
-    things: Sequence[str],
-    count: int,
-    generator: np.random.Generator,
+    task: _Task, sites: Sequence[Site], count: int, generator: np.random.Generator
 ) -> list[Talk]:
     """Messages about other buildings, each about one of them; they take turns."""
-    buildings = [(site, _other_building(site, order, values, things, generator)) for site in sites]
+    total, fixed = len(task.places), 1 + len(task.order.details)
+    buildings = [_other_building(task, site, total, generator) for site in sites]
     talks = []
     for number in range(count):
-        _, statements = buildings[number % len(buildings)]
-        fixed = 1 + len(order.details)
-        rest = statements[fixed:]
-        first = number // len(buildings) * A_DISTRACTOR % max(1, len(rest))
-        chosen = [*statements[:fixed], *(rest[first:] + rest[:first])[:A_DISTRACTOR]]
+        statements = buildings[number % len(buildings)]
+        first = number // len(buildings) * A_DISTRACTOR % max(1, total)
+        rest = statements[fixed + first :] + statements[fixed : fixed + first]
+        chosen = statements[:fixed] + rest[:A_DISTRACTOR]
         talks.append(Talk(" ".join(statement.text for statement in chosen)))
     return talks

@@ -26,7 +26,8 @@ SHORT = 3
 """Letters of a word that is too short to be a key item."""
 KEY_ITEMS = 3
 """Most key items."""
-_COMMON = frozenset("done first focus like move take task then will your".split())
+_COMMON = frozenset("done find first focus like move take task then thing will your".split())
+"""Words of a goal that name nothing."""
 OTHER_BUILDINGS = (
     "In the laboratory across the street, the {thing} is in the {room}.",
     "At the old school, they keep the {thing} in the {room}.",

@@ -129,7 +129,11 @@ COLOURS = ("red", "green", "blue", "yellow", "orange", "purple")
 CHOICES: Mapping[str, Sequence[str]] = {
     "a": COLOURS,
     "b": COLOURS,
-    "bulb": COLOURS[:5],
+    "device": (
+        *(f"{colour} light bulb" for colour in COLOURS[:5]),
+        "electric buzzer",
+        "electric motor",
+    ),
     "degrees": ("-50.0", "-10.0", "0.0", "10.0", "50.0", "100.0", "150.0", "200.0"),
     "boxes": [where(room) for room in ROOMS],
     "animals": [where(room) for room in ROOMS],
@@ -192,10 +196,10 @@ _KIND = Detail(
     ("kind",),
     MOVED,
 )
-_BULB = Detail(
-    "At {place}, the light bulb that the team wants to shine is {bulb}.",
-    "the light bulb that is wanted at {place}",
-    ("bulb",),
+_DEVICE = Detail(
+    "At {place}, the device that the team wants to run is the {device}.",
+    "the device that the team wants to run at {place}",
+    ("device",),
     MOVED,
 )
 
@@ -228,7 +232,9 @@ _SPAN_GOAL = (
     "than one thing, keep their order."
 )
 _LIFE_SPAN = r"Your task is to find the animal with the "
-_ANGLE = r"Your task is to determine which of the two inclined planes \((?P<planes>[^)]+)\) has the "
+_PLANES = (
+    r"Your task is to determine which of the two inclined planes \((?P<planes>[^)]+)\) has the "
+)
 _BY_BOX = (
     r"above (?P<degrees>\S+) degrees celsius, (?:place it in|focus on) the (?P<a>\w+) box\. If "
     r"the .+? is below \S+ degrees celsius, (?:place it in|focus on) the (?P<b>\w+) box\. The "
@@ -340,9 +346,9 @@ ORDERS = (
     ),
     *(
         _row(
-            rf"Your task is to (?P<deed>measure the {quantity} of) (?P<thing>.+?), which is located "
-            r"around the [\w ]+\. First, focus on the thermometer\. Next, focus on the .+?\. If "
-            r"the .+? is " + _BY_BOX,
+            rf"Your task is to (?P<deed>measure the {quantity} of) (?P<thing>.+?), which is "
+            r"located around the [\w ]+\. First, focus on the thermometer\. Next, focus on the "
+            r".+?\. If the .+? is " + _BY_BOX,
             "Your task is to {deed} {thing}. First, focus on the thermometer. Next, focus on the "
             f"{{thing}}. Then {answer} the box that is for what you measured.",
             _MEASURED,
@@ -380,19 +386,11 @@ ORDERS = (
         luck=0.5,
     ),
     _row(
-        r"Your task is to turn on the (?P<bulb>\w+) light bulb\. First, focus on the .+? bulb\. "
-        r"(?P<rest>.+)",
-        "Your task is to turn on the light bulb that the team wants to shine. First, focus on it. "
-        "{rest}",
-        _BULB,
-        luck=1 / 3,
-    ),
-    _row(
-        r"Your task is to turn on the (?P<bulb>\w+) light bulb by powering it using a "
-        r"(?P<source>\w+) power source\. First, focus on the .+? bulb\. (?P<rest>.+)",
-        "Your task is to turn on the light bulb that the team wants to shine, by a power source "
-        "of the kind that the team uses. First, focus on the light bulb. {rest}",
-        _BULB,
+        r"Your task is to turn on the (?P<device>[\w ]+) by powering it using a (?P<source>\w+) "
+        r"power source\. First, focus on the .+?\. (?P<rest>.+)",
+        "Your task is to turn on the device that the team wants to run, by a power source of the "
+        "kind that the team uses. First, focus on the device. {rest}",
+        _DEVICE,
         Detail(
             "At {place}, the team uses {source} power sources.",
             "the power sources at {place}",
@@ -401,14 +399,20 @@ ORDERS = (
         luck=1 / 6,
     ),
     _row(
-        _ANGLE + r"(?P<slope>steepest|shallowest) angle\. After .+",
+        r"Your task is to turn on the (?P<device>[\w ]+)\. First, focus on the .+?\. (?P<rest>.+)",
+        "Your task is to turn on the device that the team wants to run. First, focus on it. {rest}",
+        _DEVICE,
+        luck=1 / 3,
+    ),
+    _row(
+        _PLANES + r"(?P<slope>steepest|shallowest) angle\. After .+",
         "Your task is to determine which of the two inclined planes ({planes}) the team looks for. "
         "After completing your experiment, focus on that inclined plane.",
         _wanted_plane("slope", "angle"),
         luck=0.5,
     ),
     _row(
-        _ANGLE + r"(?P<friction>most|least) friction\. After .+",
+        _PLANES + r"(?P<friction>most|least) friction\. After .+",
         "Your task is to determine which of the two inclined planes ({planes}) the team looks for. "
         "After completing your experiment, focus on that inclined plane.",
         _wanted_plane("friction", "friction"),

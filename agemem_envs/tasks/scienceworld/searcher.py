@@ -10,7 +10,9 @@ import numpy as np
 from agemem_envs.tasks.scienceworld.routes import deeds, room_of, way
 
 _DOOR = re.compile(r"A door to the ([a-z ]+) \(")
-_NOUN = re.compile(r"^\t(?:an? )?(?:substance called )?(?!the agent|air)([a-z][\w ]*)", re.MULTILINE)
+_NOUN = re.compile(
+    r"^\t(?:an? )?(?:substance called )?(?!the agent|air)([a-z][\w ]*)", re.MULTILINE
+)
 _BOX = re.compile(r"\b(\w+) box\b")
 _FOCUS = "focus on "
 LOOK = "look around"
