@@ -16,6 +16,9 @@ _NOUN = re.compile(
 _BOX = re.compile(r"\b(\w+) box\b")
 _FOCUS = "focus on "
 LOOK = "look around"
+WAIT = "wait1"
+WAITS = 4
+"""How often it waits for a thing to change, as living things do."""
 _UNKNOWN = "No known action matches"
 _AMBIGUOUS = "Ambiguous request"
 
@@ -49,7 +52,7 @@ class Searcher:
         self._looks: dict[str, str] = {}
         self._doors: dict[str, list[str]] = {}
         self._asked = ""
-        self._retry = ""
+        self._tries = 0
         self._look(opening)
 
     def see(self, action: str, observation: str) -> None:
@@ -62,14 +65,21 @@ class Searcher:
         elif observation.startswith(_AMBIGUOUS):
             self._asked = "0"
             return
-        elif observation.startswith(_UNKNOWN) and not self._retry and action != "0":
-            self._retry = action  # things change their names: it looks, and tries again
+        elif self._waits(action) or (observation.startswith(_UNKNOWN) and self._may_retry):
+            self._tries += 1  # things change their names: it looks, and tries again
             self._looks.pop(self._here, None)
-            return
         else:
             self._done += 1
-            self._retry = ""
+            self._tries = 0
         self._asked = ""
+
+    def _waits(self, action: str) -> bool:
+        """Whether an action only passes time until a thing has the name that it is to have."""
+        return bool(self._tries) and action == WAIT and self._deeds[self._done][1] != WAIT
+
+    @property
+    def _may_retry(self) -> bool:
+        return self._tries <= (WAITS if self._deeds[self._done][1].startswith(_FOCUS) else 0)
 
     def _look(self, observation: str) -> None:
         self._looks[self._here] = observation
@@ -107,8 +117,8 @@ class Searcher:
         """The deed as this player does it: by its guess, and with today's names of things."""
         if not self._right:
             deed = self._by_wrong_guess(deed)
-        if self._retry and deed.startswith(_FOCUS):
-            return _FOCUS + self._renamed(deed.removeprefix(_FOCUS))
+        if self._tries and deed.startswith(_FOCUS):
+            return self._renamed(deed.removeprefix(_FOCUS).partition(" in ")[0])
         return deed
 
     def _by_wrong_guess(self, deed: str) -> str:
@@ -125,7 +135,13 @@ class Searcher:
         return _FOCUS + others[0] if others else deed
 
     def _renamed(self, name: str) -> str:
-        """The thing in the room that has the most words of a name."""
+        """Focuses on the thing in the room that has all words of a name, or waits for it.
+
+        After some waiting it takes the one that has the most words of the name.
+        """
         words = set(name.split())
         names = _NOUN.findall(self._looks[self._here])
-        return max(names, key=lambda n: len(words & set(n.split())), default=name)
+        best = max(names, key=lambda n: len(words & set(n.split())), default=name)
+        if words <= set(best.split()) or self._tries > WAITS:
+            return _FOCUS + best
+        return WAIT

@@ -93,15 +93,27 @@ class ScienceWorldTask(CataloguedTask):
       as a fraction (a wrong focus ends the task, and does not raise the score).
     - Stage 1 tells the places of the needed things, the steps of the task, and the places of
       other things; stage 2 places of things in other buildings.
+    - With ``facts``: the goal names the team for which one works and leaves out its orders:
+      which box stands for which answer, what the team looks for, where boxes, animals and seeds
+      are (:mod:`~agemem_envs.tasks.scienceworld.orders`). Stage 1 tells in which building
+      each team works, the orders there, and where things are, for this building and four
+      invented ones; stage 2 the same of seven others. Needed are the team's building, its
+      orders, and the first places of things that the path handles outside of the first room, at
+      most five statements in all. Things that the path only focuses on are not told: they
+      may be the answer. No message tells an action.
     - Splits: ``train`` (3,592 variations), ``validation`` (1,796), ``test`` (1,819),
       ``all`` (7,207), and ``agentboard``: AgentBoard's 90, if its list is found. ``auto``
       is ``agentboard`` if it is found, else ``test``.
     - ``metrics``: ``agentboard_progress`` in AgentBoard's split: the fraction of its
       regular expressions that matched some observation.
-    - Expert: the simulator's gold path. No explorer.
+    - Expert: the simulator's gold path; with ``facts`` without opening doors (all are
+      open), looking around and roundabout ways, if it still succeeds so. Explorer, with
+      ``facts`` only: :class:`~agemem_envs.tasks.scienceworld.searcher.Searcher`, which knows
+      the method, guesses the orders and searches for the rooms.
     - Data source: the package ``scienceworld`` (Apache-2.0), which needs Java.
     - Departures: chance is fixed (see :mod:`~agemem_envs.tasks.scienceworld.simulator`), so
-      that a task is the same in every process. ``noElectricalAction`` is left out of the
+      that a task is the same in every process. It depends on the number of actions played: after
+      a detour, animals may have moved on or grown. ``noElectricalAction`` is left out of the
       electrical tasks, because the simulator refuses it there.
 
     Args:
@@ -109,10 +121,15 @@ class ScienceWorldTask(CataloguedTask):
         data: ``auto``, or the folder of AgentBoard's lists.
         simplifications: ScienceWorld's, separated by commas; by default AgentBoard's.
         tasks: A selection of the 30 tasks; by default all.
+        facts: The least number of statements in stage 1, about several buildings; 0 for a few
+            about this building alone.
+        updates: How many of these statements change, if ``facts`` is set.
+        distractors: Messages of stage 2; without ``facts`` at most so many.
 
     Raises:
         UnknownNameError: The split or a task is unknown.
-        ConfigurationError: The split has none of the selected tasks.
+        ConfigurationError: The split has none of the selected tasks, a number is negative, or ``facts``
+            is set without the simplification ``openDoors``.
         DataNotFoundError: AgentBoard's list is needed and does not exist.
         DataFormatError: The list does not follow its schema.
         MissingDependencyError: scienceworld or Java is not installed.
@@ -140,6 +157,10 @@ class ScienceWorldTask(CataloguedTask):
         if numbers != {"facts": 0, "updates": 0, "distractors": FEW}:
             self.variant = ", ".join(f"{name}={value}" for name, value in numbers.items())
         self._facts, self._updates, self._distractors = facts, updates, distractors
+        if facts and not {"openDoors", "easy"} & set(simplifications.split(",")):
+            raise ConfigurationError(
+                "facts needs the simplification openDoors: expert and explorer open no doors"
+            )
         splits = ("auto", "agentboard", "all", *OFFICIAL)
         if split not in splits:
             raise UnknownNameError("split", split, splits)
