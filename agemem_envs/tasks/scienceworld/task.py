@@ -128,8 +128,8 @@ class ScienceWorldTask(CataloguedTask):
 
     Raises:
         UnknownNameError: The split or a task is unknown.
-        ConfigurationError: The split has none of the selected tasks, a number is negative, or ``facts``
-            is set without the simplification ``openDoors``.
+        ConfigurationError: The split has none of the selected tasks, a number is negative,
+            or ``facts`` is set without the simplification ``openDoors``.
         DataNotFoundError: AgentBoard's list is needed and does not exist.
         DataFormatError: The list does not follow its schema.
         MissingDependencyError: scienceworld or Java is not installed.
