@@ -72,11 +72,12 @@ PROTOCOLS: dict[str, Protocol] = {
                 "action_factor": 1.5,
             },
             "scienceworld": {
-                "max_context_tokens": 4096,
-                "facts": 60,
-                "updates": 6,
+                "max_context_tokens": 2560,
+                "facts": 100,
+                "updates": 8,
                 "distractors": 12,
-                "action_factor": 1.25,
+                "action_factor": 2.0,
+                "max_task_actions": 200,
             },
             "babyai": {
                 "levels": "large",
