@@ -152,9 +152,9 @@ def _column_variants(members: Sequence[ClassifiedResult]) -> Iterable[dict[str, 
     counts: dict[str, Counter[Conditions]] = {}
     for member in members:
         counts.setdefault(member.benchmark.key, Counter())[member.column] += 1
-    stages = {member.benchmark.key: member.benchmark.stages for member in members}
+    papers = {member.benchmark.key: member.benchmark.protocol for member in members}
     variants = {
-        key: sorted(count, key=lambda v: (("stages", stages[key]) not in v, -count[v], v))
+        key: sorted(count, key=lambda v: (("protocol", papers[key]) not in v, -count[v], v))
         for key, count in counts.items()
     }
     for number in range(max(map(len, variants.values()))):
@@ -183,6 +183,7 @@ def _group(
     others = sorted(by_key.keys() - set(registered))
     benchmarks = tuple(by_key[key] for key in [*registered, *others])
     columns = {member.benchmark.key: member.column for member in members}
+    protocols = {m.benchmark.key: m.result.episode.settings.protocol for m in members}
     return ComparisonGroup(
         title=title,
         backbone=base,
@@ -192,7 +193,7 @@ def _group(
         notes=(
             Note(f"Common to all rows: {conditions}."),
             *_row_notes(members, rows),
-            *(note for b in benchmarks for note in _column_notes(b, columns[b.key])),
+            *(n for b in benchmarks for n in _column_notes(b, columns[b.key], protocols[b.key])),
             *(n for b in benchmarks for n in _task_notes(b, cells, list(rows.values()))),
         ),
         results=cells,
@@ -228,14 +229,13 @@ def _row_notes(
             yield Note(f"{method.title} includes the agent {agent} on an untrained backbone.")
 
 
-def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
+def _column_notes(benchmark: Benchmark, column: Conditions, protocol: str) -> Iterable[Note]:
     """Notes on the conditions of a column, and on a protocol that is not the paper's."""
     yield Note(f"{benchmark.title} was run with {listed(column)}.", benchmark.key)
-    stages = dict(column)["stages"]
-    if benchmark in PAPER and stages != benchmark.stages:
+    if benchmark in PAPER and protocol != benchmark.protocol:
         yield Note(
-            f"The paper runs {benchmark.title} with stages: {benchmark.stages}; "
-            f"numbers with stages: {stages} do not compare with the paper's.",
+            f"The paper's numbers of {benchmark.title} are those of protocol: "
+            f"{benchmark.protocol}; numbers of protocol: {protocol} do not compare with them.",
             benchmark.key,
         )
 
