@@ -154,11 +154,16 @@ def _column_variants(members: Sequence[ClassifiedResult]) -> Iterable[dict[str, 
         counts.setdefault(member.benchmark.key, Counter())[member.column] += 1
     papers = {member.benchmark.key: member.benchmark.protocol for member in members}
     variants = {
-        key: sorted(count, key=lambda v: (("protocol", papers[key]) not in v, -count[v], v))
+        key: sorted(count, key=lambda v: (not _is_papers(v, papers[key]), -count[v], v))
         for key, count in counts.items()
     }
     for number in range(max(map(len, variants.values()))):
         yield {key: columns[min(number, len(columns) - 1)] for key, columns in variants.items()}
+
+
+def _is_papers(column: Conditions, protocol: str) -> bool:
+    """Whether a column has the paper's protocol, without any other setting."""
+    return {("protocol", protocol), ("overridden", "")} <= set(column)
 
 
 def _group(
@@ -183,7 +188,6 @@ def _group(
     others = sorted(by_key.keys() - set(registered))
     benchmarks = tuple(by_key[key] for key in [*registered, *others])
     columns = {member.benchmark.key: member.column for member in members}
-    protocols = {m.benchmark.key: m.result.episode.settings.protocol for m in members}
     return ComparisonGroup(
         title=title,
         backbone=base,
@@ -193,7 +197,7 @@ def _group(
         notes=(
             Note(f"Common to all rows: {conditions}."),
             *_row_notes(members, rows),
-            *(n for b in benchmarks for n in _column_notes(b, columns[b.key], protocols[b.key])),
+            *(note for b in benchmarks for note in _column_notes(b, columns[b.key])),
             *(n for b in benchmarks for n in _task_notes(b, cells, list(rows.values()))),
         ),
         results=cells,
@@ -229,13 +233,13 @@ def _row_notes(
             yield Note(f"{method.title} includes the agent {agent} on an untrained backbone.")
 
 
-def _column_notes(benchmark: Benchmark, column: Conditions, protocol: str) -> Iterable[Note]:
+def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
     """Notes on the conditions of a column, and on a protocol that is not the paper's."""
     yield Note(f"{benchmark.title} was run with {listed(column)}.", benchmark.key)
-    if benchmark in PAPER and protocol != benchmark.protocol:
+    if benchmark in PAPER and not _is_papers(column, benchmark.protocol):
         yield Note(
-            f"The paper's numbers of {benchmark.title} are those of protocol: "
-            f"{benchmark.protocol}; numbers of protocol: {protocol} do not compare with them.",
+            f"The paper's numbers of {benchmark.title} are of protocol: {benchmark.protocol}; "
+            "numbers under other conditions do not compare with the paper's.",
             benchmark.key,
         )
 

@@ -37,8 +37,8 @@ TABLES = {
     **dict.fromkeys(("agentboard", "release"), "paper"),
     **dict.fromkeys(("full", "task"), "full/task"),
 }
-"""The protocols that share a table, by its name: each is for other columns, as in the paper's tables.
-Every other protocol has tables of its own."""
+"""The protocols that share a table, with its name: each is for other columns of it, as in the
+paper's tables. Every other protocol has tables of its own."""
 _SHOWN_AS = {"judge": "judge_name"}
 """Conditions whose name differs from that of their setting: ``judge`` is also a metric."""
 _UNSHOWN = {"agent"}

@@ -35,7 +35,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def make_env(**options: Any) -> MemoryEnv:
-    env = gym.make("AgeMem-SyntheticQA-v0", tools="none", **options).unwrapped
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full", tools="none", **options).unwrapped
     assert isinstance(env, MemoryEnv)
     return env
 
@@ -98,7 +98,7 @@ def test_memory_quality_judges_what_the_system_stored(gateway: Gateway) -> None:
 
 
 def test_the_tools_leave_what_is_judged_alone() -> None:
-    env = gym.make("AgeMem-SyntheticQA-v0", tools="ltm").unwrapped
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full", tools="ltm").unwrapped
     assert isinstance(env, MemoryEnv)
     with pytest.raises(gym.error.ResetNeeded):
         env.use_memory(MemoryStore(HashingEncoder()))
@@ -165,7 +165,7 @@ def test_a_system_that_raises_is_counted_and_never_ends_the_run() -> None:
 
 def test_observations_of_a_world_are_stored_too(gateway: Gateway) -> None:
     pytest.importorskip("minigrid")
-    env = gym.make("AgeMem-BabyAI-v0", tools="none", encoder="hashing").unwrapped
+    env = gym.make("AgeMem-BabyAI-v0", protocol="full", tools="none", encoder="hashing").unwrapped
     assert isinstance(env, MemoryEnv)
     system = make_system("full-context")
     backbone = ScriptedBackbone(lambda messages: "<think>.</think><answer>turn left</answer>")

@@ -10,10 +10,11 @@ from agemem_envs.context import Context
 from agemem_envs.encoders import make_encoder
 from agemem_envs.episode import MessageKind as Kind
 from agemem_envs.errors import ToolError
+from agemem_envs.matching import message_similarity
 from agemem_envs.summarizers import ExtractiveSummarizer
 from agemem_envs.tokens import MESSAGE_OVERHEAD, ApproximateCounter
 
-HASHING = make_encoder("hashing")
+HASHING = message_similarity(make_encoder("hashing"))
 TEXTS = (
     (Kind.SYSTEM, "the rules of the game", -1),
     (Kind.INCOMING, "the river tasp flows through velmor", 0),

@@ -31,7 +31,8 @@ QA, PDDL = "AgeMem-SyntheticQA-v0", "AgeMem-PDDL-v0"
 
 
 def play(path: Path, *arguments: str) -> Path:
-    assert evaluate([*arguments, "--episodes", "3", "--out", str(path)]) == 0
+    given = ["--protocol", "full", *arguments]
+    assert evaluate([*given, "--episodes", "3", "--out", str(path)]) == 0
     return path
 
 

@@ -22,7 +22,7 @@ from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub, Reply
 
-ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
+ENV = ["--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full"]
 ORACLE = ["--agent", "oracle", *ENV]
 
 
@@ -159,7 +159,16 @@ def test_other_data_is_not_mixed_into_a_run(
     rows = [make_record(f"r{i}", f"test/{i}").to_row() for i in range(6)]
     (data / "dev.json").write_text(json.dumps(rows))
     monkeypatch.setenv("AGEMEM_DATA", str(tmp_path / "data"))
-    hotpot = ["--agent", "oracle", "--envs", "AgeMem-HotpotQA-v0", "--encoder", "hashing"]
+    hotpot = [
+        "--agent",
+        "oracle",
+        "--envs",
+        "AgeMem-HotpotQA-v0",
+        "--protocol",
+        "full",
+        "--encoder",
+        "hashing",
+    ]
     out = tmp_path / "run"
     assert main([*hotpot, "--episodes", "2", "--out", str(out)]) == EXIT_OK
     before = (out / "episodes.jsonl").read_bytes()

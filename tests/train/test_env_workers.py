@@ -23,7 +23,7 @@ from agemem_envs.errors import SimulatorError
 from tests.conftest import not_none
 
 ID = "AgeMem-SyntheticQA-v0"
-OPTIONS: dict[str, Any] = {"split": "train", "noise": 1}
+OPTIONS: dict[str, Any] = {"protocol": "full", "split": "train", "noise": 1}
 TASKS = ["synthetic-train-1", "synthetic-train-1", "synthetic-train-2"]
 
 

@@ -16,7 +16,7 @@ from agemem.train.run import last_checkpoint
 from tests.conftest import ROOT
 
 SETTING = (
-    "--env AgeMem-SyntheticQA-v0 --difficulty easy --tasks 2 --max-context-tokens 1024 "
+    "--env AgeMem-SyntheticQA-v0 --protocol full --difficulty easy --tasks 2 --max-context-tokens 1024 "
     "--env-option noise=0 --env-option distractors=0 --env-option rounds_per_message=1"
 ).split()
 
@@ -167,7 +167,7 @@ def test_from_demonstrations_to_evaluation(tmp_path: Path) -> None:
     assert "already holds a run" in again.stderr
     played = program(
         "eval/run.py", "--agent", "agemem", "--backbone", f"{run}/model", "--out", results,
-        "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "1", "--max-tokens", "8",
+        "--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full", "--episodes", "1", "--max-tokens", "8",
         "--rounds-per-message", "1", "--max-context-tokens", "4096",
     )  # fmt: skip
     assert played.returncode == 0, played.stderr[-2000:]
