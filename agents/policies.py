@@ -53,6 +53,19 @@ class Retrieve(StrEnum):
     """With the question or the goal, then with each memory that came back."""
 
 
+class Conflict(StrEnum):
+    """Which of two contradicting statements a policy believes, if its context shows both."""
+
+    CHANCE = "chance"
+    LATEST = "latest"
+    """The one that was told last."""
+    FIRST = "first"
+    """The one that was told first."""
+    VERDICT = "verdict"
+    """The one that the announcing message says, if its context shows that message as a whole. The
+    policy stores such messages as a whole."""
+
+
 class Answer(StrEnum):
     """What a policy answers, or how it plays."""
 
@@ -108,6 +121,7 @@ class Policy:
             stores what the message says beside them.
         reduce: How it keeps its context small.
         retrieve: How it retrieves.
+        conflict: Which of two contradicting statements it believes.
         answer: What it answers.
         hacks: Tool calls that only a reward could want.
     """
@@ -117,6 +131,7 @@ class Policy:
     update: bool = False
     reduce: Reduce = Reduce.FILTER
     retrieve: Retrieve = Retrieve.NOTHING
+    conflict: Conflict = Conflict.CHANCE
     answer: Answer = Answer.READER
     hacks: tuple[Hack, ...] = ()
 
@@ -145,11 +160,26 @@ POLICIES: dict[str, Policy] = {
     "oracle-summary": _like(_ORACLE, "the oracle with summaries", reduce=Reduce.SUMMARY),
     "oracle-unfiltered": _like(_ORACLE, "the oracle without filter", reduce=Reduce.NOTHING),
     "oracle-append": _like(_ORACLE, "the oracle without updates", update=False),
+    "append-latest": _like(
+        _ORACLE, "no updates; believes the latest", update=False, conflict=Conflict.LATEST
+    ),
+    "append-first": _like(
+        _ORACLE, "no updates; believes the first", update=False, conflict=Conflict.FIRST
+    ),
+    "append-verdict": _like(
+        _ORACLE, "no updates; a perfect reader", update=False, conflict=Conflict.VERDICT
+    ),
     "oracle-no-retrieval": _like(
         _ORACLE, "the oracle without retrieval", retrieve=Retrieve.NOTHING
     ),
     "store-all-updated": _like(
         _ALL, "stores everything, corrects it, retrieves twice", update=True, retrieve=Retrieve.HOPS
+    ),
+    "store-all-verdict": _like(
+        _ALL,
+        "stores everything, retrieves twice; a perfect reader",
+        retrieve=Retrieve.HOPS,
+        conflict=Conflict.VERDICT,
     ),
     "store-all-hops": _like(_ALL, "stores everything, retrieves twice", retrieve=Retrieve.HOPS),
     "store-all": _like(_ALL, "stores everything, retrieves once"),

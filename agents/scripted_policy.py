@@ -12,7 +12,7 @@ import numpy as np
 
 from agemem.agents.base import Agent, RolloutEnv, memory_env
 from agemem.agents.guessing import guess
-from agemem.agents.policies import POLICIES, Answer, Hack, Policy, Reduce, Retrieve, Store
+from agemem.agents.policies import POLICIES, Answer, Conflict, Hack, Policy, Reduce, Retrieve, Store
 from agemem_envs.episode import UNKNOWN, MemoryItem, MessageKind, ToolCall
 from agemem_envs.matching import content_words
 from agemem_envs.stages import Stage
@@ -132,7 +132,8 @@ class PolicyAgent(Agent):
     def _chosen(self, talk: Talk) -> list[str]:
         """The texts of a message that the policy stores."""
         store, late = self.policy.store, self._state.stage is Stage.DISTRACTION
-        texts = [fact.text for fact in talk.facts]
+        verdict = bool(talk.changes) and self.policy.conflict is Conflict.VERDICT
+        texts = [talk.text] if verdict else [fact.text for fact in talk.facts]
         if store is Store.DISTRACTORS:
             return (texts or [talk.text]) if late else []
         if late and not talk.changes:
@@ -143,6 +144,8 @@ class PolicyAgent(Agent):
             return texts
         if store is Store.RANDOM:
             return [text for text in texts if self._chance.random() < 0.5]
+        if verdict:
+            return texts if any(change.needed for change in talk.changes) else []
         needed = [_needed_text(fact, talk) for fact in talk.facts]
         if store is Store.USELESS:
             return [t for t, need in zip(texts, needed, strict=True) if need is None]
@@ -178,7 +181,8 @@ class PolicyAgent(Agent):
         retrieve = self.policy.retrieve
         if retrieve is Retrieve.NEEDED:
             wanted = state.spec.gold_facts[:MAX_CALLS]
-            return [ToolCall("Retrieve_memory", {"query": text, "top_k": 1}) for text in wanted]
+            count = 1 if self.policy.update else 3
+            return [ToolCall("Retrieve_memory", {"query": t, "top_k": count}) for t in wanted]
         if retrieve is Retrieve.NOTHING:
             return []
         return [ToolCall("Retrieve_memory", {"query": _goal(state.spec.query)})]
@@ -280,13 +284,27 @@ class PolicyAgent(Agent):
         return Reading.RIGHT
 
     def _read_statement(self, state: EpisodeState, valid: str, visible: str) -> Reading:
-        stale = [c.stale for c in state.spec.changes if c.needed and c.valid == valid]
-        misleads = any(_is_readable(text, visible) for text in stale)
-        if not _is_readable(valid, visible):
-            return Reading.STALE if misleads else Reading.MISSING
-        if misleads and self._chance.random() < 0.5:
-            return Reading.STALE
-        return Reading.RIGHT
+        shows_valid = _is_readable(valid, visible)
+        talk = _announcing(state, valid)
+        if talk is None:
+            return Reading.RIGHT if shows_valid else Reading.MISSING
+        stale, later = talk.changes[0].stale, talk.facts[0].text
+        rumoured = later == stale
+        shows_valid = shows_valid or (not rumoured and _is_readable(later, visible))
+        if not _is_readable(stale, visible):
+            return Reading.RIGHT if shows_valid else Reading.MISSING
+        right = shows_valid and self._believes(rumoured, talk.text in visible)
+        return Reading.RIGHT if right else Reading.STALE
+
+    def _believes(self, rumoured: bool, shows_verdict: bool) -> bool:
+        """Whether the policy believes the valid one of two contradicting statements."""
+        conflict = self.policy.conflict
+        if conflict is Conflict.LATEST:
+            return not rumoured
+        if conflict is Conflict.FIRST:
+            return rumoured
+        verdict = conflict is Conflict.VERDICT and shows_verdict
+        return verdict or bool(self._chance.random() < 0.5)
 
     def _say(self, state: EpisodeState, informed: bool) -> str:
         """The answer to a question."""
@@ -349,6 +367,13 @@ def _needed_text(fact: Fact, talk: Talk) -> str | None:
     if fact.gold is not None:
         return fact.gold
     return fact.text if any(change.needed for change in talk.changes) else None
+
+
+def _announcing(state: EpisodeState, valid: str) -> Talk | None:
+    """The message that announces the change of a needed statement, or None."""
+    talks = (*state.spec.knowledge, *state.spec.distractors)
+    changes = ((talk, change) for talk in talks for change in talk.changes)
+    return next((talk for talk, c in changes if c.needed and c.valid == valid), None)
 
 
 def _is_readable(statement: str, text: str) -> bool:
