@@ -4,7 +4,7 @@ from typing import Any
 
 from agemem_envs import ENVS
 
-_SMALL: dict[str, dict[str, Any]] = {
+SMALL: dict[str, dict[str, Any]] = {
     "AgeMem-ALFWorld-v0": {"data": "embedded"},
     "AgeMem-HotpotQA-v0": {"data": "embedded"},
     "AgeMem-PDDL-v0": {"data": "embedded"},
@@ -12,6 +12,6 @@ _SMALL: dict[str, dict[str, Any]] = {
     "AgeMem-ScienceWorld-v0": {"tasks": ["find-animal", "lifespan-longest-lived"]},
 }
 OPTIONS: dict[str, dict[str, Any]] = {
-    env_id: {"protocol": "full", **_SMALL.get(env_id, {})} for env_id in ENVS
+    env_id: {"protocol": "full", **SMALL.get(env_id, {})} for env_id in ENVS
 }
 """Every id runs without data or network; these ask for it without a warning, and quickly."""

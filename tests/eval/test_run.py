@@ -124,7 +124,7 @@ def test_numbers_out_of_range_are_refused(option: str, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     "change",
-    [{"batch_size": 0}, {"max_context_tokens": None}, {"temperature": 99}, {"envs": "x"},
+    [{"batch_size": 0}, {"max_context_tokens": 0}, {"temperature": 99}, {"envs": "x"},
      {"few_shot": "yes"}, {"judge": 3}, {"top_p": "1"}, {"surprise": 1}],
 )  # fmt: skip
 def test_a_config_file_is_checked_like_the_flags(
@@ -337,11 +337,11 @@ def test_the_table_leaves_out_what_says_nothing(
 ) -> None:
     babyai = ["--envs", "AgeMem-BabyAI-v0", "--encoder", "hashing", "--episodes", "1"]
     shown = {}
-    for stages in ("task", "full"):
-        run = ["--agent", "oracle", *babyai, "--stages", stages, "--out", str(tmp_path / stages)]
+    for name in ("task", "full"):
+        run = ["--agent", "oracle", *babyai, "--protocol", name, "--out", str(tmp_path / name)]
         assert main(run) == EXIT_OK
-        shown[stages] = capsys.readouterr().out
-        assert f"oracle / none, stages: {stages}, judge: lexical" in shown[stages]
-        assert "memory system" not in shown[stages]
+        shown[name] = capsys.readouterr().out
+        assert f"oracle / none, protocol: {name}, judge: lexical" in shown[name]
+        assert "memory system" not in shown[name]
     assert "memory quality" in shown["full"]
     assert "memory quality" not in shown["task"]

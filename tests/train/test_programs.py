@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from agemem.train import sft
 from agemem.train.grpo import main, parse
 from agemem.train.run import last_checkpoint
+from agemem_envs import PROTOCOLS
 from tests.conftest import ROOT
 
 SETTING = (
@@ -38,10 +40,15 @@ def program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_papers_defaults(tmp_path: Path) -> None:
     settings, _ = parse(["--backbone", "qwen3-4b", "--out", str(tmp_path)])
     assert (settings.group_size, settings.beta) == (8, 0.1)
-    assert (settings.max_context_tokens, settings.max_completion_tokens) == (8192, 2048)
+    assert settings.max_completion_tokens == 2048
     assert settings.env == "AgeMem-HotpotQA-v0"
     assert settings.split == "train"
-    assert (settings.reward, settings.tools) == ("all-returns", "all")
+    assert (settings.protocol, settings.reward, settings.tools) == ("memory", None, "all")
+    budget = PROTOCOLS["memory"].settings_for("hotpotqa")["max_context_tokens"]
+    assert settings.context_budget == budget, "the protocol's"
+    full, _ = parse(["--backbone", "qwen3-4b", "--protocol", "full", "--out", str(tmp_path)])
+    assert full.context_budget == 8192
+    assert replace(full, max_context_tokens=1024).context_budget == 1024
     assert settings.agent == "agemem.agents.agemem:AgeMemAgent"
 
 
