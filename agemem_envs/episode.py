@@ -359,6 +359,7 @@ class Episode:
         """
         if version >= 2:
             return self
-        settings = replace(self.settings, protocol=self.settings.stages)
+        reward = {**self.settings.reward, "effective": False}
+        settings = replace(self.settings, protocol=self.settings.stages, reward=reward)
         interactive = self.interactive or (version == 0 and "actions" in self.metrics)
         return replace(self, settings=settings, interactive=interactive)

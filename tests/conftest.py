@@ -27,6 +27,7 @@ use_checkout()  # the tests are of this checkout, whatever is installed
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = EpisodeSettings(
+    protocol="full",
     stages="full",
     tools=tuple(TOOLS),
     encoder="hashing-384",

@@ -30,6 +30,8 @@ from agemem_envs.judging.rewards import (
     make_reward,
 )
 from agemem_envs.judging.scoring import stale_share
+from agemem_envs.protocols import resolve
+from agemem_envs.registration import ENVS
 from agemem_envs.settings import settings_of
 from agemem_envs.stages import Stage
 from agemem_envs.turns import Turn, parse
@@ -37,7 +39,8 @@ from agemem_envs.util.endpoint import split_endpoint
 
 TOLERANCE = 1e-9
 RECORDED = [name for name in settings_of(EnvSettings) if name not in PARTS]
-"""Settings that an episode must share with the configuration, unless that has None."""
+"""Settings that an episode must share with the configuration and its protocol, unless those have
+None."""
 
 
 def problems(run: PlayedRun) -> list[str]:
@@ -88,6 +91,7 @@ def _agreement(run: PlayedRun) -> Iterator[str]:
     sources = run.record.sources
     backbone = _backbone(run.config)
     seeds: dict[str, set[int]] = {}
+    configured_settings = {env: _settings(run.config, env) for env in run.config.envs}
     for result in run.results:
         episode, where = result.episode, f"{result.episode.env_id}, episode {result.index}"
         for name, value in (("agent", result.agent), ("constrained", result.constrained)):
@@ -98,8 +102,8 @@ def _agreement(run: PlayedRun) -> Iterator[str]:
             yield f"{where}: backbone is {result.backbone!r}, but {backbone!r} is configured"
         if str(episode.source) != sources.get(episode.env_id):
             yield f"{where}: its data is {episode.source}, but config.json records other data"
-        for name in RECORDED:
-            if getattr(run.config, name) not in (None, getattr(episode.settings, name)):
+        for name, value in configured_settings.get(episode.env_id, {}).items():
+            if value not in (None, getattr(episode.settings, name)):
                 yield f"{where}: {name} differs from the configuration"
         if not _judge_agrees(run.config.judge, episode.settings.judge):
             yield f"{where}: judged by {episode.settings.judge}, which is not the configured judge"
@@ -110,6 +114,14 @@ def _agreement(run: PlayedRun) -> Iterator[str]:
     for env, starts in seeds.items():
         if len(starts) > 1:
             yield f"{env}: the seeds of the episodes are not consecutive"
+
+
+def _settings(config: RunConfig, env: str) -> dict[str, Any]:
+    """The settings of an environment that follow from a configuration and its protocol."""
+    if env in ENVS:
+        resolved = resolve(config.protocol, ENVS[env]["task"], config.env_options).settings
+        return {name: resolved.get(name) for name in RECORDED}
+    return {name: getattr(config, name) for name in RECORDED}
 
 
 def _judge_agrees(configured: str, recorded: str) -> bool:

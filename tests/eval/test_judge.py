@@ -34,7 +34,7 @@ from agemem_envs.util.endpoint import ChatEndpoint
 from tests.conftest import ROOT, not_none
 from tests.openai_stub import OpenAIStub, Reply
 
-ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
+ENV = ["--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full"]
 ORACLE = ["--agent", "oracle", *ENV, "--episodes", "4"]
 """It always stores, retrieves and answers, so that a judge has four things to decide."""
 CASE = Case("Which river?", "Tasp", ("The river Tasp flows through Velmor.",))
@@ -209,7 +209,18 @@ def test_a_world_scores_itself(tmp_path: Path) -> None:
     """Rejudging keeps success, progress and task reward, and changes the scores of its memory."""
     world = tmp_path / "world"
     main(
-        ["--agent", "oracle", "--envs", "AgeMem-BabyAI-v0", "--episodes", "2", "--out", str(world)]
+        [
+            "--agent",
+            "oracle",
+            "--envs",
+            "AgeMem-BabyAI-v0",
+            "--protocol",
+            "full",
+            "--episodes",
+            "2",
+            "--out",
+            str(world),
+        ]
     )
     with OpenAIStub(lambda body: "0.25") as server:
         options = ["--rejudge", str(world), "--judge", f"j@{server.url}"]
