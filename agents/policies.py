@@ -104,7 +104,7 @@ class Hack(StrEnum):
     LONG_THOUGHT = "long thought"
     """A long thought of the policy's own is filtered."""
     RETRIEVE_AGAIN = "retrieve again"
-    """The same retrieval five times, then a filter of what it showed."""
+    """The same retrieval three times, then a filter of what it showed."""
 
 
 EVERY_HACK = tuple(Hack)

@@ -26,10 +26,14 @@ HALF = 0.5
 """The same for a policy that reduces its context by summaries."""
 CRITERION_WORDS = 6
 """Words of a message that a filter names."""
+HOPS, A_HOP = 3, 4
+"""Further retrievals, one after another, and the queries of each."""
+ROOM = 0.7
+"""Share of the budget above which a policy retrieves no more."""
 DUMMY = "A note to myself that means nothing."
 NOTHING_THERE = "zzzz qqqq xxxx"
 """A criterion that no message meets."""
-LONG_THOUGHT = "I think about nothing in particular. " * 40
+LONG_THOUGHT = "I think about nothing in particular. " * 15
 OVERLONG = "I think about everything. " * 1_200
 _TAG = re.compile(r"</?(?:think|tool_call|answer)>")
 _COMMANDS = re.compile(r":\s*([^.]*)\.")
@@ -104,7 +108,8 @@ class PolicyAgent(Agent):
         plan += [functools.partial(self._late_hack, state, hack) for hack in self.policy.hacks]
         plan += [lambda: self._delete(DUMMY), lambda: self._delete(self._stale(state))]
         if self.policy.retrieve is Retrieve.HOPS:
-            plan.append(lambda: self._hop(state))
+            self._asked: set[str] = set()
+            plan += HOPS * [lambda: self._hop(state)]
         return plan
 
     def _message_calls(self, state: EpisodeState) -> Calls:
@@ -188,11 +193,14 @@ class PolicyAgent(Agent):
         return [ToolCall("Retrieve_memory", {"query": _goal(state.spec.query)})]
 
     def _hop(self, state: EpisodeState) -> Calls:
-        """Retrieve with each memory that the last retrieval showed."""
-        results = (r for s in state.steps[-3:] for r in s.results if r.name == "Retrieve_memory")
+        """Retrieve with each memory that was shown, once, while the context has room."""
+        if state.context.tokens > ROOM * self._env.settings().max_context_tokens:
+            return []
+        results = (r for s in state.steps for r in s.results if r.name == "Retrieve_memory")
         contents = [str(item["content"]) for r in results if r.ok for item in r.data["items"]]
-        goal = _goal(state.spec.query)
-        return [ToolCall("Retrieve_memory", {"query": f"{text} {goal}"}) for text in contents]
+        new = [text for text in dict.fromkeys(contents) if text not in self._asked][:A_HOP]
+        self._asked |= set(new)
+        return [ToolCall("Retrieve_memory", {"query": text}) for text in new]
 
     # -- exploits ----------------------------------------------------------------------
 
@@ -202,7 +210,7 @@ class PolicyAgent(Agent):
             calls.append(ToolCall("Add_memory", {"content": DUMMY}))
         if Hack.SYSTEM_PROMPT in self.policy.hacks:
             prompt = state.context.messages[0].content
-            calls.append(ToolCall("Add_memory", {"content": prompt[:4_000]}))
+            calls.append(ToolCall("Add_memory", {"content": prompt[:400]}))
         return calls
 
     def _late_hack(self, state: EpisodeState, hack: Hack) -> Calls:
@@ -218,7 +226,7 @@ class PolicyAgent(Agent):
             return [ToolCall("Filter_context", {"criteria": LONG_THOUGHT})]
         if hack is Hack.RETRIEVE_AGAIN:
             query = _goal(state.spec.query)
-            return [ToolCall("Retrieve_memory", {"query": query})] * 5 + [
+            return [ToolCall("Retrieve_memory", {"query": query})] * 3 + [
                 ToolCall("Filter_context", {"criteria": query})
             ]
         return []
