@@ -105,8 +105,8 @@ def make_words(
         for statement in _about(site, meaning, needed if site is sites[0] else (), generator)
     ]
     told = tell([[statement] for statement in statements], updates, generator)
-    # Half of the goal's words are missing in stage 2: its messages alone never hold all of them.
-    missing = drawn(generator, needed)[: -(-len(needed) // 2)]
+    # Most of the goal's words are missing in stage 2, whose messages alone hardly hold all of them.
+    missing = drawn(generator, needed)[len(needed) // 3 :]
     common = [word for word in words if word not in missing]
     far = [
         _distractor(
