@@ -50,7 +50,7 @@ class Retrieve(StrEnum):
     QUERY = "query"
     """Once, with the question or the goal."""
     HOPS = "hops"
-    """With the question or the goal, then with each memory that came back."""
+    """With the names of the question or the goal, then with the names that came back."""
 
 
 class Conflict(StrEnum):

@@ -18,6 +18,7 @@ from agemem_envs.matching import content_words
 from agemem_envs.stages import Stage
 from agemem_envs.state import EpisodeState
 from agemem_envs.tasks.base import Fact, Talk
+from agemem_envs.tasks.qa.key_items import key_items
 from agemem_envs.turns import MAX_CALLS, Turn, render
 
 FULL = 0.8
@@ -190,17 +191,24 @@ class PolicyAgent(Agent):
             return [ToolCall("Retrieve_memory", {"query": t, "top_k": count}) for t in wanted]
         if retrieve is Retrieve.NOTHING:
             return []
+        if retrieve is Retrieve.HOPS:
+            return []
         return [ToolCall("Retrieve_memory", {"query": _goal(state.spec.query)})]
 
     def _hop(self, state: EpisodeState) -> Calls:
-        """Retrieve with each memory that was shown, once, while the context has room."""
+        """Retrieve with each name of the goal, then with each that came back: alone, and with the
+        goal. Each once, while the context has room.
+        """
         if state.context.tokens > ROOM * self._env.settings().max_context_tokens:
             return []
+        goal = _goal(state.spec.query)
         results = (r for s in state.steps for r in s.results if r.name == "Retrieve_memory")
         contents = [str(item["content"]) for r in results if r.ok for item in r.data["items"]]
-        new = [text for text in dict.fromkeys(contents) if text not in self._asked][:A_HOP]
+        names = dict.fromkeys(name for text in [goal, *contents] for name in key_items(text))
+        new = [name for name in names if name not in self._asked][:A_HOP]
         self._asked |= set(new)
-        return [ToolCall("Retrieve_memory", {"query": text}) for text in new]
+        queries = [query for name in new for query in (name, f"{name} {goal}")]
+        return [ToolCall("Retrieve_memory", {"query": query}) for query in queries]
 
     # -- exploits ----------------------------------------------------------------------
 
@@ -392,7 +400,7 @@ def _is_readable(statement: str, text: str) -> bool:
 
 def _goal(query: str) -> str:
     """The question, or the goal of a world without the list of actions."""
-    return query.partition("\n")[0].partition(" Answer ")[0]
+    return re.split(r"\n| Answer with | If what ", query, maxsplit=1)[0]
 
 
 def _answer(text: str) -> str:
