@@ -174,9 +174,10 @@ def test_settings_are_recorded_and_checked() -> None:
     assert make_synthetic().variant == "distractors=12, facts=60, updates=6"
     assert SyntheticQATask().variant == ""
     assert SyntheticQATask(noise=1).variant == "noise=1, distractors=5"
-    for option in ("facts", "updates"):
-        with pytest.raises(ConfigurationError, match=f"{option} must be at least 0"):
-            SyntheticQATask(**{option: -1})
+    with pytest.raises(ConfigurationError, match="facts must be at least 0"):
+        SyntheticQATask(facts=-1)
+    with pytest.raises(ConfigurationError, match="updates must be at least 0"):
+        SyntheticQATask(updates=-1)
 
 
 def test_too_few_questions_are_an_error(tmp_path: Path) -> None:
