@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from agemem.agents.base import RolloutEnv
-from agemem.agents.oracle import OracleAgent
+from agemem.agents.policies import POLICIES, Retrieve
+from agemem.agents.scripted_policy import PolicyAgent
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
 from agemem_envs.stages import Stage
@@ -24,7 +25,7 @@ class DemonstratedStep:
     action: str
 
 
-class Demonstrator(OracleAgent):
+class Demonstrator(PolicyAgent):
     """Plays as the oracle, and keeps every prompt with the action that it took.
 
     The oracle retrieves with the very facts that it needs, which no policy can know. The
@@ -40,6 +41,7 @@ class Demonstrator(OracleAgent):
         steps: The steps of the episode so far.
     """
 
+    policy = replace(POLICIES["oracle"], retrieve=Retrieve.QUERY)
     steps: list[DemonstratedStep]
 
     def __init__(self, error_rate: float = 0.0) -> None:
@@ -57,16 +59,14 @@ class Demonstrator(OracleAgent):
         self.steps.append(DemonstratedStep(info["messages"], action))
         return action
 
-    def _calls(self, state: EpisodeState) -> tuple[ToolCall, ...]:
-        calls = super()._calls(state)
-        if state.stage is Stage.REASONING and calls:
-            calls = (ToolCall("Retrieve_memory", {"query": state.spec.query}),)
+    def _message_calls(self, state: EpisodeState) -> list[ToolCall]:
+        calls = super()._message_calls(state)
         if self._errors.random() >= self._error_rate:
             return calls
         if calls or state.stage is Stage.REASONING:
-            return ()
+            return []
         first_sentence = _arrived_text(state).partition(". ")[0].rstrip(".") + "."
-        return (ToolCall("Add_memory", {"content": first_sentence}),)
+        return [ToolCall("Add_memory", {"content": first_sentence})]
 
 
 def _arrived_text(state: EpisodeState) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from agemem.agents.backbones.registry import BACKBONES
 from agemem.agents.models import HUB_NAMES
+from agemem.agents.policies import POLICIES
 
 
 class Kind(StrEnum):
@@ -87,7 +88,8 @@ def method_of(agent: str, backbone: str) -> Method:
     untrained. An agent without a method of the paper becomes a baseline of the same name.
     """
     key = RENAMED.get(agent, agent)
-    method = METHODS.get(key) or Method(key, key)
+    kind = Kind.REFERENCE if key in POLICIES else Kind.BASELINE
+    method = METHODS.get(key) or Method(key, key, kind)
     if method.untrained is not None and backbone_key(backbone) in BACKBONES:
         return METHODS[method.untrained]
     return method

@@ -8,6 +8,7 @@ from pathlib import Path
 from agemem.eval.reporting.curves import DEFAULT_METRIC, read_curves
 from agemem.eval.reporting.document import REPORT, make_sections, run_section, write_report
 from agemem.eval.reporting.groups import make_groups
+from agemem.eval.reporting.ladder import is_ladder, ladder_section
 from agemem.eval.reporting.published import read_published
 from agemem.eval.runs.reading import PlayedRun
 
@@ -35,6 +36,9 @@ def write(
     Raises:
         AgeMemError: A file cannot be read, or the report cannot be written. No file is written.
     """
+    if is_ladder(runs):
+        write_report([ladder_section(runs), run_section(runs)], out)
+        return out / REPORT
     groups = make_groups(runs, checkpoints or {})
     drawn = read_curves(curves, curve_metrics) if curves else []
     sections = make_sections(groups, read_published(), drawn)

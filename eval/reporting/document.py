@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class Section:
         curves: The training curves to draw as a figure.
         inline: Whether ``report.md`` contains the tables, or only a link to them.
         missing: The reason shown for a section without tables.
+        pictures: Further figures: their names, and the functions that draw them.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Section:
     curves: tuple[Curve, ...] = ()
     inline: bool = True
     missing: str = "none of its methods was played"
+    pictures: tuple[tuple[str, Callable[[Path], Sequence[Path]]], ...] = ()
 
 
 def make_sections(
@@ -187,6 +189,9 @@ def _draw(section: Section, folder: Path) -> Iterator[str]:
         dataset = table.dataset.key if table.dataset else ""
         name = _slug([section.key, str(number), table.group, dataset])
         draw_table(table, folder / name)
+        yield name
+    for name, draw in section.pictures:
+        draw(folder / name)
         yield name
     if section.curves:
         metrics = {curve.metric for curve in section.curves}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from agemem.agents.base import Agent
+from agemem.agents.policies import POLICIES
+from agemem.agents.scripted_policy import policy_agent
 from agemem.baselines.base import MemoryAgent
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import SYSTEMS, make_system
@@ -17,8 +19,6 @@ AGENTS: dict[str, str] = {
     "agemem-answer-only": "agemem.agents.agemem:AgeMemAgent",
     "agemem-rag": "agemem.agents.agemem_rag:AgeMemRAGAgent",
     "agemem-norl-rag": "agemem.agents.agemem_rag:AgeMemRAGAgent",
-    "oracle": "agemem.agents.oracle:OracleAgent",
-    "oracle-no-memory": "agemem.agents.oracle:OracleNoMemoryAgent",
     "random": "agemem.agents.random_actions:RandomAgent",
 }
 """Agents by the names of the paper's methods: ``norl`` uses a backbone that was not trained with
@@ -33,8 +33,10 @@ def agent_class(name: str) -> type[Agent]:
     """
     if name in SYSTEMS:
         return MemoryAgent
+    if name in POLICIES:
+        return policy_agent(name)
     if name not in AGENTS:
-        raise UnknownNameError("agent", name, [*AGENTS, *SYSTEMS])
+        raise UnknownNameError("agent", name, [*AGENTS, *SYSTEMS, *POLICIES])
     agent: type[Agent] = load(AGENTS[name])
     return agent
 

@@ -14,9 +14,10 @@ from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem.agents.backbones.scripted import ScriptedBackbone
 from agemem.agents.base import Agent, RolloutEnv
 from agemem.agents.guessing import guess
-from agemem.agents.oracle import OracleAgent, OracleNoMemoryAgent
+from agemem.agents.policies import POLICIES
 from agemem.agents.random_actions import RandomAgent
 from agemem.agents.rollout import Job, rollout
+from agemem.agents.scripted_policy import PolicyAgent, policy_agent
 from agemem_envs.episode import StopReason, ToolCall
 from agemem_envs.errors import (
     ConfigurationError,
@@ -36,7 +37,7 @@ ID = "AgeMem-SyntheticQA-v0"
 def jobs(count: int, agent: Callable[[], Agent] = AgeMemAgent, **options: Any) -> list[Job]:
     return [
         Job(
-            gym.make(ID, disable_env_checker=True, **options),
+            gym.make(ID, disable_env_checker=True, protocol="full", **options),
             agent(),
             seed,
             f"synthetic-validation-{seed}",
@@ -130,7 +131,9 @@ def test_a_dead_summarizer_leaves_the_episode_unscored() -> None:
     assert "500" in episode.errors[0]
 
 
-class Summarizing(OracleNoMemoryAgent):
+class Summarizing(PolicyAgent):
+    policy = POLICIES["oracle-no-memory"]
+
     def act(self, observation: str, info: Mapping[str, Any]) -> str:
         if info["round"] == 3:
             return render(Turn("x", calls=(ToolCall("Summary_context", {"span": "all"}),)))
@@ -140,11 +143,11 @@ class Summarizing(OracleNoMemoryAgent):
 def test_a_failing_simulator_is_recorded_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    played = jobs(2, OracleAgent)
+    played = jobs(2, policy_agent("oracle"))
     env = played[0].env
     assert isinstance(env, gym.Env)
     monkeypatch.setattr(core(env).task, "step", lambda action: 1 / 0)
-    bad = Job(played[1].env, OracleAgent(), 5, "no such task")
+    bad = Job(played[1].env, policy_agent("oracle")(), 5, "no such task")
     results = {r.job: r.episode for r in rollout([played[0], bad])}
     assert results[0].stop_reason is StopReason.ENVIRONMENT_ERROR
     assert "ZeroDivisionError" in results[0].errors[0]
@@ -159,7 +162,7 @@ def test_a_model_agent_without_a_backbone_is_a_mistake() -> None:
 
 
 def test_only_a_rollout_env_is_played() -> None:
-    wrapped = jobs(1, OracleAgent)[0]
+    wrapped = jobs(1, policy_agent("oracle"))[0]
     assert isinstance(wrapped.env, gym.Wrapper)
     assert isinstance(wrapped.env.unwrapped, RolloutEnv)
     with pytest.raises(ConfigurationError, match="CartPoleEnv cannot be played"):
@@ -168,20 +171,27 @@ def test_only_a_rollout_env_is_played() -> None:
 
 def test_an_agent_that_needs_the_environment_is_not_given_a_proxy() -> None:
     with pytest.raises(ConfigurationError, match="its own process, not a object"):
-        OracleAgent().begin(object(), 0)  # type: ignore[arg-type]
+        policy_agent("oracle")().begin(object(), 0)  # type: ignore[arg-type]
 
 
 def test_the_oracle_needs_its_memory() -> None:
-    oracle = [not_none(r.episode.success) for r in rollout(jobs(20, OracleAgent))]
-    without = [not_none(r.episode.success) for r in rollout(jobs(20, OracleNoMemoryAgent))]
-    off = [not_none(r.episode.success) for r in rollout(jobs(20, OracleAgent, tools="none"))]
-    alone = [not_none(r.episode.success) for r in rollout(jobs(20, OracleAgent, stages="task"))]
+    oracle = [not_none(r.episode.success) for r in rollout(jobs(20, policy_agent("oracle")))]
+    without = [
+        not_none(r.episode.success) for r in rollout(jobs(20, policy_agent("oracle-no-memory")))
+    ]
+    off = [
+        not_none(r.episode.success) for r in rollout(jobs(20, policy_agent("oracle"), tools="none"))
+    ]
+    alone = [
+        not_none(r.episode.success)
+        for r in rollout(jobs(20, policy_agent("oracle"), stages="task"))
+    ]
     assert sum(oracle) == 20
     assert sum(without) == sum(off) == sum(alone) == 0
 
 
 def test_the_oracle_keeps_its_context_clean() -> None:
-    episode = next(iter(rollout(jobs(1, OracleAgent)))).episode
+    episode = next(iter(rollout(jobs(1, policy_agent("oracle"))))).episode
     reward = not_none(episode.reward)
     assert reward.preventive == 1.0
     assert reward.storage == 1.0
@@ -222,7 +232,9 @@ def test_sampling_defaults_to_greedy() -> None:
     assert Sampling().temperature == 0.0
 
 
-class Stumbling(OracleAgent):
+class Stumbling(PolicyAgent):
+    policy = POLICIES["oracle"]
+
     """An agent whose simulator fails it."""
 
     def act(self, observation: str, info: Mapping[str, Any]) -> str:
@@ -230,7 +242,7 @@ class Stumbling(OracleAgent):
 
 
 def test_an_agent_that_raises_spoils_its_own_episode_only() -> None:
-    one, other = jobs(2, OracleAgent)
+    one, other = jobs(2, policy_agent("oracle"))
     played = list(rollout([replace(one, agent=Stumbling()), other]))
     by_job = {rollout_.job: rollout_.episode for rollout_ in played}
     assert by_job[0].stop_reason is StopReason.ENVIRONMENT_ERROR

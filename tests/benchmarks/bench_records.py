@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from agemem.agents.oracle import OracleAgent
 from agemem.agents.rollout import Job, rollout
+from agemem.agents.scripted_policy import policy_agent
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.reading import read_run
@@ -25,8 +25,8 @@ EPISODES = 1_000
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    env = MemoryEnv("agemem_envs.tasks.qa.synthetic_qa:SyntheticQATask")
-    (played,) = rollout([Job(env, OracleAgent(), 0)])
+    env = MemoryEnv("agemem_envs.tasks.qa.synthetic_qa:SyntheticQATask", protocol="full")
+    (played,) = rollout([Job(env, policy_agent("oracle")(), 0)])
     result = Result("oracle", "none", "none", False, 0, 0.5, played.episode)
     folder = ResultsFolder(tmp_path_factory.mktemp("run") / "run")
     folder.create(RunRecord(kind=RunKind.EVALUATION, config=RunConfig(agent="oracle")))

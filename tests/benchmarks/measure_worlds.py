@@ -29,9 +29,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from agemem.agents.oracle import OracleAgent
 from agemem.agents.random_actions import RandomAgent
 from agemem.agents.rollout import Job, rollout
+from agemem.agents.scripted_policy import policy_agent
 from agemem_envs import BENCHMARKS, ENVS
 from agemem_envs.env import MemoryEnv
 from agemem_envs.tasks.scienceworld.task import VARIATIONS
@@ -64,7 +64,7 @@ EMBEDDED: list[Suite] = [
 
 
 def make(world: str, **options: Any) -> MemoryEnv:
-    arguments = {**ENVS[f"AgeMem-{world}-v0"], "encoder": "hashing", **options}
+    arguments = {**ENVS[f"AgeMem-{world}-v0"], "encoder": "hashing", "protocol": "full", **options}
     return MemoryEnv(**arguments)
 
 
@@ -82,7 +82,7 @@ def play(suite: Suite) -> Iterator[tuple[str, bool, float, int]]:
         else:
             ids = list(chosen) if chosen is not None else known or []
         for number, task_id in enumerate(ids):
-            (played,) = rollout([Job(env, OracleAgent(), number, task_id)])
+            (played,) = rollout([Job(env, policy_agent("oracle")(), number, task_id)])
             episode = played.episode
             if episode.errors:
                 print(f"  {task_id}: {episode.errors}")

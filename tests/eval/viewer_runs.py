@@ -12,9 +12,9 @@ import gymnasium as gym
 
 import agemem_envs  # noqa: F401  (registers the environments)
 from agemem.agents.base import Agent
-from agemem.agents.oracle import OracleAgent
 from agemem.agents.random_actions import RandomAgent
 from agemem.agents.rollout import Job, rollout
+from agemem.agents.scripted_policy import policy_agent
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.reading import PlayedRun
@@ -37,7 +37,7 @@ KEPT_AS_THEY_ARE = {"kind", "stop_reason", "memory_id", "id", "name", "action"}
 
 def played(*actions: str) -> Episode:
     """Play an episode with these model outputs, followed by answers."""
-    env = gym.make("AgeMem-SyntheticQA-v0")
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full")
     _, info = env.reset(seed=0, options={"task_id": TASK})
     queue = list(actions)
     while "episode" not in info:
@@ -47,7 +47,7 @@ def played(*actions: str) -> Episode:
 
 
 def results(agent: type[Agent], count: int) -> list[Result]:
-    env = gym.make("AgeMem-SyntheticQA-v0")
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full")
     return [
         Result(
             agent.__name__, "none", "none", False, i, 0.5,
@@ -57,7 +57,7 @@ def results(agent: type[Agent], count: int) -> list[Result]:
     ]  # fmt: skip
 
 
-ORACLE, RANDOM = results(OracleAgent, 4), results(RandomAgent, 4)
+ORACLE, RANDOM = results(policy_agent("oracle"), 4), results(RandomAgent, 4)
 MANAGED = played(
     call("Add_memory", content="The key is red."),
     call("Update_memory", memory_id="m1", content="The key is blue."),
