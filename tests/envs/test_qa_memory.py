@@ -174,9 +174,10 @@ def test_settings_are_recorded_and_checked() -> None:
     assert make_synthetic().variant == "distractors=12, facts=60, updates=6"
     assert SyntheticQATask().variant == ""
     assert SyntheticQATask(noise=1).variant == "noise=1, distractors=5"
-    for option in ("facts", "updates"):
-        with pytest.raises(ConfigurationError, match=f"{option} must be at least 0"):
-            SyntheticQATask(**{option: -1})
+    with pytest.raises(ConfigurationError, match="facts must be at least 0"):
+        SyntheticQATask(facts=-1)
+    with pytest.raises(ConfigurationError, match="updates must be at least 0"):
+        SyntheticQATask(updates=-1)
 
 
 def test_too_few_questions_are_an_error(tmp_path: Path) -> None:
@@ -187,16 +188,15 @@ def test_too_few_questions_are_an_error(tmp_path: Path) -> None:
         task.reset("r0", np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(
-    "text", ["unknown", "Unknown.", "not known", "It is not known.", "I don't know", "Nobody knows"]
-)
-def test_abstentions_are_one_answer(text: str) -> None:
+def test_abstentions_are_one_answer() -> None:
     task = make_synthetic()
+    forms = ("unknown", "Unknown.", "not known", "It is not known.", "I don't know", "Nobody knows")
     for seed, task_id in enumerate(task.task_ids(SPECS, 0)):
         spec = task.reset(task_id, np.random.default_rng(seed))
-        outcome = task.step(text)
-        assert outcome.success == (spec.reference == UNKNOWN)
-        assert outcome.progress == float(outcome.success)
+        for text in forms:
+            outcome = task.step(text)
+            assert outcome.success == (spec.reference == UNKNOWN)
+            assert outcome.progress == float(outcome.success)
 
 
 def test_the_judge_takes_every_abstention_for_unknown() -> None:
