@@ -27,7 +27,9 @@ HALF = 0.5
 """The same for a policy that reduces its context by summaries."""
 CRITERION_WORDS = 6
 """Words of a message that a filter names."""
-HOPS, A_HOP = 3, 4
+OWN_NOISE = ("answer Noted", "manage name arguments", "removed tokens saved", "stored as")
+"""Criteria that name the agent's own acknowledgements and tool calls, and their results."""
+HOPS, A_HOP = 4, 2
 """Further retrievals, one after another, and the queries of each."""
 ROOM = 0.7
 """Share of the budget above which a policy retrieves no more."""
@@ -166,22 +168,28 @@ class PolicyAgent(Agent):
         return [ToolCall("Add_memory", {"content": text})]
 
     def _reduce(self, state: EpisodeState) -> Calls:
-        """Free the context of the message before this one."""
-        budget = self._env.settings().max_context_tokens
-        if self.policy.reduce is Reduce.SUMMARY:
-            full = state.context.tokens > HALF * budget
-            return [ToolCall("Summary_context", {"span": "all"})] if full else []
-        previous = self._previous(state)
-        if self.policy.reduce is Reduce.NOTHING or previous is None:
+        """Free the context of what came before this message: half full, and before stage 3."""
+        full = state.context.tokens > HALF * self._env.settings().max_context_tokens
+        if self.policy.reduce is Reduce.NOTHING or not (full or state.stage is Stage.REASONING):
             return []
-        return [ToolCall("Filter_context", {"criteria": self._criterion(previous.text)})]
+        if self.policy.reduce is Reduce.SUMMARY:
+            return [ToolCall("Summary_context", {"span": "all"})]
+        earlier = [m.content for m in state.context.removable() if m.kind is MessageKind.INCOMING]
+        criteria = [self._criterion(text) for text in earlier]
+        if self._matches_topics:
+            criteria += OWN_NOISE
+        return [ToolCall("Filter_context", {"criteria": text}) for text in criteria]
 
     def _criterion(self, text: str) -> str:
         """Words that name a message; the whole text where only that resembles it."""
-        if self._env.settings().filter_matching == "message":
+        if not self._matches_topics:
             return text
         words = [word for word in re.findall(r"[^\W_]+", text) if content_words(word)]
         return " ".join(dict.fromkeys(words[: 2 * CRITERION_WORDS][:CRITERION_WORDS])) or text
+
+    @property
+    def _matches_topics(self) -> bool:
+        return self._env.settings().filter_matching == "topic"
 
     def _retrieve(self, state: EpisodeState) -> Calls:
         retrieve = self.policy.retrieve
@@ -205,7 +213,7 @@ class PolicyAgent(Agent):
         results = (r for s in state.steps for r in s.results if r.name == "Retrieve_memory")
         contents = [str(item["content"]) for r in results if r.ok for item in r.data["items"]]
         names = dict.fromkeys(name for text in [goal, *contents] for name in key_items(text))
-        new = [name for name in names if name not in self._asked][:A_HOP]
+        new = [n for n in names if n not in self._asked and not n.isdigit()][:A_HOP]
         self._asked |= set(new)
         queries = [query for name in new for query in (name, f"{name} {goal}")]
         return [ToolCall("Retrieve_memory", {"query": query}) for query in queries]
@@ -364,13 +372,6 @@ class PolicyAgent(Agent):
     def _talks(self, state: EpisodeState) -> tuple[Talk, ...]:
         early = state.stage is Stage.CONSTRUCTION
         return state.spec.knowledge if early else state.spec.distractors
-
-    def _previous(self, state: EpisodeState) -> Talk | None:
-        """The message before this one that is still in the context, or None."""
-        if state.stage is Stage.REASONING:
-            return state.spec.distractors[-1] if state.spec.distractors else None
-        earlier = self._talks(state)[: state.message_index]
-        return earlier[-1] if earlier else None
 
     def _visible(self) -> str:
         """The incoming and retrieved messages: no system prompt, no query, none of its own."""
