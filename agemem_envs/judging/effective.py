@@ -118,10 +118,10 @@ class Reading:
         """The share of the arriving tokens that the reducing calls freed, in [0, 1].
 
         Only what nobody can avoid counts as arriving: the messages of stages 1 and 2. A step with
-        reducing calls freed the tokens of those that it removed, minus its own messages, and minus
-        what its summary has more than the summaries that it replaced; but not less than nothing.
-        It freed nothing if a needed statement was in what it removed and is then neither in the
-        context nor in long-term memory. After an overflow nothing counts.
+        reducing calls freed the tokens of those that it removed, minus the summary that it wrote
+        and minus its own messages; less than nothing counts as nothing. It freed nothing if a
+        needed statement was in what it removed and is then neither in the context nor in
+        long-term memory. After an overflow nothing counts.
         """
         total = sum(message.tokens for message in self._arrivals)
         freed, budget = 0, self._episode.settings.max_context_tokens
@@ -141,12 +141,10 @@ class Reading:
 
     def _freed(self, step: Step, removed: Sequence[Message], memory: Memory) -> int:
         gone = {message.id for message in removed}
-        written, summaries = self._written(step), self._summaries.get(step.index, [])
-        replaced = _tokens(removed, MessageKind.SUMMARY)
-        cost = sum(message.tokens for message in written)
-        cost += max(0, _tokens(summaries, MessageKind.SUMMARY) - replaced)
-        freed = _tokens(removed, MessageKind.INCOMING) - cost
-        if freed <= 0 or self._lost(step, removed, gone, [*written, *summaries], memory):
+        own = [*self._written(step), *self._summaries.get(step.index, ())]
+        freed: int = sum(m.tokens for m in removed if m.kind is MessageKind.INCOMING)
+        freed -= sum(message.tokens for message in own)
+        if freed <= 0 or self._lost(step, removed, gone, own, memory):
             return 0
         return freed
 
@@ -330,7 +328,3 @@ class Reading:
             for change in waiting.get(step.index, ())
             if self._holds(memory.values(), change.stale)
         )
-
-
-def _tokens(messages: Iterable[Message], kind: MessageKind) -> int:
-    return sum(message.tokens for message in messages if message.kind is kind)

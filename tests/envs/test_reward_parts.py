@@ -114,21 +114,6 @@ def test_prevention_by_hand(steps: Any, share: float) -> None:
     assert Reading(recorded(["a grey sky", "a blue sky"], steps)).prevention() == share
 
 
-def test_a_summary_costs_what_it_adds() -> None:
-    record = recorded(["a grey sky", "a blue sky", "a red sky"], [(ONE, []), (ONE, [])])
-    arrivals = [m for m in record.messages if m.kind is MessageKind.INCOMING]
-    first, second = (
-        message(id_, MessageKind.SUMMARY, "skies", tokens, 0) for id_, tokens in ((2, 20), (3, 25))
-    )
-    steps = tuple(
-        Step(index, ONE, (0, 1, 2), 100, "", results=(done("Summary_context", removed=ids),))
-        for index, ids in enumerate(([0], [1, 2]))
-    )
-    messages = (*(replace(m, id=i) for i, m in enumerate(arrivals)), first, second)
-    freed = Reading(replace(record, messages=messages, steps=steps)).prevention()
-    assert freed == pytest.approx((100 - 20 + 100 - (25 - 20)) / 200)
-
-
 def test_what_is_needed_must_not_be_lost() -> None:
     told_ = [f"Did you know? {LODGE}", OTHER]
     assert Reading(recorded(told_, [(ONE, []), (TWO, [filtered(0)])])).prevention() == 0.0
