@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, ClassVar
@@ -25,8 +26,8 @@ FULL = 0.8
 """Share of the token budget above which the context is summarised."""
 HALF = 0.5
 """The same for a policy that reduces its context by summaries."""
-CRITERION_WORDS = 6
-"""Words of a message that a filter names."""
+CRITERION_WORDS, MAX_CRITERIA = 5, 3
+"""Words that a filter names, and the filters of one message."""
 OWN_NOISE = ("answer Noted", "manage name arguments", "removed tokens saved", "stored as")
 """Criteria that name the agent's own acknowledgements and tool calls, and their results."""
 HOPS, A_HOP = 4, 2
@@ -175,17 +176,26 @@ class PolicyAgent(Agent):
         if self.policy.reduce is Reduce.SUMMARY:
             return [ToolCall("Summary_context", {"span": "all"})]
         earlier = [m.content for m in state.context.removable() if m.kind is MessageKind.INCOMING]
-        criteria = [self._criterion(text) for text in earlier]
-        if self._matches_topics:
+        criteria = self._criteria(earlier)
+        if self._matches_topics and state.stage is Stage.REASONING:
             criteria += OWN_NOISE
         return [ToolCall("Filter_context", {"criteria": text}) for text in criteria]
 
-    def _criterion(self, text: str) -> str:
-        """Words that name a message; the whole text where only that resembles it."""
+    def _criteria(self, texts: Sequence[str]) -> list[str]:
+        """Few words that most of the texts have; each text as it is where only that resembles it.
+
+        One call costs less the more messages it removes.
+        """
         if not self._matches_topics:
-            return text
-        words = [word for word in re.findall(r"[^\W_]+", text) if content_words(word)]
-        return " ".join(dict.fromkeys(words[: 2 * CRITERION_WORDS][:CRITERION_WORDS])) or text
+            return list(texts)
+        left, criteria = [content_words(text) for text in texts], []
+        while left and len(criteria) < MAX_CRITERIA:
+            counts = Counter(word for words in left for word in sorted(words))
+            common = [word for word, _ in counts.most_common(CRITERION_WORDS)]
+            criteria.append(" ".join(common))
+            theta = self._env.settings().filter_threshold * len(common)
+            left = [words for words in left if len(words & set(common)) < theta]
+        return criteria
 
     @property
     def _matches_topics(self) -> bool:
