@@ -7,9 +7,9 @@ The names below are the stable API. They need Gymnasium, NumPy and msgspec only.
 may change between releases.
 
 - Environments: ``ENVS`` (each id's default arguments), ``BENCHMARKS`` (the paper's five ids),
-  ``register_envs``, ``MemoryEnv``, ``__version__``.
-- To write a benchmark: ``Task``, ``TaskSpec``, ``Fact``, ``Outcome``, ``DataSource``,
-  ``choose_ids``.
+  ``PROTOCOLS`` (named sets of settings), ``register_envs``, ``MemoryEnv``, ``__version__``.
+- To write a benchmark: ``Task``, ``TaskSpec``, ``Talk``, ``Fact``, ``Change``, ``Outcome``,
+  ``DataSource``, ``choose_ids``.
 - To write a long-term memory: ``LongTermMemory`` (the interface), ``MemoryItem``, ``Hit``,
   ``MemoryNotFoundError``; ``MemoryStore`` is the default one.
 - To read and write actions: ``parse``, ``render``, ``Turn``, ``Malformed``, ``ToolCall``.
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import (
+    Change,
     DataSource,
     Episode,
     MemoryItem,
@@ -36,16 +37,19 @@ from agemem_envs.episode import (
 from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
 from agemem_envs.memory.base import Hit, LongTermMemory, MemoryNotFoundError
 from agemem_envs.memory.store import MemoryStore
+from agemem_envs.protocols import PROTOCOLS
 from agemem_envs.registration import BENCHMARKS, ENVS, register_envs
 from agemem_envs.stages import Stage
-from agemem_envs.tasks.base import Fact, Outcome, Task, TaskSpec, choose_ids
+from agemem_envs.tasks.base import Fact, Outcome, Talk, Task, TaskSpec, choose_ids
 from agemem_envs.turns import Malformed, Turn, parse, render
 from agemem_envs.version import __version__
 
 __all__ = [
     "BENCHMARKS",
     "ENVS",
+    "PROTOCOLS",
     "AgeMemError",
+    "Change",
     "ConfigurationError",
     "DataSource",
     "Episode",
@@ -64,6 +68,7 @@ __all__ = [
     "Stage",
     "Step",
     "StopReason",
+    "Talk",
     "Task",
     "TaskSpec",
     "ToolCall",

@@ -21,11 +21,12 @@ from agemem_envs.util.provenance import Provenance, provenance
 from agemem_envs.util.records import Format, from_plain, parse_json, refuse_newer, to_plain
 from agemem_envs.version import __version__
 
-FORMAT = 1
-"""The format of ``config.json``. 0 means that it was written before formats were numbered."""
+FORMAT = 2
+"""The format of ``config.json``. 0 means that it was written before formats were numbered; 1 was
+before protocols."""
 FILE = "config.json"
-Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
-"""Converts a configuration of format 0 to the current format."""
+Upgrade = Callable[[dict[str, Any], int], dict[str, Any]]
+"""Converts a configuration of an older format, whose number it is given, to the current one."""
 
 
 class RunKind(StrEnum):
@@ -141,7 +142,7 @@ def read_record(
         folder: The folder of the run.
         cls: The class of its settings.
         kinds: The kinds of run that the caller accepts, each with the function that upgrades a
-            configuration of format 0, or None if it needs no upgrade.
+            configuration of an older format, or None if it needs no upgrade.
 
     Raises:
         ConfigurationError: There is no record, or the run is of another kind.
@@ -160,9 +161,10 @@ def read_record_file(
         raise ConfigurationError(
             f"{file} records a run of kind {str(stored.kind)!r}, expected {wanted}"
         )
-    upgrade = kinds[stored.kind] if stored.format == 0 else None
+    upgrade = kinds[stored.kind] if stored.format < FORMAT else None
     try:
-        config = settings_from(cls, upgrade(stored.config) if upgrade else stored.config)
+        values = upgrade(stored.config, stored.format) if upgrade else stored.config
+        config = settings_from(cls, values)
     except (ConfigurationError, KeyError, TypeError, ValueError) as error:
         writer = stored.provenance.agemem_envs or __version__
         by = (

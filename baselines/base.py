@@ -2,7 +2,7 @@
 
 A system observes messages, stores them in its own way, and recalls texts that may help with
 the current prompt. :class:`MemoryAgent` puts any system around any backbone, with the
-environment's own memory tools off. The calls of a system are counted apart from the agent's.
+environment's own long-term memory off. The calls of a system are counted apart from the agent's.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from typing import Any, ClassVar
 from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env, with_recalled
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
-from agemem_envs.episode import MemoryItem
+from agemem_envs.episode import MemoryItem, ToolCall
 from agemem_envs.stages import Stage
 from agemem_envs.turns import Turn, render
 
-TOP_K = 5
-"""Memories recalled for a prompt (the paper's experiments: 3 to 5)."""
+TOP_K = 3
+"""Memories that a system recalls if its caller names no number."""
+FULL = 0.8
+"""Share of the token budget above which the context is reduced."""
+REDUCTION = ToolCall("Summary_context", {"span": "all"})
+"""The call that reduces it."""
 _REFUSAL = prompts.MALFORMED.partition("{")[0]
+_RESULT, _RESULT_END = prompts.TOOL_RESPONSE.split("{text}")
 
 
 @dataclass(slots=True)
@@ -101,39 +106,53 @@ class MemoryAgent(Agent):
     - Stage 3: the texts recalled for the query (in a world, for the goal and the last
       observation) are put before the last message. The system observes the replies of a
       world too. The reset of the context between the stages does not affect the system.
+    - The context stays within the budget by a fixed rule. It is the harness's and not the
+      method's: when the context is above :data:`FULL` of the budget, the agent's turn is
+      :data:`REDUCTION`, without a call of the backbone, and never twice in a row. It counts as a
+      tool call. In stage 3 the backbone may use the tools of short-term memory, too.
 
     Args:
         system: The memory system. Only this agent uses it.
-        top_k: Number of texts recalled for a prompt.
+        top_k: Number of texts recalled for a prompt; None for the environment's ``top_k``, so
+            that all methods share one number, which results record.
     """
 
     uses_backbone: ClassVar[bool] = True
-    tools: ClassVar[str | None] = "none"
+    tools: ClassVar[str | None] = "stm"
 
-    def __init__(self, system: MemorySystem, top_k: int = TOP_K) -> None:
+    def __init__(self, system: MemorySystem, top_k: int | None = None) -> None:
         self.system = system
         self._top_k = top_k
+        self._k = TOP_K if top_k is None else top_k
 
     def begin(self, env: RolloutEnv, seed: int) -> None:
         """Reset the system; let memory quality judge what it stores."""
         self.system.usage = Usage()
-        self._query = ""
+        self._query = self._last = ""
+        self._reduced = False
+        if self._top_k is None:
+            self._k = env.settings().top_k
         with _timed(self.system.usage):
             self.system.reset()
         memory_env(env).use_memory(SystemMemory(self.system))
 
     def act(self, observation: str, info: Mapping[str, Any]) -> Decision:
-        """Let the system observe the last message; acknowledge it, or prompt the backbone."""
+        """Let the system observe the last message; reduce, acknowledge, or prompt the backbone."""
         messages: ChatMessages = info["messages"]
-        arrived = messages[-1]["content"]
-        if info["stage"] != Stage.REASONING:
-            self.observe(arrived)
+        reasoning = info["stage"] == Stage.REASONING
+        arrived = _arrived(messages[-1]["content"])
+        if arrived:
+            self._last = arrived
+            if reasoning and not self._query:
+                self._query = arrived  # a question is not stored
+            else:
+                self.observe(arrived)
+        self._reduced = not self._reduced and _is_full(info)
+        if self._reduced:
+            return render(Turn("The context is nearly full.", calls=(REDUCTION,)))
+        if not reasoning:
             return render(Turn("I only listen.", answer="Noted."))
-        if not self._query:
-            self._query = arrived  # a question is not stored
-        elif not arrived.startswith(_REFUSAL):
-            self.observe(arrived)
-        query = self._query if arrived == self._query else f"{self._query}\n{arrived}"
+        query = self._query if self._last == self._query else f"{self._query}\n{self._last}"
         return with_recalled(messages, self.recall(query))
 
     def observe(self, text: str) -> None:
@@ -152,7 +171,7 @@ class MemoryAgent(Agent):
         """The memories that the system recalls; none if it raises."""
         with _timed(self.system.usage):
             try:
-                return self.system.recall(query, self._top_k)
+                return self.system.recall(query, self._k)
             except Exception:  # any library's
                 self.system.usage.failures += 1
                 return []
@@ -164,6 +183,20 @@ class MemoryAgent(Agent):
     def close(self) -> None:
         """Release the system."""
         self.system.close()
+
+
+def _arrived(text: str) -> str:
+    """The message at the end of a context; empty if it replies to the agent's own output."""
+    if text.startswith(_RESULT):
+        _, _, text = text.partition(_RESULT_END)  # a message may have come after the result
+        return text.lstrip("\n")
+    return "" if text.startswith(_REFUSAL) else text
+
+
+def _is_full(info: Mapping[str, Any]) -> bool:
+    """Whether the context is nearly full, in an environment that can reduce it."""
+    offered = any(tool["name"] == REDUCTION.name for tool in info["tools"])
+    return offered and bool(info["tokens_used"] > FULL * info["token_budget"])
 
 
 @contextmanager

@@ -27,7 +27,8 @@ from agemem.eval.reporting.summary import counted
 from agemem.eval.runs.reading import PlayedRun, read_runs
 from agemem.eval.submissions.board import add, file_problems, read, row_problems
 from agemem.eval.submissions.checks import problems
-from agemem.eval.submissions.rows import SCORES, LeaderboardRow, Prices, leaderboard_rows
+from agemem.eval.submissions.rows import SCORES, LeaderboardRow, Prices, leaderboard_rows, table_of
+from agemem_envs.protocols import DEFAULT
 from agemem_envs.util.cli import EXIT_OK, exit_status, name_value
 from agemem_envs.util.paths import results_folder
 
@@ -98,8 +99,17 @@ def run_problems(runs: Sequence[PlayedRun]) -> list[str]:
 
 
 def show(rows: Sequence[LeaderboardRow], console: Console) -> None:
-    """Print the rows by descending average, then by name."""
-    table = Table(title=f"Leaderboard: {counted(len(rows), 'row')}", title_justify="left")
+    """Print a table for each protocol, its rows by descending average, then by name."""
+    tables: dict[str, list[LeaderboardRow]] = {}
+    for row in rows:
+        tables.setdefault(table_of(row), []).append(row)
+    for name in sorted(tables, key=lambda name: (name != DEFAULT, name)):
+        console.print(_table(name, tables[name]))
+
+
+def _table(protocol: str, rows: Sequence[LeaderboardRow]) -> Table:
+    title = f"Leaderboard, protocol {protocol}: {counted(len(rows), 'row')}"
+    table = Table(title=title, title_justify="left")
     scores = [f"{b.key}_{b.measure.lower()}" for b in PAPER]
     extra = [name for name in SCORES if name not in scores]
     names = ["method", "backbone", *scores, *extra, "average", "hotpotqa_memory_quality"]
@@ -111,7 +121,7 @@ def show(rows: Sequence[LeaderboardRow], console: Console) -> None:
     ranked = sorted(rows, key=lambda row: (-float(row["average"] or -1), row["method"]))
     for row in ranked:
         table.add_row(*(escape(_cell(row, name)) for name in used))
-    console.print(table)
+    return table
 
 
 def _cell(row: LeaderboardRow, name: str) -> str:

@@ -27,11 +27,12 @@ use_checkout()  # the tests are of this checkout, whatever is installed
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = EpisodeSettings(
+    protocol="full",
     stages="full",
     tools=tuple(TOOLS),
     encoder="hashing-384",
     memory="exact",
-    judge="lexical-0.6",
+    judge="lexical-sentences-0.7",
     reward=asdict(RewardConfig()),
     summarizer="extractive-0.3",
     token_counter="approximate-utf8-bytes/4",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -17,11 +18,14 @@ from agemem.eval.run import main as run
 from agemem.eval.runs.reading import read_run, read_runs
 from agemem.eval.submissions.board import read
 from agemem.eval.submissions.checks import problems
+from agemem.eval.submissions.rows import FORMAT as BOARD_FORMAT
 from agemem.eval.viewer.__main__ import main as view
-from agemem_envs.run_record import RunKind
+from agemem_envs.episode import FORMAT as EPISODE_FORMAT
+from agemem_envs.run_record import FORMAT, RunKind
+from agemem_envs.util.records import to_plain as plain
 from tests.conftest import ROOT
 
-OLD = ROOT / "tests" / "data" / "format_0"
+OLD, OLDER_BY_ONE = (ROOT / "tests" / "data" / name for name in ("format_0", "format_1"))
 
 # -- older -----------------------------------------------------------------------------
 
@@ -39,13 +43,41 @@ def test_an_older_run_says_what_it_said() -> None:
     assert again.played_sha256 == played.sha256
 
 
-def test_the_runs_of_an_older_suite_know_their_suite_and_that_they_are_of_a_world() -> None:
-    runs = read_runs([OLD / "suite"])
+@pytest.mark.parametrize("old", [OLD, OLDER_BY_ONE])
+def test_the_runs_of_an_older_suite_know_their_suite_and_that_they_are_of_a_world(
+    old: Path,
+) -> None:
+    runs = read_runs([old / "suite"])
     assert [run.name for run in runs] == ["oracle-no-memory-task", "oracle-task", "random-task"]
     for played in runs:
         assert played.config.max_task_actions == 3, "it was called max_actions"
         assert all(result.episode.interactive for result in played.results)
         assert problems(played) == []
+
+
+@pytest.mark.parametrize("run_folder", [OLD / "oracle", OLDER_BY_ONE / "random"])
+def test_before_protocols_the_stages_were_the_protocol(run_folder: Path) -> None:
+    played = read_run(run_folder)
+    assert (played.config.protocol, played.config.stages) == ("full", "full")
+    (result,) = played.results
+    settings = result.episode.settings
+    assert (settings.protocol, settings.overridden) == ("full", ())
+    assert (settings.filter_matching, settings.action_factor) == ("message", None)
+    assert {r.episode.settings.protocol for run in read_runs([OLD / "suite"])
+            for r in run.results} == {"task"}  # fmt: skip
+
+
+@pytest.mark.parametrize("old", [OLD, OLDER_BY_ONE])
+def test_an_older_suite_goes_on_in_its_folders(old: Path, tmp_path: Path) -> None:
+    pytest.importorskip("minigrid")
+    suite = shutil.copytree(old / "suite", tmp_path / "suite")
+    names = sorted(file.parent.name for file in suite.glob("*/episodes.jsonl"))
+    assert run(["--out", str(suite), "--resume", "--episodes", "2"]) == 0
+    assert sorted(file.parent.name for file in suite.glob("*/episodes.jsonl")) == names
+    for played in read_runs([suite]):
+        assert len({json.dumps(plain(r.episode.settings)) for r in played.results}) == 1
+        assert len(played.results) == 2
+        assert played.config.protocol == "task"
 
 
 def test_every_program_reads_what_is_older(
@@ -62,7 +94,9 @@ def test_every_program_reads_what_is_older(
     assert leaderboard(["--check", str(old / "oracle"), *board]) == 0
     assert leaderboard(["--add", str(old / "oracle"), *board]) == 2, "it is there already"
     assert leaderboard(["--add", str(old / "suite" / "oracle-task"), *board]) == 0
-    assert [row["format"] for row in read(old / "leaderboard.csv")] == ["1", "1"]
+    rows = read(old / "leaderboard.csv")
+    assert [row["format"] for row in rows] == ["0", "2"], "a row keeps the format of its texts"
+    assert [row["protocol"] for row in rows] == ["SyntheticQA: full", "BabyAI: task"]
     again = ["--rejudge", str(old / "suite" / "oracle-task"), "--judge", "lexical"]
     assert run([*again, "--out", str(tmp_path / "again")]) == 0
     assert run(["--config", str(old / "oracle" / "config.json"), "--out", str(tmp_path / "o")]) == 0
@@ -70,27 +104,53 @@ def test_every_program_reads_what_is_older(
     first, second = read_run(old / "oracle").results
     assert first == read_run(OLD / "oracle").results[0]
     assert second.index == 1
-    assert json.loads((old / "oracle" / "config.json").read_text())["format"] == 1
+    assert json.loads((old / "oracle" / "config.json").read_text())["format"] == FORMAT
+
+
+def test_a_leaderboard_of_format_1_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "board.csv"
+    shutil.copy(OLDER_BY_ONE / "leaderboard.csv", file)
+    board = ["--file", str(file)]
+    assert leaderboard(["--check", str(OLDER_BY_ONE / "random"), *board]) == 0
+    assert leaderboard(["--add", str(OLDER_BY_ONE / "random"), *board]) == 2, "it is there already"
+    assert leaderboard(["--add", str(OLDER_BY_ONE / "suite" / "random-task"), *board]) == 0
+    assert leaderboard(["--show", *board]) == 0
+    rows = read(file)
+    assert [row["format"] for row in rows] == ["1", "2"]
+    assert [row["protocol"] for row in rows] == ["SyntheticQA: full", "BabyAI: task"]
+
+
+def summary_of(folder: Path) -> dict[str, str]:
+    with (folder / "summary.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    return row
 
 
 def test_a_repetition_of_an_older_run_is_equal(tmp_path: Path) -> None:
-    out = tmp_path / "again"
-    assert run(["--config", str(OLD / "oracle" / "config.json"), "--out", str(out)]) == 0
-    assert (out / "summary.csv").read_bytes() == (OLD / "oracle" / "summary.csv").read_bytes()
+    out, old = tmp_path / "again", OLDER_BY_ONE / "random"
+    assert run(["--config", str(old / "config.json"), "--out", str(out)]) == 0
+    again, before = summary_of(out), summary_of(old)
+    added = {name: again.pop(name) for name in again.keys() - before.keys()}
+    assert again == before
+    assert (added["protocol"], added["overridden"]) == ("full", "")
 
 
-def test_an_older_training_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("folder", [OLD, OLDER_BY_ONE])
+def test_an_older_training_is_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("trl")
     from agemem.train.grpo import main, parse
     from agemem.train.log import read_log
 
-    old = str(OLD / "training")
+    old = str(folder / "training")
     config, _ = parse(["--out", old, "--resume", "--steps", "5"])
     assert (config.tools, config.steps, config.max_completion_tokens) == ("all", 5, 16)
+    assert (config.protocol, config.make_options("x")["protocol"]) == ("full", "full")
     assert main(["--out", old, "--resume", "--beta", "0.5"]) == 2
     assert "beta: 0.1 -> 0.5" in capsys.readouterr().err
-    (step,) = read_log(OLD / "training")
-    assert (step["add_calls"], step["tool_calls"], step["rounds"]) == (0.0, 0.0, 8.0)
+    (step,) = read_log(folder / "training")
+    assert (step["add_calls"], step["tool_calls"]) == (0.0, 0.0)
 
 
 # -- not right -------------------------------------------------------------------------
@@ -142,7 +202,8 @@ def test_what_is_not_right_is_one_line(
     assert error.count("\n") == 1
     assert name in error
     if "newer" in spoilt and spoilt != "newer, at the end":
-        assert "format is 99, and this version of agemem reads formats up to 1" in error
+        newest = FORMAT if name == "config.json" else EPISODE_FORMAT
+        assert f"format is 99, and this version of agemem reads formats up to {newest}" in error
     assert {file.name: file.read_bytes() for file in bad.iterdir()} == before, "nothing is lost"
     assert {file.name for file in tmp_path.iterdir()} == {"bad"}, "nothing is written"
 
@@ -307,7 +368,7 @@ def test_a_training_that_is_not_right_is_one_line(
         (lambda text: "\0" + text, "leaderboard"),
         (
             lambda text: text.replace("\n", ",format\n", 1).rstrip("\n") + ",99\n",
-            "format is 99, and this version of agemem reads formats up to 1",
+            f"format is 99, and this version of agemem reads formats up to {BOARD_FORMAT}",
         ),
         (
             lambda text: text.replace("\n", ",format\n", 1).rstrip("\n") + ",new\n",

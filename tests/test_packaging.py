@@ -167,7 +167,7 @@ def test_the_bare_install(wheel: Path, tmp_path: Path) -> None:
     pip(python, "install", "-q", "-c", CONSTRAINTS, wheel)
     script = """
 import gymnasium as gym, importlib.metadata as m, importlib.util as u
-env = gym.make("agemem_envs:AgeMem-SyntheticQA-v0")
+env = gym.make("agemem_envs:AgeMem-SyntheticQA-v0", protocol="full")
 env.reset(seed=0)
 env.action_space.seed(0)
 ended = False
@@ -180,11 +180,11 @@ import json; print(json.dumps([d.name for d in m.distributions() if d.name not i
 for arguments in ({"encoder": "minilm"}, {"memory": "qdrant"}, {"judge": "m@http://x/v1"},
                   {"token_counter": "tokenizer:x"}):
     try:
-        gym.make("AgeMem-SyntheticQA-v0", **arguments)
+        gym.make("AgeMem-SyntheticQA-v0", protocol="full", **arguments)
     except ImportError as error:
         print(error)
 try:
-    gym.make("AgeMem-HotpotQA-v0", data="hub", encoder="hashing")
+    gym.make("AgeMem-HotpotQA-v0", protocol="full", data="hub", encoder="hashing")
 except ImportError as error:
     print(error)
 """
@@ -228,7 +228,16 @@ def test_the_programs_run_beside_another_package_agents(wheel: Path, tmp_path: P
         return done.stdout
 
     agemem = str(programs / "agemem")
-    played = ("--agent", "oracle", "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "3")
+    played = (
+        "--agent",
+        "oracle",
+        "--envs",
+        "AgeMem-SyntheticQA-v0",
+        "--protocol",
+        "full",
+        "--episodes",
+        "3",
+    )
     assert output(agemem, "--version") == f"agemem {__version__}\n"
     output(agemem, "run", *played)
     (run,) = (tmp_path / "results" / "runs").iterdir()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.names import check_names
 from agemem_envs.protocols import resolve
 from agemem_envs.registration import ENVS
-from agemem_envs.run_record import RunKind
+from agemem_envs.run_record import RunKind, Upgrade
 from agemem_envs.settings import Group, Scope, check_settings, in_scope, setting, settings_of
 from agemem_envs.tasks.base import make_task
 from agemem_envs.util.cli import name_value
@@ -27,7 +27,7 @@ TRAINED, ON, LEARNING, EXECUTION = (
 )
 AGENT = "agemem.agents.agemem:AgeMemAgent"
 RAG_AGENT = "agemem.agents.agemem_rag:AgeMemRAGAgent"
-TASK_OPTIONS = ("data", "noise", "distractors")
+TASK_OPTIONS = ("data", "noise", "distractors", "facts", "updates")
 """Options of ``--env-option`` that select tasks, and so also apply to the list of tasks."""
 
 
@@ -286,15 +286,18 @@ class WarmStartConfig(PolicyConfig):
     learning_rate: float = setting(1e-4, "learning rate", Scope.METHOD, LEARNING, 0.0, 10.0)
 
 
-def _upgrade(config: dict[str, Any]) -> dict[str, Any]:
-    """Convert the configuration of a GRPO run of format 0 to the current format."""
+def _upgrade(config: dict[str, Any], version: int) -> dict[str, Any]:
+    """Convert the configuration of a GRPO run of an older format to the current one.
+
+    Before protocols there were the stages alone: each set of stages has its protocol.
+    """
     upgraded = dict(config)
     if "stm_tools" in upgraded:
         upgraded["tools"] = "all" if upgraded.pop("stm_tools") == "on" else "ltm"
-    return fold_options(upgraded)
+    if version == 0:
+        upgraded = fold_options(upgraded)
+    return {**upgraded, "protocol": upgraded.get("stages", "full")}
 
 
-KINDS: dict[RunKind, Callable[[dict[str, Any]], dict[str, Any]] | None] = {
-    RunKind.TRAINING: _upgrade
-}
-"""The kinds of run that a :class:`GRPOConfig` configures, with upgrades from format 0."""
+KINDS: dict[RunKind, Upgrade | None] = {RunKind.TRAINING: _upgrade}
+"""The kinds of run that a :class:`GRPOConfig` configures, with upgrades from older formats."""

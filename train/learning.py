@@ -2,10 +2,11 @@
 
     python train/learning.py --out results/learning
 
-A tiny policy imitates a demonstrator that plays a small SyntheticQA setting and errs in three
-decisions of ten: it leaves out a tool call, or stores a text that nobody needs. From this warm
-start, step-wise GRPO trains the policy once for each seed, with all returns and with the answer's
-return alone. Files:
+A tiny policy imitates a demonstrator that plays a small setting of SyntheticQA under the protocol
+``full``, and errs in three decisions of ten: it leaves out a tool call, or stores a text that
+nobody needs. From this warm start, step-wise GRPO trains the policy once for each seed, with all
+returns and with the answer's return alone. All arms measure the returns of the reward
+``effective``. Files:
 
     curves.csv    all steps of all runs
     summary.csv   the warm start (the same training at a learning rate of 0) and the last fifth of
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SETTING = (
-    "--env AgeMem-SyntheticQA-v0 --difficulty easy --tasks 16 --max-context-tokens 1024 "
+    "--env AgeMem-SyntheticQA-v0 --protocol full --difficulty easy --tasks 16 "
+    "--max-context-tokens 1024 "
     "--env-option noise=1 --env-option distractors=1 --env-option rounds_per_message=1 "
     "--env-option max_task_rounds=2"
 ).split()
@@ -66,10 +68,15 @@ GRPO = (
     "--no-gradient-checkpointing --beta 0 --warmup 5 --save-every 20"
 ).split()
 BEFORE, ALL, ANSWER = "warm-start", "all-returns", "answer-only"
+ANSWER_ONLY = (
+    '{"task_weight": 1, "context_weight": 0, "memory_weight": 0, "round_penalty": 0, '
+    '"overflow_penalty": 0, "effective": 1}'
+)
+"""The reward ``answer-only``, with the other returns measured as in ``effective``."""
 ARMS = {
-    BEFORE: ["--learning-rate", "0"],
-    ALL: ["--learning-rate", "2e-4"],
-    ANSWER: ["--learning-rate", "2e-4", "--reward", "answer-only"],
+    BEFORE: ["--learning-rate", "0", "--reward", "effective"],
+    ALL: ["--learning-rate", "2e-4", "--reward", "effective"],
+    ANSWER: ["--learning-rate", "2e-4", "--env-option", f"reward={ANSWER_ONLY}"],
 }
 MEASURES = (
     "reward/total",

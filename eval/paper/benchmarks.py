@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from agemem_envs.episode import Episode
 
+QA_PROTOCOL, WORLD_PROTOCOL = "release", "agentboard"
+"""The protocols of the paper's numbers: in question answering, and in interactive worlds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
@@ -20,7 +23,7 @@ class Benchmark:
         location: The location of generated data; None for the benchmark's own data.
         stands_in_for: The benchmark that generated data stands in for. Its tables show the
             generated data in a separate column.
-        stages: The paper's protocol for the benchmark.
+        protocol: The protocol of the paper's numbers, and of those that a stand-in has beside them.
         answers: Whether it is question answering. Memory quality is measured only there.
     """
 
@@ -31,7 +34,7 @@ class Benchmark:
     source: str = ""
     location: str | None = None
     stands_in_for: str | None = None
-    stages: str = "task"
+    protocol: str = WORLD_PROTOCOL
     answers: bool = False
 
 
@@ -40,7 +43,15 @@ PAPER: tuple[Benchmark, ...] = (
     Benchmark("sciworld", "ScienceWorld", source="scienceworld"),
     Benchmark("pddl", "PDDL", "PR", "progress", source="pddl"),
     Benchmark("babyai", "BabyAI", source="babyai"),
-    Benchmark("hotpotqa", "HotpotQA", "J", "judge", source="hotpotqa", stages="full", answers=True),
+    Benchmark(
+        "hotpotqa",
+        "HotpotQA",
+        "J",
+        "judge",
+        source="hotpotqa",
+        protocol=QA_PROTOCOL,
+        answers=True,
+    ),
 )
 """The paper's benchmarks, in the order of its main table."""
 
@@ -68,7 +79,7 @@ STAND_INS: tuple[Benchmark, ...] = (
         "judge",
         source="syntheticqa",
         stands_in_for="hotpotqa",
-        stages="full",
+        protocol=QA_PROTOCOL,
         answers=True,
     ),
 )

@@ -13,6 +13,7 @@ from agemem.eval.runs.config import KINDS, MAY_REJUDGE, MAY_RESUME, RunConfig
 from agemem.eval.runs.registry import AGENTS
 from agemem_envs import BENCHMARKS, ENVS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.protocols import PROTOCOLS
 from agemem_envs.run_record import FILE, read_record_file
 from agemem_envs.settings import Group, differences, plain_settings
 from agemem_envs.util.cli import folder
@@ -24,8 +25,10 @@ names:
               with a memory system instead of the tools: {", ".join(SYSTEMS)};
               all-baselines for one run of each memory system
   suites      {", ".join(SUITES)};
-              those of the paper play all stages in question answering, and stage 3 alone in
-              interactive worlds, unless --stages is given
+              those of the paper play protocol release in question answering and agentboard in
+              interactive worlds (--protocol paper), smoke plays full and task
+              (--protocol full/task), the others memory
+  protocols   {", ".join(PROTOCOLS)}
   backbones   {", ".join(BACKBONES)};
               MODEL@http://host:port/v1 for any OpenAI-compatible server,
               a folder or hub id (with a slash) for any transformers model

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agemem.baselines.registry import SYSTEMS
+from agemem.eval.paper.benchmarks import QA_PROTOCOL, WORLD_PROTOCOL
 from agemem.eval.paper.methods import METHODS, method_of
-from agemem.eval.runs.config import RunConfig
+from agemem.eval.runs.config import FULL_OR_TASK, RunConfig
 from agemem.eval.runs.registry import agent_class
 from agemem_envs import BENCHMARKS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.protocols import DEFAULT, find_protocol
+from agemem_envs.stages import named_stages
 from agemem_envs.tools import choose_tools
 from agemem_envs.util.endpoint import split_endpoint
 
 PAPER = "paper"
-"""The paper's protocol: all stages in question answering, stage 3 alone in interactive worlds."""
+"""The protocols of the paper's numbers."""
+PAIRS: dict[str, tuple[str, str]] = {
+    PAPER: (QA_PROTOCOL, WORLD_PROTOCOL),
+    FULL_OR_TASK: ("full", "task"),
+}
+"""Protocols of a suite that are two: in question answering, and in interactive worlds."""
 QA = ("AgeMem-HotpotQA-v0",)
 WORLDS = tuple(env for env in BENCHMARKS if env not in QA)
 CURVE_METRIC = "mean_return"
@@ -51,14 +59,14 @@ class Suite:
 
     Attributes:
         members: The runs, in the order of play.
-        stages: The default protocol.
+        protocol: The default protocol, or one of :data:`PAIRS`.
         settings: Defaults of other fields of :class:`~agemem.eval.runs.config.RunConfig`.
         model: Defaults of the language model's fields, used if no ``--backbone`` is passed.
         curves: Training curves of its report: names, and paths of logs in this checkout.
     """
 
     members: tuple[Member, ...]
-    stages: str = PAPER
+    protocol: str = PAPER
     settings: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +74,7 @@ class Suite:
     def defaults(self, backbone: str | None) -> dict[str, Any]:
         """The suite's defaults for the options of the command line."""
         return {
-            "stages": self.stages,
+            "protocol": self.protocol,
             **self.settings,
             **(self.model if backbone is None else {}),
         }
@@ -84,8 +92,8 @@ _EVERYTHING = (
 )
 
 SUITES: dict[str, Suite] = {
-    "all-baselines": Suite(_members(SYSTEMS), stages="full"),
-    "bounds": Suite(_members(("oracle", "oracle-no-memory", "random"))),
+    "all-baselines": Suite(_members(SYSTEMS), DEFAULT),
+    "bounds": Suite(_members(("oracle", "oracle-no-memory", "random")), DEFAULT),
     "table2": Suite(_members((*PUBLISHED, "agemem"))),
     "table3": Suite(_members(("agemem-norl", "agemem"), QA)),
     "table4": Suite(_members(("agemem-answer-only", "agemem"), QA)),
@@ -94,6 +102,7 @@ SUITES: dict[str, Suite] = {
     "figure4": Suite(_members(("no-memory", "agemem-norl-rag", "agemem-rag", "agemem"), _ABLATION)),
     "smoke": Suite(
         _EVERYTHING,
+        FULL_OR_TASK,
         settings={
             "episodes": 1,
             "noise": 0,
@@ -119,13 +128,13 @@ class Part:
     Attributes:
         name: Name of its folder: the agent, and the protocol if the suite has two.
         member: The member of the suite.
-        stages: The protocol.
+        protocol: The protocol.
         envs: The environments.
     """
 
     name: str
     member: Member
-    stages: str
+    protocol: str
     envs: tuple[str, ...]
 
     def configure(self, config: RunConfig) -> RunConfig:
@@ -137,19 +146,21 @@ class Part:
 
         Raises:
             ConfigurationError: The run needs a trained model, but none was passed.
+        UnknownNameError: No protocol or set of stages has the configured name.
         """
         agent = agent_class(self.member.agent)
         one = replace(
             config,
             suite=None,
             agent=self.member.agent,
-            stages=self.stages,
+            protocol=self.protocol,
             envs=self.envs,
             checkpoint=None,
             checkpoint_answer_only=None,
         )
-        if self.stages == "task":  # no messages are presented
-            one = replace(one, noise=None, distractors=None)
+        stages = config.stages or find_protocol(self.protocol).settings_for("")["stages"]
+        if len(named_stages(stages)) == 1:  # no messages are presented
+            one = replace(one, facts=None, updates=None, noise=None, distractors=None)
         if self.member.checkpoint is not None:
             trained = getattr(config, self.member.checkpoint)
             if trained is None:
@@ -188,10 +199,10 @@ def parts(config: RunConfig) -> list[Part]:
     if config.suite not in SUITES:
         raise UnknownNameError("suite", str(config.suite), SUITES)
     runs = [
-        Part(f"{member.agent}-{stages}" if config.stages == PAPER else member.agent,
-             member, stages, envs)
+        Part(f"{member.agent}-{protocol}" if config.protocol in PAIRS else member.agent,
+             member, protocol, envs)
         for member in SUITES[config.suite].members
-        for stages, where in _protocols(config.stages)
+        for protocol, where in _protocols(config.protocol)
         if (envs := tuple(env for env in config.envs if where(env) and _plays(member, env)))
     ]  # fmt: skip
     if not runs:
@@ -203,8 +214,9 @@ def _plays(member: Member, env: str) -> bool:
     return member.envs is None or env in member.envs
 
 
-def _protocols(stages: str | None) -> list[tuple[Any, Any]]:
+def _protocols(name: str) -> list[tuple[str, Callable[[str], bool]]]:
     """Each protocol of a suite, with a test whether it applies to an environment."""
-    if stages != PAPER:
-        return [(stages, lambda env: True)]
-    return [("full", lambda env: env not in WORLDS), ("task", lambda env: env in WORLDS)]
+    if name not in PAIRS:
+        return [(name, lambda env: True)]
+    questions, worlds = PAIRS[name]
+    return [(questions, lambda env: env not in WORLDS), (worlds, lambda env: env in WORLDS)]

@@ -152,13 +152,18 @@ def _column_variants(members: Sequence[ClassifiedResult]) -> Iterable[dict[str, 
     counts: dict[str, Counter[Conditions]] = {}
     for member in members:
         counts.setdefault(member.benchmark.key, Counter())[member.column] += 1
-    stages = {member.benchmark.key: member.benchmark.stages for member in members}
+    papers = {member.benchmark.key: member.benchmark.protocol for member in members}
     variants = {
-        key: sorted(count, key=lambda v: (("stages", stages[key]) not in v, -count[v], v))
+        key: sorted(count, key=lambda v: (not _is_papers(v, papers[key]), -count[v], v))
         for key, count in counts.items()
     }
     for number in range(max(map(len, variants.values()))):
         yield {key: columns[min(number, len(columns) - 1)] for key, columns in variants.items()}
+
+
+def _is_papers(column: Conditions, protocol: str) -> bool:
+    """Whether a column has the paper's protocol, without any other setting."""
+    return {("protocol", protocol), ("overridden", "")} <= set(column)
 
 
 def _group(
@@ -231,11 +236,10 @@ def _row_notes(
 def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
     """Notes on the conditions of a column, and on a protocol that is not the paper's."""
     yield Note(f"{benchmark.title} was run with {listed(column)}.", benchmark.key)
-    stages = dict(column)["stages"]
-    if benchmark in PAPER and stages != benchmark.stages:
+    if benchmark in PAPER and not _is_papers(column, benchmark.protocol):
         yield Note(
-            f"The paper runs {benchmark.title} with stages: {benchmark.stages}; "
-            f"numbers with stages: {stages} do not compare with the paper's.",
+            f"The paper's numbers of {benchmark.title} are of protocol: {benchmark.protocol}; "
+            "numbers under other conditions do not compare with the paper's.",
             benchmark.key,
         )
 

@@ -97,8 +97,11 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 def table(rows: Sequence[Row]) -> Table:
     """The summary of a run for the terminal, with one column for each of its rows."""
-    what = [_distinct(rows, key) for key in ("agent", "backbone", "stages", "judge_name")]
-    title = "{} / {}, stages: {}, judge: {}".format(*what)
+    what = [_distinct(rows, key) for key in ("agent", "backbone", "protocol", "judge_name")]
+    title = "{} / {}, protocol: {}, judge: {}".format(*what)
+    for key in ("stages", "overridden"):
+        if value := _distinct(rows, key):
+            title += f", {key}: {value}"
     if any(row["constrained"] for row in rows):
         title += ", constrained"
     output = Table(title=escape(title), title_justify="left")
@@ -148,7 +151,7 @@ def comparison(rows: Sequence[Row]) -> Group:
     """
     places: dict[str, list[Row]] = {}
     for row in rows:
-        places.setdefault(f"{row['env']}, stages: {row['stages']}", []).append(row)
+        places.setdefault(f"{row['env']}, protocol: {row['protocol']}", []).append(row)
     tables = []
     for place, members in places.items():
         tables.append(_lines(f"Per episode in {place}", members, _ACHIEVED, episodes=True))

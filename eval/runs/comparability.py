@@ -30,8 +30,15 @@ _RESULT = {
     "env": Scope.WORLD,
     "data_source": Scope.WORLD,
     "task": Scope.WORLD,
+    "overridden": Scope.WORLD,
 }
 """Conditions that a result records apart from its settings."""
+TABLES = {
+    **dict.fromkeys(("agentboard", "release"), "paper"),
+    **dict.fromkeys(("full", "task"), "full/task"),
+}
+"""The protocols that share a table, with its name: each is for other columns of it, as in the
+paper's tables. Every other protocol has tables of its own."""
 _SHOWN_AS = {"judge": "judge_name"}
 """Conditions whose name differs from that of their setting: ``judge`` is also a metric."""
 _UNSHOWN = {"agent"}
@@ -103,6 +110,11 @@ def classify(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> 
     def of(scope: Scope) -> Conditions:
         return tuple((name, conditions[name]) for name in CONDITIONS[scope])
 
+    column = of(Scope.WORLD)
+    protocol = conditions["protocol"]
+    if protocol in TABLES:  # the table has several: each column states its own
+        column = tuple(sorted((*column, ("protocol", protocol))))
+        conditions["protocol"] = TABLES[protocol]
     without_model = result.backbone == NO_BACKBONE
     return ClassifiedResult(
         result=result,
@@ -111,7 +123,7 @@ def classify(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> 
         base=NO_BACKBONE if without_model else backbone_key(base),
         shared=of(Scope.TABLE),
         model=() if without_model else of(Scope.MODEL),
-        column=of(Scope.WORLD),
+        column=column,
         row=() if without_model else of(Scope.METHOD),
     )
 
@@ -128,6 +140,7 @@ def identity(result: Result) -> dict[str, Any]:
         "env": result.episode.env_id,
         "data_source": str(result.episode.source),
         "task": settings.task,
+        "overridden": ", ".join(settings.overridden),
         **{_SHOWN_AS.get(name, name): value for name, value in values.items()},
         "tools": _tool_set(settings.tools),
     }

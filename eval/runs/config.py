@@ -161,14 +161,26 @@ MAY_RESUME = set(in_scope(RunConfig, Scope.RUN))
 """Settings that may change when a run is resumed: none of them affects results."""
 MAY_REJUDGE = {name for name, d in settings_of(RunConfig).items() if d.setting.rejudging}
 """Settings that may change when a run is scored by another judge."""
+FULL_OR_TASK = "full/task"
+"""The protocol of a suite: ``full`` in question answering, ``task`` in interactive worlds."""
 
 _RENAMED = {"engine": "executor", "max_actions": "max_task_actions"}
+_BOTH_STAGES = "paper"
+"""The value of ``stages`` in a suite of format 0 or 1 that played each benchmark its own way."""
 
 
-def _upgrade(config: dict[str, Any]) -> dict[str, Any]:
-    """Convert a configuration of format 0 to the current format."""
-    return {_RENAMED.get(name, name): value for name, value in config.items()}
+def _upgrade(config: dict[str, Any], version: int) -> dict[str, Any]:
+    """Convert a configuration of an older format to the current one.
+
+    Before protocols there were the stages alone: each set of stages has its protocol.
+    """
+    names = _RENAMED if version == 0 else {}
+    upgraded = {names.get(name, name): value for name, value in config.items()}
+    stages = upgraded.get("stages", "full")
+    if stages == _BOTH_STAGES:
+        return {**upgraded, "protocol": FULL_OR_TASK, "stages": None}
+    return {**upgraded, "protocol": stages}
 
 
 KINDS = {RunKind.EVALUATION: _upgrade, RunKind.SUITE: _upgrade}
-"""The kinds of run that a :class:`RunConfig` configures, with upgrades from format 0."""
+"""The kinds of run that a :class:`RunConfig` configures, with upgrades from older formats."""

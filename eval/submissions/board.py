@@ -27,8 +27,13 @@ from agemem_envs.util.files import write_atomically
 from agemem_envs.util.records import NewerFormatError, refuse_newer
 from agemem_envs.util.sanitize import natural_number
 
-IDENTITY = ("method", "data_sources", "stages", "judge", "played_sha256")
+IDENTITY = ("method", "data_sources", "protocol", "stages", "judge", "played_sha256")
 """The columns that identify a row. The same episodes may have one row for each judge."""
+OLDER_COLUMNS = (
+    tuple(name for name in COLUMNS if name not in ("protocol", "format")),
+    tuple(name for name in COLUMNS if name != "protocol"),
+)
+"""The columns of formats 0 and 1."""
 PRICED = ("cost", "price_in", "price_out")
 """The columns that depend on the prices, not on the runs."""
 PER_CENT = (*SCORES, "average", "average_low", "average_high")
@@ -60,9 +65,14 @@ def read(path: Path) -> list[LeaderboardRow]:
                 f"{path}, line {number} does not have the {len(columns)} columns of the header"
             )
         _refuse_newer(path, number, row)
-    if columns not in (COLUMNS, COLUMNS[:-1]):  # the last column is the format
+    if columns not in (COLUMNS, *OLDER_COLUMNS):
         raise DataFormatError(f"{path} does not have the columns of a leaderboard")
-    return [row | {"format": str(FORMAT)} for row in rows]
+    return [_upgraded(row) for row in rows]
+
+
+def _upgraded(row: LeaderboardRow) -> LeaderboardRow:
+    """A row with all columns. Before protocols, each set of stages had its protocol."""
+    return {"protocol": row["stages"], "format": "0", **row}
 
 
 def _refuse_newer(path: Path, number: int, row: LeaderboardRow) -> None:
@@ -160,12 +170,16 @@ def file_problems(rows: Sequence[LeaderboardRow]) -> Iterator[str]:
 def row_problems(
     rows: Sequence[LeaderboardRow], computed: Sequence[LeaderboardRow]
 ) -> Iterator[str]:
-    """Where leaderboard rows differ from the rows computed from their runs."""
+    """Where leaderboard rows differ from the rows computed from their runs.
+
+    The conditions of a row of an older format are not compared: there are more of them now.
+    """
     by_identity = {_identity(row): row for row in rows}
     for fresh in computed:
         row = by_identity.get(_identity(fresh))
+        older = ("format", "conditions") if row and row["format"] != fresh["format"] else ()
         for name in COLUMNS if row else ():
-            if row and row[name] != fresh[name] and name not in PRICED:
+            if row and row[name] != fresh[name] and name not in (*PRICED, *older):
                 where = f"{fresh['method']} on {fresh['backbone']}: {name}"
                 yield (
                     f"{where} is {row[name]!r} on the leaderboard, "

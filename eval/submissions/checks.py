@@ -1,8 +1,8 @@
 """Checks that a run is complete and that its scores follow from its record.
 
 The checks play no episode. They recompute everything that is a pure function of an episode's
-record. Verdicts of a language model are taken as recorded, and everything that follows from them
-is recomputed.
+record. Verdicts of a language model, and of the lexical judge of an older version, are taken as
+recorded, and everything that follows from them is recomputed.
 """
 
 from __future__ import annotations
@@ -21,17 +21,26 @@ from agemem_envs.env_settings import EnvSettings
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError
 from agemem_envs.judging.hotpot_metrics import exact_match, token_f1
-from agemem_envs.judging.judges import LexicalJudge, Verdict
-from agemem_envs.judging.rewards import Assessment, assess, breakdown, make_reward
+from agemem_envs.judging.judges import LEXICAL, LexicalJudge, Verdict
+from agemem_envs.judging.rewards import (
+    Assessment,
+    RewardConfig,
+    assess,
+    breakdown,
+    make_reward,
+)
+from agemem_envs.judging.scoring import stale_share
+from agemem_envs.protocols import resolve
+from agemem_envs.registration import ENVS
 from agemem_envs.settings import settings_of
 from agemem_envs.stages import Stage
 from agemem_envs.turns import Turn, parse
 from agemem_envs.util.endpoint import split_endpoint
 
 TOLERANCE = 1e-9
-LEXICAL = "lexical-"
 RECORDED = [name for name in settings_of(EnvSettings) if name not in PARTS]
-"""Settings that an episode must share with the configuration, unless that has None."""
+"""Settings that an episode must share with the configuration and its protocol, unless those have
+None."""
 
 
 def problems(run: PlayedRun) -> list[str]:
@@ -82,6 +91,7 @@ def _agreement(run: PlayedRun) -> Iterator[str]:
     sources = run.record.sources
     backbone = _backbone(run.config)
     seeds: dict[str, set[int]] = {}
+    configured_settings = {env: _settings(run.config, env) for env in run.config.envs}
     for result in run.results:
         episode, where = result.episode, f"{result.episode.env_id}, episode {result.index}"
         for name, value in (("agent", result.agent), ("constrained", result.constrained)):
@@ -92,8 +102,8 @@ def _agreement(run: PlayedRun) -> Iterator[str]:
             yield f"{where}: backbone is {result.backbone!r}, but {backbone!r} is configured"
         if str(episode.source) != sources.get(episode.env_id):
             yield f"{where}: its data is {episode.source}, but config.json records other data"
-        for name in RECORDED:
-            if getattr(run.config, name) not in (None, getattr(episode.settings, name)):
+        for name, value in configured_settings.get(episode.env_id, {}).items():
+            if value not in (None, getattr(episode.settings, name)):
                 yield f"{where}: {name} differs from the configuration"
         if not _judge_agrees(run.config.judge, episode.settings.judge):
             yield f"{where}: judged by {episode.settings.judge}, which is not the configured judge"
@@ -106,9 +116,17 @@ def _agreement(run: PlayedRun) -> Iterator[str]:
             yield f"{env}: the seeds of the episodes are not consecutive"
 
 
+def _settings(config: RunConfig, env: str) -> dict[str, Any]:
+    """The settings of an environment that follow from a configuration and its protocol."""
+    if env in ENVS:
+        resolved = resolve(config.protocol, ENVS[env]["task"], config.env_options).settings
+        return {name: resolved.get(name) for name in RECORDED}
+    return {name: getattr(config, name) for name in RECORDED}
+
+
 def _judge_agrees(configured: str, recorded: str) -> bool:
     if configured == "lexical":
-        return recorded.startswith(LEXICAL)
+        return recorded.startswith("lexical-")
     return recorded == f"llm:{split_endpoint(configured)[0]}"
 
 
@@ -170,8 +188,8 @@ def _reward(episode: Episode) -> Iterator[str]:
         yield "it has no reward"
         return
     answered = episode.prediction is not None
-    assessment = _assessment(episode)
     config = make_reward(episode.settings.reward)
+    assessment = _assessment(episode, config)
     expected = breakdown(episode, assessment, config, answered)
     yield from _differences(
         {f"reward {name}": value for name, value in asdict(episode.reward).items()},
@@ -180,16 +198,17 @@ def _reward(episode: Episode) -> Iterator[str]:
     judged = {
         "judge": assessment.task.score if answered else 0.0,
         "memory_quality": assessment.memory_quality.score,
+        "stale_share": stale_share(episode),
     }
     yield from _differences(episode.metrics, judged)
 
 
-def _assessment(episode: Episode) -> Assessment:
+def _assessment(episode: Episode, config: RewardConfig) -> Assessment:
     """The verdicts of the judge: recomputed for the lexical judge, else as recorded."""
     native = episode.progress if episode.interactive else None
     name = episode.settings.judge
     if name.startswith(LEXICAL):
-        return assess(episode, LexicalJudge(float(name.removeprefix(LEXICAL))), native)
+        return assess(episode, LexicalJudge(float(name.removeprefix(LEXICAL))), native, config)
     reward = episode.reward
     assert reward is not None, "checked by the caller"
     task = episode.metrics.get("judge") if native is None else native

@@ -13,7 +13,7 @@ from agemem.eval.paper.methods import Method, order
 from agemem.eval.reporting.estimates import Estimate
 from agemem.eval.reporting.groups import ComparisonGroup, make_groups
 from agemem.eval.reporting.writers import csv_cell
-from agemem.eval.runs.comparability import Conditions, classify, listed
+from agemem.eval.runs.comparability import TABLES, Conditions, classify, listed
 from agemem.eval.runs.metrics import (
     llm_calls,
     mean_of,
@@ -29,8 +29,9 @@ LeaderboardRow = dict[str, str]
 """A row of the file. Every column is text, empty if there is no number."""
 
 SCORES = tuple(f"{b.key}_{b.measure.lower()}" for b in BENCHMARKS.values())
-FORMAT = 1
-"""The version of the row format. Files written before it have no such column."""
+FORMAT = 2
+"""The version of the row format, which a row keeps. Format 0 has no such column; 0 and 1 have no
+``protocol``, and fewer conditions."""
 QUALITIES = tuple(f"{b.key}_memory_quality" for b in BENCHMARKS.values() if b.answers)
 SPENT = ("llm_calls", "prompt_tokens", "completion_tokens", "seconds", "cost")
 COLUMNS = (
@@ -47,6 +48,7 @@ COLUMNS = (
     "price_out",
     "episodes",
     "data_sources",
+    "protocol",
     "stages",
     "judge",
     "constrained",
@@ -59,6 +61,8 @@ COLUMNS = (
     "format",
 )
 """Scores are in per cent. Costs are per episode, for the agent and its memory system."""
+_IN_COLUMNS = ("data_source", "env", "protocol", "stages")
+"""Conditions of a benchmark that the row states in other columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +142,8 @@ def _leaderboard_row(
         "price_out": prices.completion,
         "episodes": len(results),
         "data_sources": _several(str(result.episode.source) for result in results),
-        "stages": _several(
-            f"{BENCHMARKS[key].title}: {cell[0].episode.settings.stages}"
-            for (_, key), cell in group.results.items()
-        ),
+        "protocol": _of_each(group, "protocol"),
+        "stages": _of_each(group, "stages"),
         "judge": _several(result.episode.settings.judge for result in results),
         "constrained": _several("yes" if result.constrained else "no" for result in results),
         "conditions": "; ".join([conditions, *_of_benchmarks(group, own)]),
@@ -162,12 +164,26 @@ def _leaderboard_row(
     return {name: _text(values[name]) for name in COLUMNS}
 
 
+def table_of(row: LeaderboardRow) -> str:
+    """The name of the table of a row: its protocol, or the name of those that share a table."""
+    names = [part.rpartition(": ")[2] for part in row["protocol"].split("; ")]
+    return ", ".join(dict.fromkeys(TABLES.get(name, name) for name in names))
+
+
+def _of_each(group: ComparisonGroup, setting: str) -> str:
+    """The value of a setting in each benchmark."""
+    return _several(
+        f"{BENCHMARKS[key].title}: {getattr(cell[0].episode.settings, setting)}"
+        for (_, key), cell in group.results.items()
+    )
+
+
 def _of_benchmarks(group: ComparisonGroup, runs: Sequence[PlayedRun]) -> Iterator[str]:
-    """The conditions of each benchmark, except its data and stages."""
+    """The conditions of each benchmark, except those that have a column."""
     runs_of = {id(result): run for run in runs for result in run.results}
     for (_, key), cell in group.results.items():
         column = classify(cell[0], runs_of[id(cell[0])], {}).column
-        conditions = [(k, v) for k, v in column if k not in ("data_source", "env", "stages")]
+        conditions = [(k, v) for k, v in column if k not in _IN_COLUMNS]
         yield f"{BENCHMARKS[key].title}: {listed(conditions)}"
 
 

@@ -37,7 +37,7 @@ def play(rule: Any = store_what_is_told) -> tuple[list[Chat], Rollout, MemoryEnv
         seen.append(messages)
         return str(rule(messages))
 
-    env = gym.make("AgeMem-SyntheticQA-v0", tools="ltm").unwrapped
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full", tools="ltm").unwrapped
     assert isinstance(env, MemoryEnv)
     job = Job(env, AgeMemRAGAgent(), seed=1, task_id=TASK)
     (played,) = rollout([job], ScriptedBackbone(watch))
@@ -92,7 +92,7 @@ def test_both_names_have_the_four_long_term_tools() -> None:
     for name in ("agemem-rag", "agemem-norl-rag"):
         assert agent_class(name) is AgeMemRAGAgent
     assert AgeMemRAGAgent.tools == "ltm"
-    env = gym.make("AgeMem-SyntheticQA-v0", tools=AgeMemRAGAgent.tools)
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full", tools=AgeMemRAGAgent.tools)
     _, info = env.reset(seed=0)
     assert [tool["name"].partition("_")[2] for tool in info["tools"]] == ["memory"] * 4
     assert info["stage"] == Stage.CONSTRUCTION

@@ -153,7 +153,7 @@ def llama() -> Iterator[Backbone]:
 
 @pytest.mark.slow
 def test_llama_cpp_writes_the_protocol_when_constrained(llama: Backbone) -> None:
-    env = gym.make("AgeMem-SyntheticQA-v0", token_counter=llama.token_counter())
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full", token_counter=llama.token_counter())
     job = Job(env, AgeMemAgent(few_shot=True), 0, "synthetic-validation-0")
     _, info = env.reset(seed=0, options={"task_id": job.task_id})
     messages = job.agent.act("", info)
@@ -221,7 +221,7 @@ def test_transformers_runs_any_saved_model(tmp_path: Path) -> None:
     assert not_none(one[0].prompt_tokens) < not_none(one[1].prompt_tokens)
     assert all(1 <= not_none(c.completion_tokens) <= 12 for c in one)
     env = gym.make(
-        "AgeMem-SyntheticQA-v0", rounds_per_message=1, max_task_rounds=1,
+        "AgeMem-SyntheticQA-v0", protocol="full", rounds_per_message=1, max_task_rounds=1,
         token_counter=backbone.token_counter(),
     )  # fmt: skip
     played = next(iter(rollout([Job(env, AgeMemAgent(), 0)], backbone, Sampling(max_tokens=8))))

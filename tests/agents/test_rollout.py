@@ -37,7 +37,7 @@ ID = "AgeMem-SyntheticQA-v0"
 def jobs(count: int, agent: Callable[[], Agent] = AgeMemAgent, **options: Any) -> list[Job]:
     return [
         Job(
-            gym.make(ID, disable_env_checker=True, **options),
+            gym.make(ID, disable_env_checker=True, protocol="full", **options),
             agent(),
             seed,
             f"synthetic-validation-{seed}",

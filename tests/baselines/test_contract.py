@@ -247,7 +247,16 @@ def test_a_whole_run_survives_a_model_that_never_makes_sense(
     model.fault = FAULTS["cut off"]
     monkeypatch.setattr("agemem.baselines.scripted.model.complete", model)
     out = tmp_path / "run"
-    arguments = ["--agent", name, "--backbone", "scripted", "--envs", "AgeMem-SyntheticQA-v0"]
+    arguments = [
+        "--agent",
+        name,
+        "--backbone",
+        "scripted",
+        "--envs",
+        "AgeMem-SyntheticQA-v0",
+        "--protocol",
+        "full",
+    ]
     assert main([*arguments, "--episodes", "1", "--out", str(out)]) == EXIT_OK
     (result,) = ResultsFolder(out).read()
     metrics = result.episode.metrics

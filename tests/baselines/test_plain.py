@@ -35,7 +35,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def make_env(**options: Any) -> MemoryEnv:
-    env = gym.make("AgeMem-SyntheticQA-v0", tools="none", **options).unwrapped
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full", tools="none", **options).unwrapped
     assert isinstance(env, MemoryEnv)
     return env
 
@@ -98,7 +98,7 @@ def test_memory_quality_judges_what_the_system_stored(gateway: Gateway) -> None:
 
 
 def test_the_tools_leave_what_is_judged_alone() -> None:
-    env = gym.make("AgeMem-SyntheticQA-v0", tools="ltm").unwrapped
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full", tools="ltm").unwrapped
     assert isinstance(env, MemoryEnv)
     with pytest.raises(gym.error.ResetNeeded):
         env.use_memory(MemoryStore(HashingEncoder()))
@@ -165,7 +165,7 @@ def test_a_system_that_raises_is_counted_and_never_ends_the_run() -> None:
 
 def test_observations_of_a_world_are_stored_too(gateway: Gateway) -> None:
     pytest.importorskip("minigrid")
-    env = gym.make("AgeMem-BabyAI-v0", tools="none", encoder="hashing").unwrapped
+    env = gym.make("AgeMem-BabyAI-v0", protocol="full", tools="none", encoder="hashing").unwrapped
     assert isinstance(env, MemoryEnv)
     system = make_system("full-context")
     backbone = ScriptedBackbone(lambda messages: "<think>.</think><answer>turn left</answer>")
@@ -181,3 +181,83 @@ def test_names_and_gateways_are_checked() -> None:
         system_class("full-contxt")
     with pytest.raises(ConfigurationError, match="gateway"):
         make_system("running-summary")
+
+
+def small_env(**options: Any) -> MemoryEnv:
+    """An environment whose stage 2 alone exceeds the budget."""
+    env = gym.make(
+        "AgeMem-SyntheticQA-v0", protocol="full", tools=MemoryAgent.tools,
+        **({"max_context_tokens": 1100} | options),
+    ).unwrapped  # fmt: skip
+    assert isinstance(env, MemoryEnv)
+    return env
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_the_harness_keeps_the_context_within_the_budget(rounds: int) -> None:
+    system = make_system("full-context")
+    backbone = ScriptedBackbone(lambda messages: "<think>.</think><answer>unknown</answer>")
+    env = small_env(rounds_per_message=rounds)
+    (played,) = rollout([Job(env, MemoryAgent(system), 1, TASK)], backbone)
+    episode = played.episode
+    reductions = [step for step in episode.steps if step.calls]
+    assert reductions
+    assert {call.name for step in reductions for call in step.calls} == {"Summary_context"}
+    assert all(step.prompt_tokens is None for step in reductions), "no call of the backbone"
+    assert episode.stop_reason == "answered"
+    told = [text.content for text in episode.messages if text.kind == "incoming"]
+    assert system.memories() == told, "every message, and neither tool results nor summaries"
+
+
+def test_without_the_rule_the_same_episode_overflows() -> None:
+    backbone = ScriptedBackbone(lambda messages: "<think>.</think><answer>unknown</answer>")
+    env = make_env(max_context_tokens=1100 - 300)  # without tools the system prompt is shorter
+    (played,) = rollout([Job(env, MemoryAgent(make_system("no-memory")), 1, TASK)], backbone)
+    assert played.episode.stop_reason == "context_overflow"
+
+
+class Counting(MemorySystem):
+    """Counts for how many texts it is asked."""
+
+    name = "counting"
+
+    def reset(self) -> None:
+        self.asked: list[int] = []
+
+    def observe(self, text: str) -> None:
+        pass
+
+    def recall(self, query: str, top_k: int = 99) -> list[str]:
+        self.asked.append(top_k)
+        return []
+
+    def memories(self) -> list[str]:
+        return []
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, 2), (7, 7)])
+def test_all_methods_recall_as_many_texts_as_the_environment_says(
+    own: int | None, expected: int
+) -> None:
+    system = Counting()
+    backbone = ScriptedBackbone(lambda messages: "<think>.</think><answer>unknown</answer>")
+    rollout_ = rollout([Job(make_env(top_k=2), MemoryAgent(system, own), 1, TASK)], backbone)
+    (played,) = rollout_
+    assert system.asked == [expected]
+    assert played.episode.settings.top_k == 2
+
+
+def test_a_tool_result_of_the_backbone_is_no_message(gateway: Gateway) -> None:
+    system = make_system("full-context")
+    replies = iter(
+        (
+            render(Turn("I filter.", calls=(ToolCall("Filter_context", {"criteria": "x"}),))),
+            "<think>.</think><answer>unknown</answer>",
+        )
+    )
+    backbone = ScriptedBackbone(lambda messages: next(replies))
+    env = small_env(max_context_tokens=8192)
+    (played,) = rollout([Job(env, MemoryAgent(system), 1, TASK)], backbone)
+    assert played.episode.stop_reason == "answered"
+    assert not any("tool_response" in text for text in system.memories())
+    assert not any(played.episode.query in text for text in system.memories())

@@ -30,7 +30,7 @@ def play(env: gym.Env[str, str], actions: list[str]) -> None:
 
 @pytest.mark.parametrize("encoder", ["hashing", "minilm"])
 def test_env_steps(benchmark: BenchmarkFixture, encoder: str) -> None:
-    env = gym.make(ID, encoder=encoder).unwrapped
+    env = gym.make(ID, protocol="full", encoder=encoder).unwrapped
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(STEPS)]
     play(env, actions)  # with MiniLM the vectors are then cached: see the cold one below
@@ -41,7 +41,7 @@ def test_env_steps(benchmark: BenchmarkFixture, encoder: str) -> None:
 
 def test_env_steps_with_cold_minilm(benchmark: BenchmarkFixture) -> None:
     """Every text is new: what a first pass over fresh tasks costs."""
-    env = core(gym.make(ID, encoder="minilm"))
+    env = core(gym.make(ID, protocol="full", encoder="minilm"))
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(STEPS)]
     seeds = iter(range(10**6))

@@ -25,7 +25,7 @@ EPISODES = 1_000
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    env = MemoryEnv("agemem_envs.tasks.qa.synthetic_qa:SyntheticQATask")
+    env = MemoryEnv("agemem_envs.tasks.qa.synthetic_qa:SyntheticQATask", protocol="full")
     (played,) = rollout([Job(env, policy_agent("oracle")(), 0)])
     result = Result("oracle", "none", "none", False, 0, 0.5, played.episode)
     folder = ResultsFolder(tmp_path_factory.mktemp("run") / "run")

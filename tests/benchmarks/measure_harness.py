@@ -82,7 +82,8 @@ def serving(latency: float) -> Iterator[tuple[str, Callable[[], list[tuple[int, 
 def timed_run(url: str, out: Path, *options: str) -> tuple[float, float, float]:
     """Seconds that a command takes, those until its first episode, and those of processors."""
     command = [sys.executable, str(ROOT / "eval" / "run.py"), "--backbone", f"m@{url}"]
-    command += ["--envs", "AgeMem-SyntheticQA-v0", "--episodes", str(EPISODES), "--out", str(out)]
+    command += ["--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full"]
+    command += ["--episodes", str(EPISODES), "--out", str(out)]
     before, start = os.times(), time.perf_counter()
     process = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.DEVNULL)
     while not (out / "episodes.jsonl").exists():
@@ -126,6 +127,7 @@ def overhead(console: Console, _: argparse.Namespace) -> None:
     ):
         with serving(0.0) as (url, asked), tempfile.TemporaryDirectory() as folder:
             fixed = ["--backbone", f"m@{url}", "--envs", f"AgeMem-{env}-v0", "--encoder", encoder]
+            fixed += ["--protocol", "full"]
             run = RunSession(parse([*fixed, "--episodes", str(MEASURED)])[0])
             results = ResultsFolder(Path(folder, "run"))
             results.create(run.describe())

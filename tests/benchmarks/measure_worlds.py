@@ -64,7 +64,7 @@ EMBEDDED: list[Suite] = [
 
 
 def make(world: str, **options: Any) -> MemoryEnv:
-    arguments = {**ENVS[f"AgeMem-{world}-v0"], "encoder": "hashing", **options}
+    arguments = {**ENVS[f"AgeMem-{world}-v0"], "encoder": "hashing", "protocol": "full", **options}
     return MemoryEnv(**arguments)
 
 

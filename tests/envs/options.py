@@ -1,12 +1,17 @@
-"""How each registered id is made in tests that run for all of them."""
+"""How each registered id is made in tests of mechanics, which run for all of them."""
 
 from typing import Any
 
-OPTIONS: dict[str, dict[str, Any]] = {
+from agemem_envs import ENVS
+
+SMALL: dict[str, dict[str, Any]] = {
     "AgeMem-ALFWorld-v0": {"data": "embedded"},
     "AgeMem-HotpotQA-v0": {"data": "embedded"},
     "AgeMem-PDDL-v0": {"data": "embedded"},
     # A few tasks whose gold paths are quickly found, and whose animals move by chance.
     "AgeMem-ScienceWorld-v0": {"tasks": ["find-animal", "lifespan-longest-lived"]},
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    env_id: {"protocol": "full", **SMALL.get(env_id, {})} for env_id in ENVS
 }
 """Every id runs without data or network; these ask for it without a warning, and quickly."""

@@ -9,11 +9,12 @@ import pytest
 from agemem_envs.context import Context
 from agemem_envs.encoders import make_encoder
 from agemem_envs.episode import MessageKind as Kind
-from agemem_envs.errors import ToolError
+from agemem_envs.errors import ToolError, UnknownNameError
+from agemem_envs.matching import make_similarity, message_similarity
 from agemem_envs.summarizers import ExtractiveSummarizer
 from agemem_envs.tokens import MESSAGE_OVERHEAD, ApproximateCounter
 
-HASHING = make_encoder("hashing")
+HASHING = message_similarity(make_encoder("hashing"))
 TEXTS = (
     (Kind.SYSTEM, "the rules of the game", -1),
     (Kind.INCOMING, "the river tasp flows through velmor", 0),
@@ -126,3 +127,58 @@ def test_summaries_are_short_and_bounded_on_any_text() -> None:
     assert len(summarizer.summarize(["x" * 1_000_000])) <= 200
     long = [f"Sentence {i} tells of town {i % 9}." for i in range(5_000)]
     assert len(summarizer.summarize([" ".join(long)])) <= 2_048
+
+
+TALK = (
+    "Have you heard? The bakery of Orsk sells rye bread. It opens at six. The baker is Tamsin Vole.",
+    "The ferry to Lunn leaves from pier nine. Tickets cost four crowns. Dogs travel free.",
+    "In Orsk the mill grinds rye for the whole valley. The miller owns two mules.",
+    "Noted.",
+)
+
+
+def told(matching: str, criteria: str) -> list[int]:
+    """The indices of the talk that a criterion in plain words removes; theta is the paper's."""
+    context = Context(ApproximateCounter())
+    context.append(Kind.SYSTEM, "the rules of the game")
+    for round_, text in enumerate(TALK):
+        context.append(Kind.INCOMING, text, round_)
+    context.append(Kind.QUERY, "who is the baker", len(TALK))
+    removed = context.filter(criteria, make_similarity(matching, make_encoder("hashing")), 0.6)
+    return [message.id - 1 for message in removed]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "removed"),
+    [
+        ("the ferry to Lunn", [1]),
+        ("messages about the ferry tickets", [1]),
+        ("everything about the bakery of Orsk", [0]),
+        ("rye", []),  # one word alone names too little
+        ("rye in Orsk", [0, 2]),
+        ("Dogs travel free.", [1]),  # a sentence of it
+        ("the moon landing", []),
+        ("messages that are not about it", []),
+    ],
+)
+def test_topic_matching_removes_what_plain_words_name_and_nothing_else(
+    criteria: str, removed: list[int]
+) -> None:
+    assert told("topic", criteria) == removed
+
+
+def test_message_matching_compares_with_whole_messages_alone() -> None:
+    assert told("message", TALK[1]) == [1]
+    for criteria in ("the ferry to Lunn", "Dogs travel free.", "rye in Orsk"):
+        assert told("message", criteria) == [], criteria
+
+
+@pytest.mark.parametrize("matching", ["message", "topic"])
+def test_either_matching_removes_a_message_that_is_quoted(matching: str) -> None:
+    for index, text in enumerate(TALK[:3]):
+        assert told(matching, text) == [index]
+
+
+def test_a_matching_has_a_name() -> None:
+    with pytest.raises(UnknownNameError, match="topic"):
+        make_similarity("topics", make_encoder("hashing"))

@@ -22,7 +22,7 @@ IDS = list(ENVS)
 
 
 def make(env_id: str, **options: Any) -> gym.Env[str, str]:
-    return gym.make(env_id, **{"encoder": "hashing", **OPTIONS.get(env_id, {}), **options})
+    return gym.make(env_id, **{"encoder": "hashing", **OPTIONS[env_id], **options})
 
 
 def play(env: gym.Env[str, str], seed: int, actions: list[str]) -> list[object]:
@@ -38,7 +38,7 @@ def play(env: gym.Env[str, str], seed: int, actions: list[str]) -> list[object]:
 
 @pytest.fixture
 def actions() -> list[str]:
-    with gym.make("AgeMem-SyntheticQA-v0") as env:
+    with make("AgeMem-SyntheticQA-v0") as env:
         env.action_space.seed(5)
         sampled = [env.action_space.sample() for _ in range(100)]
     return sampled
@@ -55,7 +55,7 @@ def test_gymnasium_accepts_it_without_a_warning(env_id: str) -> None:
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_it_is_found_without_an_import(env_id: str) -> None:
-    env = gym.make(f"agemem_envs:{env_id}", **OPTIONS.get(env_id, {}), encoder="hashing")
+    env = gym.make(f"agemem_envs:{env_id}", **OPTIONS[env_id], encoder="hashing")
     assert env.spec is not None
     assert env.spec.id == env_id
     env.close()
@@ -152,7 +152,7 @@ def test_stage_2_clears_the_context_and_keeps_the_memory(
 def test_vector_environments(
     env_id: str, mode: str, options: dict[str, Any], answer: Callable[[str], str]
 ) -> None:
-    kwargs: dict[str, Any] = {"encoder": "hashing", **OPTIONS.get(env_id, {})}
+    kwargs: dict[str, Any] = {"encoder": "hashing", **OPTIONS[env_id]}
     envs = gym.make_vec(
         env_id, num_envs=2, vectorization_mode=mode, vector_kwargs=options, **kwargs
     )

@@ -29,6 +29,6 @@ PROCESSES = {"AgeMem-ALFWorld-v0": 3, "AgeMem-ScienceWorld-v0": 3}
 @pytest.mark.parametrize("env_id", ENVS)
 def test_every_process_gives_one_transcript(env_id: str) -> None:
     seeds = range(PROCESSES.get(env_id, 8))
-    outputs = outputs_of_processes(SCRIPT, seeds, env_id, repr(OPTIONS.get(env_id, {})))
+    outputs = outputs_of_processes(SCRIPT, seeds, env_id, repr(OPTIONS[env_id]))
     assert len(outputs) == 1
     assert len(outputs.pop().split()) == 2

@@ -23,7 +23,7 @@ ID = "AgeMem-SyntheticQA-v0"
 
 
 def start(**options: Any) -> MemoryEnv:
-    env = gym.make(ID, **options)
+    env = gym.make(ID, **({"protocol": "full"} | options))
     env.reset(seed=0)
     return core(env)
 
@@ -50,7 +50,7 @@ def test_task_protocol_has_stage_3_alone(answer: Callable[[str], str]) -> None:
     kinds = [message.kind for message in state_of(env).context.messages]
     assert kinds == [MessageKind.SYSTEM, MessageKind.QUERY]
     with pytest.raises(UnknownNameError, match="Did you mean 'task'"):
-        gym.make(ID, stages="taks")
+        gym.make(ID, protocol="full", stages="taks")
 
 
 def test_a_message_takes_its_rounds_and_no_more(call: Callable[..., str]) -> None:
@@ -203,22 +203,22 @@ def test_bad_arguments_are_named() -> None:
     )
     for options, match in cases:
         with pytest.raises(ConfigurationError, match=match):
-            gym.make(ID, **options)
+            gym.make(ID, **({"protocol": "full"} | options))
 
 
 def test_a_memory_that_holds_something_is_not_emptied() -> None:
     store = MemoryStore(make_encoder("hashing"))
     store.add("precious")
     with pytest.raises(ConfigurationError, match="1 items"):
-        gym.make(ID, memory=store)
+        gym.make(ID, protocol="full", memory=store)
     assert len(store) == 1
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # Qdrant's, of its lock
 def test_a_qdrant_folder_in_use_is_an_error_with_the_remedy(tmp_path: Path) -> None:
-    one = gym.make(ID, memory=f"qdrant:{tmp_path}")
+    one = gym.make(ID, protocol="full", memory=f"qdrant:{tmp_path}")
     with pytest.raises(ConfigurationError, match="server"):
-        gym.make(ID, memory=f"qdrant:{tmp_path}")
+        gym.make(ID, protocol="full", memory=f"qdrant:{tmp_path}")
     one.close()
 
 
@@ -234,7 +234,7 @@ def test_an_overflow_that_the_caller_found_is_scored() -> None:
 
 
 def test_render_is_the_context(answer: Callable[[str], str]) -> None:
-    env = gym.make(ID, render_mode="ansi")
+    env = gym.make(ID, protocol="full", render_mode="ansi")
     observation, _ = env.reset(seed=0)
     assert env.render() == observation
     assert start().render() is None

@@ -94,16 +94,16 @@ def attack(
 @pytest.mark.parametrize("env_id", list(ENVS))
 def test_hostile_actions_never_raise(env_id: str) -> None:
     count = SLOW_ACTIONS if env_id in SLOW else ACTIONS
-    attack(env_id, count, encoder="hashing", **OPTIONS.get(env_id, {}))
+    attack(env_id, count, encoder="hashing", **OPTIONS[env_id])
 
 
 @pytest.mark.parametrize("env_id", list(ENVS))
 def test_hostile_answers_never_raise(env_id: str) -> None:
     count = SLOW_ACTIONS if env_id in SLOW else ACTIONS // 5
-    options = {"encoder": "hashing", "stages": "task", **OPTIONS.get(env_id, {})}
+    options = {"encoder": "hashing", "stages": "task", **OPTIONS[env_id]}
     attack(env_id, count, hostile_answer, **options)
 
 
 @pytest.mark.slow
 def test_hostile_actions_never_raise_with_a_real_encoder_and_store() -> None:
-    attack("AgeMem-SyntheticQA-v0", 300, encoder="minilm", memory="qdrant")
+    attack("AgeMem-SyntheticQA-v0", 300, protocol="full", encoder="minilm", memory="qdrant")

@@ -9,7 +9,7 @@ import pytest
 
 import agemem_envs
 
-PLAIN = ("BENCHMARKS", "ENVS", "__version__")
+PLAIN = ("BENCHMARKS", "ENVS", "PROTOCOLS", "__version__")
 """Data: documented where they are assigned and in the package's docstring."""
 
 

@@ -28,7 +28,7 @@ from tests.conftest import core, state_of
 
 @pytest.fixture
 def env() -> Iterator[MemoryEnv]:
-    made = gym.make("AgeMem-SyntheticQA-v0", rounds_per_message=50)
+    made = gym.make("AgeMem-SyntheticQA-v0", protocol="full", rounds_per_message=50)
     made.reset(seed=0)
     yield core(made)
     made.close()
@@ -110,7 +110,7 @@ def test_tool_sets(answer: Callable[[str], str], call: Callable[..., str]) -> No
     for bad in unknown:
         with pytest.raises(UnknownNameError):
             choose_tools(bad)
-    env = gym.make("AgeMem-SyntheticQA-v0", tools="none")
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full", tools="none")
     _, info = env.reset(seed=0)
     assert info["tools"] == []
     assert "tool" not in info["messages"][0]["content"].replace("memory tools", "")

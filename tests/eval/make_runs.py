@@ -23,7 +23,9 @@ SOURCES = {
     "AgeMem-HotpotQA-v0": DataSource("hotpotqa", "file", "validation", "1", "h.json"),
     "AgeMem-SyntheticQA-v0": DataSource("syntheticqa", "embedded", "test", "1", "synthetic_worlds"),
 }
-SETTINGS = episode_settings(judge="llm:judge", max_task_actions=30, stages="task")
+SETTINGS = episode_settings(judge="llm:judge", max_task_actions=30)
+PAPER = ({"protocol": "agentboard", "stages": "task"}, {"protocol": "release", "stages": "full"})
+"""The paper's protocols: in worlds, and in question answering."""
 FAILED = None
 """The score of an episode whose endpoint failed."""
 
@@ -71,7 +73,7 @@ def results(
             reference="answer" if qa else "",
             gold_facts=(),
             key_items=(),
-            settings=replace(SETTINGS, **{"stages": "full" if qa else "task", **settings}),
+            settings=replace(SETTINGS, **(PAPER[qa] | settings)),
             interactive=not qa,
             steps=(step,),
             stop_reason=StopReason.ENDPOINT_ERROR if lost else StopReason.ANSWERED,

@@ -21,7 +21,7 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rehearsal")
     for agent in ("agemem", "langmem", "oracle"):
         backbone = () if agent == "oracle" else ("--backbone", "scripted")
-        done = evaluate(["--agent", agent, *backbone, "--envs", ENV, "--episodes", "2",
+        done = evaluate(["--agent", agent, *backbone, "--envs", ENV, "--protocol", "full", "--episodes", "2",
                          "--out", str(folder / agent)])  # fmt: skip
         assert done == 0
     return folder

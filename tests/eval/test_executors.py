@@ -43,7 +43,7 @@ from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from tests.conftest import ROOT, episode_settings
 from tests.openai_stub import OpenAIStub
 
-ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
+ENV = ["--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full"]
 EPISODES = 9
 SOURCE = DataSource("made", "embedded", "test", "1", "here")
 SETTINGS = episode_settings(judge="j")

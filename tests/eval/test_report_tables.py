@@ -139,13 +139,17 @@ MOVED = replace(SOURCES[HOTPOT], version="2")
         ({"judge": "lexical-0.6"}, {}, "judge_name: lexical-0.6"),
         ({"constrained": True}, {}, "constrained: yes"),
         ({"list_actions": True}, {}, "list_actions: yes"),
-        ({"max_context_tokens": 99}, {}, "max_context_tokens: 99"),
         ({"summarizer": "llm:x"}, {}, "summarizer: llm:x"),
         ({"top_k": 7}, {}, "top_k: 7"),
+        ({"protocol": "memory"}, {}, "protocol: memory"),
+        ({"protocol": "full"}, {}, "protocol: full/task"),
         ({}, {"temperature": 0.7}, "temperature: 0.7"),
         ({}, {"max_tokens": 7}, "max_tokens: 7"),
         ({"backbone": "other"}, {}, "other"),
         ({"source": MOVED}, {}, "variant 2"),
+        ({"protocol": "agentboard"}, {}, "variant 2"),
+        ({"overridden": ("top_k",)}, {}, "variant 2"),
+        ({"max_context_tokens": 99}, {}, "variant 2"),
         ({"stages": "task"}, {}, "variant 2"),
         ({"encoder": "minilm"}, {}, "variant 2"),
         ({"max_task_actions": 5}, {}, "variant 2"),
@@ -190,7 +194,8 @@ def test_what_differs_within_a_method_makes_another_row(
 
 
 def test_the_worlds_under_the_three_stages_are_another_table(tmp_path: Path) -> None:
-    world, staged = results("mem0", BABYAI, [1.0]), results("mem0", BABYAI, [0.0], stages="full")
+    world = results("mem0", BABYAI, [1.0])
+    staged = results("mem0", BABYAI, [0.0], stages="full", overridden=("stages",))
     first, second = groups_of(tmp_path, ONE, world, staged)
     assert first.numbers["mem0", "babyai", SCORE].value == 1.0  # the paper's protocol
     assert second.numbers["mem0", "babyai", SCORE].value == 0.0

@@ -22,7 +22,7 @@ from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub, Reply
 
-ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
+ENV = ["--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full"]
 ORACLE = ["--agent", "oracle", *ENV]
 
 
@@ -124,7 +124,7 @@ def test_numbers_out_of_range_are_refused(option: str, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     "change",
-    [{"batch_size": 0}, {"max_context_tokens": None}, {"temperature": 99}, {"envs": "x"},
+    [{"batch_size": 0}, {"max_context_tokens": 0}, {"temperature": 99}, {"envs": "x"},
      {"few_shot": "yes"}, {"judge": 3}, {"top_p": "1"}, {"surprise": 1}],
 )  # fmt: skip
 def test_a_config_file_is_checked_like_the_flags(
@@ -159,7 +159,16 @@ def test_other_data_is_not_mixed_into_a_run(
     rows = [make_record(f"r{i}", f"test/{i}").to_row() for i in range(6)]
     (data / "dev.json").write_text(json.dumps(rows))
     monkeypatch.setenv("AGEMEM_DATA", str(tmp_path / "data"))
-    hotpot = ["--agent", "oracle", "--envs", "AgeMem-HotpotQA-v0", "--encoder", "hashing"]
+    hotpot = [
+        "--agent",
+        "oracle",
+        "--envs",
+        "AgeMem-HotpotQA-v0",
+        "--protocol",
+        "full",
+        "--encoder",
+        "hashing",
+    ]
     out = tmp_path / "run"
     assert main([*hotpot, "--episodes", "2", "--out", str(out)]) == EXIT_OK
     before = (out / "episodes.jsonl").read_bytes()
@@ -328,11 +337,11 @@ def test_the_table_leaves_out_what_says_nothing(
 ) -> None:
     babyai = ["--envs", "AgeMem-BabyAI-v0", "--encoder", "hashing", "--episodes", "1"]
     shown = {}
-    for stages in ("task", "full"):
-        run = ["--agent", "oracle", *babyai, "--stages", stages, "--out", str(tmp_path / stages)]
+    for name in ("task", "full"):
+        run = ["--agent", "oracle", *babyai, "--protocol", name, "--out", str(tmp_path / name)]
         assert main(run) == EXIT_OK
-        shown[stages] = capsys.readouterr().out
-        assert f"oracle / none, stages: {stages}, judge: lexical" in shown[stages]
-        assert "memory system" not in shown[stages]
+        shown[name] = capsys.readouterr().out
+        assert f"oracle / none, protocol: {name}, judge: lexical" in shown[name]
+        assert "memory system" not in shown[name]
     assert "memory quality" in shown["full"]
     assert "memory quality" not in shown["task"]

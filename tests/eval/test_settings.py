@@ -97,30 +97,32 @@ def test_what_may_change_is_how_it_is_run() -> None:
 
 
 def test_the_scope_says_what_keeps_results_apart() -> None:
-    """What belonged where before settings were declared; a new setting adds to it."""
+    """What belongs where; a new setting adds to it."""
     before = {
         Scope.WORLD: {
             *("data_source", "encoder", "env", "max_task_actions", "max_task_rounds", "stages"),
-            "task",
+            *("task", "overridden", "max_context_tokens", "action_factor"),
         },
         Scope.METHOD: {"backbone", "engine", "few_shot", "token_counter", "tools"},
         Scope.MODEL: {"constrained", "max_tokens", "temperature", "top_p"},
         Scope.TABLE: {
-            *("filter_threshold", "judge_name", "list_actions", "max_context_tokens", "memory"),
-            *("reward", "rounds_per_message", "summarizer", "top_k"),
+            *("filter_threshold", "judge_name", "list_actions", "memory", "protocol"),
+            *("reward", "rounds_per_message", "summarizer", "top_k", "max_top_k"),
+            "filter_matching",
         },
     }
     for scope, names in before.items():
         assert names <= set(CONDITIONS[scope]), scope
     kept = [name for scope in before for name in CONDITIONS[scope]]
     assert len(kept) == len(set(kept)), "each in one scope"
-    tasks = {"envs", "episodes", "seed", "split", "noise", "distractors", "suite", "agent"}
+    tasks = {"envs", "episodes", "seed", "split", "facts", "updates", "noise", "distractors"}
+    tasks |= {"suite", "agent"}
     assert not tasks & set(kept)
 
 
 def test_every_setting_of_an_environment_is_recorded_and_keeps_results_apart() -> None:
     recorded = {field.name for field in dataclasses.fields(EpisodeSettings)}
-    assert recorded == {*settings_of(EnvSettings), "task"}
+    assert recorded == {*settings_of(EnvSettings), "task", "overridden"}
     (one,) = results("mem0", "AgeMem-HotpotQA-v0", [1.0])
     known = identity(one)
     for name in settings_of(EnvSettings):

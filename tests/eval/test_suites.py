@@ -23,7 +23,7 @@ from agemem.eval.runs.folder import ResultsFolder
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 
-ENV = ["--envs", "AgeMem-SyntheticQA-v0"]
+ENV = ["--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full"]
 PLAIN = ["--agent", "plain", "--backbone", "scripted", *ENV, "--episodes", "2"]
 
 
@@ -32,8 +32,8 @@ def _small_suites(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suites whose members need no library."""
     plain = tuple(map(Member, ("no-memory", "full-context", "oracle")))
     half = (Member("full-context"), Member("agemem"))
-    monkeypatch.setitem(suites.SUITES, "plain", Suite(plain, stages="full"))
-    monkeypatch.setitem(suites.SUITES, "half", Suite(half, stages="full"))
+    monkeypatch.setitem(suites.SUITES, "plain", Suite(plain, protocol="full"))
+    monkeypatch.setitem(suites.SUITES, "half", Suite(half, protocol="full"))
     monkeypatch.setitem(suites.SUITES, "both", Suite(half, settings={"max_task_actions": 3}))
 
 
@@ -56,7 +56,7 @@ def test_each_member_is_a_run_of_its_own_and_all_share_a_table(
         assert [(r.agent, r.index) for r in results] == [(name, 0), (name, 1)]
     assert [row["agent"] for row in rows_of(out)] == ["no-memory", "full-context", "oracle"]
     shown = capsys.readouterr().out
-    assert shown.count("Per episode in AgeMem-SyntheticQA-v0, stages: full") == 1
+    assert shown.count("Per episode in AgeMem-SyntheticQA-v0, protocol: full") == 1
 
 
 def test_a_suite_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
@@ -128,22 +128,54 @@ def test_an_unknown_suite_in_a_file_is_refused() -> None:
 def test_the_papers_protocol_is_two_runs_of_each_agent() -> None:
     config = config_of("--suite", "both", "--backbone", "scripted", "--checkpoint", "m@http://x/v1")
     made = {part.name: part.configure(config) for part in parts(config)}
-    assert list(made) == ["full-context-full", "full-context-task", "agemem-full", "agemem-task"]
-    assert made["agemem-full"].envs == ("AgeMem-HotpotQA-v0",)
-    assert len(made["agemem-task"].envs) == 4
-    assert [one.stages for one in made.values()] == ["full", "task"] * 2
+    assert list(made) == [
+        *("full-context-release", "full-context-agentboard"),
+        *("agemem-release", "agemem-agentboard"),
+    ]
+    assert made["agemem-release"].envs == ("AgeMem-HotpotQA-v0",)
+    assert len(made["agemem-agentboard"].envs) == 4
+    assert [one.protocol for one in made.values()] == ["release", "agentboard"] * 2
+    assert {one.stages for one in made.values()} == {None}, "the protocol's"
     assert {one.max_task_actions for one in made.values()} == {3}
-    assert made["agemem-task"].backbone == "m@http://x/v1"
-    assert made["full-context-task"].backbone == "scripted"
+    assert made["agemem-agentboard"].backbone == "m@http://x/v1"
+    assert made["full-context-agentboard"].backbone == "scripted"
 
 
 def test_another_protocol_is_asked_for_and_a_suites_settings_are_defaults() -> None:
-    config = config_of("--suite", "both", "--backbone", "scripted", "--stages", "full",
-                       "--max-actions", "7")  # fmt: skip
+    config = config_of("--suite", "both", "--backbone", "scripted", "--protocol", "memory",
+                       "--stages", "full", "--max-actions", "7")  # fmt: skip
     assert [part.name for part in parts(config)] == ["full-context", "agemem"]
     assert config.max_task_actions == 7
     made = parts(config)[0].configure(config)
-    assert (made.stages, len(made.envs)) == ("full", 5)
+    assert (made.protocol, made.stages, len(made.envs)) == ("memory", "full", 5)
+
+
+def test_stages_beside_the_papers_protocols_replace_theirs() -> None:
+    config = config_of("--suite", "both", "--backbone", "scripted", "--stages", "full",
+                       "--checkpoint", "m@http://x/v1", "--distractors", "1")  # fmt: skip
+    made = {part.name: part.configure(config) for part in parts(config)}
+    assert {one.stages for one in made.values()} == {"full"}
+    assert {one.distractors for one in made.values()} == {1}
+
+
+@pytest.mark.parametrize(
+    ("name", "protocols"),
+    [
+        ("all-baselines", {"memory"}),
+        ("bounds", {"memory"}),
+        ("table2", {"release", "agentboard"}),
+        ("table4", {"release"}),
+        ("smoke", {"full", "task"}),
+    ],
+)
+def test_each_suite_has_its_protocol(name: str, protocols: set[str]) -> None:
+    assert {part.protocol for part in parts(config_of("--suite", name))} == protocols
+
+
+def test_a_pair_of_protocols_is_for_suites(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--agent", "oracle", "--envs", "AgeMem-SyntheticQA-v0", "--protocol", "paper"]
+    assert main(arguments) == EXIT_USAGE
+    assert "unknown protocol 'paper'" in capsys.readouterr().err
 
 
 def test_a_suite_is_played_where_it_is_asked_for() -> None:
@@ -179,9 +211,12 @@ def test_every_suite_can_be_configured(name: str) -> None:
 
 def test_what_is_told_is_chosen_where_something_is_told() -> None:
     config = config_of("--suite", "both", "--backbone", "scripted", "--checkpoint", "m@http://x/v1",
-                       "--noise", "0", "--distractors", "1")  # fmt: skip
+                       "--protocol", "full/task", "--noise", "0", "--distractors", "1",
+                       "--facts", "9", "--updates", "1")  # fmt: skip
     made = {part.name: part.configure(config) for part in parts(config)}
     assert (made["agemem-full"].noise, made["agemem-full"].distractors) == (0, 1)
+    assert (made["agemem-full"].facts, made["agemem-task"].facts) == (9, None)
+    assert (made["agemem-full"].updates, made["agemem-task"].updates) == (1, None)
     assert (made["agemem-task"].noise, made["agemem-task"].distractors) == (None, None)
 
 
@@ -200,7 +235,21 @@ def test_episodes_told_other_things_are_not_averaged(tmp_path: Path) -> None:
 
 def test_a_world_has_no_such_choice(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("minigrid")
-    assert main(["--agent", "oracle", "--envs", "AgeMem-BabyAI-v0", "--noise", "0"]) == EXIT_USAGE
+    assert (
+        main(
+            [
+                "--agent",
+                "oracle",
+                "--envs",
+                "AgeMem-BabyAI-v0",
+                "--protocol",
+                "full",
+                "--noise",
+                "0",
+            ]
+        )
+        == EXIT_USAGE
+    )
     assert "noise" in capsys.readouterr().err
 
 

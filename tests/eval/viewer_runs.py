@@ -37,7 +37,7 @@ KEPT_AS_THEY_ARE = {"kind", "stop_reason", "memory_id", "id", "name", "action"}
 
 def played(*actions: str) -> Episode:
     """Play an episode with these model outputs, followed by answers."""
-    env = gym.make("AgeMem-SyntheticQA-v0")
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full")
     _, info = env.reset(seed=0, options={"task_id": TASK})
     queue = list(actions)
     while "episode" not in info:
@@ -47,7 +47,7 @@ def played(*actions: str) -> Episode:
 
 
 def results(agent: type[Agent], count: int) -> list[Result]:
-    env = gym.make("AgeMem-SyntheticQA-v0")
+    env = gym.make("AgeMem-SyntheticQA-v0", protocol="full")
     return [
         Result(
             agent.__name__, "none", "none", False, i, 0.5,

@@ -19,7 +19,9 @@ OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_roun
 
 
 def play(error_rate: float, seed: int = 3) -> Episode:
-    env = gym.make("AgeMem-SyntheticQA-v0", disable_env_checker=True, split="train", **OPTIONS)
+    env = gym.make(
+        "AgeMem-SyntheticQA-v0", disable_env_checker=True, protocol="full", split="train", **OPTIONS
+    )
     (played,) = rollout([Job(env, Demonstrator(error_rate), seed)])
     return played.episode
 
@@ -58,7 +60,7 @@ def test_errors_are_of_the_given_rate_and_of_the_seed_alone() -> None:
 
 def test_failed_episodes_are_shown_if_it_is_meant_to_fail() -> None:
     extra = tuple(f"{name}={json.dumps(value)}" for name, value in OPTIONS.items())
-    config = PolicyConfig(env="AgeMem-SyntheticQA-v0", env_option=extra)
+    config = PolicyConfig(env="AgeMem-SyntheticQA-v0", protocol="full", env_option=extra)
     episodes = list(demonstrate(config, 5, PieceCounter(), error_rate=1.0))
     assert len(episodes) == 5
     assert not any("Retrieve_memory" in step.action for steps in episodes for step in steps)

@@ -23,7 +23,7 @@ from agemem_envs.errors import SimulatorError
 from tests.conftest import not_none
 
 ID = "AgeMem-SyntheticQA-v0"
-OPTIONS: dict[str, Any] = {"split": "train", "noise": 1}
+OPTIONS: dict[str, Any] = {"protocol": "full", "split": "train", "noise": 1}
 TASKS = ["synthetic-train-1", "synthetic-train-1", "synthetic-train-2"]
 
 
@@ -81,7 +81,7 @@ def test_a_dead_worker_spoils_its_own_episodes_and_is_replaced(workers: EnvWorke
 
 def test_an_impossible_option_says_so(workers: EnvWorkers) -> None:
     with pytest.raises(SimulatorError, match="noise must be at least 0"):
-        EnvWorkers(1, 1, ID, {"noise": -1}, "agemem.agents.agemem:AgeMemAgent")
+        EnvWorkers(1, 1, ID, {"protocol": "full", "noise": -1}, "agemem.agents.agemem:AgeMemAgent")
 
 
 def test_closing_ends_the_processes() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ import pytest
 from agemem.train import sft
 from agemem.train.grpo import main, parse
 from agemem.train.run import last_checkpoint
+from agemem_envs import PROTOCOLS
 from tests.conftest import ROOT
 
 SETTING = (
-    "--env AgeMem-SyntheticQA-v0 --difficulty easy --tasks 2 --max-context-tokens 1024 "
+    "--env AgeMem-SyntheticQA-v0 --protocol full --difficulty easy --tasks 2 --max-context-tokens 1024 "
     "--env-option noise=0 --env-option distractors=0 --env-option rounds_per_message=1"
 ).split()
 
@@ -38,10 +40,15 @@ def program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_papers_defaults(tmp_path: Path) -> None:
     settings, _ = parse(["--backbone", "qwen3-4b", "--out", str(tmp_path)])
     assert (settings.group_size, settings.beta) == (8, 0.1)
-    assert (settings.max_context_tokens, settings.max_completion_tokens) == (8192, 2048)
+    assert settings.max_completion_tokens == 2048
     assert settings.env == "AgeMem-HotpotQA-v0"
     assert settings.split == "train"
-    assert (settings.reward, settings.tools) == ("all-returns", "all")
+    assert (settings.protocol, settings.reward, settings.tools) == ("memory", None, "all")
+    budget = PROTOCOLS["memory"].settings_for("hotpotqa")["max_context_tokens"]
+    assert settings.context_budget == budget, "the protocol's"
+    full, _ = parse(["--backbone", "qwen3-4b", "--protocol", "full", "--out", str(tmp_path)])
+    assert full.context_budget == 8192
+    assert replace(full, max_context_tokens=1024).context_budget == 1024
     assert settings.agent == "agemem.agents.agemem:AgeMemAgent"
 
 
@@ -167,7 +174,7 @@ def test_from_demonstrations_to_evaluation(tmp_path: Path) -> None:
     assert "already holds a run" in again.stderr
     played = program(
         "eval/run.py", "--agent", "agemem", "--backbone", f"{run}/model", "--out", results,
-        "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "1", "--max-tokens", "8",
+        "--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full", "--episodes", "1", "--max-tokens", "8",
         "--rounds-per-message", "1", "--max-context-tokens", "4096",
     )  # fmt: skip
     assert played.returncode == 0, played.stderr[-2000:]
