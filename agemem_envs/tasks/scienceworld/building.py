@@ -37,14 +37,6 @@ _FURNITURE = frozenset(
     "wood".split(";")
 )
 """What nobody looks for unless the task needs it."""
-_CONTAINERS: Mapping[str, tuple[str, ...]] = {
-    "art studio": ("in the large cupboard", "on the table"),
-    "bedroom": ("in the closet", "on the bed"),
-    "kitchen": ("in the cupboard", "on the counter", "on the table"),
-    "living room": ("on the couch", "on the desk"),
-    "workshop": ("on the table",),
-}
-"""Where things are in a room of another building, if not in the room itself."""
 _SURFACES = frozenset({"bed", "chair", "counter", "couch", "desk", "stove", "table"})
 
 
@@ -280,14 +272,17 @@ def _placed(
     return statements
 
 
-def _drawn_places(things: Sequence[str], generator: np.random.Generator) -> list[tuple[str, str]]:
-    """Things of another building with places."""
+def _drawn_places(
+    task: _Task, things: Sequence[str], generator: np.random.Generator
+) -> list[tuple[str, str]]:
+    """Things of another building with places: a room, or a container as this building has it."""
+    held = sorted({(place.room, _where(place)) for place in task.others if place.container})
     pairs = []
     for thing in things:
         room = ROOMS[int(generator.integers(len(ROOMS)))]
-        inside = ("", *_CONTAINERS.get(room, ()))
-        container = inside[int(generator.integers(len(inside)))]
-        pairs.append((thing, f"{container} {where(room)}".strip()))
+        spots = (spot for within, spot in held if within == room and f" {thing} " not in spot)
+        choices = [where(room), *spots]
+        pairs.append((thing, choices[int(generator.integers(len(choices)))]))
     return pairs
 
 
@@ -299,7 +294,7 @@ def _other_building(
     statements = [link_of(site, needed=False)]
     statements += [d.statement(drawn, site.place, False, generator) for d in task.order.details]
     things = [place.thing for place in task.places[:count]]
-    return statements + _placed(site, _drawn_places(things, generator), 0, generator)
+    return statements + _placed(site, _drawn_places(task, things, generator), 0, generator)
 
 
 def _distractors(
