@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,9 @@ def test_an_older_suite_goes_on_in_its_folders(old: Path, tmp_path: Path) -> Non
     assert run(["--out", str(suite), "--resume", "--episodes", "2"]) == 0
     assert sorted(file.parent.name for file in suite.glob("*/episodes.jsonl")) == names
     for played in read_runs([suite]):
-        assert len({json.dumps(plain(r.episode.settings)) for r in played.results}) == 1
-        assert len(played.results) == 2
+        # The built-in judge may have another name, since it may judge differently.
+        first, second = (plain(replace(r.episode.settings, judge="")) for r in played.results)
+        assert first == second
         assert played.config.protocol == "task"
 
 
@@ -131,7 +133,8 @@ def test_a_repetition_of_an_older_run_is_equal(tmp_path: Path) -> None:
     assert run(["--config", str(old / "config.json"), "--out", str(out)]) == 0
     again, before = summary_of(out), summary_of(old)
     added = {name: again.pop(name) for name in again.keys() - before.keys()}
-    assert again == before
+    judge = {"judge_name": again["judge_name"]}  # which may judge differently
+    assert again == before | judge
     assert (added["protocol"], added["overridden"]) == ("full", "")
 
 

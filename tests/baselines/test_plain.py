@@ -187,7 +187,7 @@ def small_env(**options: Any) -> MemoryEnv:
     """An environment whose stage 2 alone exceeds the budget."""
     env = gym.make(
         "AgeMem-SyntheticQA-v0", protocol="full", tools=MemoryAgent.tools,
-        **({"max_context_tokens": 1100} | options),
+        **({"max_context_tokens": 800} | options),
     ).unwrapped  # fmt: skip
     assert isinstance(env, MemoryEnv)
     return env
@@ -211,7 +211,7 @@ def test_the_harness_keeps_the_context_within_the_budget(rounds: int) -> None:
 
 def test_without_the_rule_the_same_episode_overflows() -> None:
     backbone = ScriptedBackbone(lambda messages: "<think>.</think><answer>unknown</answer>")
-    env = make_env(max_context_tokens=1100 - 300)  # without tools the system prompt is shorter
+    env = make_env(max_context_tokens=800 - 160)  # without tools the system prompt is shorter
     (played,) = rollout([Job(env, MemoryAgent(make_system("no-memory")), 1, TASK)], backbone)
     assert played.episode.stop_reason == "context_overflow"
 

@@ -36,7 +36,7 @@ def recall() -> Table:
     """The share of the needed messages among those recalled for the question."""
     table = Table(title=f"{EPISODES} SyntheticQA episodes, ideal model")
     table.add_column("system")
-    for label in ("recall@5", "LLM calls a message", "ms a message"):
+    for label in (f"recall@{TOP_K}", "LLM calls a message", "ms a message"):
         table.add_column(label, justify="right")
     gateway = Gateway(complete)
     for name in SYSTEMS:
@@ -45,7 +45,7 @@ def recall() -> Table:
         task = SyntheticQATask("validation")
         for number, task_id in enumerate(task.task_ids(EPISODES, 0)):
             spec = task.reset(task_id, np.random.default_rng(number))
-            texts = [fact.text for fact in spec.knowledge] + list(spec.distractors)
+            texts = [talk.text for talk in (*spec.knowledge, *spec.distractors)]
             agent = _fresh(system)
             start = time.perf_counter()
             for text in texts:
@@ -53,7 +53,7 @@ def recall() -> Table:
             seconds += time.perf_counter() - start
             messages += len(texts)
             recalled = system.recall(spec.query, TOP_K)
-            gold = [fact.text for fact in spec.knowledge if fact.needed]
+            gold = [fact.text for talk in spec.knowledge for fact in talk.facts if fact.needed]
             shares.append(np.mean([any(fact in text for text in recalled) for fact in gold]))
             calls += system.usage.llm_calls
         system.close()
