@@ -23,7 +23,7 @@ LARGE = frozenset(
         "KeyCorridorS3R3 KeyCorridorS4R3 KeyCorridorS5R3 KeyCorridorS6R3 Pickup UnblockPickup"
     ).split()
 )
-"""Levels of many rooms with one instruction, in which a player who searches rarely does with
+"""Levels of many rooms with one instruction, in which a player who searches rarely gets by with
 twice the actions of one who knows the places."""
 RENAMED = {"BabyAI-GoToObjS6-v0": "BabyAI-GoToObjS4-v0"}
 """Ids in older versions of minigrid, and the levels with the same games now: S6 used to name
