@@ -77,7 +77,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 "updates": 8,
                 "distractors": 12,
                 "action_factor": 2.0,
-                "max_task_actions": 200,
+                "max_task_actions": 400,
             },
             "babyai": {
                 "levels": "large",

@@ -281,7 +281,8 @@ def test_the_searcher_finds_known_rooms_again_by_the_shortest_way() -> None:
 
 def test_a_wrong_guess_takes_the_other_box_or_another_thing() -> None:
     assert play(Building(BOXES), PATH, right=False)[-1] == "move salt in inventory to red box"
-    outside = Building({"outside": ["crocodile", "mouse"]}, start="greenhouse")
+    things = ["substance called air", "crocodile", "mouse"]
+    outside = Building({"outside": things}, start="greenhouse")
     path = ["go to outside", "focus on crocodile"]
     assert play(outside, path, right=False)[-1] == "focus on mouse"
 

@@ -11,8 +11,10 @@ from agemem_envs.tasks.scienceworld.routes import deeds, room_of, way
 
 _DOOR = re.compile(r"A door to the ([a-z ]+) \(")
 _NOUN = re.compile(
-    r"^\t(?:an? )?(?:substance called )?(?!the agent|air)([a-z][\w ]*)", re.MULTILINE
+    r"^\t(?:a substance called |an? )?(?!an? |substance called|the agent|air\b)([a-z][\w ]*)",
+    re.MULTILINE,
 )
+"""A thing in a room, as looking around names it."""
 _BOX = re.compile(r"\b(\w+) box\b")
 _FOCUS = "focus on "
 LOOK = "look around"
