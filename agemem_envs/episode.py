@@ -221,6 +221,9 @@ class Change:
 class RewardBreakdown:
     """Every component of ``R(tau)``; None where a judge failed (unscored, never zero).
 
+    Under the reward ``effective``, ``preventive`` is the share of the arriving tokens that was
+    freed, and ``maintenance`` is None if nothing changed that the task needs.
+
     Ranges: ``task`` is in [0, 1], or the no-answer penalty (-1 by default); the other
     components are in [0, 1]; ``penalty`` is at most 0. Source: AgeMem, section on rewards.
     """
@@ -233,7 +236,7 @@ class RewardBreakdown:
     preservation: Number
     memory: Number | None
     storage: Number | None
-    maintenance: Number
+    maintenance: Number | None
     relevance: Number | None
     penalty: Number
 

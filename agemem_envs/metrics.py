@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from agemem_envs.episode import Episode
+from agemem_envs.episode import UNKNOWN, Episode
+from agemem_envs.judging.abstention import canonical
+from agemem_envs.judging.hotpot_metrics import exact_match
 from agemem_envs.tools import TOOLS, short_name
 
 R = TypeVar("R")
@@ -80,6 +82,33 @@ def malformed_rate(episode: Episode) -> float | None:
     return mean(float(step.malformed is not None) for step in episode.steps)
 
 
+def stale_answer(episode: Episode) -> float | None:
+    """1 if the final answer follows from a statement that does not hold; None if none could."""
+    if not episode.stale_answers or episode.success is None:
+        return None
+    answer = episode.prediction
+    stale = episode.stale_answers
+    return float(answer is not None and any(exact_match(answer, text) for text in stale))
+
+
+def _abstained(episode: Episode) -> bool:
+    return episode.prediction is not None and canonical(episode.prediction) == UNKNOWN
+
+
+def abstention_precision(episode: Episode) -> float | None:
+    """Whether an abstention was right; None without one. Its mean is the precision."""
+    if episode.interactive or episode.success is None or not _abstained(episode):
+        return None
+    return float(episode.reference == UNKNOWN)
+
+
+def abstention_recall(episode: Episode) -> float | None:
+    """Whether the agent abstained where it had to; None elsewhere. Its mean is the recall."""
+    if episode.success is None or episode.reference != UNKNOWN:
+        return None
+    return float(_abstained(episode))
+
+
 def _count(tool: str | None) -> Callable[[Episode], float]:
     return lambda episode: tool_calls(episode, tool)
 
@@ -110,6 +139,10 @@ _METRICS = (
     Metric("em", "EM", _recorded("em"), 3, optional=True),
     Metric("f1", "F1", _recorded("f1"), 3, optional=True),
     Metric("memory_quality", "memory quality", _recorded("memory_quality"), 3),
+    Metric("stale_answer", "stale answers", stale_answer, 3, optional=True),
+    Metric("stale_share", "stale memory", _recorded("stale_share"), 3, optional=True),
+    Metric("abstention_precision", "abstention precision", abstention_precision, 3, optional=True),
+    Metric("abstention_recall", "abstention recall", abstention_recall, 3, optional=True),
     Metric("reward", "reward", _reward, 3),
     Metric("prompt_tokens", "prompt tokens per call", prompt_tokens),
     Metric("tool_calls", "tool calls", _count(None)),

@@ -50,7 +50,7 @@ class Retrieve(StrEnum):
     QUERY = "query"
     """Once, with the question or the goal."""
     HOPS = "hops"
-    """With the question or the goal, then with each memory that came back."""
+    """With the names of the question or the goal, then with the names that came back."""
 
 
 class Conflict(StrEnum):
@@ -104,7 +104,7 @@ class Hack(StrEnum):
     LONG_THOUGHT = "long thought"
     """A long thought of the policy's own is filtered."""
     RETRIEVE_AGAIN = "retrieve again"
-    """The same retrieval five times, then a filter of what it showed."""
+    """The same retrieval three times, then a filter of what it showed."""
 
 
 EVERY_HACK = tuple(Hack)

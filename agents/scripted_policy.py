@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, ClassVar
@@ -18,18 +19,25 @@ from agemem_envs.matching import content_words
 from agemem_envs.stages import Stage
 from agemem_envs.state import EpisodeState
 from agemem_envs.tasks.base import Fact, Talk
+from agemem_envs.tasks.qa.key_items import key_items
 from agemem_envs.turns import MAX_CALLS, Turn, render
 
 FULL = 0.8
 """Share of the token budget above which the context is summarised."""
 HALF = 0.5
 """The same for a policy that reduces its context by summaries."""
-CRITERION_WORDS = 6
-"""Words of a message that a filter names."""
+CRITERION_WORDS, MAX_CRITERIA = 5, 3
+"""Words that a filter names, and the filters of one message."""
+OWN_NOISE = ("answer Noted", "manage name arguments", "removed tokens saved", "stored as")
+"""Criteria that name the agent's own acknowledgements and tool calls, and their results."""
+HOPS, A_HOP = 4, 2
+"""Further retrievals, one after another, and the queries of each."""
+ROOM = 0.7
+"""Share of the budget above which a policy retrieves no more."""
 DUMMY = "A note to myself that means nothing."
 NOTHING_THERE = "zzzz qqqq xxxx"
 """A criterion that no message meets."""
-LONG_THOUGHT = "I think about nothing in particular. " * 40
+LONG_THOUGHT = "I think about nothing in particular. " * 15
 OVERLONG = "I think about everything. " * 1_200
 _TAG = re.compile(r"</?(?:think|tool_call|answer)>")
 _COMMANDS = re.compile(r":\s*([^.]*)\.")
@@ -104,7 +112,8 @@ class PolicyAgent(Agent):
         plan += [functools.partial(self._late_hack, state, hack) for hack in self.policy.hacks]
         plan += [lambda: self._delete(DUMMY), lambda: self._delete(self._stale(state))]
         if self.policy.retrieve is Retrieve.HOPS:
-            plan.append(lambda: self._hop(state))
+            self._asked: set[str] = set()
+            plan += HOPS * [lambda: self._hop(state)]
         return plan
 
     def _message_calls(self, state: EpisodeState) -> Calls:
@@ -160,22 +169,37 @@ class PolicyAgent(Agent):
         return [ToolCall("Add_memory", {"content": text})]
 
     def _reduce(self, state: EpisodeState) -> Calls:
-        """Free the context of the message before this one."""
-        budget = self._env.settings().max_context_tokens
-        if self.policy.reduce is Reduce.SUMMARY:
-            full = state.context.tokens > HALF * budget
-            return [ToolCall("Summary_context", {"span": "all"})] if full else []
-        previous = self._previous(state)
-        if self.policy.reduce is Reduce.NOTHING or previous is None:
+        """Free the context of what came before this message: half full, and before stage 3."""
+        full = state.context.tokens > HALF * self._env.settings().max_context_tokens
+        if self.policy.reduce is Reduce.NOTHING or not (full or state.stage is Stage.REASONING):
             return []
-        return [ToolCall("Filter_context", {"criteria": self._criterion(previous.text)})]
+        if self.policy.reduce is Reduce.SUMMARY:
+            return [ToolCall("Summary_context", {"span": "all"})]
+        earlier = [m.content for m in state.context.removable() if m.kind is MessageKind.INCOMING]
+        criteria = self._criteria(earlier)
+        if self._matches_topics and state.stage is Stage.REASONING:
+            criteria += OWN_NOISE
+        return [ToolCall("Filter_context", {"criteria": text}) for text in criteria]
 
-    def _criterion(self, text: str) -> str:
-        """Words that name a message; the whole text where only that resembles it."""
-        if self._env.settings().filter_matching == "message":
-            return text
-        words = [word for word in re.findall(r"[^\W_]+", text) if content_words(word)]
-        return " ".join(dict.fromkeys(words[: 2 * CRITERION_WORDS][:CRITERION_WORDS])) or text
+    def _criteria(self, texts: Sequence[str]) -> list[str]:
+        """Few words that most of the texts have; each text as it is where only that resembles it.
+
+        One call costs less the more messages it removes.
+        """
+        if not self._matches_topics:
+            return list(texts)
+        left, criteria = [content_words(text) for text in texts], []
+        while left and len(criteria) < MAX_CRITERIA:
+            counts = Counter(word for words in left for word in sorted(words))
+            common = [word for word, _ in counts.most_common(CRITERION_WORDS)]
+            criteria.append(" ".join(common))
+            theta = self._env.settings().filter_threshold * len(common)
+            left = [words for words in left if len(words & set(common)) < theta]
+        return criteria
+
+    @property
+    def _matches_topics(self) -> bool:
+        return self._env.settings().filter_matching == "topic"
 
     def _retrieve(self, state: EpisodeState) -> Calls:
         retrieve = self.policy.retrieve
@@ -185,14 +209,24 @@ class PolicyAgent(Agent):
             return [ToolCall("Retrieve_memory", {"query": t, "top_k": count}) for t in wanted]
         if retrieve is Retrieve.NOTHING:
             return []
+        if retrieve is Retrieve.HOPS:
+            return []
         return [ToolCall("Retrieve_memory", {"query": _goal(state.spec.query)})]
 
     def _hop(self, state: EpisodeState) -> Calls:
-        """Retrieve with each memory that the last retrieval showed."""
-        results = (r for s in state.steps[-3:] for r in s.results if r.name == "Retrieve_memory")
-        contents = [str(item["content"]) for r in results if r.ok for item in r.data["items"]]
+        """Retrieve with each name of the goal, then with each that came back: alone, and with the
+        goal. Each once, while the context has room.
+        """
+        if state.context.tokens > ROOM * self._env.settings().max_context_tokens:
+            return []
         goal = _goal(state.spec.query)
-        return [ToolCall("Retrieve_memory", {"query": f"{text} {goal}"}) for text in contents]
+        results = (r for s in state.steps for r in s.results if r.name == "Retrieve_memory")
+        contents = [str(item["content"]) for r in results if r.ok for item in r.data["items"]]
+        names = dict.fromkeys(name for text in [goal, *contents] for name in key_items(text))
+        new = [n for n in names if n not in self._asked and not n.isdigit()][:A_HOP]
+        self._asked |= set(new)
+        queries = [query for name in new for query in (name, f"{name} {goal}")]
+        return [ToolCall("Retrieve_memory", {"query": query}) for query in queries]
 
     # -- exploits ----------------------------------------------------------------------
 
@@ -202,7 +236,7 @@ class PolicyAgent(Agent):
             calls.append(ToolCall("Add_memory", {"content": DUMMY}))
         if Hack.SYSTEM_PROMPT in self.policy.hacks:
             prompt = state.context.messages[0].content
-            calls.append(ToolCall("Add_memory", {"content": prompt[:4_000]}))
+            calls.append(ToolCall("Add_memory", {"content": prompt[:400]}))
         return calls
 
     def _late_hack(self, state: EpisodeState, hack: Hack) -> Calls:
@@ -218,7 +252,7 @@ class PolicyAgent(Agent):
             return [ToolCall("Filter_context", {"criteria": LONG_THOUGHT})]
         if hack is Hack.RETRIEVE_AGAIN:
             query = _goal(state.spec.query)
-            return [ToolCall("Retrieve_memory", {"query": query})] * 5 + [
+            return [ToolCall("Retrieve_memory", {"query": query})] * 3 + [
                 ToolCall("Filter_context", {"criteria": query})
             ]
         return []
@@ -349,13 +383,6 @@ class PolicyAgent(Agent):
         early = state.stage is Stage.CONSTRUCTION
         return state.spec.knowledge if early else state.spec.distractors
 
-    def _previous(self, state: EpisodeState) -> Talk | None:
-        """The message before this one that is still in the context, or None."""
-        if state.stage is Stage.REASONING:
-            return state.spec.distractors[-1] if state.spec.distractors else None
-        earlier = self._talks(state)[: state.message_index]
-        return earlier[-1] if earlier else None
-
     def _visible(self) -> str:
         """The incoming and retrieved messages: no system prompt, no query, none of its own."""
         messages = self._state.context.messages
@@ -384,7 +411,7 @@ def _is_readable(statement: str, text: str) -> bool:
 
 def _goal(query: str) -> str:
     """The question, or the goal of a world without the list of actions."""
-    return query.partition("\n")[0].partition(" Answer ")[0]
+    return re.split(r"\n| Answer with | If what ", query, maxsplit=1)[0]
 
 
 def _answer(text: str) -> str:

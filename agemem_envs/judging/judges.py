@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
+from agemem_envs.episode import Episode, MessageKind
 from agemem_envs.errors import EndpointError, UnknownNameError
 from agemem_envs.judging.cache import JudgeCache, cache_key
-from agemem_envs.judging.hotpot_metrics import exact_match, normalize_answer, token_f1
+from agemem_envs.judging.hotpot_metrics import exact_match, token_f1
+from agemem_envs.judging.matching import SentenceMatcher
+from agemem_envs.judging.wording import sentences, without_opening
 from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
+
+LEXICAL = "lexical-sentences-"
+"""The beginning of the name of a :class:`LexicalJudge`, which its threshold follows."""
+THRESHOLD = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +62,28 @@ class Case:
     Attributes:
         question: The question or goal.
         reference: The expected answer; empty in interactive worlds.
-        gold_facts: The facts that the answer needs.
+        gold_facts: The statements that the task needs, as they hold at the query.
+        stale: Statements that do not hold, or no longer.
+        told: The messages of stages 1 and 2, without their casual openings.
     """
 
     question: str
     reference: str
     gold_facts: tuple[str, ...]
+    stale: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, episode: Episode) -> Case:
+        """The case of a recorded episode."""
+        arrived = (m.content for m in episode.messages if m.kind is MessageKind.INCOMING)
+        return cls(
+            question=episode.query,
+            reference=episode.reference,
+            gold_facts=episode.gold_facts,
+            stale=tuple(change.stale for change in episode.changes),
+            told=tuple(without_opening(message) for message in arrived),
+        )
 
 
 class Judge(Protocol):
@@ -87,23 +109,23 @@ class Judge(Protocol):
 
 
 class LexicalJudge:
-    """Scores by word overlap: deterministic, free, the same on every machine.
+    """Scores by words in common: deterministic, free, the same on every machine.
 
     - ``answer``: HotpotQA's token F1.
-    - An entry *supports* the case if it holds at least ``threshold`` of the content words
-      of a gold fact, or half of them and the answer itself.
-    - ``storage`` and ``relevance``: the share of entries that support it.
-    - ``memory_quality``: harmonic mean of that share and of the share of gold facts that
-      some memory supports.
+    - ``memory_quality``: the harmonic mean of precision (the share of the memories' sentences that
+      match a gold statement) and recall (the share of the gold statements' sentences that are
+      matched), with the matching of :class:`~agemem_envs.judging.matching.SentenceMatcher`.
+    - ``storage`` and ``relevance``: the share of entries of which at least half of the sentences
+      match.
 
     Without entries the score is 0.
 
     Args:
-        threshold: Share of a gold fact's content words that support it.
+        threshold: Least token F1 of a sentence and the gold statement that it matches.
     """
 
-    def __init__(self, threshold: float = 0.6) -> None:
-        self.name = f"lexical-{threshold}"
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        self.name = f"{LEXICAL}{threshold}"
         self._threshold = threshold
 
     def answer(self, case: Case, prediction: str) -> Verdict:
@@ -114,49 +136,37 @@ class LexicalJudge:
 
     def storage(self, case: Case, entries: Sequence[str]) -> Verdict:
         """The share of entries that support the case."""
-        return Verdict(self._precision(case, entries))
+        return Verdict(self._supporting(case, entries))
 
     def relevance(self, case: Case, retrieved: Sequence[str]) -> Verdict:
         """The share of retrieved memories that support the case."""
-        return Verdict(self._precision(case, retrieved))
+        return Verdict(self._supporting(case, retrieved))
 
     def memory_quality(self, case: Case, memories: Sequence[str]) -> Verdict:
-        """Harmonic mean of the precision of the memories and their recall of gold facts."""
-        precision = self._precision(case, memories)
-        covered = [any(self._supports(case, fact, m) for m in memories) for fact in case.gold_facts]
-        recall = sum(covered) / len(covered) if covered else 0.0
+        """Harmonic mean of the precision of the memories' sentences and the recall of gold."""
+        matcher = matcher_of(case, self._threshold)
+        matched = [matcher.matched(piece) for text in memories for piece in sentences(text)]
+        if not matched or not matcher.gold:
+            return Verdict(0.0)
+        precision = sum(map(bool, matched)) / len(matched)
+        recall = len(frozenset().union(*matched)) / len(matcher.gold)
         total = precision + recall
         return Verdict(2 * precision * recall / total if total else 0.0)
 
-    def _precision(self, case: Case, entries: Sequence[str]) -> float:
-        good = [any(self._supports(case, fact, e) for fact in case.gold_facts) for e in entries]
-        return sum(good) / len(good) if good else 0.0
-
-    def _supports(self, case: Case, fact: str, entry: str) -> bool:
-        fact_words, entry_words = _content_words(fact), _content_words(entry)
-        recall = (fact_words & entry_words).total() / max(1, fact_words.total())
-        answer = normalize_answer(case.reference)
-        names_answer = bool(answer) and f" {answer} " in f" {_normalized(entry)} "
-        return recall >= self._threshold or (names_answer and recall >= 0.5)
+    def _supporting(self, case: Case, entries: Sequence[str]) -> float:
+        matcher = matcher_of(case, self._threshold)
+        good = 0
+        for entry in entries:
+            matched = [bool(matcher.matched(piece)) for piece in sentences(entry)]
+            good += bool(matched) and 2 * sum(matched) >= len(matched)
+        return good / len(entries) if entries else 0.0
 
 
-# Every entry is compared with every fact: each text is taken apart once.
-@lru_cache(maxsize=4_096)
-def _normalized(text: str) -> str:
-    return normalize_answer(text)
+@lru_cache(maxsize=16)
+def matcher_of(case: Case, threshold: float = THRESHOLD) -> SentenceMatcher:
+    """The matcher of a case. The scores of an episode share it."""
+    return SentenceMatcher(case.gold_facts, case.stale, case.told, threshold)
 
-
-@lru_cache(maxsize=4_096)
-def _content_words(text: str) -> Counter[str]:
-    return Counter(word for word in _normalized(text).split() if word not in _STOPWORDS)
-
-
-_STOPWORDS = frozenset(
-    (
-        "is was were are be been of in on at to by for from with and or as it its his her their "
-        "this that which who has had have he she they"
-    ).split()
-)
 
 SCALE = (
     "1.0 perfect; 0.8-0.9 minor omissions; 0.6-0.7 partly right; 0.4-0.5 some right with "
@@ -175,8 +185,8 @@ PROMPTS = {
     ),
     "relevance": "Score how relevant the `retrieved` memories are to `question` as a whole.",
     "memory_quality": (
-        "Score how well the stored `memories` match the `gold_facts`: every fact covered, "
-        "and nothing irrelevant."
+        "Score how well the stored `memories`, split into sentences, match the `gold_facts`: "
+        "every fact covered, and nothing irrelevant."
     ),
 }
 SAMPLING: dict[str, Any] = {"max_tokens": 16, "temperature": 0.0}
@@ -213,8 +223,9 @@ class LLMJudge:
         return self._ask("relevance", case, retrieved=retrieved) if retrieved else Verdict(0.0)
 
     def memory_quality(self, case: Case, memories: Sequence[str]) -> Verdict:
-        """The model's score of the stored memories."""
-        return self._ask("memory_quality", case, memories=memories) if memories else Verdict(0.0)
+        """The model's score of the sentences of the stored memories."""
+        pieces = [piece for text in memories for piece in sentences(text)]
+        return self._ask("memory_quality", case, memories=pieces) if pieces else Verdict(0.0)
 
     def _ask(self, kind: str, case: Case, **material: str | Sequence[str]) -> Verdict:
         facts = {"question": case.question, "reference": case.reference}

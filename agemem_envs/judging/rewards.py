@@ -2,20 +2,22 @@
 
 Pure functions of an :class:`~agemem_envs.episode.Episode` and the judge's scores. Source:
 AgeMem (arXiv 2601.01885), section on rewards; where the paper leaves a choice, the docstring
-states it.
+states it. The reward ``effective`` is this project's: see :mod:`agemem_envs.judging.effective`.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from agemem_envs.episode import Episode, Message, MessageKind, RewardBreakdown, StopReason
+from agemem_envs.episode import Episode, RewardBreakdown, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.judging import effective
+from agemem_envs.judging.abstention import canonical
 from agemem_envs.judging.judges import Case, Judge, Verdict
+from agemem_envs.judging.kept import kept_text, occurs
 from agemem_envs.stages import Stage
 from agemem_envs.tools import REDUCING_TOOLS
 
@@ -31,6 +33,9 @@ class RewardConfig:
         no_answer: R_task of an episode without an answer (-1).
         round_penalty: Added if the rounds run out (P_rounds = -1).
         overflow_penalty: Added if the context overflows (P_overflow = -0.5).
+        effective: Whether context and memory count by the effect of the calls, and only if the
+            task succeeded, as :mod:`agemem_envs.judging.effective` defines it. Otherwise the
+            formula is the paper's.
     """
 
     task_weight: float = 1 / 3
@@ -75,7 +80,9 @@ def make_reward(spec: str | Mapping[str, float] | RewardConfig) -> RewardConfig:
     for name, value in spec.items():
         if name not in names:
             raise UnknownNameError("reward field", name, names)
-        if name == "effective" and isinstance(value, bool):
+        if name == "effective":
+            if not isinstance(value, bool):
+                raise ConfigurationError(f"reward field effective must be a bool, got {value!r}")
             continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not math.isfinite(value):
@@ -89,8 +96,8 @@ class Assessment:
 
     Attributes:
         task: R_task, unless there is no answer.
-        storage: The quality of the entries of stage 1.
-        relevance: The relevance of the retrieved memories.
+        storage: The quality of the entries of stage 1; not asked for under ``effective``.
+        relevance: The relevance of the retrieved memories; not asked for under ``effective``.
         memory_quality: MQ, a metric that is not part of the reward.
     """
 
@@ -135,7 +142,15 @@ def _sum(counts: Iterable[int | None]) -> float | None:
     return total
 
 
-def assess(episode: Episode, judge: Judge, score: float | None) -> Assessment:
+_NOT_ASKED = Verdict(None)
+
+
+def assess(
+    episode: Episode,
+    judge: Judge,
+    score: float | None,
+    config: RewardConfig = RewardConfig(),
+) -> Assessment:
     """Let a judge score an episode.
 
     Args:
@@ -143,21 +158,21 @@ def assess(episode: Episode, judge: Judge, score: float | None) -> Assessment:
         judge: Scores what the environment cannot.
         score: The environment's own task score in [0, 1]; None in question answering, where
             the judge scores the answer.
+        config: The reward; ``effective`` needs no judge for storage and relevance.
     """
-    case = Case(episode.query, episode.reference, episode.gold_facts)
+    case = Case.of(episode)
     if score is not None:
         task = Verdict(score)
     elif episode.prediction is None:
         task = Verdict(0.0)  # replaced by the no-answer reward
     else:
-        task = _ask(judge.answer, case, episode.prediction)
+        task = _ask(judge.answer, case, canonical(episode.prediction))
     memories = [item.content for item in episode.memories]
-    return Assessment(
-        task=task,
-        storage=_ask(judge.storage, case, stored_in_stage_1(episode)),
-        relevance=_ask(judge.relevance, case, retrieved(episode)),
-        memory_quality=_ask(judge.memory_quality, case, memories),
-    )
+    storage = relevance = _NOT_ASKED
+    if not config.effective:
+        storage = _ask(judge.storage, case, stored_in_stage_1(episode))
+        relevance = _ask(judge.relevance, case, retrieved(episode))
+    return Assessment(task, storage, relevance, _ask(judge.memory_quality, case, memories))
 
 
 def _ask(method: Callable[[Case, Any], Verdict], case: Case, material: Any) -> Verdict:
@@ -183,6 +198,8 @@ def breakdown(
         config: Weights and penalties.
         answered: Whether there is an answer; in an interactive world, any action is one.
     """
+    if config.effective:
+        return _effective(episode, assessment, config, answered)
     task = assessment.task.score if answered else config.no_answer
     compression_, preventive_ = compression(episode), preventive(episode)
     preservation_ = preservation(episode)
@@ -199,6 +216,37 @@ def breakdown(
         context=context,
         compression=compression_,
         preventive=preventive_,
+        preservation=preservation_,
+        memory=memory,
+        storage=storage,
+        maintenance=maintenance_,
+        relevance=relevance,
+        penalty=penalty_,
+    )
+
+
+def _effective(
+    episode: Episode, assessment: Assessment, config: RewardConfig, answered: bool
+) -> RewardBreakdown:
+    """The components and the total of the reward ``effective``."""
+    task = assessment.task.score if answered else config.no_answer
+    succeeded = bool(episode.success) or task == 1.0
+    record = effective.Reading(episode)
+    compression_, prevention = compression(episode), record.prevention()
+    preservation_ = record.preservation()
+    context = (compression_ + prevention + preservation_) / 3
+    storage, relevance = record.storage(), record.relevance(retrieved(episode))
+    maintenance_ = record.maintenance()
+    parts = [part for part in (storage, relevance, maintenance_) if part is not None]
+    memory = sum(parts) / len(parts)
+    penalty_ = 0.0 if effective.ended_well(episode) else config.round_penalty
+    gate = float(succeeded)
+    return RewardBreakdown(
+        total=_total(task, gate * context, gate * memory, penalty_, config),
+        task=task,
+        context=context,
+        compression=compression_,
+        preventive=prevention,
         preservation=preservation_,
         memory=memory,
         storage=storage,
@@ -265,24 +313,8 @@ def preservation(episode: Episode) -> float:
     if not episode.steps:
         return 0.0
     visible = (episode.messages[i] for i in episode.steps[-1].visible)
-    text = "\n".join(_kept_text(episode, message) for message in visible)
-    return float(all(_occurs(item, text) for item in episode.key_items))
-
-
-_KEPT_KINDS = frozenset(
-    {MessageKind.INCOMING, MessageKind.MEMORIES, MessageKind.OBSERVATION, MessageKind.SUMMARY}
-)
-
-
-def _kept_text(episode: Episode, message: Message) -> str:
-    """The part of a message that is information and does not repeat the model or the query."""
-    if message.kind is MessageKind.TOOL_RESULT and 0 <= message.round < len(episode.steps):
-        return "\n".join(r.text for r in episode.steps[message.round].results if r.ok)
-    return message.content if message.kind in _KEPT_KINDS else ""
-
-
-def _occurs(item: str, text: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(item)}(?!\w)", text, re.IGNORECASE) is not None
+    text = "\n".join(kept_text(episode, message) for message in visible)
+    return float(all(occurs(item, text) for item in episode.key_items))
 
 
 def maintenance(episode: Episode) -> float:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agemem_envs.episode import Episode
-from agemem_envs.judging.judges import Judge
+from agemem_envs.judging.judges import Case, Judge, matcher_of
+from agemem_envs.judging.replay import memory_at_query
 from agemem_envs.judging.rewards import RewardConfig, assess, breakdown, make_reward
+from agemem_envs.judging.wording import sentences
+from agemem_envs.metrics import mean
 
 
 def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float | None) -> Episode:
@@ -18,7 +21,7 @@ def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float |
         reward: Weights and penalties.
         native: The world's own score in [0, 1]; None in question answering.
     """
-    assessment = assess(episode, judge, native)
+    assessment = assess(episode, judge, native, reward)
     answered = episode.prediction is not None
     metrics = {
         **episode.metrics,
@@ -26,12 +29,26 @@ def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float |
         "memory_quality": assessment.memory_quality.score,
         **assessment.costs,
     }
+    if episode.changes:
+        metrics["stale_share"] = stale_share(episode)
     return replace(
         episode,
         metrics=metrics,
         reward=breakdown(episode, assessment, reward, answered),
         errors=assessment.errors,
     )
+
+
+def stale_share(episode: Episode) -> float | None:
+    """The share of the sentences in memory at the query that state something superseded.
+
+    0 for an empty memory, None if nothing changed.
+    """
+    if not episode.changes:
+        return None
+    matcher = matcher_of(Case.of(episode))
+    memory = memory_at_query(episode)
+    return mean(matcher.superseded(piece) for text in memory for piece in sentences(text)) or 0.0
 
 
 def rejudged(episode: Episode, judge: Judge) -> Episode:

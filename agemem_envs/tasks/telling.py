@@ -76,6 +76,7 @@ class Statement:
         moved: The sentence that corrects ``wrong`` by its value, without naming the subject, such
             as "What was in the drawer is on the shelf now"; empty if there is none.
         unknown: The statement that it is not known; empty if it cannot be withdrawn.
+        must: The kind of its change, if it is decided already that it changes.
         said: The statement within its message, if that leaves out what was said just before.
         said_wrong: The wrong statement within its message.
     """
@@ -86,6 +87,7 @@ class Statement:
     wrong: str = ""
     moved: str = ""
     unknown: str = ""
+    must: Kind | None = None
     said: str = ""
     said_wrong: str = ""
 
@@ -122,6 +124,8 @@ def tell(
     updates: int,
     generator: np.random.Generator,
     kinds: Sequence[Kind] = tuple(Kind),
+    size: int = A_MESSAGE,
+    late_share: float = LATE_SHARE,
 ) -> Told:
     """Tell statements in sessions, and change some of them.
 
@@ -130,17 +134,19 @@ def tell(
         updates: How many change: some of the needed ones, the others among the rest.
         generator: The only source of chance.
         kinds: The kinds of change that may occur.
+        size: Most statements in one message, unless those of a group are more.
+        late_share: Probability that a correction comes in stage 2.
     """
     changes = _choose_changes([s for group in groups for s in group], updates, generator, kinds)
     order = generator.permutation(len(groups))
-    sessions = _sessions([groups[index] for index in order])
+    sessions = _sessions([groups[index] for index in order], size)
     talks = [_session_talk(session, changes) for session in sessions]
     first = {s.text: index for index, session in enumerate(sessions) for s in session}
     placed: list[tuple[float, Talk]] = [(float(index), talk) for index, talk in enumerate(talks)]
     late: list[Talk] = []
     for text, (statement, kind) in changes.items():
         talk = _change_talk(statement, kind, generator)
-        if generator.random() < LATE_SHARE:
+        if generator.random() < late_share:
             late.append(talk)
         else:  # anywhere after the session that told the statement
             place = first[text] + 0.5 + generator.random() * (len(talks) - 1 - first[text])
@@ -180,11 +186,11 @@ def _choose_changes(
     """The statements that change, by text, with the kind of change."""
     possible = {s.text: [kind for kind in s.kinds if kind in kinds] for s in statements}
     changing = [s for s in statements if possible[s.text]]
-    needed = [s for s in changing if s.needed and generator.random() < NEEDED_SHARE]
+    needed = [s for s in changing if s.needed and (s.must or generator.random() < NEEDED_SHARE)]
     others = [s for s in changing if not s.needed]
     others = [others[index] for index in generator.permutation(len(others))]
     chosen = [*needed, *others][:updates]
-    return {s.text: (s, _draw_kind(possible[s.text], generator)) for s in chosen}
+    return {s.text: (s, s.must or _draw_kind(possible[s.text], generator)) for s in chosen}
 
 
 def _draw_kind(possible: Sequence[Kind], generator: np.random.Generator) -> Kind:
@@ -199,11 +205,11 @@ def _draw_kind(possible: Sequence[Kind], generator: np.random.Generator) -> Kind
     return rest[int(generator.integers(len(rest)))]
 
 
-def _sessions(groups: Sequence[Sequence[Statement]]) -> list[list[Statement]]:
-    """Groups one after another, in sessions of at most :data:`A_MESSAGE` where they fit."""
+def _sessions(groups: Sequence[Sequence[Statement]], size: int) -> list[list[Statement]]:
+    """Groups one after another, in sessions of at most ``size`` statements where they fit."""
     sessions: list[list[Statement]] = []
     for group in groups:
-        if not sessions or len(sessions[-1]) + len(group) > A_MESSAGE:
+        if not sessions or len(sessions[-1]) + len(group) > size:
             sessions.append([])
         sessions[-1] += group
     return sessions

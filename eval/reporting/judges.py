@@ -15,7 +15,7 @@ from agemem.eval.runs.result import Result, consistent
 from agemem.eval.stats.intervals import bootstrap_interval, mean
 from agemem_envs.episode import Episode
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.judging.rewards import retrieved, stored_in_stage_1
+from agemem_envs.judging.rewards import make_reward, retrieved, stored_in_stage_1
 
 RIGHT = 0.6
 """The lowest score that counts as right: "partly right" on the paper's scale."""
@@ -45,6 +45,11 @@ def _asks(episode: Episode) -> bool:
     return not episode.interactive
 
 
+def _judges_memory(episode: Episode) -> bool:
+    """Whether a judge scores what is stored and retrieved; ``effective`` counts words instead."""
+    return not make_reward(episode.settings.reward).effective
+
+
 SCORES: dict[str, Judged] = {
     "judge": Judged(
         lambda episode: episode.metrics.get("judge"),
@@ -54,8 +59,8 @@ SCORES: dict[str, Judged] = {
         lambda episode: episode.metrics.get("memory_quality"),
         lambda episode: bool(episode.memories),
     ),
-    "storage": Judged(_part("storage"), lambda episode: bool(stored_in_stage_1(episode))),
-    "relevance": Judged(_part("relevance"), lambda episode: bool(retrieved(episode))),
+    "storage": Judged(_part("storage"), lambda e: _judges_memory(e) and bool(stored_in_stage_1(e))),
+    "relevance": Judged(_part("relevance"), lambda e: _judges_memory(e) and bool(retrieved(e))),
 }
 RANKED = ("judge", "memory_quality")
 

@@ -27,6 +27,7 @@ from agemem_envs.episode import Episode
 from agemem_envs.judging.judges import LexicalJudge
 from agemem_envs.judging.rewards import REWARDS
 from agemem_envs.judging.scoring import rescored
+from agemem_envs.metrics import METRICS
 from agemem_envs.registration import ENVS
 
 WITHOUT_MEMORY = "oracle-no-memory"
@@ -54,10 +55,6 @@ def _component(name: str) -> Callable[[Episode], float | None]:
     return lambda episode: None if episode.reward is None else getattr(episode.reward, name)
 
 
-def _recorded(name: str) -> Callable[[Episode], float | None]:
-    return lambda episode: episode.metrics.get(name)
-
-
 def _total(reward: str) -> Callable[[Episode], float | None]:
     """The total of an episode under a named reward, scored again from the record."""
 
@@ -83,11 +80,11 @@ QUANTITIES = (
             "relevance penalty"
         ).split()
     ),
-    Quantity("memory_quality", _recorded("memory_quality")),
-    Quantity("stale_answer", _recorded("stale_answer"), share=True),
-    Quantity("stale_share", _recorded("stale_share")),
-    Quantity("abstention_precision", _recorded("abstention_precision"), share=True),
-    Quantity("abstention_recall", _recorded("abstention_recall"), share=True),
+    *(Quantity(name, METRICS[name].of) for name in ("memory_quality", "stale_share")),
+    *(
+        Quantity(name, METRICS[name].of, share=True)
+        for name in ("stale_answer", "abstention_precision", "abstention_recall")
+    ),
 )
 """The columns of the ladder. The components are those of the reward that the runs recorded."""
 

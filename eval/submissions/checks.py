@@ -1,8 +1,8 @@
 """Checks that a run is complete and that its scores follow from its record.
 
 The checks play no episode. They recompute everything that is a pure function of an episode's
-record. Verdicts of a language model are taken as recorded, and everything that follows from them
-is recomputed.
+record. Verdicts of a language model, and of the lexical judge of an older version, are taken as
+recorded, and everything that follows from them is recomputed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,15 @@ from agemem_envs.env_settings import EnvSettings
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError
 from agemem_envs.judging.hotpot_metrics import exact_match, token_f1
-from agemem_envs.judging.judges import LexicalJudge, Verdict
-from agemem_envs.judging.rewards import Assessment, assess, breakdown, make_reward
+from agemem_envs.judging.judges import LEXICAL, LexicalJudge, Verdict
+from agemem_envs.judging.rewards import (
+    Assessment,
+    RewardConfig,
+    assess,
+    breakdown,
+    make_reward,
+)
+from agemem_envs.judging.scoring import stale_share
 from agemem_envs.protocols import resolve
 from agemem_envs.registration import ENVS
 from agemem_envs.settings import settings_of
@@ -31,7 +38,6 @@ from agemem_envs.turns import Turn, parse
 from agemem_envs.util.endpoint import split_endpoint
 
 TOLERANCE = 1e-9
-LEXICAL = "lexical-"
 RECORDED = [name for name in settings_of(EnvSettings) if name not in PARTS]
 """Settings that an episode must share with the configuration and its protocol, unless those have
 None."""
@@ -120,7 +126,7 @@ def _settings(config: RunConfig, env: str) -> dict[str, Any]:
 
 def _judge_agrees(configured: str, recorded: str) -> bool:
     if configured == "lexical":
-        return recorded.startswith(LEXICAL)
+        return recorded.startswith("lexical-")
     return recorded == f"llm:{split_endpoint(configured)[0]}"
 
 
@@ -182,8 +188,8 @@ def _reward(episode: Episode) -> Iterator[str]:
         yield "it has no reward"
         return
     answered = episode.prediction is not None
-    assessment = _assessment(episode)
     config = make_reward(episode.settings.reward)
+    assessment = _assessment(episode, config)
     expected = breakdown(episode, assessment, config, answered)
     yield from _differences(
         {f"reward {name}": value for name, value in asdict(episode.reward).items()},
@@ -192,16 +198,17 @@ def _reward(episode: Episode) -> Iterator[str]:
     judged = {
         "judge": assessment.task.score if answered else 0.0,
         "memory_quality": assessment.memory_quality.score,
+        "stale_share": stale_share(episode),
     }
     yield from _differences(episode.metrics, judged)
 
 
-def _assessment(episode: Episode) -> Assessment:
+def _assessment(episode: Episode, config: RewardConfig) -> Assessment:
     """The verdicts of the judge: recomputed for the lexical judge, else as recorded."""
     native = episode.progress if episode.interactive else None
     name = episode.settings.judge
     if name.startswith(LEXICAL):
-        return assess(episode, LexicalJudge(float(name.removeprefix(LEXICAL))), native)
+        return assess(episode, LexicalJudge(float(name.removeprefix(LEXICAL))), native, config)
     reward = episode.reward
     assert reward is not None, "checked by the caller"
     task = episode.metrics.get("judge") if native is None else native

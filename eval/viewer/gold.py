@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from agemem.eval.viewer.timeline import Round
 from agemem_envs.episode import Episode
-from agemem_envs.judging.judges import Case, LexicalJudge
-
-_JUDGE = LexicalJudge()
+from agemem_envs.judging.judges import Case, matcher_of
+from agemem_envs.judging.wording import sentences
 
 
 @dataclass(frozen=True, slots=True)
 class GoldFact:
     """A gold fact, and the memory items that held it.
 
-    An item holds a fact if the lexical judge finds enough shared words, independent of the judge
-    of the run.
+    An item holds a fact if some of its sentences match one of the fact's as the lexical judge
+    compares them, independent of the judge of the run.
 
     Attributes:
         fact: The text of the fact.
@@ -35,15 +34,23 @@ class GoldFact:
 
 def gold_facts(episode: Episode, rounds: Sequence[Round]) -> tuple[GoldFact, ...]:
     """Trace each gold fact of an episode through its rounds."""
-    return tuple(_trace(episode, rounds, fact) for fact in episode.gold_facts)
-
-
-def _trace(episode: Episode, rounds: Sequence[Round], fact: str) -> GoldFact:
-    case = Case(episode.query, episode.reference, (fact,))
+    matcher = matcher_of(Case.of(episode))
 
     @cache  # retrievals return the same texts repeatedly
+    def stated(text: str) -> frozenset[str]:
+        found = (matcher.matched(piece) for piece in sentences(text))
+        return frozenset(matcher.gold[index] for indices in found for index in indices)
+
+    return tuple(_trace(episode, rounds, fact, stated) for fact in episode.gold_facts)
+
+
+def _trace(
+    episode: Episode, rounds: Sequence[Round], fact: str, stated: Callable[[str], frozenset[str]]
+) -> GoldFact:
+    pieces = frozenset(sentences(fact))
+
     def holds(text: str) -> bool:
-        return _JUDGE.storage(case, [text]).score == 1.0
+        return bool(pieces & stated(text))
 
     def when(*actions: str) -> tuple[int, ...]:
         return tuple(

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
-from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError
+from agemem_envs.errors import (
+    ConfigurationError,
+    DataFormatError,
+    DataNotFoundError,
+    UnknownNameError,
+)
 from agemem_envs.tasks.alfworld.generator import TASK_TYPES, generate
+from agemem_envs.tasks.alfworld.houses import kind
 from agemem_envs.tasks.alfworld.task import ALFWorldTask
+from agemem_envs.tasks.base import TaskSpec
+from agemem_envs.tokens import make_token_counter
 from agemem_envs.util.workers import Simulator
+from tests.conftest import answer, outputs_of_processes, state_of
 
 HOST = "agemem_envs.tasks.alfworld.simulator:AlfworldSimulator"
 PICK_TWO = "pick_two_obj_and_place/valid_unseen/1"
@@ -105,6 +117,223 @@ def test_ids_are_checked(task: ALFWorldTask) -> None:
     ):
         with pytest.raises(UnknownNameError, match="task id"):
             task.reset(wrong, rng())
+
+
+# -- facts about several houses -----------------------------------------------------------
+
+STATEMENT = re.compile(r"At ([A-Z]\w+ \w+), the (\w+ \d+) is (?:in|on) the (\w+ \d+)\.")
+MOVED = re.compile(r"What I said was (?:in|on) the (\w+ \d+) at (\w+ \w+) is (?:in|on) the")
+HOME = re.compile(r"The (\w+) family lives at (\w+ \w+)\.")
+LIGHT = "look_at_obj_in_light/valid_unseen/4"
+
+
+@pytest.fixture
+def storied() -> Iterator[ALFWorldTask]:
+    made = ALFWorldTask(data="embedded", facts=60, updates=8, distractors=6)
+    yield made
+    made.close()
+
+
+def texts(spec: TaskSpec) -> list[str]:
+    return [talk.text for talk in (*spec.knowledge, *spec.distractors)]
+
+
+def test_without_facts_the_messages_are_those_of_earlier_versions(task: ALFWorldTask) -> None:
+    hashes = []
+    for task_id in task.task_ids(6, seed=0):
+        spec = task.reset(task_id, rng(5))
+        parts = [spec.query, spec.opening, *(talk.text for talk in spec.knowledge), "|"]
+        parts += [*(talk.text for talk in spec.distractors), "|", *spec.gold_facts]
+        hashes.append(hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12])
+    assert hashes == [
+        "32faa85f2a06",
+        "72586343d5e2",
+        "a0dac65d2687",
+        "7d9b986b21e5",
+        "f1c062b2636a",
+        "d7a442a4ca97",
+    ]
+
+
+@pytest.mark.parametrize("task_id", [PICK_TWO, LIGHT, "pick_heat_then_place_in_recep/train/2"])
+def test_the_needed_facts_are_true_and_only_their_link_names_the_owner(task_id: str) -> None:
+    task = ALFWorldTask(split=task_id.split("/")[1], data="embedded", facts=60, updates=8)
+    for seed in range(4):
+        spec = task.reset(task_id, rng(seed))
+        links = [fact for fact in spec.gold_facts if HOME.fullmatch(fact)]
+        places = [fact for fact in spec.gold_facts if STATEMENT.fullmatch(fact)]
+        assert [len(links), len(places)] == [1, 1 if "heat" in task_id else 2]
+        owner, home = HOME.findall(links[0])[0]
+        assert f"the house of the {owner} family" in spec.query
+        assert home not in spec.query
+        assert owner in spec.key_items
+        for at, thing, place in STATEMENT.findall(" ".join(places)):
+            assert at == home
+            task.step(f"go to {place}")
+            task.step(f"open {place}")
+            actions = task.admissible_actions()
+            assert {f"take {thing} from {place}", f"use {thing}"}.intersection(actions)
+            assert kind(thing) in spec.key_items
+    task.close()
+
+
+def test_many_facts_of_several_houses_are_told_and_none_twice(storied: ALFWorldTask) -> None:
+    spec = storied.reset(PICK_TWO, rng(3))
+    announced = [talk for talk in spec.knowledge if not talk.changes]
+    told = [fact.text for talk in announced for fact in talk.facts]
+    assert len(set(told)) == len(told) >= 60
+    assert all(fact in talk.text for talk in announced for fact in (f.text for f in talk.facts))
+    homes = dict(HOME.findall(" ".join(told)))
+    assert len(homes) >= 5
+    assert len(set(homes.values())) == len(homes)
+    assert not any(":" in text or "go to" in text or "take" in text for text in told)
+
+
+def test_what_is_needed_is_the_only_thing_of_its_class_that_is_told(
+    storied: ALFWorldTask,
+) -> None:
+    for seed in range(3):
+        spec = storied.reset(LIGHT, rng(seed))
+        needed = STATEMENT.findall(" ".join(spec.gold_facts))
+        kinds = {kind(thing) for _, thing, _ in needed}
+        told = STATEMENT.findall(" ".join(texts(spec)))
+        named = {thing for at, thing, _ in told if at == needed[0][0] and kind(thing) in kinds}
+        assert named == {thing for _, thing, _ in needed}
+
+
+def test_changes_replace_false_statements_by_true_ones(storied: ALFWorldTask) -> None:
+    kinds = set()
+    for seed in range(8):
+        spec = storied.reset(PICK_TWO, rng(seed))
+        house = storied._house(storied._game(PICK_TWO), ())
+        messages = texts(spec)
+        assert len(spec.changes) == 8
+        home = HOME.findall(next(fact for fact in spec.gold_facts if HOME.fullmatch(fact)))[0][1]
+        for change in spec.changes:
+            assert change.needed == (change.valid in spec.gold_facts)
+            assert change.stale not in spec.gold_facts
+            assert change in (*spec.knowledge, *spec.distractors)[change.message].changes
+            earlier = " ".join(messages[: change.message])
+            assert change.stale in earlier or change.valid in earlier
+            for at, thing, place in STATEMENT.findall(change.stale):
+                if at == home:
+                    assert place in house.places
+                    assert kind(thing) not in {kind(t) for t, p in house.contents if p == place}
+        for index, message in enumerate(messages):
+            for place, at in MOVED.findall(message):
+                kinds.add("moved")
+                meant = [
+                    thing
+                    for where, thing, spot in STATEMENT.findall(" ".join(messages[:index]))
+                    if (where, spot) == (at, place)
+                ]
+                assert len(meant) == 1
+    assert kinds == {"moved"}
+
+
+def test_stage_two_is_about_other_houses_and_does_not_hold_what_the_goal_names(
+    storied: ALFWorldTask,
+) -> None:
+    count = make_token_counter("approximate").count
+    for seed in range(12):
+        spec = storied.reset(LIGHT, rng(seed))
+        first = " ".join(talk.text for talk in spec.knowledge)
+        long = [talk for talk in spec.distractors if not talk.changes]
+        assert len(long) == 6
+        assert all(120 <= count(talk.text) <= 250 for talk in long)
+        owners = {owner for owner, _ in HOME.findall(" ".join(talk.text for talk in long))}
+        assert not owners & {owner for owner, _ in HOME.findall(first)}
+        assert all(re.search(rf"\b{item}\b", first) for item in spec.key_items)
+        assert spec.key_items[0] not in owners
+
+
+def test_the_action_limit_follows_the_expert_and_is_told() -> None:
+    env = gym.make(
+        "AgeMem-ALFWorld-v0",
+        data="embedded",
+        encoder="hashing",
+        max_context_tokens=60_000,
+        facts=20,
+        updates=2,
+        distractors=1,
+        action_factor=1.5,
+    )
+    _, info = env.reset(seed=1, options={"task_id": PICK_TWO})
+    expert = state_of(env).spec.expert_actions
+    assert expert is not None
+    limit = math.ceil(1.5 * expert)
+    while info["stage"] < 3:
+        observation, _, _, _, info = env.step(answer("Noted."))
+    assert f"You can take {limit} actions." in observation
+    for _ in range(limit - 1):
+        assert not env.step(answer("look"))[3]
+    assert env.step(answer("look"))[3]
+    env.close()
+
+
+def test_the_expert_does_its_own_number_of_actions(storied: ALFWorldTask) -> None:
+    spec = storied.reset(PICK_TWO, rng(0))
+    assert play(storied, "expert_action") == (True, spec.expert_actions)
+
+
+@pytest.mark.parametrize("name", ["facts", "updates", "distractors"])
+def test_numbers_of_messages_are_checked_and_recorded(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be at least 0, got -1"):
+        ALFWorldTask(data="embedded", **{name: -1})  # type: ignore[arg-type]
+    assert f"{name}=7" in ALFWorldTask(data="embedded", **{name: 7}).variant  # type: ignore[arg-type]
+    assert ALFWorldTask(data="embedded").variant == ""
+
+
+def test_more_facts_than_houses_hold_are_refused() -> None:
+    task = ALFWorldTask(data="embedded", facts=1000)
+    with pytest.raises(ConfigurationError, match="facts=1000 is more than 11 dwellings hold"):
+        task.reset(PICK_TWO, rng())
+    task.close()
+
+
+HOUSES_SCRIPT = """
+import numpy as np
+from agemem_envs.tasks.alfworld.task import ALFWorldTask
+task = ALFWorldTask(data="embedded", facts=60, updates=6, distractors=4)
+for task_id in task.task_ids(3, 4):
+    print(task.reset(task_id, np.random.default_rng(1)))
+task.close()
+"""
+
+
+def test_one_seed_tells_the_same_in_any_process() -> None:
+    outputs = outputs_of_processes(HOUSES_SCRIPT, (0, 77))
+    assert len(outputs) == 1
+    assert len(outputs.pop()) > 1000
+
+
+def test_a_surveyed_house_is_that_of_the_game() -> None:
+    simulator = Simulator(HOST, {"fast": True}, timeout=300)
+    for number, task_type in enumerate(TASK_TYPES):
+        simulator.begin()
+        reply = simulator.call("start_generated", task_type, "train", number)
+        survey = simulator.call("survey_generated", task_type, "train", number)
+        assert survey["contents"] == reply["contents"]
+        seen = set(re.findall(r"an? (\w+ \d+)", reply["observation"]))
+        assert set(survey["places"]) == seen
+        assert {name: survey[name] for name in ("target", "toggle", "goal")} == {
+            name: reply[name] for name in ("target", "toggle", "goal")
+        }
+    simulator.close()
+
+
+def test_a_surveyed_real_house_is_that_of_the_game(
+    real_data: Path, no_alfworld_folder: None
+) -> None:
+    files = sorted((real_data / "alfworld" / "json_2.1.1" / "valid_unseen").rglob("game.tw-pddl"))
+    simulator = Simulator(HOST, {"fast": True}, timeout=300)
+    for file in files[::12]:
+        simulator.begin()
+        reply = simulator.call("start_file", str(file), file.parts[-3].split("-")[0], {})
+        survey = simulator.call("survey_file", str(file))
+        assert survey["contents"] == reply["contents"]
+        assert set(survey["places"]) == set(re.findall(r"an? (\w+ \d+)", reply["observation"]))
+    simulator.close()
 
 
 # -- files ---------------------------------------------------------------------------------
@@ -223,7 +452,7 @@ def compare(starts: list[tuple[Any, ...]]) -> None:
 @pytest.mark.slow
 def test_golden_traces_of_generated_games() -> None:
     compare(
-        [("start_generated", kind, "train", number) for kind in TASK_TYPES for number in (0, 1)]
+        [("start_generated", name, "train", number) for name in TASK_TYPES for number in (0, 1)]
     )
 
 
@@ -231,8 +460,8 @@ def test_golden_traces_of_generated_games() -> None:
 def test_golden_traces_of_real_games(real_data: Path) -> None:
     files = sorted((real_data / "alfworld" / "json_2.1.1").rglob("game.tw-pddl"))
     starts: list[tuple[Any, ...]] = []
-    for kind in TASK_TYPES:
-        of_kind = [file for file in files if f"/{kind}-" in str(file)]
-        starts += [("start_file", str(file), kind, {}) for file in (of_kind[0], of_kind[-1])]
+    for task_type in TASK_TYPES:
+        of_kind = [file for file in files if f"/{task_type}-" in str(file)]
+        starts += [("start_file", str(file), task_type, {}) for file in (of_kind[0], of_kind[-1])]
     assert len(starts) == 12
     compare(starts)

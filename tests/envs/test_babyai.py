@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import gymnasium as gym
@@ -21,15 +25,31 @@ from agemem_envs.errors import (
     DataNotFoundError,
     UnknownNameError,
 )
-from agemem_envs.tasks.babyai.actions import LISTED, PrimitivePlan, Refusal, interpret
+from agemem_envs.tasks.babyai.actions import FORMS, LISTED, PrimitivePlan, Refusal, interpret
 from agemem_envs.tasks.babyai.expert import GridExpert
-from agemem_envs.tasks.babyai.generator import FLAWED, RENAMED, level_ids, level_name, make_game
+from agemem_envs.tasks.babyai.generator import (
+    FLAWED,
+    LARGE,
+    RENAMED,
+    level_ids,
+    level_name,
+    make_game,
+)
 from agemem_envs.tasks.babyai.mission import next_part, parts
 from agemem_envs.tasks.babyai.subgoals import Interaction, Subgoal, shortest_actions
 from agemem_envs.tasks.babyai.task import SEEDS, BabyAITask
 from agemem_envs.tasks.babyai.text import describe
-from agemem_envs.tasks.babyai.world import HEADINGS, GridWorld, Primitive, field_of_view, position
-from tests.conftest import outputs_of_processes
+from agemem_envs.tasks.babyai.world import (
+    HEADINGS,
+    Cell,
+    GridWorld,
+    Primitive,
+    field_of_view,
+    position,
+)
+from agemem_envs.tasks.base import TaskSpec
+from agemem_envs.tokens import make_token_counter
+from tests.conftest import answer, outputs_of_processes, state_of
 
 SAMPLE = [f"{level}:{3_000_000_000 + number}" for number, level in enumerate(level_ids())]
 """One task of each level."""
@@ -463,15 +483,17 @@ def test_an_expert_goes_on_from_wherever_the_player_is(task: BabyAITask) -> None
 @pytest.mark.parametrize("task_id", SOLVABLE)
 def test_the_knowledge_is_fair(task: BabyAITask, task_id: str) -> None:
     spec = task.reset(task_id, rng(2))
-    gold = [fact.text for fact in spec.knowledge if fact.needed]
-    noise = [fact.text for fact in spec.knowledge if not fact.needed]
+    facts = [fact for talk in spec.knowledge for fact in talk.facts]
+    gold = [fact.text for fact in facts if fact.needed]
+    noise = [fact.text for fact in facts if not fact.needed]
     assert 2 <= len(gold) <= 8
     assert 3 <= len(noise) <= 5
     assert len(spec.distractors) == 5
-    told = [*gold, *noise, *spec.distractors]
+    distractors = [talk.text for talk in spec.distractors]
+    told = [*gold, *noise, *distractors]
     assert len(set(told)) == len(told)
     assert list(spec.gold_facts) == gold
-    assert all(text.startswith("In another building") for text in spec.distractors)
+    assert all(text.startswith("In another building") for text in distractors)
     assert not any("another building" in text for text in [*gold, *noise])
     assert not any(fact in spec.query + spec.opening + spec.briefing for fact in gold)
     # other generators tell the same facts in another order
@@ -526,6 +548,200 @@ def test_the_parts_of_a_mission_in_their_order() -> None:
     assert world.game.mission == "open the blue door after you open the red door"
     assert names == ["red", "blue"]
     assert next_part(world.game.instrs).desc.color == "red"
+
+
+# -- facts about several buildings ---------------------------------------------------------
+
+OFFSET = r"(?:(\d+) steps? (ahead|behind))?(?: and )?(?:(\d+) steps? to the (left|right))?"
+LYING = re.compile(rf"At (\w+ \w+), the (\w+ \w+) is {OFFSET}, seen from the entrance\.")
+LEADS = re.compile(r"At (\w+ \w+), the way to the (\w+ \w+) leads through (.+)\.")
+PASSED = re.compile(rf"the (locked )?(\w+) door {OFFSET}")
+HOME = re.compile(r"The (\w+) family lives at (\w+ \w+)\.")
+LARGE_SAMPLE = [f"{level}:{3_000_000_500 + number}" for number, level in enumerate(sorted(LARGE))]
+
+
+@pytest.fixture
+def storied() -> BabyAITask:
+    return BabyAITask(facts=60, updates=10, distractors=6, levels="large")
+
+
+def cell_at(world: GridWorld, offset: Sequence[str]) -> Cell:
+    """The cell of a told place: steps, ahead or behind, steps, left or right."""
+    ahead = int(offset[0] or 0) * (-1 if offset[1] == "behind" else 1)
+    right = int(offset[2] or 0) * (-1 if offset[3] == "left" else 1)
+    x, y, heading = world.pose
+    fx, fy = HEADINGS[heading]
+    return x + ahead * fx - right * fy, y + ahead * fy + right * fx
+
+
+def messages_of(spec: TaskSpec) -> list[str]:
+    return [talk.text for talk in (*spec.knowledge, *spec.distractors)]
+
+
+def test_without_facts_the_messages_are_those_of_earlier_versions(task: BabyAITask) -> None:
+    hashes = []
+    for task_id in task.task_ids(6, seed=0):
+        spec = task.reset(task_id, rng(5))
+        parts = [spec.query, spec.opening, *(talk.text for talk in spec.knowledge), "|"]
+        parts += [*(talk.text for talk in spec.distractors), "|", *spec.gold_facts]
+        hashes.append(hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12])
+    assert hashes == [
+        "a6c253f6bb92",
+        "951c556f9dd5",
+        "03e0a54560cd",
+        "9aec20cd2acd",
+        "dd49f93070c9",
+        "ee33d4c4bf2c",
+    ]
+
+
+@pytest.mark.parametrize("task_id", LARGE_SAMPLE)
+def test_the_needed_facts_are_true_and_name_the_mission(storied: BabyAITask, task_id: str) -> None:
+    spec = storied.reset(task_id, rng(1))
+    world = world_of(task_id)
+    owner, *names = spec.key_items
+    gold = " ".join(spec.gold_facts)
+    ((told_owner, home),) = HOME.findall(gold)
+    assert told_owner == owner
+    assert f"the {owner} family's home" in spec.query
+    assert home not in spec.query + spec.opening
+    lying = LYING.findall(gold)
+    assert lying
+    for at, name, *offset in lying:
+        assert at == home
+        thing = world.at(cell_at(world, offset))
+        assert f"{thing.color} {thing.type}" == name
+    for name in names:
+        assert re.search(rf"\b{name}\b", gold)
+    for at, _, doors in (match for fact in spec.gold_facts for match in LEADS.findall(fact)):
+        assert at == home
+        for locked, color, *offset in PASSED.findall(doors):
+            door = world.at(cell_at(world, offset))
+            assert (door.type, door.color, door.is_locked) == ("door", color, bool(locked))
+    assert not any(form.split()[0] in gold for form in FORMS)
+
+
+def test_many_facts_of_several_buildings_are_told_and_none_twice(storied: BabyAITask) -> None:
+    for task_id in LARGE_SAMPLE[::4]:
+        spec = storied.reset(task_id, rng(3))
+        told = [fact.text for talk in spec.knowledge if not talk.changes for fact in talk.facts]
+        assert len(set(told)) == len(told) >= 60
+        homes = HOME.findall(" ".join(told))
+        assert len({owner for owner, _ in homes}) == len(homes) >= 5
+
+
+def test_changes_are_announced_after_what_they_replace(storied: BabyAITask) -> None:
+    moved = 0
+    for seed, task_id in enumerate(LARGE_SAMPLE):
+        spec = storied.reset(task_id, rng(seed))
+        world = world_of(task_id)
+        messages = messages_of(spec)
+        assert len(spec.changes) == 10
+        home = HOME.findall(" ".join(spec.gold_facts))[0][1]
+        for change in spec.changes:
+            assert change.needed == (change.valid in spec.gold_facts)
+            assert change.stale not in spec.gold_facts
+            earlier = " ".join(messages[: change.message])
+            assert change.stale in earlier or change.valid in earlier
+            moved += "What I said was" in messages[change.message]
+            for at, name, *offset in LYING.findall(change.stale):
+                if at == home:
+                    assert world.at(cell_at(world, offset)) is None, name
+    assert moved
+
+
+def test_stage_two_is_about_other_buildings_and_names_no_owner_of_stage_one(
+    storied: BabyAITask,
+) -> None:
+    count = make_token_counter("approximate").count
+    for seed, task_id in enumerate(LARGE_SAMPLE):
+        spec = storied.reset(task_id, rng(seed))
+        first = " ".join(talk.text for talk in spec.knowledge)
+        second = " ".join(talk.text for talk in spec.distractors)
+        lengths = [count(talk.text) for talk in spec.distractors if not talk.changes]
+        assert len(lengths) == 6
+        assert min(lengths) >= 120
+        assert max(lengths) <= 400
+        owners = {owner for owner, _ in HOME.findall(first)}
+        assert not any(owner in second for owner in owners)
+        assert all(re.search(rf"\b{item}\b", first) for item in spec.key_items)
+
+
+def test_the_action_limit_follows_the_expert_and_is_told() -> None:
+    env = gym.make(
+        "AgeMem-BabyAI-v0",
+        encoder="hashing",
+        max_context_tokens=60_000,
+        facts=20,
+        updates=2,
+        distractors=1,
+        action_factor=1.75,
+    )
+    task_id = LARGE_SAMPLE[5]
+    _, info = env.reset(seed=1, options={"task_id": task_id})
+    expert = state_of(env).spec.expert_actions
+    assert expert == solve(BabyAITask(split="test"), task_id, informed=True) > 1
+    limit = math.ceil(1.75 * expert)
+    while info["stage"] < 3:
+        observation, _, _, _, info = env.step(answer("Noted."))
+    assert f"You can take {limit} actions." in observation
+    for _ in range(limit - 1):
+        assert not env.step(answer("turn left"))[3]
+    assert env.step(answer("turn left"))[3]
+    env.close()
+
+
+def test_the_large_levels_are_a_split_of_their_own(real_data: Path) -> None:
+    """The tasks are the same whether or not AgentBoard's list is found."""
+    task = BabyAITask(levels="large")
+    assert str(task.source) == str(BabyAITask(split="test").source)
+    ids = task.task_ids(60, 0)
+    assert len(set(ids)) == 60
+    assert {task_id.split(":")[0] for task_id in ids} <= LARGE
+    listed = BabyAITask(split="agentboard", levels="large").task_ids(None, 0)
+    assert 0 < len(listed) < 60
+    assert {task_id.split(":")[0] for task_id in listed} <= LARGE
+
+
+def test_the_large_levels_need_no_list() -> None:
+    task = BabyAITask(levels="large")
+    assert len(task.task_ids(60, 0)) == 60
+    assert task.variant == "levels=large"
+    with pytest.raises(UnknownNameError, match="all, large"):
+        BabyAITask(levels="huge")
+    with pytest.raises(UnknownNameError, match="task id"):
+        task.reset("BabyAI-GoToObj-v0:3000000000", rng())
+
+
+@pytest.mark.parametrize("name", ["facts", "updates", "distractors"])
+def test_numbers_of_messages_are_checked_and_recorded(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be at least 0, got -1"):
+        BabyAITask(**{name: -1})  # type: ignore[arg-type]
+    assert f"{name}=7" in BabyAITask(**{name: 7}).variant  # type: ignore[arg-type]
+    assert BabyAITask().variant == ""
+
+
+@pytest.mark.parametrize("task_id", SOLVABLE[::5])
+def test_facts_can_be_told_about_every_level(task_id: str) -> None:
+    task = BabyAITask(split="test", facts=40, updates=6, distractors=3)
+    spec = task.reset(task_id, rng(4))
+    assert sum(len(talk.facts) for talk in spec.knowledge) >= 40
+    assert spec.expert_actions == solve(BabyAITask(split="test"), task_id, informed=True)
+
+
+STORIED_SCRIPT = """
+import numpy as np
+from agemem_envs.tasks.babyai.task import BabyAITask
+task = BabyAITask(facts=60, updates=6, distractors=6, levels="large")
+for task_id in task.task_ids(4, 4):
+    print(task.reset(task_id, np.random.default_rng(1)))
+"""
+
+
+def test_one_seed_tells_the_same_in_any_process() -> None:
+    outputs = outputs_of_processes(STORIED_SCRIPT, (0, 77))
+    assert len(outputs) == 1
+    assert len(outputs.pop()) > 1000
 
 
 # -- the process ---------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from agemem_envs.errors import (
 )
 from agemem_envs.tasks.qa.generator import make_record
 from agemem_envs.tasks.qa.hotpotqa import HUB_CONFIG, HotpotQATask, from_hub_row
-from agemem_envs.tasks.qa.task import QARecord
+from agemem_envs.tasks.qa.record import QARecord
 
 ID = "AgeMem-HotpotQA-v0"
 ROWS = [make_record(f"row{i}", f"test/{i}").to_row() for i in range(6)]
@@ -66,7 +66,7 @@ def test_the_variable_is_followed(folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AGEMEM_DATA", str(folder.parent))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        env = gym.make(ID, encoder="hashing")
+        env = gym.make(ID, encoder="hashing", protocol="full")
     _, info = env.reset(seed=0)
     assert info["task_id"] in {"row0", "row1", "row2", "row3"}
     assert info["data_source"].startswith("hotpotqa/validation (file: ")
@@ -137,9 +137,9 @@ def test_paragraphs_are_told_once_gold_first_stage_noise_and_rest(folder: Path) 
     assert len(spec.gold_facts) == len(gold)
     assert len(spec.knowledge) == len(gold) + 3
     assert len(spec.distractors) == 10 - len(spec.knowledge)
-    told = [fact.text for fact in spec.knowledge] + list(spec.distractors)
+    told = [talk.text for talk in (*spec.knowledge, *spec.distractors)]
     assert len(set(told)) == 10
-    assert not any(text.split(":")[0] in gold for text in spec.distractors)
+    assert not any(talk.text.split(":")[0] in gold for talk in spec.distractors)
 
 
 def test_annotations_past_the_end_are_ignored() -> None:

@@ -13,8 +13,10 @@ from agemem_envs.judging.judges import (
     LLMJudge,
     Verdict,
     make_judge,
+    matcher_of,
     parse_verdict,
 )
+from agemem_envs.judging.wording import content_words, sentences, template_words
 from agemem_envs.util.endpoint import ChatEndpoint
 from tests.openai_stub import OpenAIStub
 
@@ -78,3 +80,103 @@ def test_lexical_support() -> None:
 def test_unknown_judges_are_named() -> None:
     with pytest.raises(UnknownNameError, match="lexical"):
         make_judge("lexicall")
+
+
+# -- memory quality, sentence by sentence --------------------------------------------------
+
+PLACES = ("Harbour Lodge", "Willow Court", "Raven Hall", "Amber Lodge", "Quarry House")
+THINGS = ("mug 1", "mug 2", "plate 2", "lamp 3", "book 1", "key 1")
+SPOTS = ("drawer 1", "drawer 2", "shelf 1", "cabinet 4", "box 2", "desk 1", "sofa 1")
+
+
+def said(place: int, thing: int, spot: int) -> str:
+    return f"At {PLACES[place]}, the {THINGS[thing]} is in the {SPOTS[spot]}."
+
+
+ALL = [said(place, thing, (2 * place + thing) % 7) for place in range(5) for thing in range(6)]
+OLD = said(0, 2, 5)
+GOLD = (ALL[0], said(0, 2, 2), "The Marlow family lives at Harbour Lodge.")
+TOLD = (
+    *(" ".join(ALL[i : i + 6]) for i in range(0, 30, 6)),
+    OLD,
+    f"News about the plate, in place of what I told you. {GOLD[1]}",
+    "The Marlow family lives at Harbour Lodge. The lamp 1 is in the box 2 there.",
+)
+SITES = Case("Where?", "", GOLD, stale=(OLD,), told=TOLD)
+
+
+def quality(*memories: str) -> float:
+    score = LexicalJudge().memory_quality(SITES, memories).score
+    assert score is not None
+    return score
+
+
+def test_the_needed_sentences_are_good_and_a_blob_is_not() -> None:
+    assert quality(*GOLD) == quality(" ".join(GOLD)) == 1.0
+    assert quality("\n".join(TOLD)) < 0.3
+    assert quality(*TOLD) < 0.3
+    judge = LexicalJudge()
+    assert judge.storage(SITES, ["\n".join(TOLD)]).score == 0.0
+    assert judge.storage(SITES, [*GOLD, "\n".join(TOLD)]).score == 0.75
+    assert judge.relevance(SITES, [f"{GOLD[0]} {ALL[9]}"]).score == 1.0, "half of its sentences"
+
+
+def test_facts_of_the_same_form_are_useless() -> None:
+    useless = [text for text in ALL if text not in GOLD]
+    assert LexicalJudge().storage(SITES, useless).score == 0.0
+    assert quality(*useless) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("memory", "right"),
+    [
+        (GOLD[1], True),
+        (OLD, False),
+        ("The plate 2 is in the shelf 1 at Harbour Lodge.", True),
+        ("The plate 2 at Harbour Lodge: shelf 1.", True),
+        ("The plate 1 at Harbour Lodge: shelf 2.", False),
+        ("At Willow Court, the plate 2 is in the shelf 1.", False),
+        (f"News about the plate, in place of what I told you. {GOLD[1]}", True),
+        ("The plate, the mug, the shelf, the drawer, Harbour Lodge, Willow Court, box.", False),
+    ],
+)
+def test_a_sentence_matches_in_both_directions(memory: str, right: bool) -> None:
+    assert (quality(memory) > 0.0) is right
+
+
+def test_what_is_superseded_is_known_as_such() -> None:
+    matcher = matcher_of(SITES)
+    assert matcher.superseded(OLD)
+    assert not any(map(matcher.superseded, [*GOLD, ALL[9], "The sky is grey."]))
+
+
+def test_a_title_belongs_to_every_sentence_of_its_text() -> None:
+    case = Case("Who?", "", ("Ada Ruk: She was born in Velmor. She was a painter of ships.",))
+    judge = LexicalJudge()
+    assert judge.memory_quality(case, ["Ada Ruk was born in Velmor."]).score == pytest.approx(2 / 3)
+    assert judge.memory_quality(case, ["Bob Orm: He was born in Velmor."]).score == 0.0
+    assert sentences("Ada: She ran. She won.") == ("Ada: She ran.", "Ada: She won.")
+    assert sentences("Dr. Orm of the U.S. Navy left. So be it!") == (
+        "Dr. Orm of the U.S. Navy left.",
+        "So be it!",
+    )
+
+
+def test_numbers_and_letters_belong_to_what_they_name() -> None:
+    assert content_words("The mug 1 is in room A.") == ("mug", "1", "mug 1", "room", "a", "room a")
+    assert content_words("A room is a room.") == ("room", "room")
+    assert content_words("Born in 1984.") == ("born", "1984")
+
+
+def test_words_of_most_sentences_are_template_words() -> None:
+    assert template_words(["It is so."]) == frozenset()
+    assert not {"lodge", "mug", "mug 1"} & template_words(ALL)
+    forms = [f"In the house where you work, the {thing} waits." for thing in THINGS]
+    assert {"house", "work", "waits"} <= template_words(forms)
+
+
+def test_a_model_sees_the_memories_as_sentences() -> None:
+    with OpenAIStub(lambda body: "0.5") as server:
+        make_judge(f"m@{server.url}").memory_quality(CASE, ["One. Two.", "Three."])
+    (request,) = server.requests
+    assert json.loads(request["messages"][1]["content"])["memories"] == ["One.", "Two.", "Three."]

@@ -40,8 +40,8 @@ NUMBERS = range(12)
 INVALID = "not valid and therefore takes no effect"
 
 
-def task(**options: str) -> PDDLTask:
-    return PDDLTask(**{"data": "embedded", **options})
+def task() -> PDDLTask:
+    return PDDLTask(data="embedded")
 
 
 def begin(task: PDDLTask, task_id: str, seed: int = 0) -> TaskSpec:
@@ -298,16 +298,16 @@ def test_knowledge_is_needed_distinct_and_not_in_stage_3(domain: str) -> None:
     told = set()
     for number in NUMBERS:
         spec = begin(task(), f"pddl-test-{domain}-{number}", seed=number)
-        texts = [fact.text for fact in spec.knowledge] + list(spec.distractors)
+        texts = [talk.text for talk in (*spec.knowledge, *spec.distractors)]
         assert len(set(texts)) == len(texts)
         assert 3 <= len(spec.gold_facts) <= 6
         assert 3 <= len(spec.knowledge) - len(spec.gold_facts) <= 5
         assert 4 <= len(spec.distractors) <= 5
         world = DOMAIN_RULES[domain].world_name
-        assert all(world in fact.text for fact in spec.knowledge)
+        assert all(world in talk.text for talk in spec.knowledge)
         assert all(
-            f"another {world}" in text or world not in text.split(",")[0]
-            for text in spec.distractors
+            f"another {world}" in talk.text or world not in talk.text.split(",")[0]
+            for talk in spec.distractors
         )
         for fact in spec.gold_facts:
             assert fact not in spec.query + spec.opening
@@ -370,8 +370,8 @@ def test_embedded_data_stands_in_with_a_warning(recwarn: pytest.WarningsRecorder
         played = PDDLTask()
     assert (played.source.kind, played.source.split) == ("embedded", "test")
     recwarn.clear()
-    for options in ({"data": "embedded"}, {"split": "train"}):
-        assert PDDLTask(**options).source.kind == "embedded"
+    for quiet in (PDDLTask(data="embedded"), PDDLTask(split="train")):
+        assert quiet.source.kind == "embedded"
     assert not recwarn.list
 
 

@@ -27,7 +27,6 @@ from agemem_envs.judging.rewards import (
     assess,
     breakdown,
     compression,
-    key_items,
     maintenance,
     make_reward,
     penalty,
@@ -37,6 +36,7 @@ from agemem_envs.judging.rewards import (
     stored_in_stage_1,
 )
 from agemem_envs.stages import Stage
+from agemem_envs.tasks.qa.key_items import key_items
 from tests.conftest import episode_settings
 
 GOLD = ("Velmor: The river Tasp flows through Velmor.", "Ada Ruk: Ada Ruk was born in Velmor.")

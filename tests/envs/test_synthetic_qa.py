@@ -8,8 +8,8 @@ import pytest
 
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.tasks.qa.generator import LEVELS, PARAGRAPHS, make_record, make_world
+from agemem_envs.tasks.qa.record import QARecord
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
-from agemem_envs.tasks.qa.task import QARecord
 
 RECORDS = [make_record(f"r{i}", f"validation/{i}") for i in range(300)]
 

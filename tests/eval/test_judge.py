@@ -234,7 +234,7 @@ def test_a_world_scores_itself(tmp_path: Path) -> None:
         assert new.reward.task == old.reward.task
         assert new.metrics["memory_quality"] == 0.25
         assert new.reward.storage == 0.25
-        memory = (0.25 + new.reward.maintenance + 0.25) / 3
+        memory = (0.25 + not_none(new.reward.maintenance) + 0.25) / 3
         total = (not_none(new.reward.task) + new.reward.context + memory) / 3 + new.reward.penalty
         assert new.reward.total == pytest.approx(total)
 
@@ -394,7 +394,7 @@ def test_the_report_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     tables = tmp_path / "tables"
     assert compare([str(runs), str(tmp_path / "anew"), "--out", str(tables)]) == EXIT_OK
     output = capsys.readouterr().out
-    assert "first: lexical-0.6, second: llm:j" in output
+    assert "first: lexical-sentences-0.7, second: llm:j" in output
     assert "18 episodes on both sides, 0 on one side only" in output
     with (tables / "judge_ranks.csv").open(newline="") as file:
         ranked = [row for row in csv.DictReader(file) if row["score"] == "judge"]

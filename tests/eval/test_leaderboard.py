@@ -280,7 +280,7 @@ def test_episodes_have_one_row_for_each_judge(
     """A rejudged run is a duplicate, unless another judge scored it."""
     file = ["--file", str(tmp_path / "board.csv")]
     assert main(["--add", str(played / "oracle"), *file]) == 0
-    by_judge = {"lexical-0.6": EXIT_USAGE, "llm:m": EXIT_OK}
+    by_judge = {"lexical-sentences-0.7": EXIT_USAGE, "llm:m": EXIT_OK}
     for number, (judge, status) in enumerate(by_judge.items()):
 
         def judged(result: Result, judge: str = judge) -> Result:
@@ -296,7 +296,10 @@ def test_episodes_have_one_row_for_each_judge(
         }
         (path / "config.json").write_text(json.dumps(record))
         assert main(["--add", str(path), *file]) == status, capsys.readouterr()
-    assert [row["judge"] for row in read(tmp_path / "board.csv")] == ["lexical-0.6", "llm:m"]
+    assert [row["judge"] for row in read(tmp_path / "board.csv")] == [
+        "lexical-sentences-0.7",
+        "llm:m",
+    ]
 
 
 def test_a_file_that_is_not_valid_is_not_shown(
@@ -354,7 +357,7 @@ def test_a_row_does_not_depend_on_what_is_added_with_it(played: Path) -> None:
 def test_methods_under_other_conditions_have_other_rows(tmp_path: Path) -> None:
     for name, more in (
         ("a", {}),
-        ("b", {"judge": "lexical-0.6"}),
+        ("b", {"judge": "lexical-sentences-0.7"}),
         ("c", {"tools": []}),
         ("e", {"task": "noise=0"}),
     ):

@@ -172,7 +172,7 @@ def test_two_runs_side_by_side(chromium: Any, tmp_path: Path) -> None:
     lefts = [page.locator(f".part.run-{run}").first.bounding_box() for run in (0, 1)]
     assert lefts[0]["y"] == lefts[1]["y"]
     assert lefts[0]["x"] < lefts[1]["x"]
-    assert "judge: A lexical-0.6, B llm:x" in page.get_by_role("note").inner_text()
+    assert "judge: A lexical-sentences-0.7, B llm:x" in page.get_by_role("note").inner_text()
     page.keyboard.press("j")
     page.get_by_role("heading", name=ORACLE[1].episode.task_id).wait_for()
     assert page.get_by_role("note").count() == 0

@@ -162,6 +162,20 @@ def generate(task_type: str, split: str, number: int) -> dict[str, Any]:
     }
 
 
+def goal_classes(params: Mapping[str, Any]) -> dict[str, str]:
+    """The classes that a task names, in lower case; empty where it names none.
+
+    Args:
+        params: The game's ``pddl_params``.
+
+    Returns:
+        ``target``: of the things to find; ``toggle``: of the lamp; ``goal``: of the receptacle
+        where the thing must end.
+    """
+    slots = {"target": "object_target", "toggle": "toggle_target", "goal": "parent_target"}
+    return {name: str(params.get(slot, "")).lower() for name, slot in slots.items()}
+
+
 def _goals(
     task_type: str, room: Room, kinds: list[str], constants: Any
 ) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -13,35 +14,34 @@ from agemem_envs.tasks.base import Fact
 
 NOISE = 4
 """Facts of stage 1 that are not needed."""
+HERE = "In the house where you will work, "
 METHODS = {
     "pick_and_place_simple": (
-        "In the house where you will work, a thing is put somewhere like this: take it, go to the "
-        "goal, open the goal if it is closed, then say: {put}."
+        "a thing is put somewhere like this: take it, go to the goal, open the goal if it is "
+        "closed, then say: {put}."
     ),
     "pick_two_obj_and_place": (
-        "In the house where you will work, you can carry only one thing at a time. Bring the first "
-        "to the goal, say: {put}; then fetch the second."
+        "you can carry only one thing at a time. Bring the first to the goal, say: {put}; then "
+        "fetch the second."
     ),
     "look_at_obj_in_light": (
-        "In the house where you will work, a thing is looked at in light like this: take it, carry "
-        "it to the {lamp}{stand}, and say there: use {lamp}."
+        "a thing is looked at in light like this: take it, carry it to the {lamp}{stand}, and say "
+        "there: use {lamp}."
     ),
     "pick_clean_then_place_in_recep": (
-        "In the house where you will work, things are cleaned at the {appliance}: carry the thing "
-        "there and say: clean <thing> with {appliance}. Then bring it to the goal and say: {put}."
+        "things are cleaned at the {appliance}: carry the thing there and say: clean <thing> with "
+        "{appliance}. Then bring it to the goal and say: {put}."
     ),
     "pick_heat_then_place_in_recep": (
-        "In the house where you will work, things are heated at the {appliance}, which may stay "
-        "closed: carry the thing there and say: heat <thing> with {appliance}. Then bring it to "
-        "the goal and say: {put}."
+        "things are heated at the {appliance}, which may stay closed: carry the thing there and "
+        "say: heat <thing> with {appliance}. Then bring it to the goal and say: {put}."
     ),
     "pick_cool_then_place_in_recep": (
-        "In the house where you will work, things are cooled at the {appliance}, which may stay "
-        "closed: carry the thing there and say: cool <thing> with {appliance}. Then bring it to "
-        "the goal and say: {put}."
+        "things are cooled at the {appliance}, which may stay closed: carry the thing there and "
+        "say: cool <thing> with {appliance}. Then bring it to the goal and say: {put}."
     ),
 }
-"""How a task of each type is done."""
+"""How a task of each type is done, as a sentence without a beginning."""
 OTHER_HOUSES = (
     "In my sister's house, the {thing} is always at the {place}.",
     "At the neighbours', the {thing} was found at the {place}.",
@@ -59,6 +59,7 @@ def make_stage_messages(
     reply: Mapping[str, Any],
     put: str,
     other_houses: Iterable[list[tuple[str, str]]],
+    distractors: int,
     generator: np.random.Generator,
 ) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
     """Make the facts of stage 1, in random order, and the messages of stage 2.
@@ -69,11 +70,29 @@ def make_stage_messages(
         reply: The simulator's reply to the start of the game.
         put: The command that puts ``{}`` into ``{}`` in this game.
         other_houses: For each message of stage 2, things with their receptacles, by class.
+        distractors: Most messages of stage 2.
         generator: The only source of chance.
     """
     facts = _facts(task_type, target, reply, put, generator)
-    distractors = _distractors(target, other_houses, generator)
-    return tuple(facts[index] for index in generator.permutation(len(facts))), distractors
+    talks = _distractors(target, other_houses, distractors, generator)
+    return tuple(facts[index] for index in generator.permutation(len(facts))), talks
+
+
+def method(task_type: str, put: str, lamp: str = "<lamp>", stand: str = "") -> str:
+    """How a task is done, as a sentence without a beginning.
+
+    Args:
+        task_type: One of ALFWorld's six.
+        put: The command that puts ``{}`` into ``{}`` in this game.
+        lamp: The lamp's name.
+        stand: Where it is, as a relative clause, or nothing.
+    """
+    return METHODS[task_type].format(
+        put=put.format("<thing>", "<goal>"),
+        appliance=f"{APPLIANCE.get(task_type, '').lower()} 1",
+        lamp=lamp,
+        stand=stand,
+    )
 
 
 def _facts(
@@ -93,13 +112,9 @@ def _facts(
     closed = set(reply["openable"])
     lamp_kind = reply["toggle"]
     lamp = next((thing for thing in places if _kind(thing) == lamp_kind), f"{lamp_kind} 1")
-    method = METHODS[task_type].format(
-        put=put.format("<thing>", "<goal>"),
-        appliance=f"{APPLIANCE.get(task_type, '').lower()} 1",
-        lamp=lamp,
-        stand=f", which is {_located(places[lamp], closed)}" if lamp in places else "",
-    )
-    gold = [*(_place(thing, places[thing], closed) for thing in needed[:wanted]), method]
+    stand = f", which is {_located(places[lamp], closed)}" if lamp in places else ""
+    how = HERE + method(task_type, put, lamp, stand)
+    gold = [*(_place(thing, places[thing], closed) for thing in needed[:wanted]), how]
     others = [thing for thing in places if _kind(thing) not in (target, lamp_kind)]
     indices = generator.permutation(len(others))[:NOISE]
     noise = [_place(others[i], places[others[i]], closed) for i in sorted(indices)]
@@ -107,12 +122,15 @@ def _facts(
 
 
 def _distractors(
-    target: str, other_houses: Iterable[list[tuple[str, str]]], generator: np.random.Generator
+    target: str,
+    other_houses: Iterable[list[tuple[str, str]]],
+    count: int,
+    generator: np.random.Generator,
 ) -> tuple[str, ...]:
     """Where things are in other houses; things of the target's kind where there are any."""
     texts: dict[str, None] = {}
     # zip asks for no house beyond the last form: drawing one would use the generator.
-    for form, contents in zip(OTHER_HOUSES, other_houses, strict=False):
+    for form, contents in zip(islice(cycle(OTHER_HOUSES), count), other_houses, strict=False):
         pairs = [pair for pair in contents if pair[0] == target] or contents
         if pairs:
             thing, place = pairs[int(generator.integers(len(pairs)))]
@@ -129,4 +147,4 @@ def _located(place: str, closed: set[str]) -> str:
 
 
 def _place(thing: str, place: str, closed: set[str]) -> str:
-    return f"In the house where you will work, the {thing} is {_located(place, closed)}."
+    return f"{HERE}the {thing} is {_located(place, closed)}."

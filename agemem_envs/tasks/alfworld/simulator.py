@@ -16,16 +16,24 @@ import random
 import re
 import tempfile
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from agemem_envs.errors import DataFormatError
+from agemem_envs.tasks.alfworld.generator import generate, goal_classes, walkthrough
 
 MEMOISED_TEXTS = 8192
+MEMOISED_HOUSES = 512
+"""Surveyed games in memory, about 20 kB each."""
 MEMOISED_GAMES = 8
 """Translated games in memory, about 5 MB each; a group of rollouts plays the same game."""
 EXPLORER_STEPS = 1000
 """Steps after which the handcoded expert gives up; the environment ends long before."""
 Reply = dict[str, Any]
+_INSTANCE = re.compile(r"\w+?_bar_\w+")
+_HELD = re.compile(r"\(inreceptacle (\w+_bar_\w+) (\w+_bar_\w+)\)")
+_STANDING = re.compile(r"\(receptacleatlocation (\w+_bar_\w+) ")
+_FITS = re.compile(r"\(cancontain (\w+)type (\w+)type\)")
 _IN_RECEPTACLE = re.compile(r"\(inReceptacle ([A-Za-z]+)_bar_\S+ ([A-Za-z]+)_bar_[^\s)]+\)")
 
 
@@ -68,8 +76,6 @@ class AlfworldSimulator:
 
     def start_generated(self, task_type: str, split: str, number: int) -> Reply:
         """Begin a game of :mod:`agemem_envs.tasks.alfworld.generator`."""
-        from agemem_envs.tasks.alfworld.generator import generate, walkthrough
-
         game = generate(task_type, split, number)
         reply = self._start(game, task_type, game["pddl_params"])
         places = sorted({fact[1] for fact in self._facts() if fact[0] == "receptacleatlocation"})
@@ -92,8 +98,7 @@ class AlfworldSimulator:
             **self._reply(),
             "walkthrough": self._walkthrough,
             "contents": self._contents(),
-            "target": str(params.get("object_target", "")).lower(),
-            "toggle": str(params.get("toggle_target", "")).lower(),
+            **goal_classes(params),
             "puts": any(
                 form.startswith("put {o} in/on") for form in self._state["command_templates"]
             ),
@@ -121,9 +126,20 @@ class AlfworldSimulator:
 
     def glimpse_generated(self, task_type: str, split: str, number: int) -> list[tuple[str, str]]:
         """Like :meth:`glimpse_file`, for a generated game."""
-        from agemem_envs.tasks.alfworld.generator import generate
-
         return _classes(generate(task_type, split, number)["pddl_problem"])
+
+    def survey_file(self, path: str) -> Reply:
+        """The numbered things and receptacles of a game, without starting it.
+
+        Returns:
+            ``contents``: pairs of a thing and its receptacle; ``places``: the receptacles;
+            ``fits``: pairs of a class of receptacles and a class of things that it may hold.
+        """
+        return _survey_file(path)
+
+    def survey_generated(self, task_type: str, split: str, number: int) -> Reply:
+        """Like :meth:`survey_file`, for a generated game; also its ``target`` and so on."""
+        return _survey_generated(task_type, split, number)
 
     def plan(self) -> list[str]:
         """The planner's commands from the present state to the goal; empty if it finds none."""
@@ -186,6 +202,36 @@ def _explorer(task_type: str, params: Reply) -> Any:
 def _classes(problem: str) -> list[tuple[str, str]]:
     pairs = _IN_RECEPTACLE.findall(problem)
     return sorted({(thing.lower(), place.lower()) for thing, place in pairs})
+
+
+@functools.lru_cache(MEMOISED_HOUSES)
+def _survey_file(path: str) -> Reply:
+    with open(path, encoding="utf-8") as file:
+        return _survey(json.load(file)["pddl_problem"])
+
+
+@functools.lru_cache(MEMOISED_HOUSES)
+def _survey_generated(task_type: str, split: str, number: int) -> Reply:
+    game = generate(task_type, split, number)
+    return {**_survey(game["pddl_problem"]), **goal_classes(game["pddl_params"])}
+
+
+def _survey(problem: str) -> Reply:
+    """Name what a problem holds, as the game does: TextWorld's case, ALFWorld's numbers."""
+    from alfworld.agents.utils.misc import Demangler
+
+    objects, _, facts = problem.lower().partition("(:init")
+    instances = {name: SimpleNamespace(id=name) for name in _INSTANCE.findall(objects)}
+    demangler: Any = Demangler(game_infos=instances)
+
+    def named(*ids: str) -> tuple[str, ...]:
+        return tuple(str(demangler.demangle_alfred_name(name)).strip() for name in ids)
+
+    return {
+        "contents": sorted({named(*pair) for pair in _HELD.findall(facts)}),
+        "places": sorted({named(name)[0] for name in _STANDING.findall(facts)}),
+        "fits": sorted(set(_FITS.findall(facts))),
+    }
 
 
 def _memoise() -> None:

@@ -21,10 +21,12 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
-from agemem_envs.tasks.alfworld.generator import SPLITS, TASK_TYPES, VERSION
-from agemem_envs.tasks.alfworld.knowledge import make_stage_messages
-from agemem_envs.tasks.base import Fact, Outcome, Talk, TaskSpec
+from agemem_envs.tasks.alfworld.generator import SPLITS, TASK_TYPES, VERSION, goal_classes
+from agemem_envs.tasks.alfworld.houses import House, kind
+from agemem_envs.tasks.alfworld.knowledge import OTHER_HOUSES, make_stage_messages, method
+from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
+from agemem_envs.tasks.dwellings import Amounts, Messages, tell_dwellings
 from agemem_envs.util.sanitize import sendable
 from agemem_envs.util.workers import Simulator
 
@@ -40,7 +42,10 @@ CALL_TIMEOUT = 300.0
 _MAX_COMMAND = 200
 _SOLVABLE = re.compile(rb'"solvable":\s*(true|false|null)')
 _TAIL = 65_536
+_TAKE = re.compile(r"take (\w+ \d+) from (\w+ \d+)")
 _PUT = re.compile(r"(?:put|move) (.+?) (?:in/on|into|onto|in|on|to) (.+)")
+DISTRACTORS = len(OTHER_HOUSES)
+OWNED = "You are in the house of the {owner} family. {goal} How it is done: {method}"
 
 ACTIONS = (
     "go to <place>, open <place>, close <place>, take <thing> from <place>, {put}, "
@@ -78,6 +83,13 @@ class ALFWorldTask(CataloguedTask):
     - Success: the goal holds (``won``, never ``done``). Progress and score: 1 on success.
     - Stage 1 tells the places of the needed things, the steps of the task type, and the places
       of other things; stage 2 places of things in other houses.
+    - With ``facts``: stage 1 tells who lives where, and what is where, for this house and for
+      those of other games of the split. The needed statements are whose house it is and where
+      the things are that the walkthrough takes, with the lamp that it uses. Each house's other
+      things of these classes are left out, and things that are in two receptacles. A wrong
+      statement names a receptacle of the house that could hold the thing and holds none of
+      its class. Stage 2 tells the same of further houses. The query names the owner, and
+      tells the steps of the task type. The expert's number of actions is the walkthrough's.
     - Splits: ``train`` (3,553 games), ``valid_seen`` (140; also ``validation``),
       ``valid_unseen`` (134; also ``test``). Task ids are the games' paths in the split.
     - Data source: ``data`` argument, ``$ALFWORLD_DATA``, ``$AGEMEM_DATA/alfworld``,
@@ -91,12 +103,17 @@ class ALFWorldTask(CataloguedTask):
     Args:
         split: See above.
         data: ``auto``, ``embedded``, or a folder with the splits.
+        facts: The least number of statements in stage 1, about several houses; 0 for a few
+            about this house alone.
+        updates: How many of these statements change, if ``facts`` is set.
+        distractors: Messages of stage 2; without ``facts`` at most so many.
         fast: Whether to memoise TextWorld's slow pure functions, which changes no text.
 
     Raises:
         UnknownNameError: The split is unknown.
         DataNotFoundError: The requested data does not exist.
         DataFormatError: The data holds no playable game.
+        ConfigurationError: A number is negative.
         MissingDependencyError: alfworld is not installed.
     """
 
@@ -110,7 +127,12 @@ class ALFWorldTask(CataloguedTask):
         split: str = "valid_unseen",
         data: str | os.PathLike[str] = "auto",
         fast: bool = True,
+        facts: int = 0,
+        updates: int = 0,
+        distractors: int = DISTRACTORS,
     ) -> None:
+        self._amounts = Amounts(facts, updates, distractors)
+        self.variant = self._amounts.differing(DISTRACTORS)
         split = ALIASES.get(split, split)
         if split not in SPLITS:
             raise UnknownNameError("split", split, (*SPLITS, *ALIASES))
@@ -154,28 +176,49 @@ class ALFWorldTask(CataloguedTask):
         room, _, goal = reply["observation"].partition("Your task is to: ")
         self._admissible = reply["admissible"]
         self._put = "put {} in/on {}" if reply["puts"] else "move {} to {}"
-        knowledge: tuple[Fact, ...] = ()
-        distractors: tuple[str, ...] = ()
-        if with_stage_messages:
-            knowledge, distractors = make_stage_messages(
-                game.task_type,
-                game.target or reply["target"],
-                reply,
-                self._put,
-                self._other_houses(task_id, generator),
-                generator,
-            )
+        messages = self._messages(task_id, reply, generator) if with_stage_messages else Messages()
         put = self._put.format("<thing>", "<place>")
+        goal = _sentence(goal)
+        if messages.owner:
+            how = _sentence(method(game.task_type, self._put))
+            goal = OWNED.format(owner=messages.owner, goal=goal, method=how)
+        kinds = (reply["target"], reply["toggle"])
         return TaskSpec(
             id=task_id,
-            query=f"{_sentence(goal)} Answer with one action at a time: {ACTIONS.format(put=put)}.",
-            knowledge=tuple(map(Talk.of, knowledge)),
-            distractors=tuple(map(Talk, distractors)),
+            query=f"{goal} Answer with one action at a time: {ACTIONS.format(put=put)}.",
+            knowledge=messages.knowledge,
+            distractors=messages.distractors,
+            key_items=tuple(filter(None, (messages.owner, *kinds))),
             reference="",
             source=self.source,
             category=game.task_type,
             opening=room.partition("=-")[2].strip(),
+            expert_actions=len(self._walkthrough(reply)) if self._amounts.facts else None,
         )
+
+    def _messages(
+        self, task_id: str, reply: dict[str, Any], generator: np.random.Generator
+    ) -> Messages:
+        """The messages of stages 1 and 2."""
+        game = self._game(task_id)
+        if self._amounts.facts:
+            played = self._house(game, self._walkthrough(reply))
+            houses = self._houses(task_id, generator)
+            return tell_dwellings(played, houses, self._amounts, generator)
+        knowledge, distractors = make_stage_messages(
+            game.task_type,
+            game.target or reply["target"],
+            reply,
+            self._put,
+            self._other_houses(task_id, generator),
+            self._amounts.distractors,
+            generator,
+        )
+        return Messages("", tuple(map(Talk.of, knowledge)), tuple(map(Talk, distractors)))
+
+    def _walkthrough(self, reply: dict[str, Any]) -> list[str]:
+        """The game's walkthrough, or the planner's if it has none."""
+        return list(reply["walkthrough"] or self._simulator.call("plan"))
 
     def _start(self, game: Game) -> dict[str, Any]:
         if game.path is None:
@@ -226,6 +269,41 @@ class ALFWorldTask(CataloguedTask):
         while True:
             other = self.sample_id(generator)
             yield self._glimpse(self._game(other)) if other != task_id else []
+
+    def _houses(self, task_id: str, generator: np.random.Generator) -> Iterator[House]:
+        """The houses of other games in random order, without end."""
+        while True:
+            other = self.sample_id(generator)
+            if other != task_id:
+                yield self._house(self._game(other), ())
+
+    def _house(self, game: Game, walkthrough: Sequence[str]) -> House:
+        """The house of a game.
+
+        Args:
+            game: The game.
+            walkthrough: The commands of the expert; empty for a house that is not played, where
+                the first things of the right classes stand for the needed ones.
+        """
+        if game.path is None:
+            arguments = (game.task_type, self._split, game.number)
+            survey = dict(self._simulator.call("survey_generated", *arguments))
+        else:
+            survey = dict(self._simulator.call("survey_file", str(game.path)))
+            survey |= goal_classes(_parameters(game))
+        contents = [(thing, place) for thing, place in survey["contents"]]
+        wanted = 2 if game.task_type == "pick_two_obj_and_place" else 1
+        taken = [pair for command in walkthrough for pair in _TAKE.findall(command)]
+        found = [pair for pair in (*taken, *contents) if kind(pair[0]) == survey["target"]]
+        lit = [pair for pair in contents if f"use {pair[0]}" in walkthrough]
+        lamps = [*lit, *(pair for pair in contents if kind(pair[0]) == survey["toggle"])]
+        return House(
+            contents=contents,
+            places=survey["places"],
+            fits=frozenset(survey["fits"]),
+            goal=survey["goal"],
+            needed=[*list(dict.fromkeys(found))[:wanted], *lamps[:1]],
+        )
 
     def _glimpse(self, game: Game) -> list[tuple[str, str]]:
         if game.path is None:

@@ -16,6 +16,15 @@ PREFIX = "BabyAI-"
 FLAWED = ("BabyAI-OpenDoorsOrderN2Debug-v0", "BabyAI-OpenDoorsOrderN4Debug-v0")
 """Levels most of whose missions are impossible: their strict verifier applies the toggle that
 completes the first instruction to the second one too, which then fails."""
+LARGE = frozenset(
+    f"{PREFIX}{name}-v0"
+    for name in (
+        "FindObjS7 GoToImpUnlock GoToObjMaze GoToObjMazeOpen GoToObjMazeS6 GoToObjMazeS7 "
+        "KeyCorridorS3R3 KeyCorridorS4R3 KeyCorridorS5R3 KeyCorridorS6R3 Pickup UnblockPickup"
+    ).split()
+)
+"""Levels of many rooms with one instruction, in which a player who searches rarely does with
+twice the actions of one who knows the places."""
 RENAMED = {"BabyAI-GoToObjS6-v0": "BabyAI-GoToObjS4-v0"}
 """Ids in older versions of minigrid, and the levels with the same games now: S6 used to name
 rooms of size 4."""

@@ -40,3 +40,11 @@ def objects_of(instruction: Any) -> list[list[Any]]:
 
 def _ordered(instruction: Any) -> tuple[str, str]:
     return ("b", "a") if kind_of(instruction) == _SECOND_FIRST else ("a", "b")
+
+
+def named(instruction: Any) -> tuple[str, ...]:
+    """The things of a mission in order, by the colour and type that its words name."""
+    slots = ("desc", "desc_move", "desc_fixed")
+    meant = (getattr(part, s) for part in parts(instruction) for s in slots if hasattr(part, s))
+    names = (" ".join(filter(None, (desc.color, desc.type))) for desc in meant)
+    return tuple(dict.fromkeys(filter(None, names)))

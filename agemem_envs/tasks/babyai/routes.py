@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from itertools import count
 
 from agemem_envs.tasks.babyai.world import (
@@ -49,8 +49,33 @@ def route(
         there is no way.
     """
     start = position(world.game) if start is None else start
-    heading = int(world.game.agent_dir)
     origin: dict[Cell, Cell] = {}
+    for cell in _settled(world, start, origin, known, keys, avoid, free):
+        if accept(cell):
+            return _trace(origin, cell)
+    return None
+
+
+def routes(
+    world: GridWorld, known: Container[Cell], *, keys: Container[str] = ()
+) -> dict[Cell, tuple[Cell, ...]]:
+    """Find the cheapest way from the player to each cell that has one, like :func:`route`."""
+    origin: dict[Cell, Cell] = {}
+    settled = _settled(world, position(world.game), origin, known, keys)
+    return {cell: _trace(origin, cell) for cell in settled}
+
+
+def _settled(
+    world: GridWorld,
+    start: Cell,
+    origin: dict[Cell, Cell],
+    known: Container[Cell],
+    keys: Container[str],
+    avoid: Container[Cell] = (),
+    free: bool = False,
+) -> Iterator[Cell]:
+    """The cells by their cost, each once its way is in ``origin``; see :func:`route`."""
+    heading = int(world.game.agent_dir)
     best = {start: 0}
     tie = count()
     heap = [(0, next(tie), start)]
@@ -58,8 +83,7 @@ def route(
         cost, _, cell = heapq.heappop(heap)
         if cost > best[cell]:
             continue
-        if accept(cell):
-            return _trace(origin, cell)
+        yield cell
         if cell not in known or (cell != start and cell in avoid):
             continue
         toll = 0 if cell == start else _toll(world, cell, keys, free)
@@ -73,7 +97,6 @@ def route(
                 best[after] = total
                 origin[after] = cell
                 heapq.heappush(heap, (total, next(tie), after))
-    return None
 
 
 def obstacles(world: GridWorld, way: tuple[Cell, ...]) -> list[Cell]:

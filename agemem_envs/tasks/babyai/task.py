@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -17,13 +17,23 @@ from agemem_envs.errors import (
     UnknownNameError,
 )
 from agemem_envs.tasks.babyai.actions import FORMS, Refusal, admissible, interpret
+from agemem_envs.tasks.babyai.buildings import expert_actions, survey
 from agemem_envs.tasks.babyai.expert import GridExpert
-from agemem_envs.tasks.babyai.generator import FLAWED, RENAMED, level_ids, level_name, make_game
-from agemem_envs.tasks.babyai.knowledge import make_stage_messages
+from agemem_envs.tasks.babyai.generator import (
+    FLAWED,
+    LARGE,
+    RENAMED,
+    level_ids,
+    level_name,
+    make_game,
+)
+from agemem_envs.tasks.babyai.knowledge import DISTRACTORS, make_stage_messages, rules
+from agemem_envs.tasks.babyai.mission import named, parts
 from agemem_envs.tasks.babyai.text import render_view
 from agemem_envs.tasks.babyai.world import GridWorld
 from agemem_envs.tasks.base import Outcome, Talk, Task, TaskSpec
 from agemem_envs.tasks.catalogue import ListedIds, finite_count
+from agemem_envs.tasks.dwellings import Amounts, Dwelling, Messages, tell_dwellings
 from agemem_envs.util.sanitize import natural_number
 
 SEEDS: Mapping[str, range] = {
@@ -33,9 +43,19 @@ SEEDS: Mapping[str, range] = {
 }
 """The seeds of our splits: disjoint, and different from AgentBoard's."""
 AGENTBOARD = "agentboard"
+ALL = "all"
+LEVELS = (ALL, "large")
+"""The sets of levels."""
 AGENTBOARD_SEEDS = range(1234, 1238)
 """The seeds of a level's rows in AgentBoard's list, in order."""
 QUERY = "{mission}. Actions: {forms}. Name an object as you see it, with its number."
+OWNED = (
+    "You are at the entrance of the {owner} family's home. {mission}. Places you were told are "
+    "seen from the entrance, in the direction that you face now. {rules} Answer with one action "
+    "at a time: {forms}. Name an object as you see it, with its number."
+)
+IN_A_DISTRACTOR = 9
+"""Statements in a message of stage 2."""
 OVER = "The game is over."
 DONE = " Your mission is done."
 FAILED = " That was a mistake that cannot be undone: your mission has failed."
@@ -78,6 +98,17 @@ class BabyAITask(Task):
       doors on the way, locks and their keys, obstacles, and the rules of the mission; as
       noise, the places of other objects and the size of the building. Distractors: places
       in other buildings.
+    - With ``facts``: stage 1 tells who lives where, and what is where, for this building and
+      for those of other games of the split. The needed statements are whose building it is, and
+      for the mission's objects (the nearest, if several match), the keys of locks on the way and
+      whatever blocks it, the place of each and the doors on the way to it. Other objects are
+      told if no other of their colour and type is in the building; also the colours of doors.
+      A wrong statement names a place where nothing is, another door or another colour. Stage 2
+      tells the same of further buildings. The query names the owner and tells the rules. The
+      expert's number of actions is that of the informed expert.
+    - With ``levels="large"``: the levels of :data:`~agemem_envs.tasks.babyai.generator.LARGE`,
+      mazes in which knowing the places saves actions. AgentBoard's list has few games of them,
+      so that ``auto`` is then test, whether or not the list is found.
     - Experts: :class:`~agemem_envs.tasks.babyai.expert.GridExpert`, which plans with the whole
       grid, or as the explorer with the cells seen so far.
     - Data source: minigrid (MIT); AgentBoard's list (GPL-2.0), which is not shipped.
@@ -88,9 +119,15 @@ class BabyAITask(Task):
     Args:
         split: ``auto``, ``train``, ``validation``, ``test`` or ``agentboard``.
         data: ``auto`` for ``$AGEMEM_DATA/agentboard``, or that folder.
+        facts: The least number of statements in stage 1, about several buildings; 0 for a few
+            about this building alone.
+        updates: How many of these statements change, if ``facts`` is set.
+        distractors: Messages of stage 2.
+        levels: ``all`` or ``large``.
 
     Raises:
-        UnknownNameError: The split is unknown.
+        ConfigurationError: A number is negative.
+        UnknownNameError: The split or the set of levels is unknown.
         DataNotFoundError: AgentBoard's list is needed and does not exist.
         DataFormatError: The list does not follow its schema.
         MissingDependencyError: minigrid is not installed.
@@ -101,12 +138,27 @@ class BabyAITask(Task):
     default_task_rounds = 45
     default_task_actions = 30
 
-    def __init__(self, split: str = "auto", data: str | os.PathLike[str] = "auto") -> None:
+    def __init__(
+        self,
+        split: str = "auto",
+        data: str | os.PathLike[str] = "auto",
+        facts: int = 0,
+        updates: int = 0,
+        distractors: int = DISTRACTORS,
+        levels: str = ALL,
+    ) -> None:
         splits = ("auto", AGENTBOARD, *SEEDS)
         if split not in splits:
             raise UnknownNameError("split", split, splits)
-        levels = level_ids()
-        self._levels = [level for level in levels if level not in FLAWED]
+        if levels not in LEVELS:
+            raise UnknownNameError("set of levels", levels, LEVELS)
+        self._amounts = Amounts(facts, updates, distractors, IN_A_DISTRACTOR)
+        chosen = f"levels={levels}" if levels != ALL else ""
+        self.variant = ", ".join(filter(None, (self._amounts.differing(DISTRACTORS), chosen)))
+        if levels != ALL and split == "auto":
+            split = "test"
+        known = level_ids()
+        self._levels = [n for n in known if n not in FLAWED and (levels == ALL or n in LARGE)]
         self._entries: dict[str, _Entry] = {}
         self._listed: ListedIds | None = None
         self._seeds = range(0)
@@ -116,7 +168,9 @@ class BabyAITask(Task):
         folder = agentboard_folder(self.name, split, os.fspath(data))
         if folder is not None:
             rows, version = agentboard_rows(folder, self.name)
-            self._entries = {entry.id: entry for entry in _entries(rows, levels)}
+            entries = _entries(rows, known)
+            played = known if levels == ALL else self._levels
+            self._entries = {entry.id: entry for entry in entries if entry.level in played}
             self.source = DataSource(self.name, "file", AGENTBOARD, version, "babyai_test.jsonl")
             self._listed = ListedIds(tuple(self._entries), str(self.source))
         else:
@@ -152,21 +206,47 @@ class BabyAITask(Task):
         entry = self._entry(task_id)
         self.world = world = GridWorld(make_game(entry.level, entry.seed))
         self._experts = {}
-        knowledge, distractors = (
-            make_stage_messages(world, generator) if with_stage_messages else ((), ())
-        )
-        mission = world.game.mission
+        messages = self._messages(entry, world, generator) if with_stage_messages else Messages()
+        instructions = parts(world.game.instrs)
+        mission = world.game.mission[:1].upper() + world.game.mission[1:]
+        form = OWNED if messages.owner else QUERY
+        known = self._amounts.facts > 0
         return TaskSpec(
             id=entry.id,
-            query=QUERY.format(mission=mission[:1].upper() + mission[1:], forms=", ".join(FORMS)),
-            knowledge=tuple(map(Talk.of, knowledge)),
-            distractors=tuple(map(Talk, distractors)),
+            query=form.format(
+                owner=messages.owner,
+                mission=mission,
+                rules=rules(instructions),
+                forms=", ".join(FORMS),
+            ),
+            knowledge=messages.knowledge,
+            distractors=messages.distractors,
+            key_items=tuple(filter(None, (messages.owner, *named(world.game.instrs)))),
             reference="",
             source=self.source,
             category=level_name(entry.level),
             difficulty=entry.difficulty,
             opening=render_view(world.game, world.spots),
+            expert_actions=expert_actions(entry.level, entry.seed) if known else None,
         )
+
+    def _messages(
+        self, entry: _Entry, world: GridWorld, generator: np.random.Generator
+    ) -> Messages:
+        """The messages of stages 1 and 2."""
+        if self._amounts.facts:
+            played = survey(entry.level, entry.seed)
+            others = self._other_buildings(entry, generator)
+            return tell_dwellings(played, others, self._amounts, generator)
+        knowledge, distractors = make_stage_messages(world, self._amounts.distractors, generator)
+        return Messages("", tuple(map(Talk.of, knowledge)), tuple(map(Talk, distractors)))
+
+    def _other_buildings(self, entry: _Entry, generator: np.random.Generator) -> Iterator[Dwelling]:
+        """The buildings of other games in random order, without end."""
+        while True:
+            other = self._entry(self.sample_id(generator))
+            if other != entry:
+                yield survey(other.level, other.seed)
 
     def step(self, action: str) -> Outcome:
         """Carry out an action, or reply why it is impossible."""

@@ -20,7 +20,7 @@ _NUMBERS = 1_000_000
 
 
 def make_stage_messages(
-    domain: str, problem: Problem, generator: np.random.Generator
+    domain: str, problem: Problem, generator: np.random.Generator, distractors: int
 ) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
     """Make the facts of stage 1, in random order, and the messages of stage 2.
 
@@ -28,9 +28,10 @@ def make_stage_messages(
         domain: A key of :data:`~agemem_envs.tasks.pddl.rules.DOMAIN_RULES`.
         problem: The problem at its start.
         generator: The only source of chance.
+        distractors: Most messages of stage 2.
     """
     knowledge = make_knowledge(domain, problem, generator)
-    return knowledge, make_distractors(domain, problem, generator)
+    return knowledge, make_distractors(domain, problem, generator, distractors)
 
 
 def make_knowledge(
@@ -54,7 +55,10 @@ def make_knowledge(
 
 
 def make_distractors(
-    domain: str, problem: Problem, generator: np.random.Generator
+    domain: str,
+    problem: Problem,
+    generator: np.random.Generator,
+    count: int = FOREIGN_RULES + FOREIGN_FINDINGS,
 ) -> tuple[str, ...]:
     """Make the messages of stage 2: rules of other domains, findings about another problem.
 
@@ -62,6 +66,7 @@ def make_distractors(
         domain: A key of :data:`~agemem_envs.tasks.pddl.rules.DOMAIN_RULES`.
         problem: The episode's own problem.
         generator: The only source of chance.
+        count: Most messages; at least two fifths of them are rules.
     """
     foreign = [
         _rule(other, rule.text) for other in sorted(DOMAIN_RULES) if other != domain
@@ -71,8 +76,9 @@ def make_distractors(
     while other_problem == problem:
         other_problem = make_problem(domain, "train", int(generator.integers(_NUMBERS)))
     elsewhere = rules.findings(other_problem) + rules.irrelevant_findings(other_problem)
-    texts = _some(generator, foreign, FOREIGN_RULES)
-    texts += [_finding("another", domain, text) for text in elsewhere[:FOREIGN_FINDINGS]]
+    foreign_rules = -(-count * FOREIGN_RULES // (FOREIGN_RULES + FOREIGN_FINDINGS))
+    texts = _some(generator, foreign, foreign_rules)
+    texts += [_finding("another", domain, text) for text in elsewhere[: count - foreign_rules]]
     return tuple(texts[index] for index in generator.permutation(len(texts)))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,16 +28,27 @@ from agemem_envs.errors import (
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
-from agemem_envs.tasks.pddl.knowledge import make_stage_messages
-from agemem_envs.tasks.pddl.language import LANGUAGES, Language, Unclear, inside
+from agemem_envs.tasks.pddl.jobs import JOB_RULES, Job, draw_alike
+from agemem_envs.tasks.pddl.knowledge import FOREIGN_FINDINGS, FOREIGN_RULES, make_stage_messages
+from agemem_envs.tasks.pddl.language import LANGUAGES, Language, Unclear, inside, listed
 from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
-from agemem_envs.tasks.pddl.world import Atom, PDDLWorld, load_pddlgym
+from agemem_envs.tasks.pddl.words import MAX_FACTS, make_words
+from agemem_envs.tasks.pddl.world import Atom, PDDLWorld, Problem, load_pddlgym
 from agemem_envs.util.workers import Simulator
 
 MAX_ACTION_CHARS = 500
 """Longest text of an action; AgentBoard's longest has about 100 characters."""
+MAX_GUESSES = 20
+"""How often the explorer draws a goal that it has not tried."""
 PLANNING_SECONDS = 60.0
 """The expert's time limit for one plan; AgentBoard's slowest took 9 s under load."""
+
+MAX_PLANS = 4_096
+"""Most plans that a process keeps."""
+_PLANS: dict[tuple[str, str], tuple[Atom, ...]] = {}
+"""Plans by domain and problem. One takes 0.1 to 1 s, and agents are compared on the same tasks."""
+DISTRACTORS = FOREIGN_RULES + FOREIGN_FINDINGS
+"""Most messages of stage 2, unless the task is made with others."""
 
 AGENTBOARD_DOMAINS = {"blockworld": "blocksworld"}
 """AgentBoard's names of domains that differ from ours."""
@@ -53,6 +65,12 @@ objects for the words in capitals:
 {look}: tells what holds now
 {list_actions}: tells which actions are valid now
 """
+
+JOB = """\
+The job is for the {owner} family, who have words of their own for some of the objects: {words}.
+{query}
+{briefing}"""
+"""The query in the memory style."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +108,14 @@ class PDDLTask(CataloguedTask):
       domains and ids like ``pddl-test-gripper-17``. 30 actions.
     - Data source: hkust-nlp/agentboard (domains and problems), GPL-2.0; or this package's own
       domain files and generator (``pddl_problems``). Simulated by pddlgym (MIT).
-    - Expert: Fast Downward (GPL-3.0, run as a program), from the present state. No explorer.
+    - Memory style (``facts`` > 0): the goal is drawn anew for the same world, and speaks of
+      objects by a family's words, such as "heron is at roomb". Stage 1 tells where the family's
+      job is done, and what each word stands for there and at four other places; the rules are
+      given with the goal. See :mod:`~agemem_envs.tasks.pddl.jobs`. Without stages 1 and 2,
+      the problem's own goal is played.
+    - Expert: Fast Downward (GPL-3.0, run as a program), from the present state.
+    - Explorer, in the memory style: plans for a goal that reads like the given one, with other
+      objects; if it is done and was wrong, for another one.
     - Departures from AgentBoard: the reply to an invalid action says what it lacks; "look
       around" works in all domains; in the full protocol the rules are told in stage 1 and not
       with the goal; replies state the changes in all domains, where AgentBoard repeats the
@@ -101,10 +126,14 @@ class PDDLTask(CataloguedTask):
             problems if its data is found, else the generated ``test`` split with a warning.
         data: ``auto`` for ``$AGEMEM_DATA/agentboard``, a folder of AgentBoard's data, or
             ``embedded`` for the generated problems.
+        facts: Least number of statements in stage 1, in the memory style; 0 for the rules and
+            findings about one problem.
+        updates: How many statements change, in the memory style.
+        distractors: Messages of stage 2, at most.
 
     Raises:
         UnknownNameError: The split is unknown.
-        ConfigurationError: Split and data contradict each other.
+        ConfigurationError: Split and data contradict each other, or a number is out of range.
         DataNotFoundError: The requested data does not exist.
         DataFormatError: The data does not follow its schema.
         MissingDependencyError: pddlgym is not installed.
@@ -115,7 +144,18 @@ class PDDLTask(CataloguedTask):
     default_task_rounds = 45
     default_task_actions = 30
 
-    def __init__(self, split: str = "auto", data: str | os.PathLike[str] = "auto") -> None:
+    def __init__(
+        self,
+        split: str = "auto",
+        data: str | os.PathLike[str] = "auto",
+        facts: int = 0,
+        updates: int = 0,
+        distractors: int = DISTRACTORS,
+    ) -> None:
+        check_numbers(facts, updates, distractors)
+        self._facts, self._updates, self._distractors = facts, updates, distractors
+        if (facts, updates, distractors) != (0, 0, DISTRACTORS):
+            self.variant = f"facts={facts}, updates={updates}, distractors={distractors}"
         load_pddlgym()
         self._split, folder = choose_source(split, os.fspath(data))
         self._entries: Mapping[str, Entry] = {}
@@ -154,29 +194,70 @@ class PDDLTask(CataloguedTask):
     ) -> TaskSpec:
         """Begin a problem."""
         entry = self._entry = self.entry(task_id)
+        self._task_id = task_id
         world = self._world = PDDLWorld(entry.domain, entry.problem)
         language = self._language = LANGUAGES[entry.category]
         self._progress = 0.0
         self._plan: list[Atom] | None = None
         self._planner_begun = False
         self._is_hopeless = False
-        problem = world.problem
-        knowledge, distractors = (
-            make_stage_messages(entry.category, problem, generator)
-            if with_stage_messages
-            else ((), ())
-        )
-        return TaskSpec(
+        self._job: Job | None = None
+        spec = TaskSpec(
             id=task_id,
-            query=query(entry.category, problem.goal),
-            knowledge=tuple(map(Talk.of, knowledge)),
-            distractors=tuple(map(Talk, distractors)),
+            query=query(entry.category, world.goal),
+            knowledge=(),
+            distractors=(),
             reference="",
             source=self.source,
             category=entry.category,
             difficulty=entry.difficulty,
-            opening=language.state(problem.init),
+            opening=language.state(world.atoms),
             briefing=DOMAIN_RULES[entry.category].briefing(),
+        )
+        if not with_stage_messages:
+            return spec
+        if self._facts:
+            return self._in_words(spec, generator)
+        knowledge, distractors = make_stage_messages(
+            entry.category, world.problem, generator, self._distractors
+        )
+        return replace(
+            spec,
+            knowledge=tuple(map(Talk.of, knowledge)),
+            distractors=tuple(map(Talk, distractors)),
+        )
+
+    def _in_words(self, spec: TaskSpec, generator: np.random.Generator) -> TaskSpec:
+        """The same world with a job that speaks of objects by words."""
+        world, rules = self._world, JOB_RULES[spec.category]
+        self._start, self._tried = world.problem, set[tuple[Atom, ...]]()
+        self._guess: list[Atom] = []
+        job = self._job = rules.draw(self._start, generator)
+        told = make_words(
+            job,
+            rules,
+            self._start,
+            generator,
+            facts=self._facts,
+            updates=self._updates,
+            distractors=self._distractors,
+        )
+        world.pursue(job.goal)
+        self._plan = self._make_plan(world.problem)
+        self._is_hopeless = not self._plan
+        text = JOB.format(
+            owner=told.owner,
+            words=listed(told.words),
+            query=query(spec.category, job.worded(told.words)),
+            briefing=spec.briefing,
+        )
+        return replace(
+            spec,
+            query=text,
+            knowledge=told.knowledge,
+            distractors=told.distractors,
+            key_items=(told.owner, *told.words),
+            expert_actions=len(self._plan) or None,
         )
 
     def step(self, action: str) -> Outcome:
@@ -212,18 +293,55 @@ class PDDLTask(CataloguedTask):
     def expert_action(self) -> str | None:
         """The next action of Fast Downward's plan from the present state."""
         if self._plan is None and not self._is_hopeless:
-            self._plan = self._make_plan()
+            self._plan = self._make_plan(self._world.problem)
             # One failed search is enough: another would take as long, at every step.
             self._is_hopeless = not self._plan
         return self._language.action(self._plan[0]) if self._plan else None
 
-    def _make_plan(self) -> list[Atom]:
+    def explorer_action(self) -> str | None:
+        """The next action for a goal that reads like the given one; None outside the memory style.
+
+        A goal that could not be told from the right one is drawn from the task's id, and planned
+        for from the present state. If it is reached without success, another one is drawn.
+        """
+        if self._job is None:
+            return None
+        if not self._guess:
+            self._guess = self._next_guess()
+        return self._language.action(self._guess.pop(0)) if self._guess else LOOK
+
+    def _next_guess(self) -> list[Atom]:
+        """A plan for the first goal not tried yet; empty if none is left."""
+        assert self._job is not None
+        text = f"{self._task_id}/{len(self._tried)}"
+        chance = np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()))
+        rules = JOB_RULES[self._entry.category]
+        for _ in range(MAX_GUESSES):
+            other = draw_alike(rules, self._start, self._job, chance)
+            goal = tuple(sorted(other.goal)) if other else ()
+            if goal and goal not in self._tried:
+                self._tried.add(goal)
+                plan = self._make_plan(replace(self._world.problem, goal=goal))
+                if plan:
+                    return plan
+        return []
+
+    def _make_plan(self, problem: Problem) -> list[Atom]:
+        key = (self._entry.domain, problem.pddl())
+        if key not in _PLANS:
+            plan = tuple(self._search(*key))
+            if len(_PLANS) >= MAX_PLANS:
+                _PLANS.clear()
+            _PLANS[key] = plan
+        return list(_PLANS[key])
+
+    def _search(self, domain: str, problem: str) -> list[Atom]:
+        """Ask the planner's process; an empty plan if there is none, or none is needed."""
         if not self._planner_begun:
             self._planner.begin()
             self._planner_begun = True
-        problem = self._world.problem.pddl()
         self._planner_begun = False  # unless the call succeeds
-        lines = self._planner.call("solve", self._entry.domain, problem, PLANNING_SECONDS)
+        lines = self._planner.call("solve", domain, problem, PLANNING_SECONDS)
         self._planner_begun = True
         return [tuple(line.strip("()").split()) for line in lines or []]
 
@@ -231,6 +349,21 @@ class PDDLTask(CataloguedTask):
         """Return the planner process to the pool. Calling it again has no effect."""
         self._planner.close()
         self._planner_begun = False
+
+
+def check_numbers(facts: int, updates: int, distractors: int) -> None:
+    """Check the numbers of messages.
+
+    Raises:
+        ConfigurationError: One is out of range, or there are updates but no facts to change.
+    """
+    for name, value in (("facts", facts), ("updates", updates), ("distractors", distractors)):
+        if value < 0:
+            raise ConfigurationError(f"{name} must be at least 0, got {value}")
+    if facts > MAX_FACTS:
+        raise ConfigurationError(f"facts must be at most {MAX_FACTS}, got {facts}")
+    if updates and not facts:
+        raise ConfigurationError("updates need facts: give facts=60, or updates=0")
 
 
 def query(category: str, goal: tuple[Atom, ...]) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,8 +104,7 @@ class PDDLWorld:
         self.atoms: frozenset[Atom] = frozenset(map(_atom, state.literals))
         """The atoms that hold now."""
         literals = getattr(state.goal, "literals", [state.goal])
-        self._goal: frozenset[Atom] = frozenset(map(_atom, literals))
-        self.goal = tuple(sorted(self._goal))
+        self.pursue(map(_atom, literals))
         self._objects = {str(entity.name): entity for entity in state.objects}
         self.objects = tuple(sorted(self._objects))
         """The names of all objects, the domain's constants included."""
@@ -115,6 +114,11 @@ class PDDLWorld:
             for name in sorted(operators)
         }
         """The types of each operator's parameters; ``default`` in a domain without types."""
+
+    def pursue(self, goal: Iterable[Atom]) -> None:
+        """Set the goal; at first it is the problem's."""
+        self._goal = frozenset(goal)
+        self.goal: tuple[Atom, ...] = tuple(sorted(self._goal))
 
     @property
     def satisfied(self) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from agemem_envs.tasks.qa.task import Paragraph, QARecord
+from agemem_envs.tasks.qa.record import Paragraph, QARecord
 
 VERSION = "1"
 """Raise it when the same id gives another question than before."""
@@ -223,8 +223,34 @@ class _Path:
         return tuple(dict.fromkeys(title for title, _ in self.used))
 
 
+@dataclass(frozen=True, slots=True)
+class FictionalQuestion:
+    """A question and where it comes from.
+
+    Attributes:
+        record: The question.
+        world: Its world.
+        used: The (title, sentence index) pairs by which the question is answered, in order: of a
+            comparison first the two that state the years, then one for each relation.
+    """
+
+    record: QARecord
+    world: FictionalWorld
+    used: tuple[tuple[str, int], ...]
+
+
 def make_record(task_id: str, seed: str) -> QARecord:
     """Make the question with this seed, the same in every process.
+
+    Args:
+        task_id: The id of the record.
+        seed: Any text.
+    """
+    return make_question(task_id, seed).record
+
+
+def make_question(task_id: str, seed: str) -> FictionalQuestion:
+    """Make the question with this seed, together with its world.
 
     Args:
         task_id: The id of the record.
@@ -238,8 +264,8 @@ def make_record(task_id: str, seed: str) -> QARecord:
         for _ in range(50):
             path = _draw_path(world, hops, compares, chance)
             record = path and _fair_record(task_id, world, path, chance, compares)
-            if record:
-                return record
+            if path and record:
+                return FictionalQuestion(record, world, path.used)
 
 
 def _draw_path(world: FictionalWorld, hops: int, compares: bool, chance: Random) -> _Path | None:

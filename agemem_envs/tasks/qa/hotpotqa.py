@@ -13,8 +13,11 @@ from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, data_folder, wa
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError, require
 from agemem_envs.tasks.catalogue import ListedIds
+from agemem_envs.tasks.qa.cases import Case
+from agemem_envs.tasks.qa.record import QARecord
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
-from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QARecord, QATask
+from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QATask
+from agemem_envs.tasks.qa.text_case import TextCase
 
 HUB_ID = "hotpotqa/hotpot_qa"
 HUB_CONFIG = "distractor"
@@ -43,8 +46,7 @@ class HotpotQATask(QATask):
         split: ``train`` or ``validation``.
         data: ``auto``, ``embedded``, ``hub``, ``hub:<id or folder>``, or a path to a file
             or folder in the original JSON schema.
-        noise: Paragraphs of stage 1 that are not needed.
-        distractors: Most paragraphs of stage 2.
+        noise, distractors, facts, updates: See :class:`~agemem_envs.tasks.qa.task.QATask`.
 
     Raises:
         UnknownNameError: The split is unknown.
@@ -60,8 +62,10 @@ class HotpotQATask(QATask):
         data: str | os.PathLike[str] = "auto",
         noise: int = NOISE,
         distractors: int = DISTRACTORS,
+        facts: int = 0,
+        updates: int = 0,
     ) -> None:
-        super().__init__(noise, distractors)
+        super().__init__(noise, distractors, facts, updates)
         if split not in FILES:
             raise UnknownNameError("split", split, FILES)
         self._embedded: SyntheticQATask | None = None
@@ -81,10 +85,14 @@ class HotpotQATask(QATask):
 
     def record(self, task_id: str) -> QARecord:
         """Return the question with this ``_id``."""
+        return self.case(task_id).record
+
+    def case(self, task_id: str) -> Case:
+        """Return the question with this ``_id``, and what the memory style needs of it."""
         if self._embedded:
-            return self._embedded.record(task_id)
+            return self._embedded.case(task_id)
         self._listed.check(task_id)
-        return QARecord.from_row(self._rows[task_id])
+        return TextCase(QARecord.from_row(self._rows[task_id]))
 
 
 def _find(split: str) -> str:

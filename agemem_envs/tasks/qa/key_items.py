@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from agemem_envs.tasks.qa.cases import holds
 
 _NAME = r"[A-Z][\w'’.-]*(?:\s+(?:(?:of|the|de|von|van|la|el)\s+)*[A-Z0-9][\w'’.-]*)*"
 _KEY_ITEM = re.compile(rf'"([^"]{{2,80}})"|({_NAME})|(\b\d[\d,.:-]*\b)')
@@ -28,3 +31,21 @@ def key_items(query: str) -> tuple[str, ...]:
         if words:
             items.append(re.sub(r"['’]s?$", "", " ".join(words)))
     return tuple(dict.fromkeys(item for item in items if len(item) > 1))
+
+
+def supported_key_items(question: str, gold: str, titles: Sequence[str]) -> tuple[str, ...]:
+    """K_q of a question that is answered by a text.
+
+    Args:
+        question: The question.
+        gold: The supporting sentences.
+        titles: The titles of their paragraphs.
+
+    Returns:
+        The key items of the question that the text holds; without one, the titles that both the
+        question and the text hold; without one, all key items of the question.
+    """
+    items = key_items(question)
+    held = tuple(item for item in items if holds(gold, item))
+    named = tuple(title for title in titles if holds(question, title) and holds(gold, title))
+    return held or named or items

@@ -5,8 +5,11 @@ from __future__ import annotations
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import UnknownNameError
 from agemem_envs.tasks.catalogue import GeneratedIds
-from agemem_envs.tasks.qa.generator import VERSION, make_record
-from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QARecord, QATask
+from agemem_envs.tasks.qa.cases import Case
+from agemem_envs.tasks.qa.fictional_case import FictionalCase
+from agemem_envs.tasks.qa.generator import VERSION, make_question
+from agemem_envs.tasks.qa.record import QARecord
+from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QATask
 
 SPLITS = ("train", "validation", "test")
 
@@ -26,16 +29,20 @@ class SyntheticQATask(QATask):
 
     Args:
         split: ``train``, ``validation`` or ``test``.
-        noise: Paragraphs of stage 1 that are not needed.
-        distractors: Most paragraphs of stage 2.
+        noise, distractors, facts, updates: See :class:`~agemem_envs.tasks.qa.task.QATask`.
     """
 
     name = "syntheticqa"
 
     def __init__(
-        self, split: str = "validation", noise: int = NOISE, distractors: int = DISTRACTORS
+        self,
+        split: str = "validation",
+        noise: int = NOISE,
+        distractors: int = DISTRACTORS,
+        facts: int = 0,
+        updates: int = 0,
     ) -> None:
-        super().__init__(noise, distractors)
+        super().__init__(noise, distractors, facts, updates)
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
         self._split = split
@@ -46,5 +53,9 @@ class SyntheticQATask(QATask):
 
     def record(self, task_id: str) -> QARecord:
         """Generate the record with this id."""
+        return self.case(task_id).record
+
+    def case(self, task_id: str) -> Case:
+        """Generate the question with this id, and its world."""
         _, number = self.catalogue.parse(task_id)
-        return make_record(task_id, f"{self._split}/{number}")
+        return FictionalCase(make_question(task_id, f"{self._split}/{number}"))

@@ -3,131 +3,82 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from agemem_envs.episode import Episode
+from agemem_envs.episode import UNKNOWN, Episode
 from agemem_envs.errors import ConfigurationError, DataFormatError
+from agemem_envs.judging.abstention import canonical
 from agemem_envs.judging.hotpot_metrics import (
     exact_match,
     normalize_answer,
     supporting_fact_scores,
     token_f1,
 )
-from agemem_envs.tasks.base import Fact, Outcome, Talk, TaskSpec
+from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask
-from agemem_envs.tasks.qa.key_items import key_items
+from agemem_envs.tasks.qa.cases import VERDICTS, Case
+from agemem_envs.tasks.qa.key_items import supported_key_items
+from agemem_envs.tasks.qa.mixture import distract, mix, questions_for, reference, stale_answers
+from agemem_envs.tasks.qa.record import Paragraph, QARecord
+from agemem_envs.tasks.telling import numbered, tell, with_corrections
 
 NOISE, DISTRACTORS = 3, 5
 """Unneeded paragraphs of stage 1, and most paragraphs of stage 2, by default."""
 
-Paragraph = tuple[str, tuple[str, ...]]
-"""A title and its sentences."""
-
-
-@dataclass(frozen=True, slots=True)
-class QARecord:
-    """One question in HotpotQA's schema.
-
-    Attributes:
-        id: ``_id``.
-        question: The question.
-        answer: The reference answer.
-        supporting_facts: (title, sentence index) pairs, as annotated.
-        context: The paragraphs, gold and not.
-        type: ``bridge`` or ``comparison``.
-        level: ``easy``, ``medium`` or ``hard``.
-    """
-
-    id: str
-    question: str
-    answer: str
-    supporting_facts: tuple[tuple[str, int], ...]
-    context: tuple[Paragraph, ...]
-    type: str = ""
-    level: str = ""
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> QARecord:
-        """Make a record from a row of the original JSON files.
-
-        Raises:
-            DataFormatError: A field is missing or of the wrong shape.
-        """
-        try:
-            return cls(
-                id=str(row["_id"]),
-                question=str(row["question"]),
-                answer=str(row["answer"]),
-                supporting_facts=tuple((str(t), int(i)) for t, i in row["supporting_facts"]),
-                context=tuple((str(t), tuple(map(str, s))) for t, s in row["context"]),
-                type=str(row.get("type", "")),
-                level=str(row.get("level", "")),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataFormatError(
-                f"row {str(row)[:80]!r} is not in HotpotQA's schema: {error!r}"
-            ) from error
-
-    def to_row(self) -> dict[str, Any]:
-        """Make a row of the original JSON files."""
-        return {
-            "_id": self.id,
-            "question": self.question,
-            "answer": self.answer,
-            "supporting_facts": [list(pair) for pair in self.supporting_facts],
-            "context": [[title, list(sentences)] for title, sentences in self.context],
-            "type": self.type,
-            "level": self.level,
-        }
-
-    def facts(self) -> tuple[Fact, ...]:
-        """The paragraphs, with their supporting sentences as the gold part.
-
-        A few of HotpotQA's annotations point beyond the end of a paragraph. A gold paragraph
-        without a valid annotation is gold as a whole.
-        """
-        facts = []
-        for title, sentences in self.context:
-            text = _join(title, sentences)
-            indices = [i for t, i in self.supporting_facts if t == title]
-            support = [sentences[i] for i in sorted(set(indices)) if 0 <= i < len(sentences)]
-            gold = (_join(title, support) if support else text) if indices else None
-            facts.append(Fact(text, gold))
-        return tuple(facts)
-
-
-def _join(title: str, sentences: list[str] | tuple[str, ...]) -> str:
-    return " ".join(f"{title}: {' '.join(sentences)}".split())
+LATE_SHARE = 0.15
+"""Probability that a correction comes in stage 2, where it may hold the question's names."""
+MAX_DRAWS = 2_000
+"""Most questions that are looked at to find further ones."""
+HOW_TO_ABSTAIN = f" If what you were told does not say, answer: {UNKNOWN}"
 
 
 class QATask(CataloguedTask):
     """Multi-hop question answering over ten paragraphs; the base of two benchmarks.
 
-    - Stage 1 tells the gold paragraphs and ``noise`` others, stage 2 the remaining ones
-      (at most ``distractors``), stage 3 asks the question.
-    - Success: exact match. Progress: token F1. Both as HotpotQA's scorer defines them.
-      The reward's task score is the judge's.
+    - Without ``facts``: stage 1 tells the gold paragraphs and ``noise`` others, stage 2 the
+      remaining ones (at most ``distractors``), stage 3 asks the question.
+    - With ``facts`` (the memory style): stage 1 tells sentences of about one question for every
+      twelve facts, with near misses, and changes some. Stage 2 tells other paragraphs that
+      resemble the question. Stage 3 asks one of the questions. Its answer may have been
+      withdrawn: the right answer is then :data:`~agemem_envs.episode.UNKNOWN`.
+    - Success: exact match. Progress: token F1. Both as HotpotQA's scorer defines them; all ways
+      to say that the answer is not known are one answer. The reward's task score is the judge's.
 
     Args:
-        noise: Paragraphs of stage 1 that are not needed.
-        distractors: Most paragraphs of stage 2.
+        noise: Paragraphs of stage 1 that are not needed; with ``facts``, near misses fill up.
+        distractors: Messages of stage 2; without ``facts``, at most so many.
+        facts: Fewest sentences of stage 1; 0 for a few paragraphs of one question.
+        updates: Statements that change; without ``facts``, none does.
+
+    Raises:
+        ConfigurationError: A number is negative.
     """
 
     interactive = False
 
-    def __init__(self, noise: int = NOISE, distractors: int = DISTRACTORS) -> None:
-        for name, value in (("noise", noise), ("distractors", distractors)):
+    def __init__(
+        self,
+        noise: int = NOISE,
+        distractors: int = DISTRACTORS,
+        facts: int = 0,
+        updates: int = 0,
+    ) -> None:
+        options = {"noise": noise, "distractors": distractors, "facts": facts, "updates": updates}
+        for name, value in options.items():
             if value < 0:
                 raise ConfigurationError(f"{name} must be at least 0, got {value}")
         self._noise = noise
         self._distractors = distractors
-        if (noise, distractors) != (NOISE, DISTRACTORS):
+        self._facts = facts
+        self._updates = updates
+        if facts:
+            self.variant = f"distractors={distractors}, facts={facts}, updates={updates}"
+        elif (noise, distractors) != (NOISE, DISTRACTORS):
             self.variant = f"noise={noise}, distractors={distractors}"
         self._record: QARecord | None = None
+        self._reference = ""
 
     @abstractmethod
     def record(self, task_id: str) -> QARecord:
@@ -137,23 +88,39 @@ class QATask(CataloguedTask):
             UnknownNameError: No record has this id.
         """
 
+    @abstractmethod
+    def case(self, task_id: str) -> Case:
+        """Return the question with this id, and what the memory style needs of it.
+
+        Raises:
+            UnknownNameError: No record has this id.
+        """
+
     def reset(
         self, task_id: str, generator: np.random.Generator, *, with_stage_messages: bool = True
     ) -> TaskSpec:
-        """Choose and order the paragraphs of both stages."""
-        record = self._record = self.record(task_id)
-        facts = record.facts()
-        gold = [fact for fact in facts if fact.needed]
-        if not gold:
+        """Choose and order what both stages tell."""
+        case = self.case(task_id)
+        record = self._record = case.record
+        if not any(fact.needed for fact in record.facts()):
             raise DataFormatError(
                 f"question {record.id!r}: none of its supporting paragraphs is in its context "
                 "(HotpotQA's fullwiki setting?). Use the distractor setting."
             )
+        spec = self._mixed(case, generator) if self._facts else self._plain(record, generator)
+        self._reference = spec.reference
+        return spec
+
+    def _plain(self, record: QARecord, generator: np.random.Generator) -> TaskSpec:
+        """One question: its gold paragraphs and some others, then the rest."""
+        facts = record.facts()
+        gold = [fact for fact in facts if fact.needed]
         others = [fact for fact in facts if not fact.needed]
         order = generator.permutation(len(others))
         others = [others[index] for index in order]
         first_stage = gold + others[: self._noise]
         left = others[self._noise : self._noise + self._distractors]
+        supporting = "\n".join(fact.gold or "" for fact in gold)
         return TaskSpec(
             id=record.id,
             query=record.question,
@@ -161,18 +128,89 @@ class QATask(CataloguedTask):
                 Talk.of(first_stage[index]) for index in generator.permutation(len(first_stage))
             ),
             distractors=tuple(map(Talk.of, left)),
-            key_items=key_items(record.question),
+            key_items=supported_key_items(record.question, supporting, _gold_titles(record)),
             reference=record.answer,
             source=self.source,
             category=record.type,
             difficulty=record.level,
         )
 
+    def _mixed(self, case: Case, generator: np.random.Generator) -> TaskSpec:
+        """One of several questions: sentences of all, some of which change."""
+        record = case.record
+        seen = {record.id}
+        asked = self._draw(questions_for(self._facts) - 1, seen, generator, unless=case.tells)
+        mixture = mix(case, asked, self._facts, generator)
+        told = tell(
+            mixture.groups,
+            self._updates,
+            generator,
+            size=mixture.message_size,
+            late_share=LATE_SHARE,
+        )
+        stale = stale_answers(case, mixture, told.changed)
+        key_items = supported_key_items(record.question, mixture.gold, _gold_titles(record))
+        answers = [a for a in (record.answer, mixture.answer, *stale) if a.lower() not in VERDICTS]
+        sources = self._draw(self._distractors, seen, generator)
+        distractors = distract(
+            case, sources, mixture.titles, key_items, answers, self._distractors, str(self.source)
+        )
+        knowledge, distractors = numbered(
+            told.knowledge, with_corrections(distractors, told.late, generator)
+        )
+        return TaskSpec(
+            id=record.id,
+            query=record.question + HOW_TO_ABSTAIN,
+            knowledge=knowledge,
+            distractors=distractors,
+            key_items=key_items,
+            reference=reference(mixture, told.changed),
+            stale_answers=stale,
+            source=self.source,
+            category=record.type,
+            difficulty=record.level,
+        )
+
+    def _draw(
+        self,
+        count: int,
+        seen: set[str],
+        generator: np.random.Generator,
+        unless: Callable[[Paragraph], bool] = lambda _: False,
+    ) -> list[Case]:
+        """Draw further questions of the split.
+
+        Args:
+            count: How many.
+            seen: Ids that are not drawn again; those that are drawn are added.
+            generator: The only source of chance.
+            unless: A question with such a gold paragraph is not drawn.
+
+        Raises:
+            ConfigurationError: The split has too few questions.
+        """
+        found: list[Case] = []
+        for _ in range(MAX_DRAWS):
+            if len(found) == count:
+                return found
+            task_id = self.sample_id(generator)
+            if task_id in seen:
+                continue
+            case = self.case(task_id)
+            if case.gold and not any(map(unless, case.gold)):
+                seen.add(task_id)
+                found.append(case)
+        raise ConfigurationError(
+            f"{self.source} has too few questions for facts={self._facts} and "
+            f"distractors={self._distractors}: use fewer, or facts=0"
+        )
+
     def step(self, action: str) -> Outcome:
         """Take the final answer."""
-        reference = self._current().answer
-        success = bool(exact_match(action, reference))
-        f1 = 1.0 if success else token_f1(action, reference)[0]
+        self._current()
+        answer = canonical(action)
+        success = bool(exact_match(answer, self._reference))
+        f1 = 1.0 if success else token_f1(answer, self._reference)[0]
         return Outcome("", progress=f1, success=success, done=True, score=None)
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
@@ -186,10 +224,10 @@ class QATask(CataloguedTask):
             if _is_remembered(set(normalize_answer(sentence).split()), memories)
         ]
         sp_em, sp_f1, _, _ = supporting_fact_scores(remembered, record.supporting_facts)
-        prediction = episode.prediction
+        prediction = None if episode.prediction is None else canonical(episode.prediction)
         return {
-            "em": 0.0 if prediction is None else exact_match(prediction, record.answer),
-            "f1": 0.0 if prediction is None else token_f1(prediction, record.answer)[0],
+            "em": 0.0 if prediction is None else exact_match(prediction, self._reference),
+            "f1": 0.0 if prediction is None else token_f1(prediction, self._reference)[0],
             "sp_em": sp_em,
             "sp_f1": sp_f1,
         }
@@ -198,6 +236,10 @@ class QATask(CataloguedTask):
         if self._record is None:
             raise ConfigurationError("no task has begun: call reset() first")
         return self._record
+
+
+def _gold_titles(record: QARecord) -> list[str]:
+    return list(dict.fromkeys(title for title, _ in record.supporting_facts))
 
 
 REMEMBERED_SHARE = 0.8

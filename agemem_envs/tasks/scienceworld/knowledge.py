@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agemem_envs.matching import content_words
 from agemem_envs.tasks.base import Fact
+from agemem_envs.tasks.scienceworld.routes import MOVE, room_of
 from agemem_envs.tasks.scienceworld.simulator import ROOMS
 
 NOISE = 4
@@ -20,6 +22,12 @@ METHOD_FACTS = 4
 """Most facts about how the task is done."""
 PLACE_FACTS = 3
 """Most facts about where needed things are."""
+SHORT = 3
+"""Letters of a word that is too short to be a key item."""
+KEY_ITEMS = 3
+"""Most key items."""
+_COMMON = frozenset("done find first focus like move take task then thing will your".split())
+"""Words of a goal that name nothing."""
 OTHER_BUILDINGS = (
     "In the laboratory across the street, the {thing} is in the {room}.",
     "At the old school, they keep the {thing} in the {room}.",
@@ -31,8 +39,6 @@ OTHER_BUILDINGS = (
 _OBJECT = re.compile(
     r"(?:pick up|focus on|activate|move|pour|use|mix|connect|read) (.+?)(?: (?:to|on|into) .*)?"
 )
-_MOVE = re.compile(r"go to (.+)")
-_ROOM = re.compile(r"(?:This room is called the |This outside location is called the )([^.]+)\.")
 _IDLE = re.compile(r"look around")
 _PARTS = re.compile(r"\b(?:air|anode|cathode|door|drain|inventory|terminal|tap)\b")
 """Parts of other things, which nobody looks for."""
@@ -67,31 +73,27 @@ class Place(NamedTuple):
 
 
 def make_stage_messages(
-    task: str, reply: Mapping[str, Any], generator: np.random.Generator
+    task: str, reply: Mapping[str, Any], count: int, generator: np.random.Generator
 ) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
     """Make the facts of stage 1, in random order, and the messages of stage 2.
 
     Args:
         task: The task's name.
         reply: The simulator's reply to ``start``, with gold path and places.
+        count: Most messages of stage 2.
         generator: The only source of chance.
     """
     gold: list[str] = reply["gold"]
     places = [place for place in map(Place._make, reply["places"]) if not place.is_dull]
-    needed = _needed(gold, places, _room_of(reply["observation"]))[:PLACE_FACTS]
+    needed = _needed(gold, places, room_of(reply["observation"]))[:PLACE_FACTS]
     names = {place.thing for place in needed}
     others = [place for place in places if place.thing not in names]
     noise = [others[index] for index in sorted(generator.permutation(len(others))[:NOISE])]
     texts = [*map(str, needed), *_method(task, gold)]
     facts = [Fact(text, text) for text in texts]
     facts += [Fact(text) for text in dict.fromkeys(map(str, noise)) if text not in texts]
-    distractors = _distractors(needed or noise, generator)
+    distractors = _distractors(needed or noise, generator)[:count]
     return tuple(facts[index] for index in generator.permutation(len(facts))), distractors
-
-
-def _room_of(observation: str) -> str:
-    match = _ROOM.search(observation)
-    return match[1] if match else ""
 
 
 def _needed(gold: Sequence[str], places: Sequence[Place], room: str) -> list[Place]:
@@ -106,7 +108,7 @@ def _needed(gold: Sequence[str], places: Sequence[Place], room: str) -> list[Pla
     """
     needed: dict[str, Place] = {}
     for action in gold:
-        move, handling = _MOVE.fullmatch(action), _OBJECT.fullmatch(action)
+        move, handling = MOVE.fullmatch(action), _OBJECT.fullmatch(action)
         if move is not None:
             room = move[1]
         elif handling is not None:
@@ -149,3 +151,17 @@ def _distractors(things: Sequence[Place], generator: np.random.Generator) -> tup
             room = rooms[int(generator.integers(len(rooms)))]
             texts.append(form.format(thing=thing.thing, room=room))
     return tuple(texts)
+
+
+def key_items(goal: str, facts: Sequence[str], distractors: Sequence[str]) -> tuple[str, ...]:
+    """The words of a goal that some fact holds and no distractor does, in the goal's order.
+
+    Args:
+        goal: Without the list of actions.
+        facts: The statements of stage 1.
+        distractors: The messages of stage 2.
+    """
+    told = content_words(" ".join(facts)) - content_words(" ".join(distractors))
+    words = re.findall(r"[^\W_]+", goal.lower())
+    found = (word for word in words if len(word) > SHORT and word in told and word not in _COMMON)
+    return tuple(dict.fromkeys(found))[:KEY_ITEMS]

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from agemem_envs.tasks.scienceworld.routes import room_of, shorter_versions
 
 JAVA_OPTIONS = (
     "-Xmx768m -XX:+UseSerialGC -XX:-UsePerfData -XX:+UnlockExperimentalVMOptions -XX:hashCode=2"
@@ -71,6 +73,7 @@ class ScienceWorldSimulator:
         self._numbers = getattr(getattr(machine.util, "UniqueIdentifier$"), "MODULE$")
         self._task: tuple[str, int] = ("", 0)
         self._gold: dict[tuple[str, int], list[str]] = {}
+        self._short: dict[tuple[str, int], list[str]] = {}
         self._actions: list[str] = []
 
     def start(self, task: str, variation: int, with_knowledge: bool) -> Reply:
@@ -134,6 +137,31 @@ class ScienceWorldSimulator:
         for action in actions:
             self._step(action)
         return path
+
+    def short_path(self, task: str, variation: int) -> list[str]:
+        """The gold path by shortest ways and without idle actions, if that still succeeds.
+
+        Else the shortest of its versions that succeeds, up to the action that ends the task; the
+        gold path itself if none does. Computed once per task. It ends a task in progress.
+        """
+        self._task = (task, variation)
+        if self._task not in self._short:
+            gold = self._gold_path()
+            room = room_of(self._begin())
+            played = map(self._played_to_success, shorter_versions(gold, room))
+            self._short[self._task] = next((path for path in played if path), gold)
+        return self._short[self._task]
+
+    def _played_to_success(self, path: Sequence[str]) -> list[str]:
+        """The actions up to success; none if the path does not lead there."""
+        self._begin()
+        for number, action in enumerate(path, start=1):
+            _, score, completed = self.step(action)
+            if score >= 1.0:
+                return list(path[:number])
+            if completed:
+                break
+        return []
 
     def _gold_path(self) -> list[str]:
         """Computed once per task: the simulator searches for up to 20 seconds."""

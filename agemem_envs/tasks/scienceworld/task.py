@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,13 @@ from agemem_envs.errors import (
 )
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, ListedIds
-from agemem_envs.tasks.scienceworld.knowledge import make_stage_messages
+from agemem_envs.tasks.scienceworld.building import tell_task
+from agemem_envs.tasks.scienceworld.knowledge import (
+    OTHER_BUILDINGS,
+    key_items,
+    make_stage_messages,
+)
+from agemem_envs.tasks.scienceworld.searcher import Searcher
 from agemem_envs.tasks.scienceworld.simulator import java_folder
 from agemem_envs.util.workers import Simulator
 
@@ -69,6 +76,8 @@ ACTIONS = (
     "<thing>, focus on <thing>, read <thing>, eat <thing>, wait1, inventory"
 )
 CALL_TIMEOUT = 300.0
+FEW = len(OTHER_BUILDINGS)
+"""Messages of stage 2, unless the memory style is chosen."""
 _MAX_ACTION = 200
 
 
@@ -84,15 +93,27 @@ class ScienceWorldTask(CataloguedTask):
       as a fraction (a wrong focus ends the task, and does not raise the score).
     - Stage 1 tells the places of the needed things, the steps of the task, and the places of
       other things; stage 2 places of things in other buildings.
+    - With ``facts``: the goal names the team for which one works and leaves out its orders:
+      which box stands for which answer, what the team looks for, where boxes, animals and seeds
+      are (:mod:`~agemem_envs.tasks.scienceworld.orders`). Stage 1 tells in which building
+      each team works, the orders there, and where things are, for this building and four
+      invented ones; stage 2 the same of seven others. Needed are the team's building, its
+      orders, and the first places of things that the path handles outside of the first room, at
+      most five statements in all. Things that the path only focuses on are not told: they
+      may be the answer. No message tells an action.
     - Splits: ``train`` (3,592 variations), ``validation`` (1,796), ``test`` (1,819),
       ``all`` (7,207), and ``agentboard``: AgentBoard's 90, if its list is found. ``auto``
       is ``agentboard`` if it is found, else ``test``.
     - ``metrics``: ``agentboard_progress`` in AgentBoard's split: the fraction of its
       regular expressions that matched some observation.
-    - Expert: the simulator's gold path. No explorer.
+    - Expert: the simulator's gold path; with ``facts`` without opening doors (all are
+      open), looking around and roundabout ways, if it still succeeds so. Explorer, with
+      ``facts`` only: :class:`~agemem_envs.tasks.scienceworld.searcher.Searcher`, which knows
+      the method, guesses the orders and searches for the rooms.
     - Data source: the package ``scienceworld`` (Apache-2.0), which needs Java.
     - Departures: chance is fixed (see :mod:`~agemem_envs.tasks.scienceworld.simulator`), so
-      that a task is the same in every process. ``noElectricalAction`` is left out of the
+      that a task is the same in every process. It depends on the number of actions played: after
+      a detour, animals may have moved on or grown. ``noElectricalAction`` is left out of the
       electrical tasks, because the simulator refuses it there.
 
     Args:
@@ -100,10 +121,15 @@ class ScienceWorldTask(CataloguedTask):
         data: ``auto``, or the folder of AgentBoard's lists.
         simplifications: ScienceWorld's, separated by commas; by default AgentBoard's.
         tasks: A selection of the 30 tasks; by default all.
+        facts: The least number of statements in stage 1, about several buildings; 0 for a few
+            about this building alone.
+        updates: How many of these statements change, if ``facts`` is set.
+        distractors: Messages of stage 2; without ``facts`` at most so many.
 
     Raises:
         UnknownNameError: The split or a task is unknown.
-        ConfigurationError: The split has none of the selected tasks.
+        ConfigurationError: The split has none of the selected tasks, a number is negative,
+            or ``facts`` is set without the simplification ``openDoors``.
         DataNotFoundError: AgentBoard's list is needed and does not exist.
         DataFormatError: The list does not follow its schema.
         MissingDependencyError: scienceworld or Java is not installed.
@@ -120,7 +146,21 @@ class ScienceWorldTask(CataloguedTask):
         data: str | os.PathLike[str] = "auto",
         simplifications: str = SIMPLIFICATIONS,
         tasks: Sequence[str] = (),
+        facts: int = 0,
+        updates: int = 0,
+        distractors: int = FEW,
     ) -> None:
+        numbers = {"facts": facts, "updates": updates, "distractors": distractors}
+        for name, value in numbers.items():
+            if value < 0:
+                raise ConfigurationError(f"{name} must be at least 0, got {value}")
+        if numbers != {"facts": 0, "updates": 0, "distractors": FEW}:
+            self.variant = ", ".join(f"{name}={value}" for name, value in numbers.items())
+        self._facts, self._updates, self._distractors = facts, updates, distractors
+        if facts and not {"openDoors", "easy"} & set(simplifications.split(",")):
+            raise ConfigurationError(
+                "facts needs the simplification openDoors: expert and explorer open no doors"
+            )
         splits = ("auto", "agentboard", "all", *OFFICIAL)
         if split not in splits:
             raise UnknownNameError("split", split, splits)
@@ -162,7 +202,8 @@ class ScienceWorldTask(CataloguedTask):
             max_episodes=100,
             max_megabytes=1200,
         )
-        self._gold: list[str] | None = None
+        self._path: list[str] | None = None
+        self._searcher: Searcher | None = None
         self._admissible: list[str] | None = None
 
     # -- playing one -------------------------------------------------------------------
@@ -172,31 +213,65 @@ class ScienceWorldTask(CataloguedTask):
     ) -> TaskSpec:
         """Begin a variation."""
         self.catalogue.check(task_id)
-        task, _, variation = task_id.rpartition("/")
+        task, _, number = task_id.rpartition("/")
+        variation = int(number)
+        in_memory_style = bool(self._facts) and with_stage_messages
         self._simulator.begin()
-        reply = self._simulator.call("start", task, int(variation), with_stage_messages)
-        self._gold = reply["gold"] if with_stage_messages else None
+        path = self._simulator.call("short_path", task, variation) if in_memory_style else None
+        reply = self._simulator.call("start", task, variation, with_stage_messages)
+        self._path = reply["gold"] if with_stage_messages else None
         self._played: list[str] = []
         self._admissible = None
+        self._searcher = None
         self._best = 0.0
         row = self._rows.get(task_id)
         self._wanted = [] if row is None else [re.compile(text) for text in row["subgoals"]]
         self._matched: set[int] = set()
         self._match(reply["observation"])
-        knowledge, distractors = (
-            make_stage_messages(task, reply, generator) if with_stage_messages else ((), ())
-        )
-        return TaskSpec(
+        spec = TaskSpec(
             id=task_id,
-            query=f"{_line(reply['goal'])} Answer with one action at a time: {ACTIONS}.",
-            knowledge=tuple(map(Talk.of, knowledge)),
-            distractors=tuple(map(Talk, distractors)),
+            query=_query(_line(reply["goal"])),
+            knowledge=(),
+            distractors=(),
             reference="",
             source=self.source,
             category=task,
             difficulty="" if row is None else str(row.get("difficulty", "")),
             opening=reply["observation"],
             briefing="" if row is None else str(row["goal"]),
+        )
+        if path is not None:
+            return self._in_memory_style(spec, path, reply, generator)
+        return self._with_few_facts(spec, reply, generator) if with_stage_messages else spec
+
+    def _with_few_facts(
+        self, spec: TaskSpec, reply: Mapping[str, Any], generator: np.random.Generator
+    ) -> TaskSpec:
+        facts, texts = make_stage_messages(spec.category, reply, self._distractors, generator)
+        items = key_items(_line(reply["goal"]), [fact.text for fact in facts], texts)
+        knowledge, distractors = tuple(map(Talk.of, facts)), tuple(map(Talk, texts))
+        return replace(spec, knowledge=knowledge, distractors=distractors, key_items=items)
+
+    def _in_memory_style(
+        self,
+        spec: TaskSpec,
+        path: list[str],
+        reply: Mapping[str, Any],
+        generator: np.random.Generator,
+    ) -> TaskSpec:
+        self._path = path
+        told = tell_task(
+            {**reply, "gold": path}, self._facts, self._updates, self._distractors, generator
+        )
+        guesses_right = bool(generator.random() < told.luck)
+        self._searcher = Searcher(path, reply["observation"], guesses_right, generator.spawn(1)[0])
+        return replace(
+            spec,
+            query=_query(told.goal),
+            knowledge=told.knowledge,
+            distractors=told.distractors,
+            key_items=told.key_items,
+            expert_actions=len(path),
         )
 
     def step(self, action: str) -> Outcome:
@@ -205,6 +280,8 @@ class ScienceWorldTask(CataloguedTask):
         self._admissible = None
         self._played.append(plain)
         observation, score, completed = self._simulator.call("step", plain)
+        if self._searcher is not None:
+            self._searcher.see(plain, observation)
         self._match(observation)
         self._best = max(self._best, min(1.0, score))
         done, success = completed or score < 0, score >= 1.0
@@ -221,12 +298,16 @@ class ScienceWorldTask(CataloguedTask):
         return self._admissible
 
     def expert_action(self) -> str | None:
-        """The next action of the gold path; None after a departure from it."""
-        if self._gold is None:
-            self._gold = list(self._simulator.call("gold_path"))
+        """The next action of the path; None after a departure from it."""
+        if self._path is None:
+            self._path = list(self._simulator.call("gold_path"))
         done = len(self._played)
-        on_path = self._played == self._gold[:done] and done < len(self._gold)
-        return self._gold[done] if on_path else None
+        on_path = self._played == self._path[:done] and done < len(self._path)
+        return self._path[done] if on_path else None
+
+    def explorer_action(self) -> str | None:
+        """The next action of the searcher; None outside of the memory style."""
+        return None if self._searcher is None else self._searcher.action()
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
         """AgentBoard's progress rate, in AgentBoard's split."""
@@ -270,6 +351,10 @@ def _row_id(row: Mapping[str, Any]) -> str:
     if task not in VARIATIONS or not 0 <= variation < sum(VARIATIONS[task]):
         raise DataFormatError(f"AgentBoard's list has the unknown task {task}/{variation}")
     return f"{task}/{variation}"
+
+
+def _query(goal: str) -> str:
+    return f"{goal} Answer with one action at a time: {ACTIONS}."
 
 
 def _line(text: str) -> str:

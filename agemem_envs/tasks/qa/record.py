@@ -1,0 +1,89 @@
+"""One question in HotpotQA's schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agemem_envs.errors import DataFormatError
+from agemem_envs.tasks.base import Fact
+
+Paragraph = tuple[str, tuple[str, ...]]
+"""A title and its sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class QARecord:
+    """One question in HotpotQA's schema.
+
+    Attributes:
+        id: ``_id``.
+        question: The question.
+        answer: The reference answer.
+        supporting_facts: (title, sentence index) pairs, as annotated.
+        context: The paragraphs, gold and not.
+        type: ``bridge`` or ``comparison``.
+        level: ``easy``, ``medium`` or ``hard``.
+    """
+
+    id: str
+    question: str
+    answer: str
+    supporting_facts: tuple[tuple[str, int], ...]
+    context: tuple[Paragraph, ...]
+    type: str = ""
+    level: str = ""
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> QARecord:
+        """Make a record from a row of the original JSON files.
+
+        Raises:
+            DataFormatError: A field is missing or of the wrong shape.
+        """
+        try:
+            return cls(
+                id=str(row["_id"]),
+                question=str(row["question"]),
+                answer=str(row["answer"]),
+                supporting_facts=tuple((str(t), int(i)) for t, i in row["supporting_facts"]),
+                context=tuple((str(t), tuple(map(str, s))) for t, s in row["context"]),
+                type=str(row.get("type", "")),
+                level=str(row.get("level", "")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataFormatError(
+                f"row {str(row)[:80]!r} is not in HotpotQA's schema: {error!r}"
+            ) from error
+
+    def to_row(self) -> dict[str, Any]:
+        """Make a row of the original JSON files."""
+        return {
+            "_id": self.id,
+            "question": self.question,
+            "answer": self.answer,
+            "supporting_facts": [list(pair) for pair in self.supporting_facts],
+            "context": [[title, list(sentences)] for title, sentences in self.context],
+            "type": self.type,
+            "level": self.level,
+        }
+
+    def facts(self) -> tuple[Fact, ...]:
+        """The paragraphs, with their supporting sentences as the gold part.
+
+        A few of HotpotQA's annotations point beyond the end of a paragraph. A gold paragraph
+        without a valid annotation is gold as a whole.
+        """
+        facts = []
+        for title, sentences in self.context:
+            text = _join(title, sentences)
+            indices = [i for t, i in self.supporting_facts if t == title]
+            support = [sentences[i] for i in sorted(set(indices)) if 0 <= i < len(sentences)]
+            gold = (_join(title, support) if support else text) if indices else None
+            facts.append(Fact(text, gold))
+        return tuple(facts)
+
+
+def _join(title: str, sentences: list[str] | tuple[str, ...]) -> str:
+    return " ".join(f"{title}: {' '.join(sentences)}".split())
