@@ -188,7 +188,7 @@ class PolicyAgent(Agent):
         """
         if not self._matches_topics:
             return list(texts)
-        left, criteria = [content_words(text) for text in texts], []
+        left, criteria = [content_words(text) for text in texts], list[str]()
         while left and len(criteria) < MAX_CRITERIA:
             counts = Counter(word for words in left for word in sorted(words))
             common = [word for word, _ in counts.most_common(CRITERION_WORDS)]

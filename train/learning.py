@@ -4,8 +4,8 @@
 
 A tiny policy imitates a demonstrator that plays a small setting of SyntheticQA under the protocol
 ``full``, and errs in three decisions of ten: it leaves out a tool call, or stores a text that
-nobody needs. From this warm start, step-wise GRPO trains the policy once for each seed, with all
-returns and with the answer's return alone. All arms measure the returns of the reward
+nobody needs. From this warm start, step-wise GRPO trains the policy once for each seed, with the
+reward ``effective`` and with the answer's return alone. All arms measure the returns of the reward
 ``effective``. Files:
 
     curves.csv    all steps of all runs
@@ -18,7 +18,7 @@ The report draws the curves. ``results/learning/curves.png`` is ``figure5-light.
 
     agemem report --out results/reports/learning
         --curves warm-start=results/learning/curves.csv
-        --curves all-returns=results/learning/curves.csv
+        --curves effective=results/learning/curves.csv
         --curves answer-only=results/learning/curves.csv
         --curve-metric mean_return --curve-metric success --curve-metric reward/task
         --curve-metric reward/context --curve-metric reward/memory --curve-metric memory_quality
@@ -67,7 +67,7 @@ GRPO = (
     "--tasks-per-step 8 --group-size 8 --max-completion-tokens 64 --micro-batch 8 --workers 1 "
     "--no-gradient-checkpointing --beta 0 --warmup 5 --save-every 20"
 ).split()
-BEFORE, ALL, ANSWER = "warm-start", "all-returns", "answer-only"
+BEFORE, EFFECTIVE, ANSWER = "warm-start", "effective", "answer-only"
 ANSWER_ONLY = (
     '{"task_weight": 1, "context_weight": 0, "memory_weight": 0, "round_penalty": 0, '
     '"overflow_penalty": 0, "effective": 1}'
@@ -75,7 +75,7 @@ ANSWER_ONLY = (
 """The reward ``answer-only``, with the other returns measured as in ``effective``."""
 ARMS = {
     BEFORE: ["--learning-rate", "0", "--reward", "effective"],
-    ALL: ["--learning-rate", "2e-4", "--reward", "effective"],
+    EFFECTIVE: ["--learning-rate", "2e-4", "--reward", "effective"],
     ANSWER: ["--learning-rate", "2e-4", "--env-option", f"reward={ANSWER_ONLY}"],
 }
 MEASURES = (
@@ -147,7 +147,7 @@ def summarize(table: DataFrame, steps: int) -> DataFrame:
     ends = last.groupby(["series", "run"])[list(MEASURES)].mean()
     ends["seed"] = [run.rpartition("-")[2] for _, run in ends.index]
     arms = {arm: ends.loc[arm].set_index("seed") for arm in ARMS if arm in ends.index}
-    pairs = ((ALL, BEFORE), (ANSWER, BEFORE), (ALL, ANSWER))
+    pairs = ((EFFECTIVE, BEFORE), (ANSWER, BEFORE), (EFFECTIVE, ANSWER))
     differences = {f"{one} - {other}": arms[one] - arms[other] for one, other in pairs}
     rows = []
     for label, values in {**arms, **differences}.items():

@@ -13,7 +13,7 @@ pytest.importorskip("pandas")
 import pandas
 
 from agemem.train.curves import curve_table, main
-from agemem.train.learning import ALL, ANSWER, BEFORE, summarize
+from agemem.train.learning import EFFECTIVE, ANSWER, BEFORE, summarize
 from agemem_envs.errors import DataNotFoundError
 
 NAMES = (
@@ -56,15 +56,15 @@ def test_a_folder_without_a_log_is_an_error(tmp_path: Path) -> None:
 
 def test_the_end_of_training_is_compared_pairwise(tmp_path: Path) -> None:
     # 10 steps, the last fifth is steps 9 and 10; each seed gains exactly 0.5 over its start.
-    series: dict[str, list[Path]] = {BEFORE: [], ALL: [], ANSWER: []}
+    series: dict[str, list[Path]] = {BEFORE: [], EFFECTIVE: [], ANSWER: []}
     for seed, start in ((1, 0.1), (2, 0.3)):
         series[BEFORE].append(run(tmp_path / f"{BEFORE}-{seed}", [start, start]))
         climb = [0.0] * 8 + [start + 0.4, start + 0.6]
-        series[ALL].append(run(tmp_path / f"{ALL}-{seed}", climb))
+        series[EFFECTIVE].append(run(tmp_path / f"{EFFECTIVE}-{seed}", climb))
         series[ANSWER].append(run(tmp_path / f"{ANSWER}-{seed}", [start] * 10))
     rows = summarize(curve_table(series), 10).set_index("compared")
     assert rows.loc[BEFORE, "success"] == pytest.approx(0.2)
-    assert rows.loc[ALL, "success"] == pytest.approx(0.7)
-    gain = rows.loc[f"{ALL} - {BEFORE}"]
+    assert rows.loc[EFFECTIVE, "success"] == pytest.approx(0.7)
+    gain = rows.loc[f"{EFFECTIVE} - {BEFORE}"]
     assert (gain["success"], gain["success +-"]) == pytest.approx((0.5, 0.0), abs=1e-9)
-    assert rows.loc[f"{ALL} - {ANSWER}", "memory_quality"] == pytest.approx(0.5)
+    assert rows.loc[f"{EFFECTIVE} - {ANSWER}", "memory_quality"] == pytest.approx(0.5)
