@@ -10,7 +10,9 @@ from agemem_envs.summarizers import Summarizer
 from agemem_envs.tokens import MESSAGE_OVERHEAD, TokenCounter
 
 ChatMessages = list[dict[str, str]]
-Similarity = Callable[[str, Sequence[str]], Sequence[float]]
+Similarity = Callable[[str, Sequence[str], float], Sequence[float]]
+"""Compares a criterion with texts. Values of at least the number that comes last need not be
+exact."""
 _KEPT = frozenset({MessageKind.SYSTEM, MessageKind.QUERY})
 _ARRIVING = frozenset({MessageKind.INCOMING, MessageKind.QUERY, MessageKind.OBSERVATION})
 
@@ -74,7 +76,7 @@ class Context:
         candidates = self.removable()
         if not candidates:
             return []
-        values = similarity(criteria, [message.content for message in candidates])
+        values = similarity(criteria, [message.content for message in candidates], threshold)
         gone = {m.id for m, value in zip(candidates, values, strict=True) if value >= threshold}
         return self.remove(lambda message: message.id in gone)
 

@@ -116,7 +116,7 @@ class CachedEncoder:
         capacity: Most vectors to keep.
     """
 
-    def __init__(self, encoder: Encoder, capacity: int = 16_384) -> None:
+    def __init__(self, encoder: Encoder, capacity: int = 65_536) -> None:
         self.name = encoder.name
         self.dim = encoder.dim
         self.capacity = capacity

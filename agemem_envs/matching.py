@@ -26,7 +26,7 @@ _EMPTY_WORDS = frozenset(
 def message_similarity(encoder: Encoder) -> Similarity:
     """The cosine of the criterion and the whole message, as in the paper."""
 
-    def similarity(criteria: str, texts: Sequence[str]) -> list[float]:
+    def similarity(criteria: str, texts: Sequence[str], enough: float) -> list[float]:
         vectors = encoder.encode([criteria, *texts])
         return [float(value) for value in vectors[1:] @ vectors[0]]
 
@@ -42,14 +42,18 @@ def topic_similarity(encoder: Encoder) -> Similarity:
     - The share of the criterion's words that the message holds, if it names two or more.
     """
 
-    def similarity(criteria: str, texts: Sequence[str]) -> list[float]:
+    def similarity(criteria: str, texts: Sequence[str], enough: float) -> list[float]:
         wanted = content_words(criteria)
-        parts = [[text, *_sentences(text)] for text in texts]
-        vectors = encoder.encode([criteria, *(piece for pieces in parts for piece in pieces)])
-        cosines = vectors[1:] @ vectors[0]
-        bounds = np.cumsum([0, *map(len, parts)])
-        best = [float(cosines[i:j].max()) for i, j in itertools.pairwise(bounds)]
-        return [max(b, _share(wanted, t)) for b, t in zip(best, texts, strict=True)]
+        values = {text: _share(wanted, text) for text in texts}
+        # Encoding is slow, and not needed where the words are enough.
+        parts = [[text, *_sentences(text)] for text, value in values.items() if value < enough]
+        if parts:
+            vectors = encoder.encode([criteria, *(piece for pieces in parts for piece in pieces)])
+            cosines = vectors[1:] @ vectors[0]
+            bounds = np.cumsum([0, *map(len, parts)])
+            for (text, *_), (i, j) in zip(parts, itertools.pairwise(bounds), strict=True):
+                values[text] = max(values[text], float(cosines[i:j].max()))
+        return [values[text] for text in texts]
 
     return similarity
 

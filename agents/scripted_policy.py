@@ -214,8 +214,9 @@ class PolicyAgent(Agent):
         return [ToolCall("Retrieve_memory", {"query": _goal(state.spec.query)})]
 
     def _hop(self, state: EpisodeState) -> Calls:
-        """Retrieve with each name of the goal, then with each that came back: alone, and with the
-        goal. Each once, while the context has room.
+        """Retrieve with each new name of the goal and of what came back, while there is room.
+
+        A name is asked for alone, and together with the goal.
         """
         if state.context.tokens > ROOM * self._env.settings().max_context_tokens:
             return []

@@ -13,7 +13,7 @@ pytest.importorskip("pandas")
 import pandas
 
 from agemem.train.curves import curve_table, main
-from agemem.train.learning import EFFECTIVE, ANSWER, BEFORE, summarize
+from agemem.train.learning import ANSWER, BEFORE, EFFECTIVE, summarize
 from agemem_envs.errors import DataNotFoundError
 
 NAMES = (
