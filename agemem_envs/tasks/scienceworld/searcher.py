@@ -77,11 +77,16 @@ class Searcher:
 
     def _waits(self, action: str) -> bool:
         """Whether an action only passes time until a thing has the name that it is to have."""
-        return bool(self._tries) and action == WAIT and self._deeds[self._done][1] != WAIT
+        return bool(self._tries) and action == WAIT and self._deed != WAIT
 
     @property
     def _may_retry(self) -> bool:
-        return self._tries <= (WAITS if self._deeds[self._done][1].startswith(_FOCUS) else 0)
+        return self._tries <= (WAITS if self._deed.startswith(_FOCUS) else 0)
+
+    @property
+    def _deed(self) -> str:
+        """The next thing to do; empty if everything is done."""
+        return self._deeds[self._done][1] if self._done < len(self._deeds) else ""
 
     def _look(self, observation: str) -> None:
         self._looks[self._here] = observation
