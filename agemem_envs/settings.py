@@ -199,7 +199,7 @@ def _is_other(value: Any, other: Any) -> bool:
     if typing.get_origin(other) is tuple:
         return isinstance(value, tuple) and all(type(item) is str for item in value)
     return isinstance(value, Mapping) and all(
-        type(name) is str and type(number) in (int, float) and math.isfinite(number)
+        type(name) is str and type(number) in (int, float, bool) and math.isfinite(number)
         for name, number in value.items()
     )
 

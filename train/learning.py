@@ -19,7 +19,6 @@ The report draws the curves. ``results/learning/curves.png`` is ``figure5-light.
     agemem report --out results/reports/learning
         --curves warm-start=results/learning/curves.csv
         --curves effective=results/learning/curves.csv
-        --curves answer-only=results/learning/curves.csv
         --curve-metric mean_return --curve-metric success --curve-metric reward/task
         --curve-metric reward/context --curve-metric reward/memory --curve-metric memory_quality
 """
@@ -70,7 +69,7 @@ GRPO = (
 BEFORE, EFFECTIVE, ANSWER = "warm-start", "effective", "answer-only"
 ANSWER_ONLY = (
     '{"task_weight": 1, "context_weight": 0, "memory_weight": 0, "round_penalty": 0, '
-    '"overflow_penalty": 0, "effective": 1}'
+    '"overflow_penalty": 0, "effective": true}'
 )
 """The reward ``answer-only``, with the other returns measured as in ``effective``."""
 ARMS = {
@@ -91,15 +90,18 @@ LAST = 0.2
 """The share of the steps that counts as the end of training."""
 
 
-def train_all(out: Path, seeds: int, steps: int, jobs: int) -> dict[str, list[Path]]:
-    """Train the runs that are not finished yet, and return the runs of each arm."""
+def train_all(
+    out: Path, seeds: int, steps: int, jobs: int, chosen: Sequence[str] = tuple(ARMS)
+) -> dict[str, list[Path]]:
+    """Train the runs that are not finished yet, and return the runs of each chosen arm."""
     warm = out / "warm-start"
     if not (warm / "model").exists():
         _program("sft.py", [*SETTING, *WARM_START, "--out", str(warm)], out / "warm-start.log")
-    runs: dict[str, list[Path]] = {arm: [] for arm in ARMS}
+    runs: dict[str, list[Path]] = {arm: [] for arm in chosen}
     tasks = []
     for seed in range(1, seeds + 1):
-        for arm, options in ARMS.items():
+        for arm in chosen:
+            options = ARMS[arm]
             run = out / f"{arm}-{seed}"
             runs[arm].append(run)
             if (run / "model").exists():
@@ -148,7 +150,11 @@ def summarize(table: DataFrame, steps: int) -> DataFrame:
     ends["seed"] = [run.rpartition("-")[2] for _, run in ends.index]
     arms = {arm: ends.loc[arm].set_index("seed") for arm in ARMS if arm in ends.index}
     pairs = ((EFFECTIVE, BEFORE), (ANSWER, BEFORE), (EFFECTIVE, ANSWER))
-    differences = {f"{one} - {other}": arms[one] - arms[other] for one, other in pairs}
+    differences = {
+        f"{one} - {other}": arms[one] - arms[other]
+        for one, other in pairs
+        if one in arms and other in arms
+    }
     rows = []
     for label, values in {**arms, **differences}.items():
         row: dict[str, Any] = {"compared": label, "seeds": len(values)}
@@ -168,13 +174,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each arm (3)")
     parser.add_argument("--steps", type=int, default=60, metavar="N", help="steps of each run (60)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs in parallel (2)")
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, default=list(ARMS), help="the arms to train (all)"
+    )
     return parser
 
 
 def run(argv: Sequence[str] | None) -> int:
     """Run the command line, and return the exit status."""
     options = build_parser().parse_args(argv)
-    runs = train_all(options.out / "runs", options.seeds, options.steps, options.jobs)
+    runs = train_all(options.out / "runs", options.seeds, options.steps, options.jobs, options.arms)
     summary = summarize(write_curves(runs, options.out), options.steps)
     summary.to_csv(options.out / "summary.csv", index=False, float_format="%.4f")
     print(summary.round(3).to_string(index=False))
