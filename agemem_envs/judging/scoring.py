@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 
 from agemem_envs.episode import Episode
 from agemem_envs.judging.judges import Case, Judge, matcher_of
 from agemem_envs.judging.replay import memory_at_query
 from agemem_envs.judging.rewards import RewardConfig, assess, breakdown, make_reward
 from agemem_envs.judging.wording import sentences
-from agemem_envs.metrics import mean
 
 
 def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float | None) -> Episode:
@@ -48,7 +48,8 @@ def stale_share(episode: Episode) -> float | None:
         return None
     matcher = matcher_of(Case.of(episode))
     memory = memory_at_query(episode)
-    return mean(matcher.superseded(piece) for text in memory for piece in sentences(text)) or 0.0
+    stale = [matcher.superseded(piece) for text in memory for piece in sentences(text)]
+    return fmean(stale) if stale else 0.0
 
 
 def rejudged(episode: Episode, judge: Judge) -> Episode:

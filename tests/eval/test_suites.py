@@ -263,7 +263,7 @@ def test_the_smoke_suite_brings_its_model_unless_another_is_named() -> None:
 
 def test_a_suite_draws_its_training_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     curves = suites.SUITES["smoke"].curves
-    assert set(curves) == {"all-returns", "answer-only"}
+    assert set(curves) == {"warm-start", "effective"}
     plain = replace(suites.SUITES["plain"], curves=curves)
     monkeypatch.setitem(suites.SUITES, "plain", plain)
     out = tmp_path / "s"
