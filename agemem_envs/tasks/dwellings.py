@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from agemem_envs.errors import ConfigurationError
+from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Fact, Talk
 from agemem_envs.tasks.sites import Site, draw_sites, link
-from agemem_envs.tasks.telling import Statement, numbered, tell, with_corrections
+from agemem_envs.tasks.telling import Statement, both_stages, tell
 
 USUAL = 5
 """Dwellings that stage 1 is about, if they hold enough facts."""
@@ -61,44 +62,12 @@ class Messages:
     distractors: tuple[Talk, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
-    """How much is told.
-
-    Attributes:
-        facts: The least number of statements in stage 1, 0 for those of one task alone.
-        updates: How many of them change.
-        distractors: The messages of stage 2, without late corrections.
-        together: Statements in a message of stage 2.
-
-    Raises:
-        ConfigurationError: A number is negative.
-    """
-
-    facts: int
-    updates: int
-    distractors: int
-    together: int = 15
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        for name in ("facts", "updates", "distractors"):
-            if getattr(self, name) < 0:
-                raise ConfigurationError(f"{name} must be at least 0, got {getattr(self, name)}")
-
-    def differing(self, distractors: int) -> str:
-        """The numbers as text; empty if they are 0, 0 and ``distractors``."""
-        if (self.facts, self.updates, self.distractors) == (0, 0, distractors):
-            return ""
-        names = ("facts", "updates", "distractors")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
-
-
 def tell_dwellings(
     played: Dwelling,
     others: Iterator[Dwelling],
     amounts: Amounts,
     generator: np.random.Generator,
+    together: int = 15,
 ) -> Messages:
     """Make the messages about the dwelling that is played and about others.
 
@@ -107,6 +76,7 @@ def tell_dwellings(
         others: Other dwellings, without end.
         amounts: How much is told.
         generator: The only source of chance.
+        together: Statements in a message of stage 2.
 
     Raises:
         ConfigurationError: The dwellings hold fewer facts.
@@ -128,10 +98,8 @@ def tell_dwellings(
         count, index = count + len(statements), index + 1
     told = tell(groups, amounts.updates, generator)
     knowledge, late = _early_links(told.knowledge, told.late, sites[:index], generator)
-    talks = list(
-        islice(_passing(sites[index:], others, amounts.together, generator), amounts.distractors)
-    )
-    return Messages(sites[0].owner, *numbered(knowledge, with_corrections(talks, late, generator)))
+    talks = list(islice(_passing(sites[index:], others, together, generator), amounts.distractors))
+    return Messages(sites[0].owner, *both_stages(knowledge, talks, late, generator))
 
 
 def _described(

@@ -156,23 +156,26 @@ def tell(
     return Told(tuple(talk for _, talk in placed), tuple(late), needed)
 
 
-def with_corrections(
-    distractors: Sequence[Talk], late: Sequence[Talk], generator: np.random.Generator
-) -> tuple[Talk, ...]:
-    """Put the late corrections between the distractors, at random places."""
-    talks = list(distractors)
-    for talk in late:
-        talks.insert(int(generator.integers(len(talks) + 1)), talk)
-    return tuple(talks)
-
-
-def numbered(
-    knowledge: Sequence[Talk], distractors: Sequence[Talk]
+def both_stages(
+    knowledge: Sequence[Talk],
+    distractors: Sequence[Talk],
+    late: Sequence[Talk],
+    generator: np.random.Generator,
 ) -> tuple[tuple[Talk, ...], tuple[Talk, ...]]:
-    """The messages of both stages, with the index of its message in each change."""
+    """The messages of stages 1 and 2, with the index of its message in each change.
+
+    Args:
+        knowledge: The messages of stage 1.
+        distractors: The messages of stage 2, without corrections.
+        late: The corrections of stage 2, which go between them at random places.
+        generator: The only source of chance.
+    """
+    second = list(distractors)
+    for talk in late:
+        second.insert(int(generator.integers(len(second) + 1)), talk)
     talks = [
         replace(talk, changes=tuple(replace(change, message=index) for change in talk.changes))
-        for index, talk in enumerate((*knowledge, *distractors))
+        for index, talk in enumerate((*knowledge, *second))
     ]
     return tuple(talks[: len(knowledge)]), tuple(talks[len(knowledge) :])
 

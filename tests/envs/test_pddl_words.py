@@ -13,6 +13,7 @@ import pytest
 
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.protocols import PROTOCOLS
+from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Talk, TaskSpec
 from agemem_envs.tasks.pddl.generator import DOMAINS, make_problem
 from agemem_envs.tasks.pddl.jobs import JOB_RULES, draw_alike
@@ -254,7 +255,7 @@ def test_few_facts_still_explain_every_word() -> None:
     problem = make_problem("barman", "test", 0)
     rules, generator = JOB_RULES["barman"], np.random.default_rng(0)
     job = rules.draw(problem, generator)
-    told = make_words(job, rules, problem, generator, facts=1, updates=0, distractors=0)
+    told = make_words(job, rules, problem, Amounts(1, 0, 0), generator)
     assert has_all((told.owner, *told.words), told.knowledge)
     assert told.distractors == ()
 

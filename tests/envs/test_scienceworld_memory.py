@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from agemem_envs.errors import ConfigurationError, SimulatorError
+from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import TaskSpec
 from agemem_envs.tasks.scienceworld.building import Told, tell_task
 from agemem_envs.tasks.scienceworld.orders import ORDERS, find_order
@@ -86,7 +87,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def told(seed: int = 0, updates: int = 6) -> Told:
-    return tell_task(REPLY, 60, updates, 12, rng(seed))
+    return tell_task(REPLY, Amounts(60, updates, 12), rng(seed))
 
 
 def gold_of(task: Told) -> list[str]:
@@ -111,7 +112,7 @@ def test_the_goal_leaves_out_what_stage_1_tells(goal: str) -> None:
 
 def test_goals_of_an_unknown_kind_are_an_error() -> None:
     with pytest.raises(SimulatorError, match="unknown kind"):
-        tell_task(REPLY | {"goal": "Sing."}, 60, 6, 12, rng())
+        tell_task(REPLY | {"goal": "Sing."}, Amounts(60, 6, 12), rng())
 
 
 def test_luck_is_a_probability_and_less_than_one_where_something_is_left_open() -> None:
@@ -136,7 +137,7 @@ def test_the_needed_statements_are_the_link_the_order_and_the_places() -> None:
 
 def test_what_the_first_room_shows_is_not_needed() -> None:
     bathroom = HALLWAY.replace("hallway", "bathroom")
-    task = tell_task(REPLY | {"observation": bathroom}, 60, 0, 12, rng())
+    task = tell_task(REPLY | {"observation": bathroom}, Amounts(60, 0, 12), rng())
     assert len(gold_of(task)) == 4
     assert not any("are in the bathroom" in text for text in gold_of(task))
 

@@ -53,8 +53,9 @@ class ToldTask(Task):
             Talk(f"This is number {number}. {other}", (Fact(other),))
             for number in range(self._distractors)
         ]
-        late = telling.with_corrections(distractors, told.late, chance)
-        knowledge, distractors_ = telling.numbered(told.knowledge, late)
+        knowledge, distractors_ = telling.both_stages(
+            told.knowledge, distractors, told.late, chance
+        )
         first = groups[0][1]
         kinds = {statement.text: kind for statement, kind in told.changed}
         value = first.text.rpartition(" in the ")[2].rstrip(".")

@@ -24,9 +24,10 @@ from agemem_envs.errors import (
 from agemem_envs.tasks.alfworld.generator import SPLITS, TASK_TYPES, VERSION, goal_classes
 from agemem_envs.tasks.alfworld.houses import House, kind
 from agemem_envs.tasks.alfworld.knowledge import OTHER_HOUSES, make_stage_messages, method
+from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
-from agemem_envs.tasks.dwellings import Amounts, Messages, tell_dwellings
+from agemem_envs.tasks.dwellings import Messages, tell_dwellings
 from agemem_envs.util.sanitize import sendable
 from agemem_envs.util.workers import Simulator
 

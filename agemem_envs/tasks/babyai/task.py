@@ -16,6 +16,7 @@ from agemem_envs.errors import (
     DataFormatError,
     UnknownNameError,
 )
+from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.babyai.actions import FORMS, Refusal, admissible, interpret
 from agemem_envs.tasks.babyai.buildings import expert_actions, survey
 from agemem_envs.tasks.babyai.expert import GridExpert
@@ -33,7 +34,7 @@ from agemem_envs.tasks.babyai.text import render_view
 from agemem_envs.tasks.babyai.world import GridWorld
 from agemem_envs.tasks.base import Outcome, Talk, Task, TaskSpec
 from agemem_envs.tasks.catalogue import ListedIds, finite_count
-from agemem_envs.tasks.dwellings import Amounts, Dwelling, Messages, tell_dwellings
+from agemem_envs.tasks.dwellings import Dwelling, Messages, tell_dwellings
 from agemem_envs.util.sanitize import natural_number
 
 SEEDS: Mapping[str, range] = {
@@ -152,7 +153,7 @@ class BabyAITask(Task):
             raise UnknownNameError("split", split, splits)
         if levels not in LEVELS:
             raise UnknownNameError("set of levels", levels, LEVELS)
-        self._amounts = Amounts(facts, updates, distractors, IN_A_DISTRACTOR)
+        self._amounts = Amounts(facts, updates, distractors)
         chosen = f"levels={levels}" if levels != ALL else ""
         self.variant = ", ".join(filter(None, (self._amounts.differing(DISTRACTORS), chosen)))
         if levels != ALL and split == "auto":
@@ -237,7 +238,7 @@ class BabyAITask(Task):
         if self._amounts.facts:
             played = survey(entry.level, entry.seed)
             others = self._other_buildings(entry, generator)
-            return tell_dwellings(played, others, self._amounts, generator)
+            return tell_dwellings(played, others, self._amounts, generator, IN_A_DISTRACTOR)
         knowledge, distractors = make_stage_messages(world, self._amounts.distractors, generator)
         return Messages("", tuple(map(Talk.of, knowledge)), tuple(map(Talk, distractors)))
 

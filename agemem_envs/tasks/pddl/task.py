@@ -25,6 +25,7 @@ from agemem_envs.errors import (
     DataNotFoundError,
     UnknownNameError,
 )
+from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
@@ -152,10 +153,9 @@ class PDDLTask(CataloguedTask):
         updates: int = 0,
         distractors: int = DISTRACTORS,
     ) -> None:
-        check_numbers(facts, updates, distractors)
-        self._facts, self._updates, self._distractors = facts, updates, distractors
-        if (facts, updates, distractors) != (0, 0, DISTRACTORS):
-            self.variant = f"facts={facts}, updates={updates}, distractors={distractors}"
+        self._amounts = Amounts(facts, updates, distractors)
+        check_amounts(self._amounts)
+        self.variant = self._amounts.differing(DISTRACTORS)
         load_pddlgym()
         self._split, folder = choose_source(split, os.fspath(data))
         self._entries: Mapping[str, Entry] = {}
@@ -216,10 +216,10 @@ class PDDLTask(CataloguedTask):
         )
         if not with_stage_messages:
             return spec
-        if self._facts:
+        if self._amounts.facts:
             return self._in_words(spec, generator)
         knowledge, distractors = make_stage_messages(
-            entry.category, world.problem, generator, self._distractors
+            entry.category, world.problem, generator, self._amounts.distractors
         )
         return replace(
             spec,
@@ -233,15 +233,7 @@ class PDDLTask(CataloguedTask):
         self._start, self._tried = world.problem, set[tuple[Atom, ...]]()
         self._guess: list[Atom] = []
         job = self._job = rules.draw(self._start, generator)
-        told = make_words(
-            job,
-            rules,
-            self._start,
-            generator,
-            facts=self._facts,
-            updates=self._updates,
-            distractors=self._distractors,
-        )
+        told = make_words(job, rules, self._start, self._amounts, generator)
         world.pursue(job.goal)
         self._plan = self._make_plan(world.problem)
         self._is_hopeless = not self._plan
@@ -351,18 +343,15 @@ class PDDLTask(CataloguedTask):
         self._planner_begun = False
 
 
-def check_numbers(facts: int, updates: int, distractors: int) -> None:
-    """Check the numbers of messages.
+def check_amounts(amounts: Amounts) -> None:
+    """Check that there are as many facts and changes as are asked for.
 
     Raises:
-        ConfigurationError: One is out of range, or there are updates but no facts to change.
+        ConfigurationError: There are too many facts, or updates but no facts to change.
     """
-    for name, value in (("facts", facts), ("updates", updates), ("distractors", distractors)):
-        if value < 0:
-            raise ConfigurationError(f"{name} must be at least 0, got {value}")
-    if facts > MAX_FACTS:
-        raise ConfigurationError(f"facts must be at most {MAX_FACTS}, got {facts}")
-    if updates and not facts:
+    if amounts.facts > MAX_FACTS:
+        raise ConfigurationError(f"facts must be at most {MAX_FACTS}, got {amounts.facts}")
+    if amounts.updates and not amounts.facts:
         raise ConfigurationError("updates need facts: give facts=60, or updates=0")
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Fact, Talk
 from agemem_envs.tasks.pddl.jobs import Job, JobRules, draw_alike, drawn
 from agemem_envs.tasks.pddl.world import Problem
 from agemem_envs.tasks.sites import Site, draw_sites, link, placed
-from agemem_envs.tasks.telling import Statement, numbered, tell, with_corrections
+from agemem_envs.tasks.telling import Statement, both_stages, tell
 
 SITES = 5
 """Places of which stage 1 tells; the first one drawn is the job's."""
@@ -72,11 +73,8 @@ def make_words(
     job: Job,
     rules: JobRules,
     problem: Problem,
+    amounts: Amounts,
     generator: np.random.Generator,
-    *,
-    facts: int,
-    updates: int,
-    distractors: int,
 ) -> Words:
     """Tell what the words of a job stand for, and of other places' words in between.
 
@@ -84,13 +82,11 @@ def make_words(
         job: The job.
         rules: Of the problem's domain.
         problem: The problem at its start.
+        amounts: How much is told; at most :data:`MAX_FACTS` facts.
         generator: The only source of chance.
-        facts: Least number of statements in stage 1; at most :data:`MAX_FACTS`.
-        updates: How many of them change.
-        distractors: Messages of stage 2, besides corrections.
     """
     sites = draw_sites(SITES + FAR_SITES, generator)
-    count = max(-(-facts // SITES) - 1, len(job.named))
+    count = max(-(-amounts.facts // SITES) - 1, len(job.named))
     words = [WORDS[index] for index in generator.permutation(len(WORDS))[:count]]
     groups = rules.groups(problem)
     needed = words[: len(job.named)]
@@ -104,7 +100,7 @@ def make_words(
         for site, meaning in zip(sites[:SITES], meanings, strict=False)
         for statement in _about(site, meaning, needed if site is sites[0] else (), generator)
     ]
-    told = tell([[statement] for statement in statements], updates, generator)
+    told = tell([[statement] for statement in statements], amounts.updates, generator)
     # Most of the goal's words are missing in stage 2, whose messages alone hardly hold all of them.
     missing = drawn(generator, needed)[len(needed) // 3 :]
     common = [word for word in words if word not in missing]
@@ -115,9 +111,9 @@ def make_words(
             common,
             generator,
         )
-        for index in range(distractors)
+        for index in range(amounts.distractors)
     ]
-    knowledge, talks = numbered(told.knowledge, with_corrections(far, told.late, generator))
+    knowledge, talks = both_stages(told.knowledge, far, told.late, generator)
     return Words(sites[0].owner, tuple(needed), knowledge, talks)
 
 

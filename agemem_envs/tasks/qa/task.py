@@ -16,13 +16,14 @@ from agemem_envs.judging.hotpot_metrics import (
     supporting_fact_scores,
     token_f1,
 )
+from agemem_envs.tasks.amounts import check_counts
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask
 from agemem_envs.tasks.qa.cases import VERDICTS, Case
 from agemem_envs.tasks.qa.key_items import supported_key_items
 from agemem_envs.tasks.qa.mixture import distract, mix, questions_for, reference, stale_answers
 from agemem_envs.tasks.qa.record import Paragraph, QARecord
-from agemem_envs.tasks.telling import numbered, tell, with_corrections
+from agemem_envs.tasks.telling import both_stages, tell
 
 NOISE, DISTRACTORS = 3, 5
 """Unneeded paragraphs of stage 1, and most paragraphs of stage 2, by default."""
@@ -65,10 +66,7 @@ class QATask(CataloguedTask):
         facts: int = 0,
         updates: int = 0,
     ) -> None:
-        options = {"noise": noise, "distractors": distractors, "facts": facts, "updates": updates}
-        for name, value in options.items():
-            if value < 0:
-                raise ConfigurationError(f"{name} must be at least 0, got {value}")
+        check_counts(noise=noise, distractors=distractors, facts=facts, updates=updates)
         self._noise = noise
         self._distractors = distractors
         self._facts = facts
@@ -155,9 +153,7 @@ class QATask(CataloguedTask):
         distractors = distract(
             case, sources, mixture.titles, key_items, answers, self._distractors, str(self.source)
         )
-        knowledge, distractors = numbered(
-            told.knowledge, with_corrections(distractors, told.late, generator)
-        )
+        knowledge, distractors = both_stages(told.knowledge, distractors, told.late, generator)
         return TaskSpec(
             id=record.id,
             query=record.question + HOW_TO_ABSTAIN,

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from agemem_envs.errors import SimulatorError
+from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Talk
 from agemem_envs.tasks.scienceworld.knowledge import Place
 from agemem_envs.tasks.scienceworld.orders import Order, Values, find_order, where
 from agemem_envs.tasks.scienceworld.routes import deeds, room_of
 from agemem_envs.tasks.scienceworld.simulator import ROOMS
 from agemem_envs.tasks.sites import Site, draw_sites, link
-from agemem_envs.tasks.telling import Statement, numbered, tell, with_corrections
+from agemem_envs.tasks.telling import Statement, both_stages, tell
 
 BUILDINGS = 5
 """Buildings of stage 1, one of which is the task's."""
@@ -61,18 +62,14 @@ class Told:
 
 def tell_task(
     reply: Mapping[str, Any],
-    facts: int,
-    updates: int,
-    distractors: int,
+    amounts: Amounts,
     generator: np.random.Generator,
 ) -> Told:
     """Tell a task.
 
     Args:
         reply: The simulator's reply to ``start``, with the path and all places.
-        facts: Least number of statements in stage 1.
-        updates: How many of them change.
-        distractors: Messages of stage 2, without corrections.
+        amounts: How much is told.
         generator: The only source of chance.
 
     Raises:
@@ -80,10 +77,10 @@ def tell_task(
     """
     task = _task_of(reply, generator)
     sites = draw_sites(BUILDINGS + OTHERS, generator)
-    told = tell([[s] for s in _statements_of(task, sites, facts, generator)], updates, generator)
-    talks = _distractors(task, sites[BUILDINGS:], distractors, generator)
-    late = with_corrections(talks, told.late, generator)
-    knowledge, stage2 = numbered(told.knowledge, late)
+    statements = _statements_of(task, sites, amounts.facts, generator)
+    told = tell([[statement] for statement in statements], amounts.updates, generator)
+    talks = _distractors(task, sites[BUILDINGS:], amounts.distractors, generator)
+    knowledge, stage2 = both_stages(told.knowledge, talks, told.late, generator)
     goal = task.order.goal.format(**task.values)
     return Told(
         f"You work for {sites[0].owner}'s team, in its building. {goal}",

@@ -20,6 +20,7 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
+from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, ListedIds
 from agemem_envs.tasks.scienceworld.building import tell_task
@@ -153,13 +154,8 @@ class ScienceWorldTask(CataloguedTask):
         updates: int = 0,
         distractors: int = FEW,
     ) -> None:
-        numbers = {"facts": facts, "updates": updates, "distractors": distractors}
-        for name, value in numbers.items():
-            if value < 0:
-                raise ConfigurationError(f"{name} must be at least 0, got {value}")
-        if numbers != {"facts": 0, "updates": 0, "distractors": FEW}:
-            self.variant = ", ".join(f"{name}={value}" for name, value in numbers.items())
-        self._facts, self._updates, self._distractors = facts, updates, distractors
+        self._amounts = Amounts(facts, updates, distractors)
+        self.variant = self._amounts.differing(FEW)
         if facts and not {"openDoors", "easy"} & set(simplifications.split(",")):
             raise ConfigurationError(
                 "facts needs the simplification openDoors: expert and explorer open no doors"
@@ -219,7 +215,7 @@ class ScienceWorldTask(CataloguedTask):
         self.catalogue.check(task_id)
         task, _, number = task_id.rpartition("/")
         variation = int(number)
-        in_memory_style = bool(self._facts) and with_stage_messages
+        in_memory_style = bool(self._amounts.facts) and with_stage_messages
         self._simulator.begin()
         key = (self._simplifications, task, variation)
         if key in _PATHS:
@@ -256,7 +252,9 @@ class ScienceWorldTask(CataloguedTask):
     def _with_few_facts(
         self, spec: TaskSpec, reply: Mapping[str, Any], generator: np.random.Generator
     ) -> TaskSpec:
-        facts, texts = make_stage_messages(spec.category, reply, self._distractors, generator)
+        facts, texts = make_stage_messages(
+            spec.category, reply, self._amounts.distractors, generator
+        )
         items = key_items(_line(reply["goal"]), [fact.text for fact in facts], texts)
         knowledge, distractors = tuple(map(Talk.of, facts)), tuple(map(Talk, texts))
         return replace(spec, knowledge=knowledge, distractors=distractors, key_items=items)
@@ -269,9 +267,7 @@ class ScienceWorldTask(CataloguedTask):
         generator: np.random.Generator,
     ) -> TaskSpec:
         self._path = path
-        told = tell_task(
-            {**reply, "gold": path}, self._facts, self._updates, self._distractors, generator
-        )
+        told = tell_task({**reply, "gold": path}, self._amounts, generator)
         guesses_right = bool(generator.random() < told.luck)
         self._searcher = Searcher(path, reply["observation"], guesses_right, generator.spawn(1)[0])
         return replace(
