@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import math
@@ -47,9 +46,9 @@ from agemem_envs.tasks.babyai.world import (
     field_of_view,
     position,
 )
-from agemem_envs.tasks.base import TaskSpec
 from agemem_envs.tokens import make_token_counter
 from tests.conftest import answer, outputs_of_processes, state_of
+from tests.envs.told import digests, texts
 
 SAMPLE = [f"{level}:{3_000_000_000 + number}" for number, level in enumerate(level_ids())]
 """One task of each level."""
@@ -574,18 +573,8 @@ def cell_at(world: GridWorld, offset: Sequence[str]) -> Cell:
     return x + ahead * fx - right * fy, y + ahead * fy + right * fx
 
 
-def messages_of(spec: TaskSpec) -> list[str]:
-    return [talk.text for talk in (*spec.knowledge, *spec.distractors)]
-
-
 def test_without_facts_the_messages_are_those_of_earlier_versions(task: BabyAITask) -> None:
-    hashes = []
-    for task_id in task.task_ids(6, seed=0):
-        spec = task.reset(task_id, rng(5))
-        parts = [spec.query, spec.opening, *(talk.text for talk in spec.knowledge), "|"]
-        parts += [*(talk.text for talk in spec.distractors), "|", *spec.gold_facts]
-        hashes.append(hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12])
-    assert hashes == [
+    assert digests(task) == [
         "a6c253f6bb92",
         "951c556f9dd5",
         "03e0a54560cd",
@@ -635,7 +624,7 @@ def test_changes_are_announced_after_what_they_replace(storied: BabyAITask) -> N
     for seed, task_id in enumerate(LARGE_SAMPLE):
         spec = storied.reset(task_id, rng(seed))
         world = world_of(task_id)
-        messages = messages_of(spec)
+        messages = texts(spec)
         assert len(spec.changes) == 10
         home = HOME.findall(" ".join(spec.gold_facts))[0][1]
         for change in spec.changes:
