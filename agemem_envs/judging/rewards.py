@@ -198,61 +198,72 @@ def breakdown(
         config: Weights and penalties.
         answered: Whether there is an answer; in an interactive world, any action is one.
     """
-    if config.effective:
-        return _effective(episode, assessment, config, answered)
     task = assessment.task.score if answered else config.no_answer
-    compression_, preventive_ = compression(episode), preventive(episode)
-    preservation_ = preservation(episode)
-    context = (compression_ + preventive_ + preservation_) / 3
-    storage, relevance = assessment.storage.score, assessment.relevance.score
-    maintenance_ = maintenance(episode)
-    memory = None
-    if storage is not None and relevance is not None:
-        memory = (storage + maintenance_ + relevance) / 3
-    penalty_ = penalty(episode, config)
+    if config.effective:
+        parts = _effective_parts(episode, task, config)
+    else:
+        parts = _paper_parts(episode, assessment, config)
+    compression_ = compression(episode)
+    context = (compression_ + parts.preventive + parts.preservation) / 3
+    memory = parts.memory
     return RewardBreakdown(
-        total=_total(task, context, memory, penalty_, config),
+        total=_total(task, context, memory, parts, config),
         task=task,
         context=context,
         compression=compression_,
-        preventive=preventive_,
-        preservation=preservation_,
+        preventive=parts.preventive,
+        preservation=parts.preservation,
         memory=memory,
-        storage=storage,
-        maintenance=maintenance_,
-        relevance=relevance,
-        penalty=penalty_,
+        storage=parts.storage,
+        maintenance=parts.maintenance,
+        relevance=parts.relevance,
+        penalty=parts.penalty,
     )
 
 
-def _effective(
-    episode: Episode, assessment: Assessment, config: RewardConfig, answered: bool
-) -> RewardBreakdown:
-    """The components and the total of the reward ``effective``."""
-    task = assessment.task.score if answered else config.no_answer
-    succeeded = bool(episode.success) or task == 1.0
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the rewards compute differently; ``gate`` is the share of context and memory."""
+
+    preventive: float
+    preservation: float
+    storage: float | None
+    maintenance: float | None
+    relevance: float | None
+    penalty: float
+    gate: float = 1.0
+
+    @property
+    def memory(self) -> float | None:
+        """R_memory: None without a judge's score. Maintenance that does not apply is left out."""
+        if self.storage is None or self.relevance is None:
+            return None
+        parts = (self.storage, self.maintenance, self.relevance)
+        values = [part for part in parts if part is not None]
+        return sum(values) / len(values)
+
+
+def _paper_parts(episode: Episode, assessment: Assessment, config: RewardConfig) -> _Parts:
+    return _Parts(
+        preventive=preventive(episode),
+        preservation=preservation(episode),
+        storage=assessment.storage.score,
+        maintenance=maintenance(episode),
+        relevance=assessment.relevance.score,
+        penalty=penalty(episode, config),
+    )
+
+
+def _effective_parts(episode: Episode, task: float | None, config: RewardConfig) -> _Parts:
     record = effective.Reading(episode)
-    compression_, prevention = compression(episode), record.prevention()
-    preservation_ = record.preservation()
-    context = (compression_ + prevention + preservation_) / 3
-    storage, relevance = record.storage(), record.relevance(retrieved(episode))
-    maintenance_ = record.maintenance()
-    parts = [part for part in (storage, relevance, maintenance_) if part is not None]
-    memory = sum(parts) / len(parts)
-    penalty_ = 0.0 if effective.ended_well(episode) else config.round_penalty
-    gate = float(succeeded)
-    return RewardBreakdown(
-        total=_total(task, gate * context, gate * memory, penalty_, config),
-        task=task,
-        context=context,
-        compression=compression_,
-        preventive=prevention,
-        preservation=preservation_,
-        memory=memory,
-        storage=storage,
-        maintenance=maintenance_,
-        relevance=relevance,
-        penalty=penalty_,
+    return _Parts(
+        preventive=record.prevention(),
+        preservation=record.preservation(),
+        storage=record.storage(),
+        maintenance=record.maintenance(),
+        relevance=record.relevance(retrieved(episode)),
+        penalty=0.0 if effective.ended_well(episode) else config.round_penalty,
+        gate=float(bool(episode.success) or task == 1.0),
     )
 
 
@@ -260,15 +271,15 @@ def _total(
     task: float | None,
     context: float,
     memory: float | None,
-    penalty_: float,
+    parts: _Parts,
     config: RewardConfig,
 ) -> float | None:
     """The weighted sum; None if a term with a non-zero weight has no score."""
-    total = penalty_
+    total = parts.penalty
     for weight, value in (
         (config.task_weight, task),
-        (config.context_weight, context),
-        (config.memory_weight, memory),
+        (parts.gate * config.context_weight, context),
+        (parts.gate * config.memory_weight, memory),
     ):
         if weight:
             if value is None:

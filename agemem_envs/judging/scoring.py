@@ -63,17 +63,16 @@ def rejudged(episode: Episode, judge: Judge) -> Episode:
     """
     episode = replace(episode, settings=replace(episode.settings, judge=judge.name))
     if episode.stop_reason is None or not episode.stop_reason.scored:
-        return episode
-    native = (episode.metrics["judge"] or 0.0) if episode.interactive else None
+        return episode  # its reward may be of any kind
     kept = {k: value for k, value in episode.metrics.items() if not k.startswith("judge_")}
-    reward = make_reward(episode.settings.reward)
-    return scored(replace(episode, metrics=kept), judge, reward, native)
+    return rescored(replace(episode, metrics=kept), judge, make_reward(episode.settings.reward))
 
 
 def rescored(episode: Episode, judge: Judge, reward: RewardConfig) -> Episode:
-    """A recorded episode as another reward would have scored it, with the judge's own scores.
+    """A recorded episode as this judge and this reward score it.
 
-    An episode that is unscored stays unscored.
+    An episode that is unscored stays unscored. The native score of an interactive world does not
+    depend on either and stays the same.
     """
     if episode.stop_reason is None or not episode.stop_reason.scored:
         return episode
