@@ -26,11 +26,11 @@ from agemem_envs.errors import ConfigurationError
 from agemem_envs.judging.judges import Judge, make_judge
 from agemem_envs.judging.rewards import RewardConfig, make_reward
 from agemem_envs.judging.scoring import scored
-from agemem_envs.matching import make_similarity
 from agemem_envs.memory.base import LongTermMemory, MemoryView
 from agemem_envs.memory.registry import make_memory
 from agemem_envs.protocols import DEFAULT, resolve
 from agemem_envs.settings import settings_of
+from agemem_envs.similarity import make_similarity
 from agemem_envs.spaces import UnicodeText, sample_action
 from agemem_envs.stages import Stage, StagePlan, named_stages
 from agemem_envs.state import EpisodeState

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from agemem_envs.errors import ToolError, UnknownNameError
 from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
+from agemem_envs.util.sentences import split_sentences
 
 MAX_SUMMARY_CHARS = 2_048
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -48,8 +48,7 @@ class ExtractiveSummarizer:
 
     def summarize(self, texts: Sequence[str]) -> str:
         """Return the most central sentences of ``texts``."""
-        pieces = [piece.strip() for text in texts for piece in _SENTENCE.split(text)]
-        sentences = list(dict.fromkeys(piece for piece in pieces if piece))
+        sentences = list(dict.fromkeys(s for text in texts for s in split_sentences(text)))
         words = [_WORD.findall(sentence.lower()) for sentence in sentences]
         counts = Counter(word for sentence in words for word in sentence if len(word) > 3)
         scores = [sum(counts[w] for w in ws) / max(1, len(ws)) for ws in words]

@@ -36,9 +36,9 @@ class Reduce(StrEnum):
 
     NOTHING = "nothing"
     FILTER = "filter"
-    """It filters each message after it has read it."""
+    """It filters what it has read when the context is half full, and before stage 3."""
     SUMMARY = "summary"
-    """It summarises whatever is above half of the budget."""
+    """It summarises at the same times."""
 
 
 class Retrieve(StrEnum):

@@ -15,7 +15,7 @@ from agemem.agents.base import Agent, RolloutEnv, memory_env
 from agemem.agents.guessing import guess
 from agemem.agents.policies import POLICIES, Answer, Conflict, Hack, Policy, Reduce, Retrieve, Store
 from agemem_envs.episode import UNKNOWN, MemoryItem, MessageKind, ToolCall
-from agemem_envs.matching import content_words
+from agemem_envs.similarity import topic_words
 from agemem_envs.stages import Stage
 from agemem_envs.state import EpisodeState
 from agemem_envs.tasks.base import Fact, Talk
@@ -25,7 +25,7 @@ from agemem_envs.turns import MAX_CALLS, Turn, render
 FULL = 0.8
 """Share of the token budget above which the context is summarised."""
 HALF = 0.5
-"""The same for a policy that reduces its context by summaries."""
+"""Share above which a policy that reduces its context does so, by filters or a summary."""
 CRITERION_WORDS, MAX_CRITERIA = 5, 3
 """Words that a filter names, and the filters of one message."""
 OWN_NOISE = ("answer Noted", "manage name arguments", "removed tokens saved", "stored as")
@@ -38,7 +38,13 @@ DUMMY = "A note to myself that means nothing."
 NOTHING_THERE = "zzzz qqqq xxxx"
 """A criterion that no message meets."""
 LONG_THOUGHT = "I think about nothing in particular. " * 15
-OVERLONG = "I think about everything. " * 1_200
+ENDLESS = {
+    Answer.NEVER: "I look for more.",
+    Answer.OVERFLOW: "I think about everything. " * 1_200,
+}
+"""The thoughts of policies that retrieve and do not answer."""
+FIXED = {Answer.DIE: "focus on air", Answer.WRONG: "nothing of the kind"}
+"""The answers of policies that do not care for the question."""
 _TAG = re.compile(r"</?(?:think|tool_call|answer)>")
 _COMMANDS = re.compile(r":\s*([^.]*)\.")
 _OWN = (MessageKind.SYSTEM, MessageKind.QUERY, MessageKind.ASSISTANT)
@@ -162,7 +168,7 @@ class PolicyAgent(Agent):
         return copies * [text for text in needed if text is not None]
 
     def _add(self, text: str) -> Calls:
-        items = list(self._memory)
+        items = self._memory
         if self.policy.store is Store.BLOB and items:
             content = f"{items[0].content} {text}"
             return [ToolCall("Update_memory", {"memory_id": items[0].id, "content": content})]
@@ -188,7 +194,7 @@ class PolicyAgent(Agent):
         """
         if not self._matches_topics:
             return list(texts)
-        left, criteria = [content_words(text) for text in texts], list[str]()
+        left, criteria = [topic_words(text) for text in texts], list[str]()
         while left and len(criteria) < MAX_CRITERIA:
             counts = Counter(word for words in left for word in sorted(words))
             common = [word for word, _ in counts.most_common(CRITERION_WORDS)]
@@ -207,11 +213,9 @@ class PolicyAgent(Agent):
             wanted = state.spec.gold_facts[:MAX_CALLS]
             count = 1 if self.policy.update else 3
             return [ToolCall("Retrieve_memory", {"query": t, "top_k": count}) for t in wanted]
-        if retrieve is Retrieve.NOTHING:
-            return []
-        if retrieve is Retrieve.HOPS:
-            return []
-        return [ToolCall("Retrieve_memory", {"query": _goal(state.spec.query)})]
+        if retrieve is Retrieve.QUERY:
+            return [ToolCall("Retrieve_memory", {"query": _goal(state.spec.query)})]
+        return []  # hops come later
 
     def _hop(self, state: EpisodeState) -> Calls:
         """Retrieve with each new name of the goal and of what came back, while there is room.
@@ -241,7 +245,7 @@ class PolicyAgent(Agent):
         return calls
 
     def _late_hack(self, state: EpisodeState, hack: Hack) -> Calls:
-        items = list(self._memory)
+        items = self._memory
         if hack is Hack.USELESS_FILTER:
             return [ToolCall("Filter_context", {"criteria": NOTHING_THERE})]
         if hack is Hack.SAME_UPDATE and items:
@@ -289,23 +293,19 @@ class PolicyAgent(Agent):
         """The answer of stage 3, or the next action in the world."""
         if self._reading is None:  # decided once: later replies of a world may push facts out
             self._reading = self._read(state)
-        answer, interactive = self.policy.answer, self._env.task.interactive
-        if answer is Answer.NEVER:
+        answer = self.policy.answer
+        if answer in ENDLESS:
             call = ToolCall("Retrieve_memory", {"query": "anything else"})
-            return render(Turn("I look for more.", calls=(call,)))
-        if answer is Answer.OVERFLOW:
-            call = ToolCall("Retrieve_memory", {"query": "anything else"})
-            return render(Turn(OVERLONG, calls=(call,)))
-        if answer is Answer.DIE:
-            return _answer("focus on air")
-        if answer is Answer.WRONG:
-            return _answer("nothing of the kind")
+            return render(Turn(ENDLESS[answer], calls=(call,)))
+        if answer in FIXED:
+            return _answer(FIXED[answer])
         if answer is Answer.PARROT:
             return _answer(self._parrot())
-        informed = answer is Answer.RIGHT or self._reading is Reading.RIGHT
-        if answer is Answer.UNKNOWN:
-            informed = False
-        return _answer(self._act(informed) if interactive else self._say(state, informed))
+        reads_right = answer is Answer.READER and self._reading is Reading.RIGHT
+        informed = answer is Answer.RIGHT or reads_right
+        if self._env.task.interactive:
+            return _answer(self._act(informed))
+        return _answer(self._say(state, informed))
 
     def _read(self, state: EpisodeState) -> Reading:
         """What the context tells about the needed statements."""

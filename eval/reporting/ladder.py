@@ -56,21 +56,19 @@ def _component(name: str) -> Callable[[Episode], float | None]:
 
 
 def _total(reward: str) -> Callable[[Episode], float | None]:
-    """The total of an episode under a named reward, scored again from the record."""
+    """The total of an episode under a named reward, scored again if another was recorded."""
 
     def total(episode: Episode) -> float | None:
+        if episode.settings.reward == asdict(REWARDS[reward]):  # it was scored by this one
+            return METRICS["reward"].of(episode)
         again = rescored(episode, LexicalJudge(), REWARDS[reward]).reward
         return None if again is None else again.total
 
     return total
 
 
-def _success(episode: Episode) -> float | None:
-    return None if episode.success is None else float(episode.success)
-
-
 QUANTITIES = (
-    Quantity("success", _success, share=True),
+    Quantity("success", METRICS["success"].of, share=True),
     Quantity("effective", _total("effective")),
     Quantity("all-returns", _total("all-returns")),
     *(

@@ -10,7 +10,7 @@ from agemem_envs.context import Context
 from agemem_envs.encoders import make_encoder
 from agemem_envs.episode import MessageKind as Kind
 from agemem_envs.errors import ToolError, UnknownNameError
-from agemem_envs.matching import make_similarity, message_similarity
+from agemem_envs.similarity import make_similarity, message_similarity
 from agemem_envs.summarizers import ExtractiveSummarizer
 from agemem_envs.tokens import MESSAGE_OVERHEAD, ApproximateCounter
 

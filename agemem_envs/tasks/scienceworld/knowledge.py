@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agemem_envs.matching import content_words
+from agemem_envs.similarity import topic_words
 from agemem_envs.tasks.base import Fact
 from agemem_envs.tasks.scienceworld.routes import MOVE, room_of
 from agemem_envs.tasks.scienceworld.simulator import ROOMS
@@ -161,7 +161,7 @@ def key_items(goal: str, facts: Sequence[str], distractors: Sequence[str]) -> tu
         facts: The statements of stage 1.
         distractors: The messages of stage 2.
     """
-    told = content_words(" ".join(facts)) - content_words(" ".join(distractors))
+    told = topic_words(" ".join(facts)) - topic_words(" ".join(distractors))
     words = re.findall(r"[^\W_]+", goal.lower())
     found = (word for word in words if len(word) > SHORT and word in told and word not in _COMMON)
     return tuple(dict.fromkeys(found))[:KEY_ITEMS]

@@ -11,8 +11,8 @@ import numpy as np
 from agemem_envs.context import Similarity
 from agemem_envs.encoders import Encoder
 from agemem_envs.errors import UnknownNameError
+from agemem_envs.util.sentences import split_sentences
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _WORD = re.compile(r"[^\W_]+")
 _EMPTY_WORDS = frozenset(
     (
@@ -43,10 +43,10 @@ def topic_similarity(encoder: Encoder) -> Similarity:
     """
 
     def similarity(criteria: str, texts: Sequence[str], enough: float) -> list[float]:
-        wanted = content_words(criteria)
+        wanted = topic_words(criteria)
         values = {text: _share(wanted, text) for text in texts}
         # Encoding is slow, and not needed where the words are enough.
-        parts = [[text, *_sentences(text)] for text, value in values.items() if value < enough]
+        parts = [[text, *split_sentences(text)] for text, value in values.items() if value < enough]
         if parts:
             vectors = encoder.encode([criteria, *(piece for pieces in parts for piece in pieces)])
             cosines = vectors[1:] @ vectors[0]
@@ -58,11 +58,7 @@ def topic_similarity(encoder: Encoder) -> Similarity:
     return similarity
 
 
-def _sentences(text: str) -> list[str]:
-    return [piece for piece in _SENTENCE.split(text) if piece.strip()]
-
-
-def content_words(text: str) -> frozenset[str]:
+def topic_words(text: str) -> frozenset[str]:
     """The distinct words of a text, in lower case, without those that name nothing."""
     return frozenset(_WORD.findall(text.lower())) - _EMPTY_WORDS
 
@@ -70,7 +66,7 @@ def content_words(text: str) -> frozenset[str]:
 def _share(wanted: frozenset[str], text: str) -> float:
     if len(wanted) < 2:
         return 0.0
-    return len(wanted & content_words(text)) / len(wanted)
+    return len(wanted & topic_words(text)) / len(wanted)
 
 
 MATCHINGS: dict[str, Callable[[Encoder], Similarity]] = {
