@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from agemem.agents.base import Agent, RolloutEnv, memory_env
+from agemem.agents.budget import REDUCTION, is_full
 from agemem.agents.guessing import guess
 from agemem.agents.policies import POLICIES, Answer, Conflict, Hack, Policy, Reduce, Retrieve, Store
 from agemem_envs.episode import UNKNOWN, MemoryItem, MessageKind, ToolCall
@@ -22,8 +23,6 @@ from agemem_envs.tasks.base import Fact, Talk
 from agemem_envs.tasks.qa.key_items import key_items
 from agemem_envs.turns import MAX_CALLS, Turn, render
 
-FULL = 0.8
-"""Share of the token budget above which the context is summarised."""
 HALF = 0.5
 """Share above which a policy that reduces its context does so, by filters or a summary."""
 CRITERION_WORDS, MAX_CRITERIA = 5, 3
@@ -180,7 +179,7 @@ class PolicyAgent(Agent):
         if self.policy.reduce is Reduce.NOTHING or not (full or state.stage is Stage.REASONING):
             return []
         if self.policy.reduce is Reduce.SUMMARY:
-            return [ToolCall("Summary_context", {"span": "all"})]
+            return [REDUCTION]
         earlier = [m.content for m in state.context.removable() if m.kind is MessageKind.INCOMING]
         criteria = self._criteria(earlier)
         if self._matches_topics and state.stage is Stage.REASONING:
@@ -281,13 +280,10 @@ class PolicyAgent(Agent):
 
     def _tidied(self, info: Mapping[str, Any]) -> str | None:
         """A call that summarises a nearly full context; None if it is not, or after other calls."""
-        full = info["tokens_used"] > FULL * info["token_budget"]
-        last = self._state.steps[-1] if self._state.steps else None
-        offered = "Summary_context" in self._env.tools and self.policy.reduce is not Reduce.NOTHING
-        if not full or not offered or (last and last.calls):
+        called = self._state.steps and self._state.steps[-1].calls
+        if self.policy.reduce is Reduce.NOTHING or called or not is_full(info):
             return None
-        call = ToolCall("Summary_context", {"span": "all"})
-        return render(Turn("My context is nearly full.", calls=(call,)))
+        return render(Turn("My context is nearly full.", calls=(REDUCTION,)))
 
     def _final(self, state: EpisodeState) -> str:
         """The answer of stage 3, or the next action in the world."""

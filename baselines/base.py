@@ -15,18 +15,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env, with_recalled
+from agemem.agents.budget import REDUCTION, is_full
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
-from agemem_envs.episode import MemoryItem, ToolCall
+from agemem_envs.episode import MemoryItem
 from agemem_envs.stages import Stage
 from agemem_envs.turns import Turn, render
 
 TOP_K = 3
 """Memories that a system recalls if its caller names no number."""
-FULL = 0.8
-"""Share of the token budget above which the context is reduced."""
-REDUCTION = ToolCall("Summary_context", {"span": "all"})
-"""The call that reduces it."""
 _REFUSAL = prompts.MALFORMED.partition("{")[0]
 _RESULT, _RESULT_END = prompts.TOOL_RESPONSE.split("{text}")
 
@@ -107,8 +104,8 @@ class MemoryAgent(Agent):
       observation) are put before the last message. The system observes the replies of a
       world too. The reset of the context between the stages does not affect the system.
     - The context stays within the budget by a fixed rule. It is the harness's and not the
-      method's: when the context is above :data:`FULL` of the budget, the agent's turn is
-      :data:`REDUCTION`, without a call of the backbone, and never twice in a row. It counts as a
+      method's: when the context is nearly full (:func:`~agemem.agents.budget.is_full`), the
+      agent's turn is a summary, without a call of the backbone, never twice in a row. It counts as a
       tool call. In stage 3 the backbone may use the tools of short-term memory, too.
 
     Args:
@@ -147,7 +144,7 @@ class MemoryAgent(Agent):
                 self._query = arrived  # a question is not stored
             else:
                 self.observe(arrived)
-        self._reduced = not self._reduced and _is_full(info)
+        self._reduced = not self._reduced and is_full(info)
         if self._reduced:
             return render(Turn("The context is nearly full.", calls=(REDUCTION,)))
         if not reasoning:
@@ -191,12 +188,6 @@ def _arrived(text: str) -> str:
         _, _, text = text.partition(_RESULT_END)  # a message may have come after the result
         return text.lstrip("\n")
     return "" if text.startswith(_REFUSAL) else text
-
-
-def _is_full(info: Mapping[str, Any]) -> bool:
-    """Whether the context is nearly full, in an environment that can reduce it."""
-    offered = any(tool["name"] == REDUCTION.name for tool in info["tools"])
-    return offered and bool(info["tokens_used"] > FULL * info["token_budget"])
 
 
 @contextmanager
