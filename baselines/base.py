@@ -105,8 +105,8 @@ class MemoryAgent(Agent):
       world too. The reset of the context between the stages does not affect the system.
     - The context stays within the budget by a fixed rule. It is the harness's and not the
       method's: when the context is nearly full (:func:`~agemem.agents.budget.is_full`), the
-      agent's turn is a summary, without a call of the backbone, never twice in a row. It counts as a
-      tool call. In stage 3 the backbone may use the tools of short-term memory, too.
+      agent's turn is a summary, without a call of the backbone, never twice in a row. It counts as
+      a tool call. In stage 3 the backbone may use the tools of short-term memory, too.
 
     Args:
         system: The memory system. Only this agent uses it.
