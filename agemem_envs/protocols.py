@@ -17,8 +17,6 @@ from agemem_envs.settings import settings_of
 from agemem_envs.tasks.base import Task
 from agemem_envs.util.loading import load
 
-QA = ("hotpotqa", "syntheticqa")
-WORLDS = ("alfworld", "scienceworld", "babyai", "pddl")
 
 BASE: Mapping[str, Any] = {
     "stages": "full",
