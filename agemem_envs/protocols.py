@@ -17,7 +17,6 @@ from agemem_envs.settings import settings_of
 from agemem_envs.tasks.base import Task
 from agemem_envs.util.loading import load
 
-
 BASE: Mapping[str, Any] = {
     "stages": "full",
     "max_context_tokens": 8192,
