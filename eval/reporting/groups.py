@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agemem.eval.paper.benchmarks import BENCHMARKS, PAPER, Benchmark
 from agemem.eval.paper.exhibits import SCORE
@@ -44,16 +44,37 @@ class GroupRow:
         key: The row's key in the numbers of the group.
         method: The method.
         variant: How the row differs from other rows of the same method, or empty.
+        seeds: The number of training seeds of a trained method, in words, or empty.
     """
 
     key: str
     method: Method
     variant: str = ""
+    seeds: str = ""
 
     @property
     def label(self) -> str:
         """The name of the row in tables."""
-        return f"{self.method.title} ({self.variant})" if self.variant else self.method.title
+        return self.titled(self.method.title)
+
+    def titled(self, title: str) -> str:
+        """A title of the method with what else identifies the row."""
+        details = ", ".join(filter(None, (self.variant, self.seeds)))
+        return f"{title} ({details})" if details else title
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The training that made a model.
+
+    Attributes:
+        name: Names all of the training but its seed. Models that share it are one method, and
+            differ by chance alone.
+        seed: The seed.
+    """
+
+    name: str
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +103,7 @@ class ComparisonGroup:
         by_exhibit: Replaces ``numbers`` for exhibits that have numbers of their own.
         notes: The conditions of the group, of its columns and of its rows.
         results: The episodes of each row and column; empty for numbers without episodes.
+        pooled: The runs behind each row and column that has several, in words.
     """
 
     title: str
@@ -92,22 +114,30 @@ class ComparisonGroup:
     by_exhibit: Mapping[str, Numbers] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
+    pooled: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def numbers_of(self, exhibit: str) -> Numbers:
         """The numbers of an exhibit, by its key."""
         return self.by_exhibit.get(exhibit, self.numbers)
 
 
-def make_groups(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> list[ComparisonGroup]:
+def make_groups(
+    runs: Sequence[PlayedRun],
+    checkpoints: Mapping[str, str],
+    trainings: Mapping[str, Training] | None = None,
+) -> list[ComparisonGroup]:
     """Sort the episodes of runs into comparison groups.
 
     Args:
         runs: The runs, in any order.
         checkpoints: The base model of each trained model, by the name that results record.
             A trained model joins the group of its base model.
+        trainings: The training of each trained model, by the same name. Models that differ in the
+            training's seed alone share a row; every other model has a row of its own.
     """
+    run_of = {id(result): run for run in runs for result in run.results}
     classified = [
-        classify(result, run, checkpoints)
+        _named_by_training(classify(result, run, checkpoints), trainings or {})
         for run in sorted(runs, key=lambda run: run.sha256)
         for result in sorted(run.results, key=lambda result: result.key)
     ]
@@ -121,8 +151,19 @@ def make_groups(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> li
             suffix = [f"variant {number}"] if len(variants) > 1 else []
             title = ", ".join([base, *differences, *suffix])
             aligned = [m for m in members if columns[m.benchmark.key] == m.column]
-            groups.append(_group(title, base, aligned, listed(shared + model)))
+            groups.append(_group(title, base, aligned, listed(shared + model), run_of))
     return groups
+
+
+def _named_by_training(
+    result: ClassifiedResult, trainings: Mapping[str, Training]
+) -> ClassifiedResult:
+    """The result with its training in place of its model among the conditions of the row."""
+    training = trainings.get(result.result.backbone)
+    if training is None:
+        return result
+    row = {**dict(result.row), "backbone": training.name}
+    return replace(result, row=tuple(sorted(row.items())))
 
 
 def _partition(
@@ -167,7 +208,11 @@ def _is_papers(column: Conditions, protocol: str) -> bool:
 
 
 def _group(
-    title: str, base: str, members: Sequence[ClassifiedResult], conditions: str
+    title: str,
+    base: str,
+    members: Sequence[ClassifiedResult],
+    conditions: str,
+    run_of: Mapping[int, PlayedRun],
 ) -> ComparisonGroup:
     rows: dict[tuple[Method, Conditions], GroupRow] = {}
     variants: dict[Method, set[Conditions]] = {}
@@ -178,7 +223,8 @@ def _group(
         for row in sorted(variants[method]):
             variant = listed((k, v) for k, v in row if k in differing_names)
             key = f"{method.key} {variant}".strip()
-            rows[method, row] = GroupRow(key, method, variant)
+            models = [m.result for m in members if (m.method, m.row) == (method, row)]
+            rows[method, row] = GroupRow(key, method, variant, _seeds(method, models))
     cells: dict[tuple[str, str], list[Result]] = {}
     for member in members:
         cell = (rows[member.method, member.row].key, member.benchmark.key)
@@ -188,12 +234,17 @@ def _group(
     others = sorted(by_key.keys() - set(registered))
     benchmarks = tuple(by_key[key] for key in [*registered, *others])
     columns = {member.benchmark.key: member.column for member in members}
+    pooled = {
+        cell: words
+        for cell, results in cells.items()
+        if (words := pooled_runs([run_of[id(result)] for result in results]))
+    }
     return ComparisonGroup(
         title=title,
         backbone=base,
         rows=tuple(rows.values()),
         benchmarks=benchmarks,
-        numbers=_numbers(cells, by_key),
+        numbers=_numbers(cells, by_key, pooled),
         notes=(
             Note(f"Common to all rows: {conditions}."),
             *_row_notes(members, rows),
@@ -201,17 +252,53 @@ def _group(
             *(n for b in benchmarks for n in _task_notes(b, cells, list(rows.values()))),
         ),
         results=cells,
+        pooled=pooled,
     )
 
 
+def _seeds(method: Method, results: Sequence[Result]) -> str:
+    """The number of training seeds of a trained method: each of its models has one."""
+    if method.untrained is None:
+        return ""
+    count = len({result.backbone for result in results})
+    return "1 training seed" if count == 1 else f"{count} training seeds"
+
+
+def pooled_runs(runs: Sequence[PlayedRun]) -> str:
+    """The runs that are pooled in a cell, with their seeds and sizes; empty for a single one.
+
+    Args:
+        runs: The run of each episode of the cell.
+    """
+    episodes = Counter(run.sha256 for run in runs)
+    if len(episodes) < 2:
+        return ""
+    seed_of = {run.sha256: run.config.seed for run in runs}
+    sizes = sorted((seed_of[digest], -count) for digest, count in episodes.items())
+    seeds = [str(seed) for seed in dict.fromkeys(seed for seed, _ in sizes)]
+    counts = [f"{-count}" for _, count in sizes]
+    equal = len(set(counts)) == 1
+    return (
+        f"pooled: {len(sizes)} runs, seed{'s' if len(seeds) > 1 else ''} {_and(seeds)}, "
+        f"{_and(counts[:1] if equal else counts)} episodes{' each' if equal else ''}"
+    )
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def _numbers(
-    cells: Mapping[tuple[str, str], Sequence[Result]], benchmarks: Mapping[str, Benchmark]
+    cells: Mapping[tuple[str, str], Sequence[Result]],
+    benchmarks: Mapping[str, Benchmark],
+    pooled: Mapping[tuple[str, str], str],
 ) -> Numbers:
     numbers: dict[Key, Estimate] = {}
     for (row, key), results in cells.items():
-        numbers[row, key, SCORE] = estimate(results, benchmarks[key].metric)
+        words = pooled.get((row, key), "")
+        numbers[row, key, SCORE] = estimate(results, benchmarks[key].metric, words)
         for metric in QA_METRICS if benchmarks[key].answers else ():
-            numbers[row, key, metric] = estimate(results, metric)
+            numbers[row, key, metric] = estimate(results, metric, words)
     return with_averages(numbers)
 
 
