@@ -34,6 +34,8 @@ QA_METRICS = (
     *(f"{short_name(tool)}_calls" for tool in TOOLS),
 )
 """Metrics of question answering, in addition to the score."""
+WORLD_METRICS = ("success", "progress")
+"""Metrics of interactive worlds, in addition to the score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ class ComparisonGroup:
         notes: The conditions of the group, of its columns and of its rows.
         results: The episodes of each row and column; empty for numbers without episodes.
         pooled: The runs behind each row and column that has several, in words.
+        table: The table of protocols (:data:`agemem.eval.runs.comparability.TABLES`).
+        protocols: The protocol of each benchmark.
     """
 
     title: str
@@ -115,6 +119,8 @@ class ComparisonGroup:
     notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
     pooled: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    table: str = ""
+    protocols: Mapping[str, str] = field(default_factory=dict)
 
     def numbers_of(self, exhibit: str) -> Numbers:
         """The numbers of an exhibit, by its key."""
@@ -253,6 +259,8 @@ def _group(
         ),
         results=cells,
         pooled=pooled,
+        table=dict(members[0].shared)["protocol"],
+        protocols={m.benchmark.key: m.result.episode.settings.protocol for m in members},
     )
 
 
@@ -297,7 +305,7 @@ def _numbers(
     for (row, key), results in cells.items():
         words = pooled.get((row, key), "")
         numbers[row, key, SCORE] = estimate(results, benchmarks[key].metric, words)
-        for metric in QA_METRICS if benchmarks[key].answers else ():
+        for metric in QA_METRICS if benchmarks[key].answers else WORLD_METRICS:
             numbers[row, key, metric] = estimate(results, metric, words)
     return with_averages(numbers)
 
@@ -328,6 +336,10 @@ def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
             f"The paper's numbers of {benchmark.title} are of protocol: {benchmark.protocol}; "
             "numbers under other conditions do not compare with the paper's.",
             benchmark.key,
+        )
+    elif benchmark.departs:
+        yield Note(
+            f"{benchmark.title} beside the paper's numbers: {benchmark.departs}.", benchmark.key
         )
 
 
