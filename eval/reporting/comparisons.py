@@ -190,7 +190,8 @@ def _breakdown(
     for value, row in itertools.product(values, rows):
         played = group.results[row.key, benchmark.key]
         if results := [r for r in played if getattr(r.episode, aspect) == value]:
-            cells[value, row.key] = estimate(results, benchmark.metric)
+            seeds = [group.seed_of[id(result)] for result in results]
+            cells[value, row.key] = estimate(results, benchmark.metric, seeds)
     return RenderedTable(
         title=f"{group.title}, {benchmark.title} by {name} ({benchmark.measure}, per cent)",
         header=(name.capitalize(), *(row.label for row in rows)),

@@ -56,23 +56,27 @@ def stable_seed(*names: str) -> int:
     return zlib.crc32("/".join(names).encode(errors="surrogatepass"))
 
 
-def estimate(results: Sequence[Result], metric: str, pooled: str = "") -> Estimate:
+def estimate(
+    results: Sequence[Result],
+    metric: str,
+    seeds: Sequence[str] | None = None,
+    pooled: str = "",
+) -> Estimate:
     """The mean of a metric over episodes of one benchmark, clustered by task.
 
     Episodes that an endpoint, a simulator or a judge failed are left out, never counted as zero.
-    Models of one row that have other names are other training runs of its method.
 
     Args:
         results: The episodes of one cell.
         metric: A metric.
+        seeds: The training seed of the model of each episode; None if there is only one.
         pooled: The runs that are pooled in the cell, if there are several.
     """
     measure = METRICS[metric].of
-    scored = [result for result in results if result.scored]
     sample = make_sample(
-        [measure(result) for result in scored],
-        [result.episode.task_id for result in scored],
-        [result.backbone for result in scored],
+        [measure(result) if result.scored else None for result in results],
+        [result.episode.task_id for result in results],
+        seeds,
     )
     if sample is None:
         return Estimate(None, episodes=len(results), pooled=pooled)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from agemem.eval.paper.benchmarks import BENCHMARKS, PAPER, Benchmark
 from agemem.eval.paper.exhibits import SCORE
@@ -66,20 +66,6 @@ class GroupRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """The training that made a model.
-
-    Attributes:
-        name: Names all of the training but its seed. Models that share it are one method, and
-            differ by chance alone.
-        seed: The seed.
-    """
-
-    name: str
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
 class Note:
     """A remark below a table.
 
@@ -106,6 +92,7 @@ class ComparisonGroup:
         notes: The conditions of the group, of its columns and of its rows.
         results: The episodes of each row and column; empty for numbers without episodes.
         pooled: The runs behind each row and column that has several, in words.
+        seed_of: The training seed of each result (:func:`training_seed`), by its ``id``.
         table: The table of protocols (:data:`agemem.eval.runs.comparability.TABLES`).
         protocols: The protocol of each benchmark.
     """
@@ -119,6 +106,7 @@ class ComparisonGroup:
     notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
     pooled: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    seed_of: Mapping[int, str] = field(default_factory=dict)
     table: str = ""
     protocols: Mapping[str, str] = field(default_factory=dict)
 
@@ -127,23 +115,17 @@ class ComparisonGroup:
         return self.by_exhibit.get(exhibit, self.numbers)
 
 
-def make_groups(
-    runs: Sequence[PlayedRun],
-    checkpoints: Mapping[str, str],
-    trainings: Mapping[str, Training] | None = None,
-) -> list[ComparisonGroup]:
+def make_groups(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> list[ComparisonGroup]:
     """Sort the episodes of runs into comparison groups.
 
     Args:
         runs: The runs, in any order.
         checkpoints: The base model of each trained model, by the name that results record.
             A trained model joins the group of its base model.
-        trainings: The training of each trained model, by the same name. Models that differ in the
-            training's seed alone share a row; every other model has a row of its own.
     """
     run_of = {id(result): run for run in runs for result in run.results}
     classified = [
-        _named_by_training(classify(result, run, checkpoints), trainings or {})
+        classify(result, run, checkpoints)
         for run in sorted(runs, key=lambda run: run.sha256)
         for result in sorted(run.results, key=lambda result: result.key)
     ]
@@ -159,17 +141,6 @@ def make_groups(
             aligned = [m for m in members if columns[m.benchmark.key] == m.column]
             groups.append(_group(title, base, aligned, listed(shared + model), run_of))
     return groups
-
-
-def _named_by_training(
-    result: ClassifiedResult, trainings: Mapping[str, Training]
-) -> ClassifiedResult:
-    """The result with its training in place of its model among the conditions of the row."""
-    training = trainings.get(result.result.backbone)
-    if training is None:
-        return result
-    row = {**dict(result.row), "backbone": training.name}
-    return replace(result, row=tuple(sorted(row.items())))
 
 
 def _partition(
@@ -220,6 +191,7 @@ def _group(
     conditions: str,
     run_of: Mapping[int, PlayedRun],
 ) -> ComparisonGroup:
+    seed_of = {id(m.result): training_seed(m.result, run_of[id(m.result)]) for m in members}
     rows: dict[tuple[Method, Conditions], GroupRow] = {}
     variants: dict[Method, set[Conditions]] = {}
     for member in members:
@@ -229,8 +201,9 @@ def _group(
         for row in sorted(variants[method]):
             variant = listed((k, v) for k, v in row if k in differing_names)
             key = f"{method.key} {variant}".strip()
-            models = [m.result for m in members if (m.method, m.row) == (method, row)]
-            rows[method, row] = GroupRow(key, method, variant, _seeds(method, models))
+            seeds = {seed_of[id(m.result)] for m in members if (m.method, m.row) == (method, row)}
+            words = _counted_seeds(len(seeds)) if trained(method) else ""
+            rows[method, row] = GroupRow(key, method, variant, words)
     cells: dict[tuple[str, str], list[Result]] = {}
     for member in members:
         cell = (rows[member.method, member.row].key, member.benchmark.key)
@@ -250,7 +223,7 @@ def _group(
         backbone=base,
         rows=tuple(rows.values()),
         benchmarks=benchmarks,
-        numbers=_numbers(cells, by_key, pooled),
+        numbers=_numbers(cells, by_key, pooled, seed_of),
         notes=(
             Note(f"Common to all rows: {conditions}."),
             *_row_notes(members, rows),
@@ -259,16 +232,23 @@ def _group(
         ),
         results=cells,
         pooled=pooled,
+        seed_of=seed_of,
         table=dict(members[0].shared)["protocol"],
         protocols={m.benchmark.key: m.result.episode.settings.protocol for m in members},
     )
 
 
-def _seeds(method: Method, results: Sequence[Result]) -> str:
-    """The number of training seeds of a trained method: each of its models has one."""
-    if method.untrained is None:
-        return ""
-    count = len({result.backbone for result in results})
+def trained(method: Method) -> bool:
+    """Whether a method is one of a trained model."""
+    return method.untrained is not None
+
+
+def training_seed(result: Result, run: PlayedRun) -> str:
+    """Names the training seed of a result's model among the models of its row."""
+    return result.backbone
+
+
+def _counted_seeds(count: int) -> str:
     return "1 training seed" if count == 1 else f"{count} training seeds"
 
 
@@ -300,13 +280,15 @@ def _numbers(
     cells: Mapping[tuple[str, str], Sequence[Result]],
     benchmarks: Mapping[str, Benchmark],
     pooled: Mapping[tuple[str, str], str],
+    seed_of: Mapping[int, str],
 ) -> Numbers:
     numbers: dict[Key, Estimate] = {}
     for (row, key), results in cells.items():
         words = pooled.get((row, key), "")
-        numbers[row, key, SCORE] = estimate(results, benchmarks[key].metric, words)
+        seeds = [seed_of[id(result)] for result in results]
+        numbers[row, key, SCORE] = estimate(results, benchmarks[key].metric, seeds, words)
         for metric in QA_METRICS if benchmarks[key].answers else WORLD_METRICS:
-            numbers[row, key, metric] = estimate(results, metric, words)
+            numbers[row, key, metric] = estimate(results, metric, seeds, words)
     return with_averages(numbers)
 
 

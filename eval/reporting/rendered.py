@@ -8,6 +8,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from agemem.eval.paper.exhibits import Column
+from agemem.eval.reporting.groups import trained
 from agemem.eval.reporting.tables import Cell, Ends, Gains, Mark, Table, TableRow
 
 MISSING, UNSCORED = "missing", "unscored"
@@ -131,7 +132,7 @@ def _records(table: Table) -> Iterator[Record]:
                 "episodes": number and number.episodes,
                 "scored": number and number.scored,
                 "tasks": number and number.tasks,
-                "training_seeds": number and row.method.untrained and number.trainings,
+                "training_seeds": number.trainings if number and trained(row.method) else None,
                 "pooled": number and number.pooled,
                 "mark": cell.mark.value,
                 "paper": cell.published,
