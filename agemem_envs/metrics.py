@@ -51,7 +51,10 @@ def _success(episode: Episode) -> float | None:
 
 
 def _reward(episode: Episode) -> float | None:
-    return None if episode.reward is None else episode.reward.total
+    """The reward; None where the tools were off, since its terms measure what tools do."""
+    if episode.reward is None or not episode.settings.tools:
+        return None
+    return episode.reward.total
 
 
 def mean(values: Iterable[float]) -> float | None:
