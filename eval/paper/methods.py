@@ -10,6 +10,14 @@ from agemem.agents.policies import POLICIES
 from agemem_envs.training_record import Training
 
 
+class Learning(StrEnum):
+    """What a model has learned by reward with the agent, as the record of its training states."""
+
+    NOTHING = "nothing"
+    RETURNS = "its returns"
+    ANSWER = "the answer alone"
+
+
 class Kind(StrEnum):
     """The role of a method in a comparison."""
 
@@ -72,8 +80,15 @@ UNTRAINED = {
 }
 """The methods of trained models, each with the method of the same agent on an untrained one."""
 
-RAG_ANSWER_ONLY = Method("agemem-rag-answer-only", "AgeMem-RAG (answer-only)", Kind.OURS)
-"""A combination that the paper does not have."""
+LEARNED: dict[tuple[str, Learning], Method] = {
+    ("agemem-norl", Learning.RETURNS): METHODS["agemem"],
+    ("agemem-norl", Learning.ANSWER): METHODS["agemem-answer-only"],
+    ("agemem-norl-rag", Learning.RETURNS): METHODS["agemem-rag"],
+    ("agemem-norl-rag", Learning.ANSWER): Method(
+        "agemem-rag-answer-only", "AgeMem-RAG (answer-only)", Kind.OURS
+    ),
+}
+"""The methods of agents by what their model has learned. The paper does not have the last."""
 
 RENAMED = {"a-mem-fork": "a-mem", "mem0-graph": "mem0g"}
 """Agents whose name differs from the key of their method."""
@@ -87,22 +102,23 @@ def backbone_key(name: str) -> str:
     return HUB_NAMES.get(name, name)
 
 
-def method_of(agent: str, training: Training | None = None) -> Method:
-    """The method of an agent whose model has this training, or none.
+def learning_of(training: Training | None) -> Learning:
+    """What a model with this training has learned. Without a record it is nothing."""
+    if training is None or not training.learned:
+        return Learning.NOTHING
+    return Learning.ANSWER if training.answer_only else Learning.RETURNS
 
-    The record of the training decides: the name of an agent or of a model proves nothing. An agent
+
+def method_of(agent: str, learning: Learning = Learning.NOTHING) -> Method:
+    """The method of an agent whose model has learned this.
+
+    The record of a training decides: the name of an agent or of a model proves nothing. An agent
     without a method of the paper becomes a baseline of the same name.
     """
     key = RENAMED.get(agent, agent)
     kind = Kind.REFERENCE if key in POLICIES else Kind.BASELINE
-    untrained = UNTRAINED.get(key, key)
-    if untrained not in UNTRAINED.values():
-        return METHODS.get(key) or Method(key, key, kind)
-    if training is None or not training.learned:
-        return METHODS[untrained]
-    if untrained == UNTRAINED["agemem-rag"]:
-        return RAG_ANSWER_ONLY if training.answer_only else METHODS["agemem-rag"]
-    return METHODS["agemem-answer-only" if training.answer_only else "agemem"]
+    family = UNTRAINED.get(key, key)
+    return LEARNED.get((family, learning)) or METHODS.get(family) or Method(family, family, kind)
 
 
 def order(method: Method) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from agemem.agents.policies import POLICIES
 from agemem.baselines.registry import SYSTEMS
 from agemem.eval.paper.benchmarks import QA_PROTOCOL, WORLD_PROTOCOL
-from agemem.eval.paper.methods import METHODS, method_of
+from agemem.eval.paper.methods import METHODS, learning_of, method_of
 from agemem.eval.runs.config import FULL_OR_TASK, RunConfig
 from agemem.eval.runs.registry import agent_class
 from agemem.eval.runs.training import stated_training
@@ -169,7 +169,9 @@ class Part:
             trained = getattr(config, self.member.checkpoint)
             if trained is None:
                 raise ConfigurationError(f"it needs a trained model: pass {self._flag}")
-            record = getattr(config, self.member.checkpoint.replace("checkpoint", "training_record"))
+            record = getattr(
+                config, self.member.checkpoint.replace("checkpoint", "training_record")
+            )
             one = replace(one, backbone=trained, base_url=None, training_record=record)
             self._warn_untrained(one)
         if agent.tools is not None:
@@ -185,7 +187,7 @@ class Part:
         return "--" + str(self.member.checkpoint).replace("_", "-")
 
     def _warn_untrained(self, config: RunConfig) -> None:
-        method = method_of(self.member.agent, stated_training(config))
+        method = method_of(self.member.agent, learning_of(stated_training(config)))
         if method.key != self.member.agent:
             record = self._flag.replace("checkpoint", "training-record")
             warnings.warn(

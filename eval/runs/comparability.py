@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from agemem.eval.paper.benchmarks import Benchmark, benchmark_of
-from agemem.eval.paper.methods import NO_BACKBONE, Method, backbone_key, method_of
+from agemem.eval.paper.methods import (
+    NO_BACKBONE,
+    Method,
+    backbone_key,
+    learning_of,
+    method_of,
+)
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result
@@ -122,7 +128,7 @@ def classify(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> 
     without_model = result.backbone == NO_BACKBONE
     return ClassifiedResult(
         result=result,
-        method=method_of(result.agent, training),
+        method=method_of(result.agent, learning_of(training)),
         benchmark=benchmark_of(result.episode),
         base=NO_BACKBONE if without_model else backbone_key(base),
         shared=of(Scope.TABLE),

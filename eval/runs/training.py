@@ -15,10 +15,8 @@ from agemem_envs.training_record import MODEL, Training, weights_sha256
 
 def model_folder(model: str | None) -> str | None:
     """The folder of a training's model in place of that of the training; other names as given."""
-    if model and Path(model).is_dir() and (Path(model) / MODEL).is_dir():
-        if training_record(Path(model)) is not None:
-            return str(Path(model) / MODEL)
-    return model
+    folder = Path(model or "") / MODEL
+    return str(folder) if model and folder.is_dir() and training_record(folder) else model
 
 
 def find_training(config: RunConfig) -> Training | None:
