@@ -88,7 +88,7 @@ class Training:
     @property
     def learned(self) -> bool:
         """Whether the training could change the model: its learning rate is not 0."""
-        return self.record["config"].get("learning_rate") != 0
+        return bool(self.record["config"].get("learning_rate") != 0)
 
     @property
     def answer_only(self) -> bool:

@@ -132,10 +132,16 @@ def show(rows: Sequence[LeaderboardRow], console: Console) -> None:
     for row in rows:
         tables.setdefault(ranking_of(row), []).append(row)
     ranked = [members for ranking, members in tables.items() if ranking is not None]
-    for members in sorted(ranked, key=lambda m: (table_of(m[0]) != DEFAULT, table_of(m[0]))):
+    for members in sorted(ranked, key=_precedence):
         console.print(_table(members))
     if older := tables.get(None):
         console.print(_table(older, ranked=False))
+
+
+def _precedence(rows: Sequence[LeaderboardRow]) -> tuple[bool, str, bool, int]:
+    """The default protocol first, as it is before as changed, and the tables of most rows."""
+    name = table_of(rows[0])
+    return name != DEFAULT, name, any(row["given"] for row in rows), -len(rows)
 
 
 def _table(rows: Sequence[LeaderboardRow], *, ranked: bool = True) -> Table:
@@ -237,16 +243,12 @@ def run(argv: Sequence[str], console: Console) -> int:
         return _verdict(wrong, "", console)
     computed = leaderboard_rows(runs, checkpoints, prices)
     if options.check is not None:
-        apart = (
-            f", of which {len(runs) - len(new)} in unranked rows" if len(new) < len(runs) else ""
-        )
-        return _verdict(
-            list(row_problems(rows, computed)),
-            f"valid: {counted(len(runs), 'run')}{apart}",
-            console,
-        )
+        old = len(runs) - len(new)
+        apart = f", of which {old} in rows that are not ranked" if old else ""
+        success = f"valid: {counted(len(runs), 'run')}{apart}"
+        return _verdict(list(row_problems(rows, computed)), success, console)
     if wrong := list(file_problems(computed)):
-        return _verdict([text.partition(" ")[2] for text in wrong], "", console)
+        return _verdict([text.split(" ", 2)[2] for text in wrong], "", console)
     add(options.file, computed)
     _say(console, f"Added {counted(len(computed), 'row')} to {options.file}")
     return EXIT_OK

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from agemem.eval.paper.benchmarks import Benchmark, benchmark_of
 from agemem.eval.paper.task_lists import SEED, TaskList, find_list, lists_of
+from agemem.eval.reporting.summary import counted
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result
@@ -32,9 +33,9 @@ def _tasks(run: PlayedRun, benchmark: Benchmark, results: list[Result]) -> Itera
     count = len({episode.task_id for episode in episodes})
     near = [tasks for tasks in lists if tasks.split == split] or lists
     yield (
-        f"{benchmark.title}: {count} of the tasks of split {split}, with seed {run.config.seed}, "
-        f"are no published list. A row is a whole list with seed {SEED}: {_named(lists)}. "
-        f"Play one with: {_command(run.config, results[0].episode.env_id, near)}"
+        f"{benchmark.title}: {counted(count, 'task')} of split {split} with seed "
+        f"{run.config.seed}, which is no published list. A row is a whole list with seed {SEED}: "
+        f"{_named(lists)}. Play one with: {_command(run.config, results[0].episode.env_id, near)}"
     )
 
 
@@ -54,7 +55,7 @@ def _command(config: RunConfig, env: str, lists: list[TaskList]) -> str:
         "--episodes": counts.pop() if len(counts) == 1 else "all",
     }
     options = " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
-    return f"agemem run {options}"
+    return " ".join(("agemem run", options))
 
 
 def _training(run: PlayedRun) -> Iterator[str]:

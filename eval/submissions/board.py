@@ -204,8 +204,8 @@ def _tasks(row: LeaderboardRow, numbers: Mapping[str, float]) -> Iterator[str]:
         stated = tuple(parts[name].pop(title, "") for name in parts)
         if column not in numbers and not any(stated):
             continue
-        known = {(t.split, t.name, str(t.tasks)): t for t in lists_of(key)}
-        tasks = known.get(stated)
+        listed = ((t, (t.split, t.name, str(t.tasks))) for t in lists_of(key))
+        tasks = next((t for t, texts in listed if texts == stated), None)
         if tasks is None or digests.get(title) != (tasks.sha256 or digests.get(title)):
             yield f"{title}: {', '.join(stated)} is no published list of tasks"
             continue
