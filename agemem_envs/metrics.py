@@ -51,8 +51,8 @@ def _success(episode: Episode) -> float | None:
 
 
 def _reward(episode: Episode) -> float | None:
-    """The reward; None where the tools were off, since its terms measure what tools do."""
-    if episode.reward is None or not episode.settings.tools:
+    """The reward; None where the memory tools were off, since its terms measure what they do."""
+    if episode.reward is None or "Add_memory" not in episode.settings.tools:
         return None
     return episode.reward.total
 

@@ -184,8 +184,9 @@ def _method(row: LeaderboardRow) -> Iterator[str]:
     agents = row["agent"].split("; ")
     methods = {method_of(agent, what).key for agent in agents for what in learned}
     if methods != {row["method"]}:
-        because = "" if trainings else " without a training record"
-        yield f"the agent {row['agent']}{because} is the method {', '.join(sorted(methods))}"
+        names = ", ".join(sorted(methods))
+        because = "" if trainings else ": there is no training record"
+        yield f"the agent {row['agent']} is the method {names}{because}"
     seeds = {t["seed"] for t in trainings if t}
     if not is_older(row) and row["training_seeds"] != (str(len(seeds)) if seeds else ""):
         yield f"training_seeds is {row['training_seeds'] or 'empty'}, but there are {len(seeds)}"
