@@ -12,7 +12,8 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from agemem_envs.episode import Episode
+from agemem.eval.paper.benchmarks import benchmark_from
+from agemem_envs.episode import DataSource, Episode
 
 SEED = 0
 """The seed of a run on a published list. It orders the tasks and begins the episodes' seeds."""
@@ -28,7 +29,7 @@ class TaskList:
         name: What of the split it is, with the number of tasks.
         tasks: The number of tasks.
         sha256: The digest of the ids, by :func:`digest`; None if it is known by its number alone.
-        episodes: The option ``--episodes`` that plays it.
+        episodes: The option ``--episodes`` that plays it. For endless data ``all`` does, too.
     """
 
     benchmark: str
@@ -160,3 +161,15 @@ def find_list(benchmark: str, episodes: Sequence[Episode]) -> TaskList | None:
         if splits == {tasks.split} and len(ids) == tasks.tasks and tasks.sha256 in (None, played):
             return tasks
     return None
+
+
+def tasks_of_endless(source: DataSource) -> int | None:
+    """The number of tasks that are all of a data source without an end: those of its list.
+
+    Returns:
+        The number; None if the data source has an end, or no published list.
+    """
+    benchmark = benchmark_from(source)
+    lists = [t for t in lists_of(benchmark.key) if t.split == source.split] if benchmark else []
+    endless = lists and all(tasks.episodes != "all" for tasks in lists)
+    return max(tasks.tasks for tasks in lists) if endless else None

@@ -67,7 +67,8 @@ examples:
 
   a table of the paper, and a small run of everything:
     agemem run --suite table2 --backbone qwen3-4b --base-url http://localhost:8000/v1 \\
-        --checkpoint agemem-qwen3-4b@http://localhost:8001/v1 --episodes 100
+        --checkpoint agemem-qwen3-4b@http://localhost:8001/v1 \\
+        --training-record results/runs/agemem-4b --episodes 100
     agemem run --suite smoke
 
 workers:

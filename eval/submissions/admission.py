@@ -31,11 +31,10 @@ def _tasks(run: PlayedRun, benchmark: Benchmark, results: list[Result]) -> Itera
         return
     split = ", ".join(sorted({episode.source.split for episode in episodes}))
     count = len({episode.task_id for episode in episodes})
-    near = [tasks for tasks in lists if tasks.split == split] or lists
     yield (
         f"{benchmark.title}: {counted(count, 'task')} of split {split} with seed "
         f"{run.config.seed}, which is no published list. A row is a whole list with seed {SEED}: "
-        f"{_named(lists)}. Play one with: {_command(run.config, results[0].episode.env_id, near)}"
+        f"{_named(lists)}. Play one with: {_command(run.config, results[0].episode.env_id)}"
     )
 
 
@@ -43,16 +42,15 @@ def _named(lists: list[TaskList]) -> str:
     return " or ".join(f"{tasks.split}, {tasks.name}" for tasks in lists)
 
 
-def _command(config: RunConfig, env: str, lists: list[TaskList]) -> str:
+def _command(config: RunConfig, env: str) -> str:
     """The command that plays a list by the agent of a run, on the benchmark's own split."""
-    counts = {tasks.episodes for tasks in lists}
     given = {
         "--agent": config.agent,
         "--backbone": config.backbone,
         "--base-url": config.base_url,
         "--protocol": config.protocol,
         "--envs": env,
-        "--episodes": counts.pop() if len(counts) == 1 else "all",
+        "--episodes": "all",
     }
     options = " ".join(f"{flag} {value}" for flag, value in given.items() if value is not None)
     return " ".join(("agemem run", options))

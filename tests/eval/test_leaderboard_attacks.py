@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from agemem.eval.run import main as evaluate
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.metrics import METRICS
+from agemem.eval.runs.plan import make_plan
 from agemem.eval.runs.reading import read_run, read_runs
 from agemem.eval.runs.training import find_training, model_folder, stated_training
 from agemem.eval.submissions.admission import refusals
@@ -45,7 +47,7 @@ def play(path: Path, *arguments: str) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of full-context on a published list: the first 100 tasks of SyntheticQA."""
-    return play(tmp_path_factory.mktemp("whole") / "run", *FULL, "--episodes", "100")
+    return play(tmp_path_factory.mktemp("whole") / "run", *FULL, "--episodes", "all")
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def test_chosen_tasks_are_refused_in_one_line_with_the_remedy(
         assert line == (
             f"not valid: run: SyntheticQA: {what}, which is no published list. A row is a whole "
             "list with seed 0: validation, first 100. Play one with: agemem run --agent "
-            f"full-context --backbone scripted --protocol memory --envs {QA} --episodes 100"
+            f"full-context --backbone scripted --protocol memory --envs {QA} --episodes all"
         )
     assert not Path(board[1]).exists()
 
@@ -132,6 +134,14 @@ def test_a_whole_list_is_a_row_and_another_noise_level_has_another_table(
         assert heading in shown
     assert main(["--check", str(whole), str(quiet), *board]) == 0
     assert main(["--check", *board]) == 0
+
+
+def test_all_tasks_of_endless_data_are_those_of_its_list(whole: Path) -> None:
+    run = read_run(whole)
+    assert (run.config.episodes, len(run.results)) == (None, 100)
+    assert problems(run) == refusals(run) == []
+    with pytest.raises(ConfigurationError, match="unlimited"):
+        make_plan(RunConfig(agent="oracle", envs=(QA,), episodes=None, split="train"))
 
 
 def test_runs_of_other_seeds_are_not_pooled_into_a_row(
