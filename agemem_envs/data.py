@@ -101,6 +101,19 @@ def agentboard_folder(benchmark: str, split: str, data: str) -> Path | None:
     raise DataNotFoundError(f"there is no {benchmark}_test.jsonl in {where}. {AGENTBOARD_REMEDY}")
 
 
+def agentboard_split(split: str) -> str:
+    """The split of a task that is played by AgentBoard's subgoals, which only its list has.
+
+    Raises:
+        ConfigurationError: Another split was chosen.
+    """
+    if split not in ("auto", "agentboard"):
+        raise ConfigurationError(
+            f"AgentBoard's rules need its list of subgoals: leave out split={split!r}"
+        )
+    return "agentboard"
+
+
 def agentboard_rows(folder: Path, benchmark: str) -> tuple[list[dict[str, Any]], str]:
     """Read AgentBoard's task list of a benchmark.
 

@@ -68,8 +68,9 @@ class MemoryEnv(gym.Env[str, str]):
     - ``terminated``: the query was answered, or the world ended the task. ``truncated``: rounds or
       actions ran out, or the context overflowed.
     - ``info``: ``messages``, ``stage``, ``round``, ``tokens_used``, ``token_budget``,
-      ``tools`` (schemas), ``task_id``, ``data_source``; at the end also ``success``,
-      ``progress``, ``reward_breakdown`` and ``episode``.
+      ``tools`` (schemas), ``task_id``, ``data_source``; in stage 3 also ``success``,
+      ``progress`` (the best so far) and ``refused`` (whether the world did not accept the last
+      action); at the end also ``reward_breakdown`` and ``episode``.
 
     Args:
         task: A :class:`Task`, or the ``"module:Class"`` of one, which is called with the options
@@ -320,6 +321,8 @@ class MemoryEnv(gym.Env[str, str]):
         if state.stage is Stage.REASONING:
             template = prompts.GOAL if self.task.interactive else prompts.QUESTION
             text = template.format(query=state.spec.query)
+            if state.spec.preamble:
+                text = f"{state.spec.preamble}\n\n{text}"
             if state.actions_allowed < self.stage_plan.task_actions:
                 text += prompts.ACTION_LIMIT.format(count=state.actions_allowed)
             if state.spec.briefing and not self._with_stage_messages:
@@ -389,6 +392,11 @@ class MemoryEnv(gym.Env[str, str]):
             "task_id": state.spec.id,
             "data_source": str(state.spec.source),
         }
+        if state.stage is Stage.REASONING:
+            outcome = state.outcome
+            info["success"] = outcome is not None and outcome.success
+            info["progress"] = 0.0 if outcome is None else outcome.progress
+            info["refused"] = outcome is not None and outcome.refused
         return state.context.render(self._max_observation), info
 
     def _transition(self, state: EpisodeState) -> Transition:

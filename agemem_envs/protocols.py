@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agemem_envs.env_settings import EnvSettings
-from agemem_envs.errors import UnknownNameError
+from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.settings import settings_of
 from agemem_envs.tasks.base import Task
 from agemem_envs.util.loading import load
@@ -37,11 +37,17 @@ class Protocol:
         settings: Its settings for every benchmark, where they differ from :data:`BASE`.
         benchmarks: Its settings for single benchmarks, by the task's name: settings of the
             environment, and arguments of the task.
+        closed: Whether it has only the benchmarks of ``benchmarks``.
     """
 
     purpose: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     benchmarks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    closed: bool = False
+
+    def plays(self, benchmark: str) -> bool:
+        """Whether the protocol is defined for a benchmark."""
+        return not self.closed or benchmark in self.benchmarks
 
     def settings_for(self, benchmark: str) -> dict[str, Any]:
         """All settings for a benchmark, and the arguments of its task."""
@@ -95,8 +101,12 @@ PROTOCOLS: dict[str, Protocol] = {
         },
     ),
     "agentboard": Protocol(
-        "Stage 3 alone, without memory, as AgentBoard runs its benchmarks.",
-        settings={"stages": "task"},
+        "World play without memory, by AgentBoard's rules, for its lists of tasks.",
+        settings={"stages": "task", "max_task_rounds": 30},
+        benchmarks={
+            name: {"rules": "agentboard"} for name in ("alfworld", "scienceworld", "babyai", "pddl")
+        },
+        closed=True,
     ),
     "release": Protocol(
         "The evaluation of the paper's released code in question answering.",
@@ -146,8 +156,12 @@ def resolve(protocol: str, task: str | Task, given: Mapping[str, Any]) -> Resolv
 
     Raises:
         UnknownNameError: No protocol has this name.
+        ConfigurationError: The protocol does not have the benchmark.
     """
     name = task.name if isinstance(task, Task) else str(load(task).name)
+    if not find_protocol(protocol).plays(name):
+        names = ", ".join(find_protocol(protocol).benchmarks)
+        raise ConfigurationError(f"the protocol {protocol} has {names}, and not {name}")
     governed = find_protocol(protocol).settings_for(name)
     chosen = {key: value for key, value in given.items() if value is not None}
     overridden = sorted(k for k in chosen if k in governed and chosen[k] != governed[k])

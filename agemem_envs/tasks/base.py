@@ -71,6 +71,7 @@ class TaskSpec:
         category: The benchmark's task type.
         difficulty: The benchmark's level, or empty.
         opening: The first observation of an interactive world, shown after the query; or empty.
+        preamble: The text before the query in the first message of stage 3, or empty.
         briefing: The rules that the benchmark itself gives to a player. They are shown with the
             query if stage 1 is not run; otherwise they are part of the knowledge.
         expert_actions: The number of actions that an expert takes; None if it is not known.
@@ -87,6 +88,7 @@ class TaskSpec:
     category: str = ""
     difficulty: str = ""
     opening: str = ""
+    preamble: str = ""
     briefing: str = ""
     expert_actions: int | None = None
 
@@ -115,6 +117,7 @@ class Outcome:
         success: Success as the benchmark defines it, which is more than termination.
         done: Whether the world has ended.
         score: The task's own score in [0, 1]; None if a judge must score the answer.
+        refused: Whether the world did not accept the action.
     """
 
     observation: str
@@ -122,6 +125,7 @@ class Outcome:
     success: bool
     done: bool
     score: float | None
+    refused: bool = False
 
 
 class Task(ABC):

@@ -28,7 +28,8 @@ names:
   suites      {", ".join(SUITES)};
               those of the paper play protocol release in question answering and agentboard in
               interactive worlds (--protocol paper), smoke plays full and task
-              (--protocol full/task), the others memory
+              (--protocol full/task), the others memory; those of the paper play all tasks of
+              each list, unless --episodes says otherwise
   protocols   {", ".join(PROTOCOLS)}
   backbones   {", ".join(BACKBONES)};
               MODEL@http://host:port/v1 for any OpenAI-compatible server,
@@ -68,7 +69,7 @@ examples:
   a table of the paper, and a small run of everything:
     agemem run --suite table2 --backbone qwen3-4b --base-url http://localhost:8000/v1 \\
         --checkpoint agemem-qwen3-4b@http://localhost:8001/v1 \\
-        --training-record results/runs/agemem-4b --episodes 100
+        --training-record results/runs/agemem-4b
     agemem run --suite smoke
 
 workers:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agemem.eval.paper.exhibits import EXHIBITS
+from agemem.eval.paper.exhibits import AVERAGE, EXHIBITS
 from agemem.eval.reporting.comparisons import render_breakdowns, render_comparisons, render_episodes
 from agemem.eval.reporting.curves import Curve, render_curves
 from agemem.eval.reporting.figures import THEMES, draw_curves, draw_table
@@ -23,7 +23,7 @@ from agemem.eval.reporting.rendered import (
     render_gains,
     render_table,
 )
-from agemem.eval.reporting.tables import Table, gains, make_tables
+from agemem.eval.reporting.tables import Gains, Table, gains, make_tables
 from agemem.eval.reporting.writers import joined, markdown, to_markdown
 from agemem.eval.runs.reading import PlayedRun
 from agemem_envs.errors import ConfigurationError
@@ -67,18 +67,23 @@ def make_sections(
         curves: The training curves.
     """
     sections = []
+    averages: dict[str, Gains] = {}
     for exhibit in EXHIBITS:
+        numbers = published.get(exhibit.key, {})
         tables = [
             table
             for group in groups
-            for table in make_tables(exhibit, group, published[exhibit.key].get(group.backbone, {}))
+            for table in make_tables(exhibit, group, numbers.get(group.backbone, {}))
         ]
+        if not tables and exhibit.tables and not any(exhibit.is_for(g.table) for g in groups):
+            continue
         rendered = tuple(map(render_table, tables))
         drawn = tuple(table for table in tables if exhibit.plotted and _has_values(table))
         sections.append(Section(exhibit.key, exhibit.title, rendered, drawn))
-        if exhibit.key == "table2" and tables:
-            by_group = render_gains({table.group: gains(table) for table in tables})
-            sections.append(Section("gains", "Gains of AgeMem", (by_group,)))
+        if any(column.metric == AVERAGE for column in exhibit.columns):
+            averages |= {table.group: gains(table) for table in tables}
+        if exhibit.key == "table2" and averages:
+            sections.append(Section("gains", "Gains of AgeMem", (render_gains(averages),)))
     sections.append(
         Section(
             "figure5",

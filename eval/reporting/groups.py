@@ -34,6 +34,8 @@ QA_METRICS = (
     *(f"{short_name(tool)}_calls" for tool in TOOLS),
 )
 """Metrics of question answering, in addition to the score."""
+WORLD_METRICS = ("success", "progress")
+"""Metrics of interactive worlds, in addition to the score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class ComparisonGroup:
         by_exhibit: Replaces ``numbers`` for exhibits that have numbers of their own.
         notes: The conditions of the group, of its columns and of its rows.
         results: The episodes of each row and column; empty for numbers without episodes.
+        table: The table of protocols (:data:`agemem.eval.runs.comparability.TABLES`).
+        protocols: The protocol of each benchmark.
     """
 
     title: str
@@ -92,6 +96,8 @@ class ComparisonGroup:
     by_exhibit: Mapping[str, Numbers] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
+    table: str = ""
+    protocols: Mapping[str, str] = field(default_factory=dict)
 
     def numbers_of(self, exhibit: str) -> Numbers:
         """The numbers of an exhibit, by its key."""
@@ -201,6 +207,8 @@ def _group(
             *(n for b in benchmarks for n in _task_notes(b, cells, list(rows.values()))),
         ),
         results=cells,
+        table=dict(members[0].shared)["protocol"],
+        protocols={m.benchmark.key: m.result.episode.settings.protocol for m in members},
     )
 
 
@@ -210,7 +218,7 @@ def _numbers(
     numbers: dict[Key, Estimate] = {}
     for (row, key), results in cells.items():
         numbers[row, key, SCORE] = estimate(results, benchmarks[key].metric)
-        for metric in QA_METRICS if benchmarks[key].answers else ():
+        for metric in QA_METRICS if benchmarks[key].answers else WORLD_METRICS:
             numbers[row, key, metric] = estimate(results, metric)
     return with_averages(numbers)
 
@@ -241,6 +249,10 @@ def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
             f"The paper's numbers of {benchmark.title} are of protocol: {benchmark.protocol}; "
             "numbers under other conditions do not compare with the paper's.",
             benchmark.key,
+        )
+    elif benchmark.departs:
+        yield Note(
+            f"{benchmark.title} beside the paper's numbers: {benchmark.departs}.", benchmark.key
         )
 
 

@@ -98,13 +98,15 @@ def make_tables(
     """The tables of an exhibit for a group: one, or one for each data set that was played.
 
     If nothing was played, a table for one data set says so in every cell, and a table of all
-    benchmarks is left out.
+    benchmarks is left out. An exhibit that is not for the group's protocols has no table.
 
     Args:
         exhibit: The table or figure to make.
         group: Our numbers.
         published: The paper's numbers for this exhibit and backbone.
     """
+    if not exhibit.is_for(group.table):
+        return
     if not exhibit.per_dataset:
         tables = [_table(exhibit, group, published, None)]
     else:
@@ -168,6 +170,8 @@ def _columns(
         )
     columns = list(exhibit.columns)
     for benchmark in group.benchmarks:
+        if exhibit.protocols and group.protocols.get(benchmark.key) not in exhibit.protocols:
+            continue
         if benchmark.stands_in_for is not None:
             title = BENCHMARKS[benchmark.stands_in_for].title
             columns += [
@@ -182,7 +186,15 @@ def _columns(
         elif benchmark.key not in BENCHMARKS and exhibit.others:
             title = f"{benchmark.title} ({benchmark.measure})"
             columns.append(Column(benchmark.key, SCORE, title, 100.0, ranked=True))
-    return tuple(columns)
+    return tuple(_with_protocol(column, group) for column in columns)
+
+
+def _with_protocol(column: Column, group: ComparisonGroup) -> Column:
+    """A column that names its protocol, if the table has columns of several."""
+    protocol = group.protocols.get(column.benchmark, group.table)
+    if protocol == group.table or column.benchmark not in group.protocols:
+        return column
+    return replace(column, title=f"{column.title}, {protocol}")
 
 
 def _rows(exhibit: Exhibit, group: ComparisonGroup) -> Iterator[tuple[GroupRow, str]]:

@@ -13,7 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from agemem_envs.data import ENVIRONMENT_VARIABLE, data_folder, warn_embedded
+from agemem_envs.data import (
+    ENVIRONMENT_VARIABLE,
+    agentboard_rows,
+    data_folder,
+    warn_embedded,
+)
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import (
     DataFormatError,
@@ -21,6 +26,7 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
+from agemem_envs.tasks.alfworld.agentboard import HELP, NOTHING, AgentBoardHouse, guide
 from agemem_envs.tasks.alfworld.generator import SPLITS, TASK_TYPES, VERSION, goal_classes
 from agemem_envs.tasks.alfworld.houses import House, kind
 from agemem_envs.tasks.alfworld.knowledge import OTHER_HOUSES, make_stage_messages, method
@@ -28,6 +34,7 @@ from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.tasks.dwellings import Messages, tell_dwellings
+from agemem_envs.tasks.rules import AGENTBOARD, NATIVE, is_agentboard, with_rules
 from agemem_envs.util.sanitize import sendable
 from agemem_envs.util.workers import Simulator
 
@@ -109,12 +116,14 @@ class ALFWorldTask(CataloguedTask):
         updates: How many of these statements change, if ``facts`` is set.
         distractors: Messages of stage 2; without ``facts`` at most so many.
         fast: Whether to memoise TextWorld's slow pure functions, which changes no text.
+        rules: ``native``, or ``agentboard``: AgentBoard's help command, replies and progress
+            (:mod:`~agemem_envs.tasks.alfworld.agentboard`).
 
     Raises:
-        UnknownNameError: The split is unknown.
+        UnknownNameError: The split or the rules are unknown.
         DataNotFoundError: The requested data does not exist.
         DataFormatError: The data holds no playable game.
-        ConfigurationError: A number is negative.
+        ConfigurationError: A number is negative, or the rules do not fit the other arguments.
         MissingDependencyError: alfworld is not installed.
     """
 
@@ -131,9 +140,13 @@ class ALFWorldTask(CataloguedTask):
         facts: int = 0,
         updates: int = 0,
         distractors: int = DISTRACTORS,
+        rules: str = NATIVE,
     ) -> None:
         self._amounts = Amounts(facts, updates, distractors)
-        self.variant = self._amounts.differing(DISTRACTORS)
+        self._by_agentboard = is_agentboard(rules, facts)
+        self.variant = with_rules(self._amounts.differing(DISTRACTORS), rules)
+        self._subgoals = _subgoals() if self._by_agentboard else {}
+        self._board: AgentBoardHouse | None = None
         split = ALIASES.get(split, split)
         if split not in SPLITS:
             raise UnknownNameError("split", split, (*SPLITS, *ALIASES))
@@ -184,7 +197,7 @@ class ALFWorldTask(CataloguedTask):
             how = _sentence(method(game.task_type, self._put))
             goal = OWNED.format(owner=messages.owner, goal=goal, method=how)
         kinds = (reply["target"], reply["toggle"])
-        return TaskSpec(
+        spec = TaskSpec(
             id=task_id,
             query=f"{goal} Answer with one action at a time: {ACTIONS.format(put=put)}.",
             knowledge=messages.knowledge,
@@ -196,6 +209,11 @@ class ALFWorldTask(CataloguedTask):
             opening=room.partition("=-")[2].strip(),
             expert_actions=len(self._walkthrough(reply)) if self._amounts.facts else None,
         )
+        if not self._by_agentboard:
+            return spec
+        patterns = self._subgoals.get(task_id, ())
+        self._board = AgentBoardHouse(spec.opening, self._admissible, patterns)
+        return guide(put).applied(spec, goal)
 
     def _messages(
         self, task_id: str, reply: dict[str, Any], generator: np.random.Generator
@@ -231,9 +249,16 @@ class ALFWorldTask(CataloguedTask):
 
     def step(self, action: str) -> Outcome:
         """Carry out a command."""
-        reply = self._simulator.call("step", self._command(action))
-        self._admissible, won = reply["admissible"], reply["won"]
-        return Outcome(reply["observation"], float(won), won, done=won, score=float(won))
+        command = self._command(action)
+        if self._board is not None and command == HELP:
+            return self._board.help()
+        reply = self._simulator.call("step", command)
+        observation, won = reply["observation"], reply["won"]
+        self._admissible = reply["admissible"]
+        if self._board is not None:
+            return self._board.after(command, observation, won, self._admissible)
+        refused = observation.startswith(NOTHING)
+        return Outcome(observation, float(won), won, won, float(won), refused)
 
     def _command(self, action: str) -> str:
         """Convert an action to the simulator's spelling; other text is passed unchanged."""
@@ -312,6 +337,15 @@ class ALFWorldTask(CataloguedTask):
                 self._simulator.call("glimpse_generated", game.task_type, self._split, game.number)
             )
         return list(self._simulator.call("glimpse_file", str(game.path)))
+
+
+def _subgoals() -> dict[str, tuple[str, ...]]:
+    """AgentBoard's subgoals of each game, if its list is found."""
+    folder = data_folder(AGENTBOARD)
+    if folder is None or not (folder / "alfworld_test.jsonl").is_file():
+        return {}
+    rows, _ = agentboard_rows(folder, "alfworld")
+    return {str(row["additional_info"]["description"]): tuple(row["subgoals"]) for row in rows}
 
 
 def _sentence(goal: str) -> str:

@@ -9,8 +9,8 @@ from importlib import metadata
 
 import numpy as np
 
-from agemem_envs.data import agentboard_folder, agentboard_rows
-from agemem_envs.episode import DataSource
+from agemem_envs.data import agentboard_folder, agentboard_rows, agentboard_split
+from agemem_envs.episode import DataSource, Episode
 from agemem_envs.errors import (
     ConfigurationError,
     DataFormatError,
@@ -18,6 +18,7 @@ from agemem_envs.errors import (
 )
 from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.babyai.actions import FORMS, Refusal, admissible, interpret
+from agemem_envs.tasks.babyai.agentboard import GUIDE, AgentBoardGame, Subgoals, goal_of
 from agemem_envs.tasks.babyai.buildings import expert_actions, survey
 from agemem_envs.tasks.babyai.expert import GridExpert
 from agemem_envs.tasks.babyai.generator import (
@@ -35,6 +36,7 @@ from agemem_envs.tasks.babyai.world import GridWorld
 from agemem_envs.tasks.base import Outcome, Talk, Task, TaskSpec
 from agemem_envs.tasks.catalogue import ListedIds, finite_count
 from agemem_envs.tasks.dwellings import Dwelling, Messages, tell_dwellings
+from agemem_envs.tasks.rules import AGENTBOARD, NATIVE, is_agentboard, with_rules
 from agemem_envs.util.sanitize import natural_number
 
 SEEDS: Mapping[str, range] = {
@@ -43,7 +45,6 @@ SEEDS: Mapping[str, range] = {
     "test": range(3_000_000_000, 4_000_000_000),
 }
 """The seeds of our splits: disjoint, and different from AgentBoard's."""
-AGENTBOARD = "agentboard"
 ALL = "all"
 LEVELS = (ALL, "large")
 """The sets of levels."""
@@ -69,6 +70,7 @@ class _Entry:
     level: str
     seed: int
     difficulty: str = ""
+    subgoals: Subgoals = ()
 
     @property
     def id(self) -> str:
@@ -125,10 +127,12 @@ class BabyAITask(Task):
         updates: How many of these statements change, if ``facts`` is set.
         distractors: Messages of stage 2.
         levels: ``all`` or ``large``.
+        rules: ``native``, or ``agentboard``: AgentBoard's actions, replies, progress and success
+            (:mod:`~agemem_envs.tasks.babyai.agentboard`), for its list of tasks.
 
     Raises:
-        ConfigurationError: A number is negative.
-        UnknownNameError: The split or the set of levels is unknown.
+        ConfigurationError: A number is negative, or the rules do not fit the other arguments.
+        UnknownNameError: The split, the set of levels or the rules are unknown.
         DataNotFoundError: AgentBoard's list is needed and does not exist.
         DataFormatError: The list does not follow its schema.
         MissingDependencyError: minigrid is not installed.
@@ -147,6 +151,7 @@ class BabyAITask(Task):
         updates: int = 0,
         distractors: int = DISTRACTORS,
         levels: str = ALL,
+        rules: str = NATIVE,
     ) -> None:
         splits = ("auto", AGENTBOARD, *SEEDS)
         if split not in splits:
@@ -154,8 +159,12 @@ class BabyAITask(Task):
         if levels not in LEVELS:
             raise UnknownNameError("set of levels", levels, LEVELS)
         self._amounts = Amounts(facts, updates, distractors)
+        self._by_agentboard = is_agentboard(rules, facts)
         chosen = f"levels={levels}" if levels != ALL else ""
-        self.variant = ", ".join(filter(None, (self._amounts.differing(DISTRACTORS), chosen)))
+        variant = ", ".join(filter(None, (self._amounts.differing(DISTRACTORS), chosen)))
+        self.variant = with_rules(variant, rules)
+        if self._by_agentboard:
+            split = agentboard_split(split)
         if levels != ALL and split == "auto":
             split = "test"
         known = level_ids()
@@ -165,6 +174,7 @@ class BabyAITask(Task):
         self._seeds = range(0)
         self.world: GridWorld | None = None
         """The present game; None before the first reset."""
+        self._board: AgentBoardGame | None = None
         self._experts: dict[bool, GridExpert] = {}
         folder = agentboard_folder(self.name, split, os.fspath(data))
         if folder is not None:
@@ -212,7 +222,7 @@ class BabyAITask(Task):
         mission = world.game.mission[:1].upper() + world.game.mission[1:]
         form = OWNED if messages.owner else QUERY
         known = self._amounts.facts > 0
-        return TaskSpec(
+        spec = TaskSpec(
             id=entry.id,
             query=form.format(
                 owner=messages.owner,
@@ -230,6 +240,10 @@ class BabyAITask(Task):
             opening=render_view(world.game, world.spots),
             expert_actions=expert_actions(entry.level, entry.seed) if known else None,
         )
+        if not self._by_agentboard:
+            return spec
+        self._board = AgentBoardGame(world, entry.subgoals)
+        return GUIDE.applied(spec, goal_of(world.game.mission))
 
     def _messages(
         self, entry: _Entry, world: GridWorld, generator: np.random.Generator
@@ -252,11 +266,13 @@ class BabyAITask(Task):
     def step(self, action: str) -> Outcome:
         """Carry out an action, or reply why it is impossible."""
         world = self._playing()
+        if self._board is not None:
+            return self._board.step(action)
         if world.done:
             return self._outcome(OVER)
         answer = interpret(world, action)
         if isinstance(answer, Refusal):
-            return self._outcome(answer.reason)
+            return self._outcome(answer.reason, refused=True)
         world.carry_out(answer.path)
         reply = answer.reply
         if world.done:
@@ -266,19 +282,34 @@ class BabyAITask(Task):
     def admissible_actions(self) -> Sequence[str]:
         """The possible actions, sorted."""
         world = self._playing()
+        if self._board is not None:
+            return sorted(self._board.menu.paths)
         return [] if world.done else sorted(text for text, _ in admissible(world))
 
     def expert_action(self) -> str | None:
         """The next action of a player that knows the whole grid."""
-        return self._expert(informed=True).action()
+        return self._possible(self._expert(informed=True).action())
 
     def explorer_action(self) -> str | None:
         """The next action of a player that knows the cells seen so far."""
-        return self._expert(informed=False).action()
+        return self._possible(self._expert(informed=False).action())
+
+    def _possible(self, action: str | None) -> str | None:
+        """An action in the words of the rules."""
+        if action is None or self._board is None:
+            return action
+        return self._board.possible(action, interpret(self._playing(), action))
+
+    def metrics(self, episode: Episode) -> dict[str, float | None]:
+        """Minigrid's own success, beside AgentBoard's."""
+        if self._board is None:
+            return {}
+        return {"native_success": float(self._playing().success)}
 
     def close(self) -> None:
         """Drop the game."""
         self.world = None
+        self._board = None
         self._experts = {}
 
     def _expert(self, *, informed: bool) -> GridExpert:
@@ -291,7 +322,7 @@ class BabyAITask(Task):
             raise ConfigurationError("no game has begun: call reset() first")
         return self.world
 
-    def _outcome(self, reply: str) -> Outcome:
+    def _outcome(self, reply: str, refused: bool = False) -> Outcome:
         world = self._playing()
         value = float(world.success)
         return Outcome(
@@ -300,6 +331,7 @@ class BabyAITask(Task):
             success=world.success,
             done=world.done,
             score=value,
+            refused=refused,
         )
 
     def _entry(self, task_id: str) -> _Entry:
@@ -333,5 +365,20 @@ def _entries(rows: Sequence[Mapping[str, object]], levels: Sequence[str]) -> lis
                 f"AgentBoard's list: unexpected row {index + 1} of level {name!r}"
             )
         counts[level] = index + 1
-        entries.append(_Entry(level, AGENTBOARD_SEEDS[index], str(row.get("difficulty", ""))))
+        seed, difficulty = AGENTBOARD_SEEDS[index], str(row.get("difficulty", ""))
+        entries.append(_Entry(level, seed, difficulty, _subgoals(row)))
     return entries
+
+
+def _subgoals(row: Mapping[str, object]) -> Subgoals:
+    """The alternative lists of a row's patterns.
+
+    Raises:
+        DataFormatError: They are not lists of text of equal length, or empty.
+    """
+    lists = [row[name] for name in ("subgoals", "subgoals_1") if name in row]
+    if not all(isinstance(patterns, list) and patterns for patterns in lists) or (
+        len({len(patterns) for patterns in lists if isinstance(patterns, list)}) != 1
+    ):
+        raise DataFormatError(f"AgentBoard's list: the subgoals of {str(row)[:80]} are not lists")
+    return tuple(tuple(map(str, patterns)) for patterns in lists if isinstance(patterns, list))

@@ -12,10 +12,10 @@ def describe(game: Game) -> str:
 
 def render_view(game: Game, spots: list[Spot]) -> str:
     """Describe the view, given the visible cells."""
-    objects = "".join(f" There is a {sight} {_place(sight)}. " for sight in name_sights(spots))
+    objects = "".join(f" There is a {sight} {place(sight)}. " for sight in name_sights(spots))
     return (
         f"In front of you in this room, you can see several objects:{objects} "
-        f"The room has walls around you.{_facing(spots)} {carrying(game)}"
+        f"The room has walls around you.{facing(spots)} {carrying(game)}"
     )
 
 
@@ -26,7 +26,8 @@ def carrying(game: Game) -> str:
     return f"You are carrying a {name_of(game.carrying)}."
 
 
-def _place(sight: Sight) -> str:
+def place(sight: Sight) -> str:
+    """State where an object is, as seen by the player."""
     ahead, right = sight.spot.ahead, sight.spot.right
     if right == 0:
         return f"right in front of you {ahead} steps away"
@@ -34,7 +35,7 @@ def _place(sight: Sight) -> str:
     return f"{ahead} steps in front of you and {abs(right)} steps to your {side}"
 
 
-def _facing(spots: list[Spot]) -> str:
+def facing(spots: list[Spot]) -> str:
     """State the first wall or box straight ahead; AgentBoard ignores closed doors there."""
     for spot in spots:
         if spot.right == 0 and spot.ahead and spot.thing is not None:

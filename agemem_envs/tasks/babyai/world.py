@@ -205,13 +205,27 @@ class GridWorld:
     def carry_out(self, path: Iterable[Primitive]) -> None:
         """Carry out primitive actions until the game ends, then update the view."""
         for primitive in path:
-            _, reward, terminated, _, _ = self.game.step(primitive)
-            self.steps += 1
-            if terminated:
-                self.done = True
-                self.success = float(reward) > 0
+            if self._play(primitive):
                 break
         self._look()
+
+    def carry_out_one(self, primitive: Primitive) -> bool:
+        """Carry out one primitive action, even if the game has ended, and update the view.
+
+        Returns:
+            Whether the game says, after this action, that it has ended.
+        """
+        ended = self._play(primitive)
+        self._look()
+        return ended
+
+    def _play(self, primitive: Primitive) -> bool:
+        _, reward, terminated, _, _ = self.game.step(primitive)
+        self.steps += 1
+        if terminated and not self.done:
+            self.done = True
+            self.success = float(reward) > 0
+        return bool(terminated)
 
     def pose_after(self, path: Iterable[Primitive]) -> Pose:
         """The pose after some turns and steps, if nothing else changes."""

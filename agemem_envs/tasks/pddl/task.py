@@ -28,6 +28,7 @@ from agemem_envs.errors import (
 from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
+from agemem_envs.tasks.pddl.agentboard import AgentBoardProblem, guide
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
 from agemem_envs.tasks.pddl.jobs import JOB_RULES, Job, draw_alike
 from agemem_envs.tasks.pddl.knowledge import FOREIGN_FINDINGS, FOREIGN_RULES, make_stage_messages
@@ -35,6 +36,7 @@ from agemem_envs.tasks.pddl.language import LANGUAGES, Language, Unclear, inside
 from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
 from agemem_envs.tasks.pddl.words import MAX_FACTS, make_words
 from agemem_envs.tasks.pddl.world import Atom, PDDLWorld, Problem, load_pddlgym
+from agemem_envs.tasks.rules import NATIVE, is_agentboard, with_rules
 from agemem_envs.util.workers import Simulator
 
 MAX_ACTION_CHARS = 500
@@ -54,7 +56,8 @@ DISTRACTORS = FOREIGN_RULES + FOREIGN_FINDINGS
 AGENTBOARD_DOMAINS = {"blockworld": "blocksworld"}
 """AgentBoard's names of domains that differ from ours."""
 
-INVALID = "The action is not valid and therefore takes no effect: {reason}."
+REFUSED = "The action is not valid and therefore takes no effect"
+INVALID = f"{REFUSED}: {{reason}}."
 SATISFIED = "The goal is satisfied."
 LIST_ACTIONS = "check valid actions"
 LOOK = "look around"
@@ -131,10 +134,13 @@ class PDDLTask(CataloguedTask):
             findings about one problem.
         updates: How many statements change, in the memory style.
         distractors: Messages of stage 2, at most.
+        rules: ``native``, or ``agentboard``: AgentBoard's reading of actions, replies and progress
+            (:mod:`~agemem_envs.tasks.pddl.agentboard`).
 
     Raises:
-        UnknownNameError: The split is unknown.
-        ConfigurationError: Split and data contradict each other, or a number is out of range.
+        UnknownNameError: The split or the rules are unknown.
+        ConfigurationError: Split and data contradict each other, a number is out of range, or the
+            rules do not fit the other arguments.
         DataNotFoundError: The requested data does not exist.
         DataFormatError: The data does not follow its schema.
         MissingDependencyError: pddlgym is not installed.
@@ -152,10 +158,13 @@ class PDDLTask(CataloguedTask):
         facts: int = 0,
         updates: int = 0,
         distractors: int = DISTRACTORS,
+        rules: str = NATIVE,
     ) -> None:
         self._amounts = Amounts(facts, updates, distractors)
         check_amounts(self._amounts)
-        self.variant = self._amounts.differing(DISTRACTORS)
+        self._by_agentboard = is_agentboard(rules, facts)
+        self.variant = with_rules(self._amounts.differing(DISTRACTORS), rules)
+        self._board: AgentBoardProblem | None = None
         load_pddlgym()
         self._split, folder = choose_source(split, os.fspath(data))
         self._entries: Mapping[str, Entry] = {}
@@ -214,6 +223,9 @@ class PDDLTask(CataloguedTask):
             opening=language.state(world.atoms),
             briefing=DOMAIN_RULES[entry.category].briefing(),
         )
+        if self._by_agentboard:
+            self._board = AgentBoardProblem(world, language, entry.category)
+            spec = guide(entry.category).applied(spec, language.goal(world.goal))
         if not with_stage_messages:
             return spec
         if self._amounts.facts:
@@ -254,11 +266,16 @@ class PDDLTask(CataloguedTask):
 
     def step(self, action: str) -> Outcome:
         """Carry out an action if the text names a valid one."""
+        if self._board is not None:
+            planned = self._plan and self._language.action(self._plan[0]) == action
+            self._plan = self._plan[1:] if self._plan and planned else None
+            return self._board.step(action)
         observation = self._carry_out(action)
         success = self._world.satisfied == len(self._world.goal)
         if success:
             observation = f"{observation} {SATISFIED}"
-        return Outcome(observation, self._progress, success, success, self._progress)
+        refused = observation.startswith(REFUSED)
+        return Outcome(observation, self._progress, success, success, self._progress, refused)
 
     def _carry_out(self, text: str) -> str:
         world, language = self._world, self._language
@@ -280,6 +297,8 @@ class PDDLTask(CataloguedTask):
 
     def admissible_actions(self) -> list[str]:
         """The valid ground operators, in English."""
+        if self._board is not None:
+            return self._board.actions()
         return sorted(map(self._language.action, self._world.actions()))
 
     def expert_action(self) -> str | None:

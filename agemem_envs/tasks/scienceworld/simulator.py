@@ -90,6 +90,7 @@ class ScienceWorldSimulator:
         return {
             "goal": str(self._server.getTaskDescription()),
             "observation": observation,
+            "inventory": str(self._server.freeActionInventory()),
             "gold": gold,
             "places": self._places() if with_knowledge else [],
         }
@@ -123,6 +124,10 @@ class ScienceWorldSimulator:
         """Carry out an action. Return reply, score in [-1, 1] and whether the task is over."""
         reply = self._step(action)
         return reply, float(self._server.getScore()), bool(self._server.getCompleted())
+
+    def templates(self) -> list[str]:
+        """The kinds of actions that are possible, without those that begin the task again."""
+        return [text for text in map(str, self._server.getPossibleActions()) if "reset" not in text]
 
     def valid(self) -> list[str]:
         """All valid actions, sorted."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agemem_envs.data import agentboard_folder, agentboard_rows
+from agemem_envs.data import agentboard_folder, agentboard_rows, agentboard_split
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.errors import (
     ConfigurationError,
@@ -23,6 +23,15 @@ from agemem_envs.errors import (
 from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, ListedIds
+from agemem_envs.tasks.rules import NATIVE, is_agentboard, with_rules
+from agemem_envs.tasks.scienceworld.agentboard import (
+    GUIDE,
+    HELP,
+    LISTED,
+    OPENING,
+    REFUSALS,
+    AgentBoardExperiment,
+)
 from agemem_envs.tasks.scienceworld.building import tell_task
 from agemem_envs.tasks.scienceworld.knowledge import (
     OTHER_BUILDINGS,
@@ -82,6 +91,8 @@ _PATHS: dict[tuple[str, str, int], tuple[list[str], list[str]]] = {}
 they take seconds to find, and outlive the simulator that found them."""
 FEW = len(OTHER_BUILDINGS)
 """Messages of stage 2, unless the memory style is chosen."""
+NOTHING = "(nothing)"
+"""Stands for an action without text."""
 _MAX_ACTION = 200
 
 
@@ -129,11 +140,14 @@ class ScienceWorldTask(CataloguedTask):
             about this building alone.
         updates: How many of these statements change, if ``facts`` is set.
         distractors: Messages of stage 2; without ``facts`` at most so many.
+        rules: ``native``, or ``agentboard``: AgentBoard's progress, success and help command
+            (:mod:`~agemem_envs.tasks.scienceworld.agentboard`), for its list of tasks.
 
     Raises:
-        UnknownNameError: The split or a task is unknown.
+        UnknownNameError: The split, a task or the rules are unknown.
         ConfigurationError: The split has none of the selected tasks, a number is negative,
-            or ``facts`` is set without the simplification ``openDoors``.
+            ``facts`` is set without the simplification ``openDoors``, or the rules do not fit
+            the other arguments.
         DataNotFoundError: AgentBoard's list is needed and does not exist.
         DataFormatError: The list does not follow its schema.
         MissingDependencyError: scienceworld or Java is not installed.
@@ -153,9 +167,13 @@ class ScienceWorldTask(CataloguedTask):
         facts: int = 0,
         updates: int = 0,
         distractors: int = FEW,
+        rules: str = NATIVE,
     ) -> None:
         self._amounts = Amounts(facts, updates, distractors)
-        self.variant = self._amounts.differing(FEW)
+        self._by_agentboard = is_agentboard(rules, facts)
+        self.variant = with_rules(self._amounts.differing(FEW), rules)
+        if self._by_agentboard:
+            split = agentboard_split(split)
         if facts and not {"openDoors", "easy"} & set(simplifications.split(",")):
             raise ConfigurationError(
                 "facts needs the simplification openDoors: expert and explorer open no doors"
@@ -203,6 +221,7 @@ class ScienceWorldTask(CataloguedTask):
             max_megabytes=1200,
         )
         self._path: list[str] | None = None
+        self._board: AgentBoardExperiment | None = None
         self._searcher: Searcher | None = None
         self._admissible: list[str] | None = None
 
@@ -230,9 +249,7 @@ class ScienceWorldTask(CataloguedTask):
         self._searcher = None
         self._best = 0.0
         row = self._rows.get(task_id)
-        self._wanted = [] if row is None else [re.compile(text) for text in row["subgoals"]]
-        self._matched: set[int] = set()
-        self._match(reply["observation"])
+        self._board = AgentBoardExperiment(row["subgoals"]) if row else None
         spec = TaskSpec(
             id=task_id,
             query=_query(_line(reply["goal"])),
@@ -245,6 +262,9 @@ class ScienceWorldTask(CataloguedTask):
             opening=reply["observation"],
             briefing="" if row is None else str(row["goal"]),
         )
+        if self._by_agentboard:
+            opening = OPENING.format(observation=reply["observation"], inventory=reply["inventory"])
+            spec = GUIDE.applied(replace(spec, opening=opening), _line(reply["goal"]))
         if path is not None:
             return self._in_memory_style(spec, path, reply, generator)
         return self._with_few_facts(spec, reply, generator) if with_stage_messages else spec
@@ -281,20 +301,32 @@ class ScienceWorldTask(CataloguedTask):
 
     def step(self, action: str) -> Outcome:
         """Carry out an action."""
+        if self._by_agentboard and action.strip() == HELP:
+            return self._by_rules(LISTED.format(actions=", ".join(self._templates())))
         plain = _clean(action)
+        if not self._by_agentboard:
+            plain = plain.rstrip(".") or NOTHING
         self._admissible = None
         self._played.append(plain)
         observation, score, completed = self._simulator.call("step", plain)
         if self._searcher is not None:
             self._searcher.see(plain, observation)
-        self._match(observation)
         self._best = max(self._best, min(1.0, score))
+        if self._by_agentboard:
+            return self._by_rules(observation)
+        if self._board is not None:
+            self._board.after(observation)
         done, success = completed or score < 0, score >= 1.0
-        return Outcome(observation, self._best, success, done=done, score=self._best)
+        refused = observation.startswith(REFUSALS)
+        return Outcome(observation, self._best, success, done, self._best, refused)
 
-    def _match(self, observation: str) -> None:
-        matches = (i for i, wanted in enumerate(self._wanted) if wanted.search(observation))
-        self._matched.update(matches)
+    def _by_rules(self, observation: str) -> Outcome:
+        assert self._board is not None
+        return self._board.after(observation)
+
+    def _templates(self) -> list[str]:
+        """The kinds of actions, and the command that lists them."""
+        return [*self._simulator.call("templates"), HELP]
 
     def admissible_actions(self) -> Sequence[str]:
         """ScienceWorld's valid actions, up to about 2,900, computed on the first call."""
@@ -315,10 +347,10 @@ class ScienceWorldTask(CataloguedTask):
         return None if self._searcher is None else self._searcher.action()
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
-        """AgentBoard's progress rate, in AgentBoard's split."""
-        if not self._wanted:
-            return {}
-        return {"agentboard_progress": len(self._matched) / len(self._wanted)}
+        """AgentBoard's progress rate, in its split; under its rules, ScienceWorld's own score."""
+        if self._by_agentboard:
+            return {"native_success": float(self._best >= 1.0), "native_score": self._best}
+        return {} if self._board is None else {"agentboard_progress": self._board.progress}
 
     def close(self) -> None:
         """Release the simulator. Calling it again has no effect."""
@@ -346,6 +378,8 @@ def _row_id(row: Mapping[str, Any]) -> str:
     """
     try:
         info = row["additional_info"]
+        if not row["subgoals"]:
+            raise ValueError("no subgoals")
         for text in row["subgoals"]:
             re.compile(text)
         task, variation = str(info["env_name"]), int(info["var"])
@@ -368,5 +402,5 @@ def _line(text: str) -> str:
 
 def _clean(action: str) -> str:
     """Make one line of plain text, as the simulator's parser expects."""
-    plain = " ".join(action[:_MAX_ACTION].split()).rstrip(".")
-    return "".join(mark if mark.isprintable() else " " for mark in plain) or "(nothing)"
+    plain = " ".join(action[:_MAX_ACTION].split())
+    return "".join(mark if mark.isprintable() else " " for mark in plain) or NOTHING
