@@ -12,7 +12,7 @@ import pytest
 
 from agemem.eval.leaderboard import main
 from agemem.eval.paper import task_lists
-from agemem.eval.paper.benchmarks import benchmark_of
+from agemem.eval.paper.benchmarks import QA_PROTOCOL, WORLD_PROTOCOL, benchmark_of
 from agemem.eval.paper.methods import learning_of, method_of
 from agemem.eval.paper.task_lists import LISTS, TaskList, digest, find_list, lists_of
 from agemem.eval.play.session import RunSession
@@ -212,13 +212,14 @@ def test_generated_lists_are_those_that_a_run_plays(
     _compare(env, "memory")
 
 
-@pytest.mark.parametrize("protocol", ["memory", "agentboard"])
+@pytest.mark.parametrize("protocol", ["memory", "the paper's"])
 @pytest.mark.parametrize("env", ENVS)
 def test_lists_are_those_that_a_run_plays(
     env: str, protocol: str, real_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ALFWORLD_DATA", raising=False)  # importing alfworld sets it
-    _compare(env, protocol)
+    papers = QA_PROTOCOL if "QA" in env else WORLD_PROTOCOL
+    _compare(env, papers if protocol == "the paper's" else protocol)
 
 
 def _compare(env: str, protocol: str) -> None:
