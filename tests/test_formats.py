@@ -140,6 +140,25 @@ def test_a_leaderboard_of_format_1_is_read(
     assert [row["protocol"] for row in rows] == ["SyntheticQA: full", "SyntheticQA: memory"]
 
 
+def test_a_leaderboard_of_format_2_is_read_and_not_ranked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = ROOT / "tests" / "data" / "format_2"
+    file = tmp_path / "board.csv"
+    shutil.copy(old / "leaderboard.csv", file)
+    board = ["--file", str(file)]
+    assert leaderboard(["--check", *board]) == 0
+    assert leaderboard(["--check", str(old / "random"), *board]) == 0
+    assert leaderboard(["--show", *board]) == 0
+    assert "protocol memory: 1 row, not ranked: of an older format" in capsys.readouterr().out
+    (row,) = read(file)
+    assert (row["format"], row["task_list"], row["training"]) == ("2", "", "")
+    text = file.read_text()
+    file.write_text(text.replace("random,random", "agemem,agemem"))
+    assert leaderboard(["--check", *board]) == 1
+    assert "is the method agemem-norl: there is no training record" in capsys.readouterr().out
+
+
 def summary_of(folder: Path) -> dict[str, str]:
     with (folder / "summary.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
