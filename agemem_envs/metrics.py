@@ -53,7 +53,10 @@ def _success(episode: Episode) -> float | None:
 
 
 def _reward(episode: Episode) -> float | None:
-    return None if episode.reward is None else episode.reward.total
+    """The reward; None where the memory tools were off, since its terms measure what they do."""
+    if episode.reward is None or "Add_memory" not in episode.settings.tools:
+        return None
+    return episode.reward.total
 
 
 def mean(values: Iterable[float]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agemem_envs.episode import Episode
+from agemem_envs.episode import DataSource, Episode
 
 QA_PROTOCOL, WORLD_PROTOCOL = "release", "agentboard"
 """The protocols of the paper's numbers: in question answering, and in interactive worlds."""
@@ -112,8 +112,13 @@ BENCHMARKS: dict[str, Benchmark] = {b.key: b for b in (*PAPER, *STAND_INS)}
 
 def benchmark_of(episode: Episode) -> Benchmark:
     """The benchmark of an episode. An unregistered benchmark gets a column of its own."""
-    source = episode.source
+    known = benchmark_from(episode.source)
+    return known or Benchmark(episode.env_id, episode.env_id, source=episode.source.name)
+
+
+def benchmark_from(source: DataSource) -> Benchmark | None:
+    """The registered benchmark with this data source, or None."""
     for benchmark in (*STAND_INS, *PAPER):
         if benchmark.source == source.name and benchmark.location in (None, source.location):
             return benchmark
-    return Benchmark(episode.env_id, episode.env_id, source=source.name)
+    return None

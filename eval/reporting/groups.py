@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from agemem.eval.paper.benchmarks import BENCHMARKS, PAPER, Benchmark
 from agemem.eval.paper.exhibits import SCORE
-from agemem.eval.paper.methods import NO_BACKBONE, Kind, Method, order
+from agemem.eval.paper.methods import NO_BACKBONE, UNTRAINED, Method, order
 from agemem.eval.reporting.estimates import Estimate, Key, Numbers, estimate, with_averages
 from agemem.eval.runs.comparability import (
     ROW_FIELDS,
@@ -306,7 +306,7 @@ def _row_notes(
             yield Note(f"Rows differ in {name}: {'; '.join(values)}.")
     renamed = {(member.result.agent, member.method) for member in members}
     for agent, method in sorted(renamed, key=lambda pair: (pair[0], pair[1].key)):
-        if agent != method.key and method.kind is Kind.OURS:
+        if UNTRAINED.get(agent) == method.key:
             yield Note(f"{method.title} includes the agent {agent} on an untrained backbone.")
 
 
