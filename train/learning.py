@@ -1,4 +1,4 @@
-"""Show on a small machine that the policy learns, and that memory rewards improve memory.
+"""Show on a small machine that the policy learns from its reward.
 
     python train/learning.py --out results/learning
 
@@ -19,6 +19,7 @@ The report draws the curves. ``results/learning/curves.png`` is ``figure5-light.
     agemem report --out results/reports/learning
         --curves warm-start=results/learning/curves.csv
         --curves effective=results/learning/curves.csv
+        --curves answer-only=results/learning/curves.csv
         --curve-metric mean_return --curve-metric success --curve-metric reward/task
         --curve-metric reward/context --curve-metric reward/memory --curve-metric memory_quality
 """

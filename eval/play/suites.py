@@ -121,7 +121,9 @@ SUITES: dict[str, Suite] = {
             "seed": 8,  # an expert ends these games of ALFWorld and BabyAI in four actions
         },
         model={"backbone": "smollm2-135m@local", "constrained": True},
-        curves=dict.fromkeys(("warm-start", "effective"), "results/learning/curves.csv"),
+        curves=dict.fromkeys(
+            ("warm-start", "effective", "answer-only"), "results/learning/curves.csv"
+        ),
     ),
 }
 """The paper's tables and figures, and other sets of runs: all memory systems, the bounds of a

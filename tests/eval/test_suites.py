@@ -274,7 +274,7 @@ def test_the_smoke_suite_brings_its_model_unless_another_is_named() -> None:
 
 def test_a_suite_draws_its_training_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     curves = suites.SUITES["smoke"].curves
-    assert set(curves) == {"warm-start", "effective"}
+    assert set(curves) == {"warm-start", "effective", "answer-only"}
     plain = replace(suites.SUITES["plain"], curves=curves)
     monkeypatch.setitem(suites.SUITES, "plain", plain)
     out = tmp_path / "s"
