@@ -33,10 +33,15 @@ class Context:
         self.tokens = 0
         """Tokens of the visible messages (T_used), chat-template overhead included."""
 
-    def append(self, kind: MessageKind, content: str, round_: int = -1) -> Message:
-        """Append a message."""
+    def append(
+        self, kind: MessageKind, content: str, round_: int = -1, before_arrival: bool = False
+    ) -> Message:
+        """Append a message, at the end or before all that the model has not replied to yet."""
         message = self._record(kind, content, round_)
-        self.messages.append(message)
+        place = len(self.messages)
+        while before_arrival and place and self.messages[place - 1].kind.role == "user":
+            place -= 1
+        self.messages.insert(place, message)
         self.tokens += message.tokens
         return message
 

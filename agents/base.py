@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from agemem_envs import prompts
@@ -15,6 +15,8 @@ from agemem_envs.errors import ConfigurationError
 
 Decision = str | ChatMessages
 """An action to take, or a prompt whose completion is the action."""
+_REFUSAL = prompts.MALFORMED.partition("{")[0]
+_RESULT, _RESULT_END = prompts.TOOL_RESPONSE.split("{text}")
 
 
 @runtime_checkable
@@ -57,9 +59,10 @@ class Agent(ABC):
     A scripted agent returns the action itself; an agent with a language model returns the
     prompt, so that the rollout can batch the calls of many episodes.
 
-    An evaluated agent sees only what :meth:`act` is given. Of its environment it may use two
-    methods: :meth:`MemoryEnv.recall` to search the memory, and :meth:`MemoryEnv.use_memory` to
-    have a memory of its own recorded and scored. Reference agents (the oracle, random actions)
+    An evaluated agent sees only what :meth:`act` is given. Of its environment it may use three
+    methods: :meth:`MemoryEnv.recall` to search the memory, :meth:`MemoryEnv.show_recalled` to show
+    memories to its model, and :meth:`MemoryEnv.use_memory` to have a memory of its own recorded and
+    scored. Reference agents (the oracle, random actions)
     may read all of it: they measure a benchmark and do not compete.
     """
 
@@ -96,11 +99,9 @@ def memory_env(env: RolloutEnv) -> MemoryEnv:
     return env
 
 
-def with_recalled(messages: Sequence[Mapping[str, str]], recalled: Sequence[str]) -> ChatMessages:
-    """The chat, with recalled memories before the text of its last message."""
-    chat = [dict(message) for message in messages]
-    if recalled:
-        listed = "\n".join(f"- {text}" for text in recalled)
-        block = prompts.RECALLED.format(memories=listed)
-        chat[-1]["content"] = f"{block}\n\n{chat[-1]['content']}"
-    return chat
+def arrived(text: str) -> str:
+    """The message at the end of a context; empty if it replies to the agent's own output."""
+    if text.startswith(_RESULT):
+        _, _, text = text.partition(_RESULT_END)  # a message may have come after the result
+        return text.lstrip("\n")
+    return "" if text.startswith(_REFUSAL) else text
