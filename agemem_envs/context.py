@@ -123,6 +123,11 @@ class Context:
         spared = {self._last(_ARRIVING), self._last({MessageKind.ASSISTANT})}
         return [m for m in self.messages if m.kind not in _KEPT and m.id not in spared]
 
+    @property
+    def awaits_reply(self) -> bool:
+        """Whether a message arrived and nothing was said or recalled since."""
+        return self._last(_ARRIVING) > self._last({MessageKind.ASSISTANT, MessageKind.RECALLED})
+
     def _last(self, kinds: Set[MessageKind]) -> int:
         return next((m.id for m in reversed(self.messages) if m.kind in kinds), -1)
 

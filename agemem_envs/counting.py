@@ -6,9 +6,11 @@ An episode records the name of its rule, so that its metrics follow from the rec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from agemem_envs.stages import Stage
 
+CountingName = Literal["episode", "release"]
 _ALL = frozenset(Stage)
 
 
@@ -28,7 +30,7 @@ class Counting:
     judged_memories: int | None = None
 
 
-COUNTINGS: dict[str, Counting] = {
+COUNTINGS: dict[CountingName, Counting] = {
     "episode": Counting(),
     "release": Counting(
         token_stages=_ALL - {Stage.CONSTRUCTION},

@@ -469,7 +469,8 @@ class MemoryEnv(gym.Env[str, str]):
 
         They are a message of the context, so they count in its tokens. Under the setting
         ``recalled="replaced"`` they stand before what arrived last and replace those shown
-        before; under ``"kept"`` they are appended, and those shown before stay.
+        before. Under ``"kept"`` they are appended when a message has just arrived, and those
+        shown before stay.
 
         Args:
             texts: The memories; empty for none.
@@ -486,7 +487,7 @@ class MemoryEnv(gym.Env[str, str]):
         context, replaced = state.context, self._settings.recalled == "replaced"
         if replaced:
             context.remove(lambda message: message.kind is MessageKind.RECALLED)
-        if texts:
+        if texts and (replaced or context.awaits_reply):
             listed = "\n".join(f"- {text}" for text in texts)
             text = prompts.RECALLED.format(memories=listed)
             context.append(MessageKind.RECALLED, text, len(state.steps), before_arrival=replaced)

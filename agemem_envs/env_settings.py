@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agemem_envs.counting import COUNTINGS
+from agemem_envs.counting import COUNTINGS, CountingName
 from agemem_envs.settings import Group, Scope, check_settings, setting, settings_of
 
 GOVERNED = "the protocol's"
@@ -324,7 +324,7 @@ class EpisodeSettings(EnvSettings):
     max_top_k: int = MAX_TOP_K
     filter_matching: str = "message"
     recalled: str = "replaced"
-    counting: str = "episode"
+    counting: CountingName = "episode"
     action_factor: float | None = None
     filter_threshold: float
     rounds_per_message: int

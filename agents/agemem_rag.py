@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from agemem.agents.agemem import AgeMemAgent
-from agemem.agents.base import RolloutEnv, arrived, memory_env
+from agemem.agents.base import RolloutEnv, memory_env
 from agemem_envs.context import ChatMessages
 from agemem_envs.stages import Stage
 
@@ -21,8 +21,8 @@ class AgeMemRAGAgent(AgeMemAgent):
     setting ``recalled`` says how long they stay:
 
     - ``replaced``: until the next prompt. Those that the context already shows are left out.
-    - ``kept``: to the end of the stage or beyond, as in the paper's released code: after each
-      message that arrives, all of the ``top_k`` are appended, and nothing is left out.
+    - ``kept``: for good, as in the paper's released code: all of the ``top_k`` are appended after
+      each message that arrives, before the first reply to it, and nothing is left out.
 
     Args:
         few_shot: Insert the examples of :class:`~agemem.agents.agemem.AgeMemAgent`.
@@ -43,10 +43,8 @@ class AgeMemRAGAgent(AgeMemAgent):
         if info["stage"] == Stage.REASONING and not self._task:
             self._task = last
         query = last if self._task in ("", last) else f"{self._task}\n{last}"
+        recalled = self._env.recall(query)
         if not self._kept:
             visible = "\n".join(message["content"] for message in chat)
-            news = [text for text in self._env.recall(query) if text not in visible]
-            chat = self._env.show_recalled(news)
-        elif arrived(last):
-            chat = self._env.show_recalled(self._env.recall(query))
-        return super().act(observation, {**info, "messages": chat})
+            recalled = [text for text in recalled if text not in visible]
+        return super().act(observation, {**info, "messages": self._env.show_recalled(recalled)})

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.env import MemoryEnv, Transition
 from agemem_envs.env_settings import EpisodeSettings
@@ -15,8 +14,6 @@ from agemem_envs.errors import ConfigurationError
 
 Decision = str | ChatMessages
 """An action to take, or a prompt whose completion is the action."""
-_REFUSAL = prompts.MALFORMED.partition("{")[0]
-_RESULT, _RESULT_END = prompts.TOOL_RESPONSE.split("{text}")
 
 
 @runtime_checkable
@@ -97,11 +94,3 @@ def memory_env(env: RolloutEnv) -> MemoryEnv:
             f"the agent needs a MemoryEnv in its own process, not a {type(env).__name__}"
         )
     return env
-
-
-def arrived(text: str) -> str:
-    """The message at the end of a context; empty if it replies to the agent's own output."""
-    if text.startswith(_RESULT):
-        _, _, text = text.partition(_RESULT_END)  # a message may have come after the result
-        return text.lstrip("\n")
-    return "" if text.startswith(_REFUSAL) else text

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from agemem.agents.base import Agent, Decision, RolloutEnv, arrived, memory_env
+from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env
 from agemem.agents.budget import REDUCTION, is_full
+from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import MemoryItem
 from agemem_envs.stages import Stage
@@ -23,6 +24,8 @@ from agemem_envs.turns import Turn, render
 
 TOP_K = 3
 """Memories that a system recalls if its caller names no number."""
+_REFUSAL = prompts.MALFORMED.partition("{")[0]
+_RESULT, _RESULT_END = prompts.TOOL_RESPONSE.split("{text}")
 
 
 @dataclass(slots=True)
@@ -136,7 +139,7 @@ class MemoryAgent(Agent):
         """Let the system observe the last message; reduce, acknowledge, or prompt the backbone."""
         messages: ChatMessages = info["messages"]
         reasoning = info["stage"] == Stage.REASONING
-        message = arrived(messages[-1]["content"])
+        message = _arrived(messages[-1]["content"])
         if message:
             self._last = message
             if reasoning and not self._query:
@@ -180,6 +183,14 @@ class MemoryAgent(Agent):
     def close(self) -> None:
         """Release the system."""
         self.system.close()
+
+
+def _arrived(text: str) -> str:
+    """The message at the end of a context; empty if it replies to the agent's own output."""
+    if text.startswith(_RESULT):
+        _, _, text = text.partition(_RESULT_END)  # a message may have come after the result
+        return text.lstrip("\n")
+    return "" if text.startswith(_REFUSAL) else text
 
 
 @contextmanager

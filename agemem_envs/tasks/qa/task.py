@@ -12,6 +12,7 @@ from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.judging.abstention import canonical
 from agemem_envs.judging.hotpot_metrics import (
     exact_match,
+    joint_scores,
     normalize_answer,
     supporting_fact_scores,
     token_f1,
@@ -276,7 +277,7 @@ class QATask(CataloguedTask):
         return Outcome("", progress=f1, success=success, done=True, score=None)
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
-        """EM and F1 of the answer, and of the supporting facts in memory."""
+        """EM and F1 of the answer, of the supporting facts in memory, and of both together."""
         record = self._current()
         memories = [set(normalize_answer(item.content).split()) for item in episode.memories]
         remembered = [
@@ -285,13 +286,22 @@ class QATask(CataloguedTask):
             for index, sentence in enumerate(sentences)
             if _is_remembered(set(normalize_answer(sentence).split()), memories)
         ]
-        sp_em, sp_f1, _, _ = supporting_fact_scores(remembered, record.supporting_facts)
-        prediction = None if episode.prediction is None else canonical(episode.prediction)
+        facts = supporting_fact_scores(remembered, record.supporting_facts)
+        answer = (0.0, 0.0, 0.0, 0.0)
+        if episode.prediction is not None:
+            prediction = canonical(episode.prediction)
+            answer = (
+                exact_match(prediction, self._reference),
+                *token_f1(prediction, self._reference),
+            )
+        joint_em, joint_f1 = joint_scores(answer, facts)
         return {
-            "em": 0.0 if prediction is None else exact_match(prediction, self._reference),
-            "f1": 0.0 if prediction is None else token_f1(prediction, self._reference)[0],
-            "sp_em": sp_em,
-            "sp_f1": sp_f1,
+            "em": answer[0],
+            "f1": answer[1],
+            "sp_em": facts[0],
+            "sp_f1": facts[1],
+            "joint_em": joint_em,
+            "joint_f1": joint_f1,
         }
 
     def _current(self) -> QARecord:
