@@ -31,6 +31,7 @@ class Metric(Generic[R]):
         optional: Whether its line is omitted if no record has a value.
         varying: Whether it differs between two runs that are otherwise identical.
         spending: Whether it measures the cost of a memory system's own calls.
+        share: Whether its values are in [0, 1] by definition.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Metric(Generic[R]):
     optional: bool = False
     varying: bool = False
     spending: bool = False
+    share: bool = False
 
 
 def _recorded(name: str) -> Callable[[Episode], float | None]:
@@ -52,7 +54,10 @@ def _success(episode: Episode) -> float | None:
 
 
 def _reward(episode: Episode) -> float | None:
-    return None if episode.reward is None else episode.reward.total
+    """The reward; None where the memory tools were off, since its terms measure what they do."""
+    if episode.reward is None or "Add_memory" not in episode.settings.tools:
+        return None
+    return episode.reward.total
 
 
 def mean(values: Iterable[float]) -> float | None:
@@ -151,16 +156,25 @@ _JUDGING = {
 """Costs of a judge with their titles, in the order of the columns."""
 
 _METRICS = (
-    Metric("success", "success", _success, 3, interval=True),
-    Metric("progress", "", lambda episode: episode.progress, 3),
-    Metric("judge", "judge", _recorded("judge"), 3, interval=True),
-    Metric("em", "EM", _recorded("em"), 3, optional=True),
-    Metric("f1", "F1", _recorded("f1"), 3, optional=True),
-    Metric("memory_quality", "memory quality", _recorded("memory_quality"), 3),
-    Metric("stale_answer", "stale answers", stale_answer, 3, optional=True),
-    Metric("stale_share", "stale memory", _recorded("stale_share"), 3, optional=True),
-    Metric("abstention_precision", "abstention precision", abstention_precision, 3, optional=True),
-    Metric("abstention_recall", "abstention recall", abstention_recall, 3, optional=True),
+    Metric("success", "success", _success, 3, interval=True, share=True),
+    Metric("progress", "", lambda episode: episode.progress, 3, share=True),
+    Metric("judge", "judge", _recorded("judge"), 3, interval=True, share=True),
+    Metric("em", "EM", _recorded("em"), 3, optional=True, share=True),
+    Metric("f1", "F1", _recorded("f1"), 3, optional=True, share=True),
+    Metric("memory_quality", "memory quality", _recorded("memory_quality"), 3, share=True),
+    Metric("stale_answer", "stale answers", stale_answer, 3, optional=True, share=True),
+    Metric("stale_share", "stale memory", _recorded("stale_share"), 3, optional=True, share=True),
+    Metric(
+        "abstention_precision",
+        "abstention precision",
+        abstention_precision,
+        3,
+        optional=True,
+        share=True,
+    ),
+    Metric(
+        "abstention_recall", "abstention recall", abstention_recall, 3, optional=True, share=True
+    ),
     Metric("reward", "reward", _reward, 3),
     Metric("prompt_tokens", "prompt tokens per call", prompt_tokens),
     Metric("tool_calls", "tool calls", _count(None)),
@@ -171,9 +185,10 @@ _METRICS = (
         "AgentBoard's progress",
         _recorded("agentboard_progress"),
         optional=True,
+        share=True,
     ),
     Metric("rounds", "rounds", lambda episode: float(len(episode.steps))),
-    Metric("malformed_rate", "malformed outputs", malformed_rate, 3),
+    Metric("malformed_rate", "malformed outputs", malformed_rate, 3, share=True),
     *(
         Metric(
             f"memory_{name}",

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.settings import plain_settings, settings_from
+from agemem_envs.training_record import MODEL, TrainedModel, Training
 from agemem_envs.util.files import write_atomically
 from agemem_envs.util.provenance import Provenance, provenance
 from agemem_envs.util.records import Format, from_plain, parse_json, refuse_newer, to_plain
@@ -65,6 +66,8 @@ class RunRecord(Generic[C]):
         sources: The data source of each environment, as text.
         provenance: The software that made it.
         rejudged: The run whose episodes were scored again, or None.
+        model: The model that the run trained; None if it trained none, or has not ended.
+        training: The training of the model that the run plays, or None if none is known.
     """
 
     kind: RunKind
@@ -75,6 +78,8 @@ class RunRecord(Generic[C]):
     sources: dict[str, str] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=provenance)
     rejudged: Origin | None = None
+    model: TrainedModel | None = None
+    training: Training | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,8 @@ class _Stored:
     sources: dict[str, str] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
     rejudged: Origin | None = None
+    model: TrainedModel | None = None
+    training: Training | None = None
     format: Format = 0
 
 
@@ -102,6 +109,30 @@ def is_foreign(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return not isinstance(data, dict) or "config" not in data
+
+
+def training_record(folder: Path) -> dict[str, Any] | None:
+    """The record of the training in a folder, as plain data.
+
+    Args:
+        folder: The folder of a training or warm start, or that of its model.
+
+    Returns:
+        The content of its ``config.json``; None if the folder is not one of these.
+
+    Raises:
+        DataFormatError: The record has a newer format.
+    """
+    folder = folder.resolve()
+    file = (folder.parent if folder.name == MODEL else folder) / FILE
+    try:
+        data = parse_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(data, dict) or data.get("kind") not in (RunKind.TRAINING, RunKind.WARM_START):
+        return None
+    _read(file)  # only for its errors
+    return data
 
 
 def refuse_existing(folder: Path) -> None:

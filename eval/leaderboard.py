@@ -22,12 +22,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agemem.eval.paper.benchmarks import PAPER
+from agemem.eval.paper.methods import Kind, method_of
 from agemem.eval.reporting.summary import counted
 from agemem.eval.runs.reading import PlayedRun, read_runs
-from agemem.eval.submissions.board import add, file_problems, read, row_problems
+from agemem.eval.submissions.admission import refusals
+from agemem.eval.submissions.board import add, file_problems, is_older, read, row_problems
 from agemem.eval.submissions.checks import problems
-from agemem.eval.submissions.rows import SCORES, LeaderboardRow, Prices, leaderboard_rows, table_of
+from agemem.eval.submissions.rows import (
+    CLAIMED,
+    SCORES,
+    LeaderboardRow,
+    Prices,
+    leaderboard_rows,
+    ranking_of,
+    table_of,
+)
 from agemem_envs.protocols import DEFAULT
 from agemem_envs.util.cli import EXIT_OK, exit_status, name_value
 from agemem_envs.util.paths import results_folder
@@ -35,15 +44,26 @@ from agemem_envs.util.paths import results_folder
 EXIT_INVALID = 1
 FILE = results_folder() / "leaderboard.csv"
 SHOWN_PROBLEMS = 20
-WIDTH = 200
+SEEDS = 3
+"""Seeds that a trained method should have; a row with fewer says so."""
+CONDITIONS = ("tasks", "split", "protocol", "top_k", "max_context_tokens", "seed", "judge")
+"""The conditions of a row that a table shows; of several benchmarks their different values."""
+TEXTS = ("method", "backbone", "training", *CONDITIONS)
+HEADINGS = {"top_k": "k", "max_context_tokens": "budget"}
+WIDTH = 240
 """The width of a table that goes to a file or pipe, in characters."""
 
 EPILOG = """\
-A row may combine several runs of a method, such as the two protocols of a suite: name them
-together, or name the folder of the suite. A run is added only if every episode was played and
-scored and every score follows from its record. Exact match, F1, progress, success, all parts of
-the reward and the scores of the lexical judge are recomputed; the verdicts of a language model are
-taken as recorded.
+A row is a whole published list of tasks with seed 0: a benchmark's evaluation split, or for
+generated data its first tasks. A run is added only if it is that, and if every episode was played
+and scored and every score follows from its record. Exact match, F1, progress, success, all parts
+of the reward and the scores of the lexical judge are recomputed; the verdicts of a language model
+are taken as recorded. A row may combine several runs of a method, such as the two protocols of a
+suite, or one for each seed of a training: name them together, or name the folder that holds them.
+
+Rows rank only among rows under the same conditions: protocol, data, list of tasks, k, context
+budget, judge and every other setting but the method's own. A method is AgeMem by the record of its
+model's training; without one it is AgeMem-noRL, whatever the model is called.
 
 examples:
   agemem leaderboard --add results/runs/table2 --price-in 0.10 --price-out 0.40
@@ -98,41 +118,100 @@ def run_problems(runs: Sequence[PlayedRun]) -> list[str]:
     return [f"{run.name}: {problem}" for run in runs for problem in problems(run)]
 
 
+def run_refusals(runs: Sequence[PlayedRun]) -> list[str]:
+    """Why runs make no row, one message each."""
+    return [f"{run.name}: {reason}" for run in runs for reason in refusals(run)]
+
+
 def show(rows: Sequence[LeaderboardRow], console: Console) -> None:
-    """Print a table for each protocol, its rows by descending average, then by name."""
-    tables: dict[str, list[LeaderboardRow]] = {}
+    """Print a table for each set of conditions, those of the default protocol first.
+
+    Rows of older formats state no list of tasks: they stand apart, without ranks.
+    """
+    tables: dict[tuple[str, ...] | None, list[LeaderboardRow]] = {}
     for row in rows:
-        tables.setdefault(table_of(row), []).append(row)
-    for name in sorted(tables, key=lambda name: (name != DEFAULT, name)):
-        console.print(_table(name, tables[name]))
+        tables.setdefault(ranking_of(row), []).append(row)
+    ranked = [members for ranking, members in tables.items() if ranking is not None]
+    for members in sorted(ranked, key=_precedence):
+        console.print(_table(members))
+    if older := tables.get(None):
+        console.print(_table(older, ranked=False))
 
 
-def _table(protocol: str, rows: Sequence[LeaderboardRow]) -> Table:
-    title = f"Leaderboard, protocol {protocol}: {counted(len(rows), 'row')}"
-    table = Table(title=title, title_justify="left")
-    scores = [f"{b.key}_{b.measure.lower()}" for b in PAPER]
-    extra = [name for name in SCORES if name not in scores]
-    names = ["method", "backbone", *scores, *extra, "average", "hotpotqa_memory_quality"]
-    names += ["prompt_tokens", "llm_calls", "seconds", "cost", "judge"]
+def _precedence(rows: Sequence[LeaderboardRow]) -> tuple[bool, str, bool, int]:
+    """The default protocol first, as it is before as changed, and the tables of most rows."""
+    name = table_of(rows[0])
+    return name != DEFAULT, name, any(row["given"] for row in rows), -len(rows)
+
+
+def _table(rows: Sequence[LeaderboardRow], *, ranked: bool = True) -> Table:
+    table = Table(title=escape(_title(rows, ranked)), title_justify="left")
+    names = ["method", "backbone", "average", *SCORES, "hotpotqa_memory_quality"]
+    names += ["episodes", *CONDITIONS, "training", "prompt_tokens", "llm_calls", "seconds", "cost"]
     used = [name for name in names if any(row[name] for row in rows)]
-    for name in used:
-        justify = "left" if name in ("method", "backbone", "judge") else "right"
-        table.add_column(name.replace("_", " "), justify=justify)  # type: ignore[arg-type]
-    ranked = sorted(rows, key=lambda row: (-float(row["average"] or -1), row["method"]))
-    for row in ranked:
-        table.add_row(*(escape(_cell(row, name)) for name in used))
+    ordered = sorted(rows, key=lambda row: (-_strength(row), row["method"]))
+    places = _places(ordered)
+    for name in ("rank", *used) if ranked else used:
+        justify = "left" if name in TEXTS else "right"
+        table.add_column(HEADINGS.get(name, name.replace("_", " ")), justify=justify)  # type: ignore[arg-type]
+    for row, place in zip(ordered, places, strict=True):
+        cells = [escape(_cell(row, name)) for name in used]
+        table.add_row(*([place, *cells] if ranked else cells))
     return table
 
 
+def _title(rows: Sequence[LeaderboardRow], ranked: bool) -> str:
+    names = ", ".join(sorted({table_of(row) for row in rows}))
+    title = f"Leaderboard, protocol {names}: {counted(len(rows), 'row')}"
+    if not ranked:
+        return f"{title}, not ranked: of an older format, which states no list of tasks"
+    data = rows[0]["data_sources"]
+    given = sorted({text for row in rows for text in row["given"].split("; ") if text})
+    beside = f"; not the protocol's: {', '.join(given)}" if given else ""
+    return f"{title}\n{rows[0]['task_list']}\n{data}{beside}"
+
+
+def _strength(row: LeaderboardRow) -> float:
+    """The average by which rows rank; without all the paper's benchmarks, of those it has."""
+    scores = [float(row[name]) for name in SCORES if row[name]]
+    return float(row["average"] or (sum(scores) / len(scores) if scores else -1.0))
+
+
+def _places(rows: Sequence[LeaderboardRow]) -> list[str]:
+    """The places of ordered rows. References do not compete; equal rows share a place."""
+    competing = [_strength(row) for row in rows if not _is_reference(row)]
+    return ["-" if _is_reference(r) else str(competing.index(_strength(r)) + 1) for r in rows]
+
+
+def _is_reference(row: LeaderboardRow) -> bool:
+    return method_of(row["agent"]).kind is Kind.REFERENCE
+
+
 def _cell(row: LeaderboardRow, name: str) -> str:
-    if name in ("method", "backbone", "judge"):
+    if name == "training":
+        return _trained(row)
+    if name in CONDITIONS:
+        values = dict.fromkeys(part.rpartition(": ")[2] for part in row[name].split("; "))
+        return " / ".join(values)
+    if name in TEXTS:
         return row[name]
     if not row[name]:
         return "missing"
+    if name == "episodes":
+        return row[name]
     text = f"{float(row[name]):,.2f}"
     if name == "average" and row["average_low"]:
         text += f" [{float(row['average_low']):.2f}, {float(row['average_high']):.2f}]"
     return text
+
+
+def _trained(row: LeaderboardRow) -> str:
+    """The number of seeds of a row's training, and whether it is only claimed."""
+    if not row["training"]:
+        return "-"
+    seeds = counted(int(row["training_seeds"]), "seed")
+    few = f", of the {SEEDS} asked for" if 1 < int(row["training_seeds"]) < SEEDS else ""
+    return f"{seeds}{few}{', ' + CLAIMED if CLAIMED in row['training'] else ''}"
 
 
 def run(argv: Sequence[str], console: Console) -> int:
@@ -151,23 +230,34 @@ def run(argv: Sequence[str], console: Console) -> int:
         return EXIT_OK
     if options.check == []:
         rows = read(options.file)
-        return _verdict(list(file_problems(rows)), f"valid: {counted(len(rows), 'row')}", console)
+        return _verdict(list(file_problems(rows)), f"valid: {_counted_rows(rows)}", console)
     runs = read_runs(options.add or options.check)
     checkpoints = dict(
         name_value(text, "--checkpoint", "NAME=BACKBONE") for text in options.checkpoint
     )
-    wrong = run_problems(runs)
+    rows = read(options.file) if options.file.exists() else []
+    older = {row["played_sha256"] for row in rows if is_older(row)} if options.check else set()
+    new = [run for run in runs if not any(run.played_sha256 in text for text in older)]
+    wrong = run_problems(runs) or run_refusals(new)
     if wrong:
         return _verdict(wrong, "", console)
     computed = leaderboard_rows(runs, checkpoints, prices)
     if options.check is not None:
-        rows = read(options.file) if options.file.exists() else []
-        return _verdict(
-            list(row_problems(rows, computed)), f"valid: {counted(len(runs), 'run')}", console
-        )
+        old = len(runs) - len(new)
+        apart = f", of which {old} in rows that are not ranked" if old else ""
+        success = f"valid: {counted(len(runs), 'run')}{apart}"
+        return _verdict(list(row_problems(rows, computed)), success, console)
+    if wrong := list(file_problems(computed)):
+        return _verdict([text.split(" ", 2)[2] for text in wrong], "", console)
     add(options.file, computed)
     _say(console, f"Added {counted(len(computed), 'row')} to {options.file}")
     return EXIT_OK
+
+
+def _counted_rows(rows: Sequence[LeaderboardRow]) -> str:
+    older = sum(map(is_older, rows))
+    apart = f", of which {older} of older formats are not ranked" if older else ""
+    return f"{counted(len(rows), 'row')}{apart}"
 
 
 def _verdict(messages: Sequence[str], success: str, console: Console) -> int:

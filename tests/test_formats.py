@@ -14,6 +14,8 @@ import pytest
 from agemem.eval.estimate import main as estimate
 from agemem.eval.judge_report import main as judge_report
 from agemem.eval.leaderboard import main as leaderboard
+from agemem.eval.paper import task_lists
+from agemem.eval.paper.task_lists import TaskList, digest
 from agemem.eval.report import main as report
 from agemem.eval.run import main as run
 from agemem.eval.runs.reading import read_run, read_runs
@@ -94,11 +96,14 @@ def test_every_program_reads_what_is_older(
     assert estimate([str(old / "suite"), *rates]) == 0
     assert leaderboard(["--check", *board]) == 0
     assert leaderboard(["--check", str(old / "oracle"), *board]) == 0
-    assert leaderboard(["--add", str(old / "oracle"), *board]) == 2, "it is there already"
-    assert leaderboard(["--add", str(old / "suite" / "oracle-task"), *board]) == 0
+    assert leaderboard(["--add", str(old / "oracle"), *board]) == 1, "one episode is no list"
+    assert leaderboard(["--add", str(old / "suite" / "oracle-task"), *board]) == 1, "no whole list"
+    capsys.readouterr()
+    assert leaderboard(["--check", str(old / "oracle"), *board]) == 0
+    assert "1 run, of which 1 in rows that are not ranked" in capsys.readouterr().out
     rows = read(old / "leaderboard.csv")
-    assert [row["format"] for row in rows] == ["0", "2"], "a row keeps the format of its texts"
-    assert [row["protocol"] for row in rows] == ["SyntheticQA: full", "BabyAI: task"]
+    assert [row["format"] for row in rows] == ["0"], "a row keeps the format of its texts"
+    assert [row["protocol"] for row in rows] == ["SyntheticQA: full"]
     again = ["--rejudge", str(old / "suite" / "oracle-task"), "--judge", "lexical"]
     assert run([*again, "--out", str(tmp_path / "again")]) == 0
     assert run(["--config", str(old / "oracle" / "config.json"), "--out", str(tmp_path / "o")]) == 0
@@ -109,17 +114,49 @@ def test_every_program_reads_what_is_older(
     assert json.loads((old / "oracle" / "config.json").read_text())["format"] == FORMAT
 
 
-def test_a_leaderboard_of_format_1_is_read(tmp_path: Path) -> None:
+def test_a_leaderboard_of_format_1_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows state no list of tasks, so they are not ranked; new rows stand beside them."""
     file = tmp_path / "board.csv"
     shutil.copy(OLDER_BY_ONE / "leaderboard.csv", file)
     board = ["--file", str(file)]
     assert leaderboard(["--check", str(OLDER_BY_ONE / "random"), *board]) == 0
-    assert leaderboard(["--add", str(OLDER_BY_ONE / "random"), *board]) == 2, "it is there already"
-    assert leaderboard(["--add", str(OLDER_BY_ONE / "suite" / "random-task"), *board]) == 0
+    assert leaderboard(["--add", str(OLDER_BY_ONE / "suite" / "random-task"), *board]) == 1
+    new = ["--agent", "oracle", "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "2"]
+    assert run([*new, "--out", str(tmp_path / "new")]) == 0
+    ids = ["synthetic-validation-0", "synthetic-validation-1"]
+    two = TaskList("syntheticqa", "validation", "first 2", 2, digest(ids))
+    monkeypatch.setattr(task_lists, "LISTS", (two,))
+    assert leaderboard(["--add", str(tmp_path / "new"), *board]) == 0
+    assert leaderboard(["--check", *board]) == 0
+    assert "2 rows, of which 1 of older formats are not ranked" in capsys.readouterr().out
     assert leaderboard(["--show", *board]) == 0
+    shown = capsys.readouterr().out
+    assert "protocol full/task: 1 row, not ranked: of an older format" in shown
+    assert "protocol memory: 1 row" in shown
     rows = read(file)
-    assert [row["format"] for row in rows] == ["1", "2"]
-    assert [row["protocol"] for row in rows] == ["SyntheticQA: full", "BabyAI: task"]
+    assert [row["format"] for row in rows] == ["1", str(BOARD_FORMAT)]
+    assert [row["protocol"] for row in rows] == ["SyntheticQA: full", "SyntheticQA: memory"]
+
+
+def test_a_leaderboard_of_format_2_is_read_and_not_ranked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = ROOT / "tests" / "data" / "format_2"
+    file = tmp_path / "board.csv"
+    shutil.copy(old / "leaderboard.csv", file)
+    board = ["--file", str(file)]
+    assert leaderboard(["--check", *board]) == 0
+    assert leaderboard(["--check", str(old / "random"), *board]) == 0
+    assert leaderboard(["--show", *board]) == 0
+    assert "protocol memory: 1 row, not ranked: of an older format" in capsys.readouterr().out
+    (row,) = read(file)
+    assert (row["format"], row["task_list"], row["training"]) == ("2", "", "")
+    text = file.read_text()
+    file.write_text(text.replace("random,random", "agemem,agemem"))
+    assert leaderboard(["--check", *board]) == 1
+    assert "is the method agemem-norl: there is no training record" in capsys.readouterr().out
 
 
 def summary_of(folder: Path) -> dict[str, str]:

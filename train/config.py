@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from agemem.train.tasks import task_rows
 from agemem_envs.env_settings import BenchmarkSettings
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.judging.rewards import make_reward
 from agemem_envs.names import check_names
 from agemem_envs.protocols import resolve
 from agemem_envs.registration import ENVS
@@ -143,6 +144,13 @@ class PolicyConfig(BenchmarkSettings):
         """T_max of the training environment in tokens: the given one, or the protocol's."""
         resolved = resolve(self.protocol, ENVS[self.env]["task"], self.env_options)
         return int(resolved.settings["max_context_tokens"])
+
+    @property
+    def reward_weights(self) -> dict[str, float | bool]:
+        """Weights and penalties of the reward: those given, or the protocol's."""
+        given = {**self.env_options, **self.extra}
+        resolved = resolve(self.protocol, ENVS[self.env]["task"], given)
+        return asdict(make_reward(resolved.settings["reward"]))
 
     @property
     def agent(self) -> str:

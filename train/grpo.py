@@ -26,6 +26,7 @@ from agemem.train.run import (
     is_main_process,
     last_checkpoint,
     memory_estimate,
+    record_model,
     save_model,
     training,
 )
@@ -69,7 +70,8 @@ examples:
     agemem run --agent agemem --backbone RUN/model
 
 files of a run:
-  config.json      all settings, versions, git revision, data source
+  config.json      all settings, versions, git revision, data source; at the end the SHA-256 of
+                   the model's weights: the training record, by which results are AgeMem's
   log.jsonl        one line for each optimizer step: all reward components, tool calls, KL,
                    clip fraction, tokens per second, time per phase
   checkpoints/     the last two checkpoints, each sufficient for an exact resume
@@ -188,6 +190,7 @@ def run(argv: Sequence[str]) -> int:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         save_model(trainer, options.out / "model")
     if is_main_process():
+        record_model(options.out, read_record(options.out, GRPOConfig, KINDS))
         print(f"Trained. Evaluate with: agemem run --agent agemem --backbone "
               f"{options.out / 'model'}")  # fmt: skip
     return EXIT_OK

@@ -6,14 +6,17 @@ import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agemem.train.config import GRPOConfig
+from agemem.train.config import GRPOConfig, PolicyConfig
 from agemem.train.env_workers import EnvWorkers
 from agemem.train.gpu_memory import Load, sentence
 from agemem.train.models import TrainableModel, find_model
 from agemem_envs.errors import ConfigurationError, DataFormatError, EndpointError
+from agemem_envs.run_record import RunRecord, training_record, write_record
+from agemem_envs.training_record import MODEL, TrainedModel, weights_sha256
 from agemem_envs.util.loading import load
 from agemem_envs.util.records import parse_json
 from agemem_envs.util.sanitize import natural_number
@@ -244,3 +247,26 @@ def save_model(trainer: Any, folder: Path) -> None:
             trainer.processing_class.save_pretrained(folder)
     else:
         trainer.save_model(str(folder))
+
+
+def record_model(out: Path, record: RunRecord[Any]) -> None:
+    """Add the model that a training has made to its record.
+
+    Args:
+        out: The folder of the training, with the model saved in it.
+        record: The record, of a :class:`~agemem.train.config.PolicyConfig`.
+    """
+    config: PolicyConfig = record.config
+    model = TrainedModel(
+        base=base_of(str(config.backbone)),
+        reward=config.reward_weights,
+        weights_sha256=weights_sha256(out / MODEL),
+    )
+    write_record(out, replace(record, model=model))
+
+
+def base_of(backbone: str) -> str:
+    """The untrained model that a model was made of: through its trainings, as they recorded it."""
+    record = training_record(Path(backbone)) if Path(backbone).is_dir() else None
+    model = (record or {}).get("model")
+    return str(model["base"]) if model else backbone

@@ -45,7 +45,8 @@ examples:
   agemem grpo --backbone results/runs/sft-4b/model --out results/runs/agemem-4b
 
 files of a run:
-  config.json      all settings, versions, git revision, data source
+  config.json      all settings, versions, git revision, data source; at the end the SHA-256 of
+                   the model's weights
   model/           the trained model, for `agemem grpo` and `agemem run` (with --lora-rank: merged)
   checkpoints/     the state of the trainer
 
@@ -98,6 +99,7 @@ def run(argv: Sequence[str]) -> int:
         read_record(out, WarmStartConfig, {RunKind.WARM_START: None})
     from agemem.train.demonstrations import demonstrate, encode
     from agemem.train.models import find_model
+    from agemem.train.run import record_model
 
     backbone = str(config.backbone)
     if backbone == TINY:
@@ -113,6 +115,7 @@ def run(argv: Sequence[str]) -> int:
     record = RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
     write_record(out, record)
     imitate(model.source, tokenizer, rows, out, config)
+    record_model(out, record)
     return EXIT_OK
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agemem.eval.paper.benchmarks import PAPER
+from agemem.eval.paper.benchmarks import PAPER, WORLD_PROTOCOL
 from agemem.eval.paper.methods import METHODS
 from agemem_envs.tools import TOOLS, short_name
 
@@ -47,13 +47,16 @@ class Exhibit:
     Attributes:
         key: The name of its files.
         title: The heading.
-        published: The file of the paper's numbers.
+        published: The file of the paper's numbers; empty if it has none.
         columns: The columns.
         rows: The keys of the paper's methods, with their labels in this exhibit.
         others: Whether other methods are listed too.
         left_out: The other methods to leave out, because they have no such number.
         plotted: The metrics to draw; empty for a table without a figure.
         axis: The label of the axis, with the unit.
+        tables: The tables of protocols for which it is made
+            (:data:`agemem.eval.runs.comparability.TABLES`); empty for all.
+        protocols: The protocols of its columns; empty for all.
     """
 
     key: str
@@ -65,6 +68,12 @@ class Exhibit:
     left_out: tuple[str, ...] = ()
     plotted: tuple[str, ...] = ()
     axis: str = ""
+    tables: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+
+    def is_for(self, table: str) -> bool:
+        """Whether it is made for the results of a table of protocols."""
+        return not self.tables or table in self.tables
 
     @property
     def per_dataset(self) -> bool:
@@ -83,19 +92,46 @@ ABLATION = (
     ("agemem-rag", "+LT/RL"),
     ("agemem", "+LT/ST/RL"),
 )
+_SCORES = (
+    *(Column(b.key, SCORE, f"{b.title} ({b.measure})", 100.0, ranked=True) for b in PAPER),
+    Column(ALL, AVERAGE, "Average", 100.0, ranked=True),
+)
+_MAIN_ROWS = _titled("no-memory", *_SYSTEMS)
+_WORLDS = tuple(b for b in PAPER if not b.answers)
 _ABLATED = tuple(b for b in PAPER if b.key in ("alfworld", "sciworld", "hotpotqa"))
 
 EXHIBITS: tuple[Exhibit, ...] = (
     Exhibit(
-        "table2",
-        "Table 2: main results (per cent)",
-        "table2_main.csv",
-        (
-            *(Column(b.key, SCORE, f"{b.title} ({b.measure})", 100.0, ranked=True) for b in PAPER),
-            Column(ALL, AVERAGE, "Average", 100.0, ranked=True),
-        ),
-        rows=_titled("no-memory", *_SYSTEMS),
+        "memory",
+        "Main results: tasks in which memory decides (per cent)",
+        "",
+        _SCORES,
+        rows=_MAIN_ROWS,
         others=True,
+        tables=("memory",),
+    ),
+    Exhibit(
+        "table2",
+        "Table 2: main results, each column under the protocol that it names (per cent)",
+        "table2_main.csv",
+        _SCORES,
+        rows=_MAIN_ROWS,
+        others=True,
+        tables=("paper", "full/task"),
+    ),
+    Exhibit(
+        "worlds",
+        "World play without memory, by AgentBoard's rules (per cent)",
+        "",
+        tuple(
+            Column(b.key, metric, f"{b.title} ({measure})", 100.0, ranked=True)
+            for b in _WORLDS
+            for metric, measure in (("success", "SR"), ("progress", "PR"))
+        ),
+        rows=(),
+        others=True,
+        tables=("paper",),
+        protocols=(WORLD_PROTOCOL,),
     ),
     Exhibit(
         "figure2",

@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agemem.agents.backbones.registry import BACKBONES
 from agemem.agents.models import HUB_NAMES
 from agemem.agents.policies import POLICIES
+from agemem_envs.training_record import Training
+
+
+class Learning(StrEnum):
+    """What a model has learned by reward with the agent, as the record of its training states."""
+
+    NOTHING = "nothing"
+    RETURNS = "its returns"
+    ANSWER = "the answer alone"
 
 
 class Kind(StrEnum):
@@ -28,15 +36,12 @@ class Method:
         key: The name in ``results/published``.
         title: The name in tables and figures.
         kind: Its role in a comparison.
-        untrained: The method that it is on a backbone that was not trained with it; None for a
-            method that needs no training.
         checkpoint: The setting of a suite that names its trained model.
     """
 
     key: str
     title: str
     kind: Kind = Kind.BASELINE
-    untrained: str | None = None
     checkpoint: str | None = None
 
 
@@ -53,21 +58,37 @@ METHODS: dict[str, Method] = {
         Method("rag", "RAG"),
         Method("agemem-norl-rag", "AgeMem-noRL-RAG", Kind.OURS),
         Method("agemem-norl", "AgeMem-noRL", Kind.OURS),
-        Method("agemem-rag", "AgeMem-RAG", Kind.OURS, "agemem-norl-rag", "checkpoint"),
+        Method("agemem-rag", "AgeMem-RAG", Kind.OURS, "checkpoint"),
         Method(
             "agemem-answer-only",
             "AgeMem (answer-only)",
             Kind.OURS,
-            "agemem-norl",
             "checkpoint_answer_only",
         ),
-        Method("agemem", "AgeMem", Kind.OURS, "agemem-norl", "checkpoint"),
+        Method("agemem", "AgeMem", Kind.OURS, "checkpoint"),
         Method("oracle", "Oracle (upper bound)", Kind.REFERENCE),
         Method("oracle-no-memory", "Oracle without memory", Kind.REFERENCE),
         Method("random", "Random actions", Kind.REFERENCE),
     )
 }
 """The methods, in the order of rows in the tables."""
+
+UNTRAINED = {
+    "agemem": "agemem-norl",
+    "agemem-answer-only": "agemem-norl",
+    "agemem-rag": "agemem-norl-rag",
+}
+"""The methods of trained models, each with the method of the same agent on an untrained one."""
+
+LEARNED: dict[tuple[str, Learning], Method] = {
+    ("agemem-norl", Learning.RETURNS): METHODS["agemem"],
+    ("agemem-norl", Learning.ANSWER): METHODS["agemem-answer-only"],
+    ("agemem-norl-rag", Learning.RETURNS): METHODS["agemem-rag"],
+    ("agemem-norl-rag", Learning.ANSWER): Method(
+        "agemem-rag-answer-only", "AgeMem-RAG (answer-only)", Kind.OURS
+    ),
+}
+"""The methods of agents by what their model has learned. The paper does not have the last."""
 
 RENAMED = {"a-mem-fork": "a-mem", "mem0-graph": "mem0g"}
 """Agents whose name differs from the key of their method."""
@@ -81,18 +102,23 @@ def backbone_key(name: str) -> str:
     return HUB_NAMES.get(name, name)
 
 
-def method_of(agent: str, backbone: str) -> Method:
-    """The method of an agent on a backbone.
+def learning_of(training: Training | None) -> Learning:
+    """What a model with this training has learned. Without a record it is nothing."""
+    if training is None or not training.learned:
+        return Learning.NOTHING
+    return Learning.ANSWER if training.answer_only else Learning.RETURNS
 
-    The name of an agent implies a trained backbone, except on the registered backbones, which are
-    untrained. An agent without a method of the paper becomes a baseline of the same name.
+
+def method_of(agent: str, learning: Learning = Learning.NOTHING) -> Method:
+    """The method of an agent whose model has learned this.
+
+    The record of a training decides: the name of an agent or of a model proves nothing. An agent
+    without a method of the paper becomes a baseline of the same name.
     """
     key = RENAMED.get(agent, agent)
     kind = Kind.REFERENCE if key in POLICIES else Kind.BASELINE
-    method = METHODS.get(key) or Method(key, key, kind)
-    if method.untrained is not None and backbone_key(backbone) in BACKBONES:
-        return METHODS[method.untrained]
-    return method
+    family = UNTRAINED.get(key, key)
+    return LEARNED.get((family, learning)) or METHODS.get(family) or Method(family, family, kind)
 
 
 def order(method: Method) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from agemem.baselines.registry import SYSTEMS
 from agemem.eval.play.suites import SUITES
 from agemem.eval.runs.config import KINDS, MAY_REJUDGE, MAY_RESUME, RunConfig
 from agemem.eval.runs.registry import AGENTS
+from agemem.eval.runs.training import model_folder
 from agemem_envs import BENCHMARKS, ENVS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.protocols import PROTOCOLS
@@ -67,7 +68,8 @@ examples:
 
   a table of the paper, and a small run of everything:
     agemem run --suite table2 --backbone qwen3-4b --base-url http://localhost:8000/v1 \\
-        --checkpoint agemem-qwen3-4b@http://localhost:8001/v1
+        --checkpoint agemem-qwen3-4b@http://localhost:8001/v1 \\
+        --training-record results/runs/agemem-4b
     agemem run --suite smoke
 
 workers:
@@ -190,11 +192,15 @@ def _config(options: argparse.Namespace) -> RunConfig:
         raise UnknownNameError("suite", suite, SUITES)
     if suite is not None and options.agent not in (RunConfig().agent, suite):
         raise ConfigurationError("--suite determines the agents: leave out --agent")
+    if suite is None and options.training_record_answer_only:
+        raise ConfigurationError("--training-record-answer-only needs --suite")
     if suite is None and (options.checkpoint or options.checkpoint_answer_only):
         raise ConfigurationError(
             "--checkpoint and --checkpoint-answer-only need --suite; a single agent's model is its "
             "--backbone"
         )
+    for name in ("backbone", "checkpoint", "checkpoint_answer_only"):
+        setattr(options, name, model_folder(getattr(options, name)))
     names = [env for item in options.envs for env in item.split(",") if env]
     envs = [env for name in names for env in (BENCHMARKS if name == "all" else (name,))]
     for env in envs:

@@ -54,6 +54,7 @@ class Rejudging:
             config=self.config,
             sources=self._run.record.sources,
             rejudged=Origin(self._run.name, self._run.played_sha256),
+            training=self._run.record.training,
         )
 
     def score(self, on_result: Callable[[Result], None]) -> list[Result]:

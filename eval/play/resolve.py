@@ -85,6 +85,7 @@ def _check_backbone(config: RunConfig, agent: type[Agent]) -> None:
             for flag, value in (
                 ("--backbone", config.backbone),
                 ("--base-url", config.base_url),
+                ("--training-record", config.training_record),
                 ("--constrained", config.constrained),
                 ("--few-shot", config.few_shot),
             )

@@ -10,6 +10,8 @@ from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.plan import make_plan
 from agemem.eval.runs.result import Result
+from agemem.eval.runs.training import find_training
+from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import RunKind, RunRecord
 from agemem_envs.util.loading import load
 
@@ -28,19 +30,31 @@ class RunSession:
         run = resolve(config)
         self.config = config
         self.plan = make_plan(config)
+        self.training = find_training(config)
         self._executor: Executor = load(EXECUTORS[run.executor])(run, self.plan)
 
     def describe(self) -> RunRecord[RunConfig]:
         """The record of the run."""
-        return RunRecord(kind=RunKind.EVALUATION, config=self.config, sources=self.plan.sources)
+        return RunRecord(
+            kind=RunKind.EVALUATION,
+            config=self.config,
+            sources=self.plan.sources,
+            training=self.training,
+        )
 
     def check(self, folder: ResultsFolder, results: list[Result]) -> None:
         """Check that the episodes in a folder belong to this run.
 
         Raises:
-            ConfigurationError: An episode or the data does not belong to this run.
+            ConfigurationError: An episode, the data or the model does not belong to this run.
         """
-        self.plan.check(str(folder.path), folder.record().sources, results)
+        record = folder.record()
+        self.plan.check(str(folder.path), record.sources, results)
+        if record.training not in (None, self.training):
+            raise ConfigurationError(
+                f"{folder.path} was begun with another model: the training of "
+                f"{self.config.backbone} has changed since. Start a new run with another --out"
+            )
 
     def play(self, folder: ResultsFolder, on_result: Callable[[Result], None]) -> None:
         """Play every episode that the folder lacks, and write each as it ends.

@@ -10,15 +10,15 @@ from typing import Any
 from agemem.agents.policies import POLICIES
 from agemem.baselines.registry import SYSTEMS
 from agemem.eval.paper.benchmarks import QA_PROTOCOL, WORLD_PROTOCOL
-from agemem.eval.paper.methods import METHODS, method_of
+from agemem.eval.paper.methods import METHODS, learning_of, method_of
 from agemem.eval.runs.config import FULL_OR_TASK, RunConfig
 from agemem.eval.runs.registry import agent_class
+from agemem.eval.runs.training import stated_training
 from agemem_envs import BENCHMARKS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.protocols import DEFAULT, find_protocol
 from agemem_envs.stages import named_stages
 from agemem_envs.tools import choose_tools
-from agemem_envs.util.endpoint import split_endpoint
 
 PAPER = "paper"
 """The protocols of the paper's numbers."""
@@ -164,6 +164,8 @@ class Part:
             envs=self.envs,
             checkpoint=None,
             checkpoint_answer_only=None,
+            training_record=None,
+            training_record_answer_only=None,
         )
         stages = config.stages or find_protocol(self.protocol).settings_for("")["stages"]
         if len(named_stages(stages)) == 1:  # no messages are presented
@@ -172,8 +174,11 @@ class Part:
             trained = getattr(config, self.member.checkpoint)
             if trained is None:
                 raise ConfigurationError(f"it needs a trained model: pass {self._flag}")
-            self._warn_untrained(trained)
-            one = replace(one, backbone=trained, base_url=None)
+            record = getattr(
+                config, self.member.checkpoint.replace("checkpoint", "training_record")
+            )
+            one = replace(one, backbone=trained, base_url=None, training_record=record)
+            self._warn_untrained(one)
         if agent.tools is not None:
             one = replace(one, tools=RunConfig().tools)  # it has tools of its own
         if not agent.uses_backbone:
@@ -186,12 +191,15 @@ class Part:
     def _flag(self) -> str:
         return "--" + str(self.member.checkpoint).replace("_", "-")
 
-    def _warn_untrained(self, model: str) -> None:
-        method = method_of(self.member.agent, split_endpoint(model)[0])
+    def _warn_untrained(self, config: RunConfig) -> None:
+        method = method_of(self.member.agent, learning_of(stated_training(config)))
         if method.key != self.member.agent:
+            record = self._flag.replace("checkpoint", "training-record")
             warnings.warn(
-                f"{self._flag} {model} is not a trained model: its episodes count as those of "
-                f"{method.title}, and the row of {METHODS[self.member.agent].title} stays missing",
+                f"{self._flag} {config.backbone} has no training record of "
+                f"{METHODS[self.member.agent].title}: its episodes count as those of "
+                f"{method.title}, and that row stays missing. Name the folder of the training, or "
+                f"for a model on a server its record: {record} FOLDER",
                 stacklevel=3,
             )
 

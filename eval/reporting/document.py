@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agemem.eval.paper.exhibits import EXHIBITS
+from agemem.eval.paper.exhibits import AVERAGE, EXHIBITS
 from agemem.eval.reporting.comparisons import render_breakdowns, render_comparisons, render_episodes
 from agemem.eval.reporting.curves import Curve, render_curves
 from agemem.eval.reporting.figures import THEMES, draw_curves, draw_table
@@ -23,7 +23,7 @@ from agemem.eval.reporting.rendered import (
     render_gains,
     render_table,
 )
-from agemem.eval.reporting.tables import Table, gains, make_tables
+from agemem.eval.reporting.tables import Gains, Table, gains, make_tables
 from agemem.eval.reporting.writers import joined, markdown, to_markdown
 from agemem.eval.runs.reading import PlayedRun
 from agemem_envs.errors import ConfigurationError
@@ -67,18 +67,23 @@ def make_sections(
         curves: The training curves.
     """
     sections = []
+    averages: dict[str, Gains] = {}
     for exhibit in EXHIBITS:
+        numbers = published.get(exhibit.key, {})
         tables = [
             table
             for group in groups
-            for table in make_tables(exhibit, group, published[exhibit.key].get(group.backbone, {}))
+            for table in make_tables(exhibit, group, numbers.get(group.backbone, {}))
         ]
+        if not tables and exhibit.tables and not any(exhibit.is_for(g.table) for g in groups):
+            continue
         rendered = tuple(map(render_table, tables))
         drawn = tuple(table for table in tables if exhibit.plotted and _has_values(table))
         sections.append(Section(exhibit.key, exhibit.title, rendered, drawn))
-        if exhibit.key == "table2" and tables:
-            by_group = render_gains({table.group: gains(table) for table in tables})
-            sections.append(Section("gains", "Gains of AgeMem", (by_group,)))
+        if any(column.metric == AVERAGE for column in exhibit.columns):
+            averages |= {table.group: gains(table) for table in tables}
+        if exhibit.key == "table2" and averages:
+            sections.append(Section("gains", "Gains of AgeMem", (render_gains(averages),)))
     sections.append(
         Section(
             "figure5",
@@ -135,18 +140,22 @@ def run_section(runs: Sequence[PlayedRun]) -> Section:
 INTRODUCTION = """\
 # Report
 
-Each number is a mean over scored episodes, followed by its 95% bootstrap interval in brackets. The
-bootstrap draws tasks, not episodes, so that repetitions of a task do not narrow the interval. An
+Each number is a mean over scored episodes, followed by its 95% interval in brackets. Shares, which
+are in [0, 1], have Wilson's interval; other quantities have Student's. The number of independent
+trials is that of the tasks: repetitions of a task narrow an interval only as far as they differ. An
 average is the mean of the paper's five benchmarks, and is missing if one of them is missing; its
-bootstrap draws from each benchmark independently. If all episodes have the same score, the
-bootstrap sees no spread and the interval is a point, which says little for few episodes. The best
-number of a column is **bold**, the second best <u>underlined</u>; oracles and random actions do not
-compete. *missing* means that nothing was played. *unscored* means that a server, a simulator or a
-judge failed: such episodes are counted below, and never enter a mean as zero. Diamonds in figures
-and the lines *paper* are the numbers that the paper printed for this backbone.
+interval follows from those of its parts, which are independent. Differences between methods, and
+tokens saved, have paired bootstrap intervals over the tasks that both methods played. A method that
+was trained with several seeds is drawn first by training seed, then by task; a row with one seed
+says so, and its interval does not hold for other seeds. The best number of a column is **bold**,
+the second best <u>underlined</u>; oracles and random actions do not compete. *missing* means that
+nothing was played. *unscored* means that a server, a simulator or a judge failed: such episodes are
+counted below, and never enter a mean as zero. Letters in parentheses, such as (a), mark numbers of
+several runs, which are named below the table. Diamonds in figures and the lines *paper* are the
+numbers that the paper printed for this backbone.
 
-Paired tests are two-sided permutation tests of the mean difference on shared tasks, with Holm's
-correction over all pairs of methods of a benchmark.
+Paired tests are two-sided permutation tests of the mean difference on shared tasks. Holm's
+correction is over one family for each panel: all pairs of methods, by all measures of the panel.
 """
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from agemem.eval.paper.benchmarks import BENCHMARKS, PAPER, Benchmark
 from agemem.eval.paper.exhibits import SCORE
-from agemem.eval.paper.methods import NO_BACKBONE, Kind, Method, order
+from agemem.eval.paper.methods import NO_BACKBONE, UNTRAINED, Method, order
 from agemem.eval.reporting.estimates import Estimate, Key, Numbers, estimate, with_averages
 from agemem.eval.runs.comparability import (
     ROW_FIELDS,
@@ -34,6 +34,8 @@ QA_METRICS = (
     *(f"{short_name(tool)}_calls" for tool in TOOLS),
 )
 """Metrics of question answering, in addition to the score."""
+WORLD_METRICS = ("success", "progress")
+"""Metrics of interactive worlds, in addition to the score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,23 @@ class GroupRow:
         key: The row's key in the numbers of the group.
         method: The method.
         variant: How the row differs from other rows of the same method, or empty.
+        seeds: The number of training seeds of a trained method, in words, or empty.
     """
 
     key: str
     method: Method
     variant: str = ""
+    seeds: str = ""
 
     @property
     def label(self) -> str:
         """The name of the row in tables."""
-        return f"{self.method.title} ({self.variant})" if self.variant else self.method.title
+        return self.titled(self.method.title)
+
+    def titled(self, title: str) -> str:
+        """A title of the method with what else identifies the row."""
+        details = ", ".join(filter(None, (self.variant, self.seeds)))
+        return f"{title} ({details})" if details else title
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,10 @@ class ComparisonGroup:
         by_exhibit: Replaces ``numbers`` for exhibits that have numbers of their own.
         notes: The conditions of the group, of its columns and of its rows.
         results: The episodes of each row and column; empty for numbers without episodes.
+        pooled: The runs behind each row and column that has several, in words.
+        seed_of: The training seed of each result (:func:`training_seed`), by its ``id``.
+        table: The table of protocols (:data:`agemem.eval.runs.comparability.TABLES`).
+        protocols: The protocol of each benchmark.
     """
 
     title: str
@@ -92,6 +105,10 @@ class ComparisonGroup:
     by_exhibit: Mapping[str, Numbers] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     results: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
+    pooled: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    seed_of: Mapping[int, str] = field(default_factory=dict)
+    table: str = ""
+    protocols: Mapping[str, str] = field(default_factory=dict)
 
     def numbers_of(self, exhibit: str) -> Numbers:
         """The numbers of an exhibit, by its key."""
@@ -106,6 +123,7 @@ def make_groups(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> li
         checkpoints: The base model of each trained model, by the name that results record.
             A trained model joins the group of its base model.
     """
+    run_of = {id(result): run for run in runs for result in run.results}
     classified = [
         classify(result, run, checkpoints)
         for run in sorted(runs, key=lambda run: run.sha256)
@@ -121,7 +139,7 @@ def make_groups(runs: Sequence[PlayedRun], checkpoints: Mapping[str, str]) -> li
             suffix = [f"variant {number}"] if len(variants) > 1 else []
             title = ", ".join([base, *differences, *suffix])
             aligned = [m for m in members if columns[m.benchmark.key] == m.column]
-            groups.append(_group(title, base, aligned, listed(shared + model)))
+            groups.append(_group(title, base, aligned, listed(shared + model), run_of))
     return groups
 
 
@@ -167,8 +185,13 @@ def _is_papers(column: Conditions, protocol: str) -> bool:
 
 
 def _group(
-    title: str, base: str, members: Sequence[ClassifiedResult], conditions: str
+    title: str,
+    base: str,
+    members: Sequence[ClassifiedResult],
+    conditions: str,
+    run_of: Mapping[int, PlayedRun],
 ) -> ComparisonGroup:
+    seed_of = {id(m.result): training_seed(m.result, run_of[id(m.result)]) for m in members}
     rows: dict[tuple[Method, Conditions], GroupRow] = {}
     variants: dict[Method, set[Conditions]] = {}
     for member in members:
@@ -178,7 +201,9 @@ def _group(
         for row in sorted(variants[method]):
             variant = listed((k, v) for k, v in row if k in differing_names)
             key = f"{method.key} {variant}".strip()
-            rows[method, row] = GroupRow(key, method, variant)
+            seeds = {seed_of[id(m.result)] for m in members if (m.method, m.row) == (method, row)}
+            words = _counted_seeds(len(seeds)) if trained(method) else ""
+            rows[method, row] = GroupRow(key, method, variant, words)
     cells: dict[tuple[str, str], list[Result]] = {}
     for member in members:
         cell = (rows[member.method, member.row].key, member.benchmark.key)
@@ -188,12 +213,17 @@ def _group(
     others = sorted(by_key.keys() - set(registered))
     benchmarks = tuple(by_key[key] for key in [*registered, *others])
     columns = {member.benchmark.key: member.column for member in members}
+    pooled = {
+        cell: words
+        for cell, results in cells.items()
+        if (words := pooled_runs([run_of[id(result)] for result in results]))
+    }
     return ComparisonGroup(
         title=title,
         backbone=base,
         rows=tuple(rows.values()),
         benchmarks=benchmarks,
-        numbers=_numbers(cells, by_key),
+        numbers=_numbers(cells, by_key, pooled, seed_of),
         notes=(
             Note(f"Common to all rows: {conditions}."),
             *_row_notes(members, rows),
@@ -201,17 +231,64 @@ def _group(
             *(n for b in benchmarks for n in _task_notes(b, cells, list(rows.values()))),
         ),
         results=cells,
+        pooled=pooled,
+        seed_of=seed_of,
+        table=dict(members[0].shared)["protocol"],
+        protocols={m.benchmark.key: m.result.episode.settings.protocol for m in members},
     )
 
 
+def trained(method: Method) -> bool:
+    """Whether a method is one of a trained model."""
+    return method.untrained is not None
+
+
+def training_seed(result: Result, run: PlayedRun) -> str:
+    """Names the training seed of a result's model among the models of its row."""
+    return result.backbone
+
+
+def _counted_seeds(count: int) -> str:
+    return "1 training seed" if count == 1 else f"{count} training seeds"
+
+
+def pooled_runs(runs: Sequence[PlayedRun]) -> str:
+    """The runs that are pooled in a cell, with their seeds and sizes; empty for a single one.
+
+    Args:
+        runs: The run of each episode of the cell.
+    """
+    episodes = Counter(run.sha256 for run in runs)
+    if len(episodes) < 2:
+        return ""
+    seed_of = {run.sha256: run.config.seed for run in runs}
+    sizes = sorted((seed_of[digest], -count) for digest, count in episodes.items())
+    seeds = [str(seed) for seed in dict.fromkeys(seed for seed, _ in sizes)]
+    counts = [f"{-count}" for _, count in sizes]
+    equal = len(set(counts)) == 1
+    return (
+        f"pooled: {len(sizes)} runs, seed{'s' if len(seeds) > 1 else ''} {_and(seeds)}, "
+        f"{_and(counts[:1] if equal else counts)} episodes{' each' if equal else ''}"
+    )
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def _numbers(
-    cells: Mapping[tuple[str, str], Sequence[Result]], benchmarks: Mapping[str, Benchmark]
+    cells: Mapping[tuple[str, str], Sequence[Result]],
+    benchmarks: Mapping[str, Benchmark],
+    pooled: Mapping[tuple[str, str], str],
+    seed_of: Mapping[int, str],
 ) -> Numbers:
     numbers: dict[Key, Estimate] = {}
     for (row, key), results in cells.items():
-        numbers[row, key, SCORE] = estimate(results, benchmarks[key].metric)
-        for metric in QA_METRICS if benchmarks[key].answers else ():
-            numbers[row, key, metric] = estimate(results, metric)
+        words = pooled.get((row, key), "")
+        seeds = [seed_of[id(result)] for result in results]
+        numbers[row, key, SCORE] = estimate(results, benchmarks[key].metric, seeds, words)
+        for metric in QA_METRICS if benchmarks[key].answers else WORLD_METRICS:
+            numbers[row, key, metric] = estimate(results, metric, seeds, words)
     return with_averages(numbers)
 
 
@@ -229,7 +306,7 @@ def _row_notes(
             yield Note(f"Rows differ in {name}: {'; '.join(values)}.")
     renamed = {(member.result.agent, member.method) for member in members}
     for agent, method in sorted(renamed, key=lambda pair: (pair[0], pair[1].key)):
-        if agent != method.key and method.kind is Kind.OURS:
+        if UNTRAINED.get(agent) == method.key:
             yield Note(f"{method.title} includes the agent {agent} on an untrained backbone.")
 
 
@@ -241,6 +318,10 @@ def _column_notes(benchmark: Benchmark, column: Conditions) -> Iterable[Note]:
             f"The paper's numbers of {benchmark.title} are of protocol: {benchmark.protocol}; "
             "numbers under other conditions do not compare with the paper's.",
             benchmark.key,
+        )
+    elif benchmark.departs:
+        yield Note(
+            f"{benchmark.title} beside the paper's numbers: {benchmark.departs}.", benchmark.key
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import numpy as np
 from agemem.eval.reporting.summary import Row
 from agemem.eval.runs.reading import read_runs
 from agemem.eval.runs.result import Result, consistent
-from agemem.eval.stats.intervals import bootstrap_interval, mean
+from agemem.eval.stats.intervals import mean
+from agemem.eval.stats.pairing import difference, paired
+from agemem.eval.stats.sample import make_sample
 from agemem_envs.episode import Episode
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.judging.rewards import make_reward, retrieved, stored_in_stage_1
@@ -123,14 +125,20 @@ def _played(episode: Episode) -> Any:
 def agreement(pairs: Sequence[Pair], right: float = RIGHT) -> list[Row]:
     """One row for each score that the judges had to decide at least once.
 
-    ``difference`` is second minus first, with its 95% bootstrap interval. ``agree`` is the share
-    of episodes on which the judges agree about right or wrong, ``kappa`` is Cohen's kappa.
+    ``difference`` is second minus first, with its 95% paired bootstrap interval over tasks.
+    ``agree`` is the share of episodes on which the judges agree about right or wrong, ``kappa`` is
+    Cohen's kappa.
     """
     rows = []
     for name, judged in SCORES.items():
         decided = [pair for pair in pairs if _decided(judged, pair[0])]
         scores = [(judged.score(one), judged.score(other)) for one, other in decided]
         both = [(a, b) for a, b in scores if a is not None and b is not None]
+        tasks = [
+            (one.env_id, one.task_id)
+            for (one, _), (a, b) in zip(decided, scores, strict=True)
+            if a is not None and b is not None
+        ]
         if decided:
             counts = {
                 "score": name,
@@ -138,7 +146,8 @@ def agreement(pairs: Sequence[Pair], right: float = RIGHT) -> list[Row]:
                 "unscored_first": sum(a is None for a, _ in scores),
                 "unscored_second": sum(b is None for _, b in scores),
             }
-            rows.append(counts | _compare(np.array(both, dtype=float).reshape(-1, 2), right))
+            table = np.array(both, dtype=float).reshape(-1, 2)
+            rows.append(counts | _compare(table, tasks, right))
     return rows
 
 
@@ -147,22 +156,22 @@ def _decided(judged: Judged, episode: Episode) -> bool:
         return judged.decided(episode)
 
 
-def _compare(both: np.ndarray, right: float) -> Row:
-    """Statistics of pairs of scores, shape (episodes, 2)."""
+def _compare(both: np.ndarray, tasks: Sequence[Hashable], right: float) -> Row:
+    """Statistics of pairs of scores, shape (episodes, 2), and the task of each pair."""
     from scipy import stats
 
     first, second = both[:, 0], both[:, 1]
-    difference = [float(value) for value in second - first]
-    low, high = bootstrap_interval(difference) or (None, None)
+    differences = [float(value) for value in second - first]
+    low, high = _ends(first, second, tasks)
     varies = len(both) > 1 and np.ptp(first) > 0 and np.ptp(second) > 0
     measures = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
     return {
         "first": mean(list(first)),
         "second": mean(list(second)),
-        "difference": mean(difference),
+        "difference": mean(differences),
         "difference_low": low,
         "difference_high": high,
-        "mean_absolute_difference": mean([abs(value) for value in difference]),
+        "mean_absolute_difference": mean([abs(value) for value in differences]),
         "agree": mean([float(a) for a in (first >= right) == (second >= right)]),
         "kappa": kappa(first >= right, second >= right),
         **{
@@ -170,6 +179,17 @@ def _compare(both: np.ndarray, right: float) -> Row:
             for name, measure in measures.items()
         },
     }
+
+
+def _ends(
+    first: np.ndarray, second: np.ndarray, tasks: Sequence[Hashable]
+) -> tuple[float | None, float | None]:
+    """The interval of the mean of second minus first."""
+    samples = [make_sample(list(map(float, scores)), tasks) for scores in (second, first)]
+    if samples[0] is None or samples[1] is None:
+        return None, None
+    result = paired([samples[0]], [samples[1]], difference, share=True)
+    return (None, None) if result is None else (result.low, result.high)
 
 
 def kappa(first: np.ndarray, second: np.ndarray) -> float | None:

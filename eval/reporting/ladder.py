@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from agemem.agents.policies import POLICIES
 from agemem.eval.reporting.document import Section
 from agemem.eval.reporting.figures import PALETTE, Theme, save
+from agemem.eval.reporting.groups import pooled_runs
 from agemem.eval.reporting.rendered import (
     Record,
     RenderedCell,
@@ -22,7 +23,8 @@ from agemem.eval.reporting.rendered import (
 )
 from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result
-from agemem.eval.stats.intervals import bootstrap_interval, wilson_interval
+from agemem.eval.stats.intervals import mean_interval
+from agemem.eval.stats.sample import make_sample
 from agemem_envs.episode import Episode
 from agemem_envs.judging.judges import LexicalJudge
 from agemem_envs.judging.rewards import REWARDS
@@ -43,7 +45,7 @@ class Quantity:
     Attributes:
         name: The column.
         of: Computes it from an episode.
-        share: Whether it is 0 or 1, so that its mean is a proportion.
+        share: Whether its values are in [0, 1] by definition.
     """
 
     name: str
@@ -67,21 +69,25 @@ def _total(reward: str) -> Callable[[Episode], float | None]:
     return total
 
 
+def _metric(name: str) -> Quantity:
+    return Quantity(name, METRICS[name].of, METRICS[name].share)
+
+
 QUANTITIES = (
-    Quantity("success", METRICS["success"].of, share=True),
+    _metric("success"),
     Quantity("effective", _total("effective")),
     Quantity("all-returns", _total("all-returns")),
+    Quantity("task", _component("task")),
     *(
-        Quantity(name, _component(name))
+        Quantity(name, _component(name), share=True)
         for name in (
-            "task context compression preventive preservation memory storage maintenance "
-            "relevance penalty"
+            "context compression preventive preservation memory storage maintenance relevance"
         ).split()
     ),
-    *(Quantity(name, METRICS[name].of) for name in ("memory_quality", "stale_share")),
-    *(
-        Quantity(name, METRICS[name].of, share=True)
-        for name in ("stale_answer", "abstention_precision", "abstention_recall")
+    Quantity("penalty", _component("penalty")),
+    *map(
+        _metric,
+        "memory_quality stale_share stale_answer abstention_precision abstention_recall".split(),
     ),
 )
 """The columns of the ladder. The components are those of the reward that the runs recorded."""
@@ -89,7 +95,11 @@ QUANTITIES = (
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean with its 95% interval; None where no episode has a value."""
+    """A mean with its 95% interval.
+
+    The mean is None where no episode has a value. The ends are None for fewer than two tasks, and
+    where all values of a quantity without bounds are equal.
+    """
 
     value: float | None
     low: float | None
@@ -108,6 +118,7 @@ class Rung:
         helped: Tasks that succeed and that fail without memory; None if that was not played.
         harmed: Tasks that fail and that succeed without memory; None if that was not played.
         changed: Success on the tasks of which a needed fact changes.
+        pooled: The runs that it was played in, in words, if there are several.
     """
 
     policy: str
@@ -117,6 +128,7 @@ class Rung:
     helped: int | None
     harmed: int | None
     changed: Estimate
+    pooled: str = ""
 
 
 def is_ladder(runs: Sequence[PlayedRun]) -> bool:
@@ -128,11 +140,20 @@ def is_ladder(runs: Sequence[PlayedRun]) -> bool:
 def make_rungs(runs: Iterable[PlayedRun]) -> list[Rung]:
     """The rungs of all runs, by benchmark and policy in the order of their registries."""
     played: dict[tuple[str, str], dict[str, Episode]] = {}
-    for result in (result for run in runs for result in run.results if result.scored):
-        played.setdefault(_place(result), {})[result.episode.task_id] = result.episode
+    origins: dict[tuple[str, str], dict[str, PlayedRun]] = {}
+    for run in runs:
+        for result in (result for result in run.results if result.scored):
+            played.setdefault(_place(result), {})[result.episode.task_id] = result.episode
+            origins.setdefault(_place(result), {})[result.episode.task_id] = run
     order = {name: index for index, name in enumerate([*ENVS, *POLICIES])}
     places = sorted(played, key=lambda place: [order.get(name, len(order)) for name in place])
-    return [_rung(place, played[place], played.get((place[0], WITHOUT_MEMORY))) for place in places]
+    return [
+        replace(
+            _rung(place, played[place], played.get((place[0], WITHOUT_MEMORY))),
+            pooled=pooled_runs(list(origins[place].values())),
+        )
+        for place in places
+    ]
 
 
 def _place(result: Result) -> tuple[str, str]:
@@ -157,14 +178,12 @@ def _rung(
 
 
 def _estimate(quantity: Quantity, episodes: Iterable[Episode]) -> Estimate:
-    values = [value for value in map(quantity.of, episodes) if value is not None]
-    if not values:
+    played = list(episodes)
+    sample = make_sample(list(map(quantity.of, played)), [episode.task_id for episode in played])
+    if sample is None:
         return Estimate(None, None, None)
-    if quantity.share:
-        low, high = wilson_interval(round(sum(values)), len(values))
-    else:
-        low, high = bootstrap_interval(values) or (values[0], values[0])
-    return Estimate(float(np.mean(values)), low, high)
+    low, high = mean_interval(sample, share=quantity.share) or (None, None)
+    return Estimate(sample.mean, low, high)
 
 
 def ladder_section(runs: Sequence[PlayedRun]) -> Section:
@@ -192,8 +211,15 @@ def _overview(rungs: Sequence[Rung], env_ids: Sequence[str]) -> RenderedTable:
         "Success / total reward (effective)",
         ("Policy", "What it does", *map(short_id, env_ids)),
         tuple(sorted(rows, key=lambda row: list(POLICIES).index(row[0].text))),
-        notes=("Intervals and all components are in the tables below.",),
+        notes=("Intervals and all components are in the tables below.", *_pooled(rungs)),
     )
+
+
+def _pooled(rungs: Sequence[Rung]) -> Iterator[str]:
+    """A note for each policy that was played in several runs."""
+    for rung in rungs:
+        if rung.pooled:
+            yield f"{rung.policy}, {short_id(rung.env_id)}: {rung.pooled}."
 
 
 def _pair(rung: Rung) -> str:
@@ -217,9 +243,10 @@ def _details(env_id: str, rungs: Sequence[Rung]) -> RenderedTable:
         (*header, "success where a needed fact changes", "helped", "harmed"),
         tuple(rows),
         notes=(
-            "Means with 95% intervals: Wilson's for proportions, the bootstrap's over tasks "
-            "otherwise. Helped and harmed are tasks that succeed or fail against a competent "
-            "player without memory.",
+            "Means with 95% intervals: Wilson's for success and other shares, Student's over tasks "
+            "for rewards; none where all values of a reward are equal. Helped and harmed are tasks "
+            "that succeed or fail against a competent player without memory.",
+            *_pooled(rungs),
         ),
     )
 
@@ -278,7 +305,8 @@ def _panel(axes: Any, rungs: Mapping[str, Rung], policies: Sequence[str]) -> Non
             estimate = rungs[policy].estimates[name] if policy in rungs else None
             if estimate is None or estimate.value is None:
                 continue
-            axes.hlines(place, estimate.low, estimate.high, color=colour, linewidth=1.2)
+            if estimate.low is not None and estimate.high is not None:
+                axes.hlines(place, estimate.low, estimate.high, color=colour, linewidth=1.2)
             dot = {"color": colour, "marker": marker, "s": 14, "zorder": 3}
             axes.scatter([estimate.value], [place], label=label if not place else None, **dot)
     axes.set_yticks(range(len(policies)), [""] * len(policies))

@@ -6,16 +6,19 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agemem.eval.paper.benchmarks import PAPER
+from agemem.eval.paper.benchmarks import PAPER, QA_PROTOCOL
 from agemem.eval.paper.exhibits import ABLATION, ALL, AVERAGE, EXHIBITS, REDUCTION, SCORE, Exhibit
 from agemem.eval.paper.methods import METHODS
 from agemem.eval.reporting.estimates import Estimate, Key
 from agemem.eval.reporting.groups import ComparisonGroup, GroupRow, Note
+from agemem.eval.runs.comparability import TABLES
 from agemem_envs.errors import DataFormatError, DataNotFoundError
 from agemem_envs.util.paths import SHIPPED
 
 FOLDER = SHIPPED / "published"
 HOTPOTQA = "hotpotqa"
+PAPERS = TABLES[QA_PROTOCOL]
+"""The table of the protocols of the paper's numbers."""
 CsvRow = dict[str, str]
 Cells = Iterator[tuple[Key, float]]
 
@@ -75,7 +78,8 @@ def read_published(folder: Path = FOLDER) -> Published:
         DataNotFoundError: A file is missing.
         DataFormatError: A file does not have the documented columns.
     """
-    return {exhibit.key: _read(folder / exhibit.published, exhibit) for exhibit in EXHIBITS}
+    published = (exhibit for exhibit in EXHIBITS if exhibit.published)
+    return {exhibit.key: _read(folder / exhibit.published, exhibit) for exhibit in published}
 
 
 def _read(path: Path, exhibit: Exhibit) -> dict[str, dict[Key, float]]:
@@ -117,6 +121,7 @@ def published_groups(published: Published) -> list[ComparisonGroup]:
                 benchmarks=PAPER,
                 by_exhibit=by_exhibit,
                 notes=(Note("All numbers are the paper's own."),),
+                table=PAPERS,
             )
         )
     return groups

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 
 from agemem.eval.paper.exhibits import Column
-from agemem.eval.reporting.tables import Cell, Gains, Mark, Table, TableRow
+from agemem.eval.reporting.groups import trained
+from agemem.eval.reporting.tables import Cell, Ends, Gains, Mark, Table, TableRow
 
 MISSING, UNSCORED = "missing", "unscored"
 Record = dict[str, Any]
@@ -44,21 +46,35 @@ def render_table(table: Table) -> RenderedTable:
     """A table of scores: for each method our numbers, the paper's, and the difference."""
     lead = ("Method", "") if table.compared else ("Method",)
     title = f"{table.group}, {table.dataset.title}" if table.dataset else table.group
-    notes = table.notes
+    signs = pooled_signs(
+        cell.estimate.pooled for row in table.rows for cell in row.cells if cell.estimate
+    )
+    notes = (*(f"{sign} {words}." for words, sign in signs.items()), *table.notes)
     if not table.compared:
         notes = ("The paper has no numbers for this backbone or data.", *notes)
     return RenderedTable(
         title=title,
         header=(*lead, *(column.title for column in table.columns)),
-        rows=tuple(line for row in table.rows for line in _lines(row, table)),
+        rows=tuple(line for row in table.rows for line in _lines(row, table, signs)),
         notes=notes,
         records=tuple(_records(table)),
     )
 
 
-def _lines(row: TableRow, table: Table) -> Iterator[tuple[RenderedCell, ...]]:
+def pooled_signs(words: Iterable[str]) -> dict[str, str]:
+    """A sign for each different description of pooled runs: ``(a)``, ``(b)`` and so on."""
+    letters = ascii_lowercase
+    return {
+        text: f"({letters[n % len(letters)] * (n // len(letters) + 1)})"
+        for n, text in enumerate(dict.fromkeys(filter(None, words)))
+    }
+
+
+def _lines(
+    row: TableRow, table: Table, signs: Mapping[str, str]
+) -> Iterator[tuple[RenderedCell, ...]]:
     pairs = list(zip(row.cells, table.columns, strict=True))
-    ours = [_ours(cell, column) for cell, column in pairs]
+    ours = [_ours(cell, column, signs) for cell, column in pairs]
     if not table.compared:
         yield RenderedCell(row.label), *ours
         return
@@ -71,12 +87,13 @@ def _lines(row: TableRow, table: Table) -> Iterator[tuple[RenderedCell, ...]]:
         yield RenderedCell(""), RenderedCell("difference"), *map(RenderedCell, texts)
 
 
-def _ours(cell: Cell, column: Column) -> RenderedCell:
+def _ours(cell: Cell, column: Column, signs: Mapping[str, str]) -> RenderedCell:
     if cell.estimate is None or cell.value is None:
         return RenderedCell(MISSING if cell.estimate is None else UNSCORED)
     low, high = cell.estimate.low, cell.estimate.high
     text = format_interval(cell.value, low, high, column.digits, signed=column.signed)
-    return RenderedCell(text, cell.mark)
+    sign = signs.get(cell.estimate.pooled, "")
+    return RenderedCell(f"{text} {sign}".rstrip(), cell.mark)
 
 
 def format_number(value: float | None, digits: int, *, signed: bool = False) -> str:
@@ -115,6 +132,8 @@ def _records(table: Table) -> Iterator[Record]:
                 "episodes": number and number.episodes,
                 "scored": number and number.scored,
                 "tasks": number and number.tasks,
+                "training_seeds": number.trainings if number and trained(row.method) else None,
+                "pooled": number and number.pooled,
                 "mark": cell.mark.value,
                 "paper": cell.published,
                 "difference": cell.difference,
@@ -134,22 +153,33 @@ def render_gains(gains: dict[str, Gains]) -> RenderedTable:
             (
                 RenderedCell(group),
                 RenderedCell(gain.best_baseline or MISSING),
-                RenderedCell(MISSING if gain.points is None else f"{gain.points:+.2f}"),
-                RenderedCell(MISSING if gain.relative is None else f"{gain.relative:+.2f}"),
+                _gain(gain.points, gain.points_ends),
+                _gain(gain.relative, gain.relative_ends),
             )
             for group, gain in gains.items()
         ),
         notes=(
             "Computed from the averages as shown, as in the paper. Methods of the AgeMem family "
-            "are not baselines.",
+            "are not baselines. Intervals are of the paired bootstrap over the tasks that both "
+            "methods played.",
         ),
         records=tuple(
             {
                 "panel": group,
                 "best_baseline": gain.best_baseline,
                 "points": gain.points,
+                "points_low": gain.points_ends[0],
+                "points_high": gain.points_ends[1],
                 "relative_per_cent": gain.relative,
+                "relative_low": gain.relative_ends[0],
+                "relative_high": gain.relative_ends[1],
             }
             for group, gain in gains.items()
         ),
+    )
+
+
+def _gain(value: float | None, ends: Ends) -> RenderedCell:
+    return RenderedCell(
+        MISSING if value is None else format_interval(value, *ends, digits=2, signed=True)
     )

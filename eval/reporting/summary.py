@@ -16,7 +16,8 @@ from rich.table import Table
 from agemem.eval.runs.comparability import identity, summary_columns
 from agemem.eval.runs.metrics import METRICS
 from agemem.eval.runs.result import Result
-from agemem.eval.stats.intervals import bootstrap_interval, mean
+from agemem.eval.stats.intervals import mean, mean_interval
+from agemem.eval.stats.sample import make_sample
 from agemem_envs.stages import Stage, named_stages
 from agemem_envs.util.files import write_atomically
 
@@ -49,11 +50,13 @@ def _row(group: Sequence[Result]) -> Row:
         "environment_errors": _stopped(group, "environment_error"),
         "unscored_by_judge": sum(bool(result.episode.errors) for result in scored),
     }
+    tasks = [result.episode.task_id for result in scored]
     for name, metric in METRICS.items():
         values = [metric.of(result) for result in scored]
         row[name] = mean(values)
         if metric.interval:
-            row[f"{name}_low"], row[f"{name}_high"] = bootstrap_interval(values) or (None, None)
+            interval = mean_interval(make_sample(values, tasks), share=metric.share)
+            row[f"{name}_low"], row[f"{name}_high"] = interval or (None, None)
     return row
 
 

@@ -12,11 +12,13 @@ from agemem.eval.paper.methods import METHODS, Kind, Method, order
 from agemem.eval.reporting.estimates import (
     Estimate,
     Key,
+    compared,
     with_averages,
     with_gains,
     with_reductions,
 )
 from agemem.eval.reporting.groups import ComparisonGroup, GroupRow
+from agemem.eval.stats.pairing import Of, difference, relative_gain
 
 
 class Mark(StrEnum):
@@ -98,13 +100,15 @@ def make_tables(
     """The tables of an exhibit for a group: one, or one for each data set that was played.
 
     If nothing was played, a table for one data set says so in every cell, and a table of all
-    benchmarks is left out.
+    benchmarks is left out. An exhibit that is not for the group's protocols has no table.
 
     Args:
         exhibit: The table or figure to make.
         group: Our numbers.
         published: The paper's numbers for this exhibit and backbone.
     """
+    if not exhibit.is_for(group.table):
+        return
     if not exhibit.per_dataset:
         tables = [_table(exhibit, group, published, None)]
     else:
@@ -168,6 +172,8 @@ def _columns(
         )
     columns = list(exhibit.columns)
     for benchmark in group.benchmarks:
+        if exhibit.protocols and group.protocols.get(benchmark.key) not in exhibit.protocols:
+            continue
         if benchmark.stands_in_for is not None:
             title = BENCHMARKS[benchmark.stands_in_for].title
             columns += [
@@ -182,7 +188,15 @@ def _columns(
         elif benchmark.key not in BENCHMARKS and exhibit.others:
             title = f"{benchmark.title} ({benchmark.measure})"
             columns.append(Column(benchmark.key, SCORE, title, 100.0, ranked=True))
-    return tuple(columns)
+    return tuple(_with_protocol(column, group) for column in columns)
+
+
+def _with_protocol(column: Column, group: ComparisonGroup) -> Column:
+    """A column that names its protocol, if the table has columns of several."""
+    protocol = group.protocols.get(column.benchmark, group.table)
+    if protocol == group.table or column.benchmark not in group.protocols:
+        return column
+    return replace(column, title=f"{column.title}, {protocol}")
 
 
 def _rows(exhibit: Exhibit, group: ComparisonGroup) -> Iterator[tuple[GroupRow, str]]:
@@ -201,8 +215,7 @@ def _rows(exhibit: Exhibit, group: ComparisonGroup) -> Iterator[tuple[GroupRow, 
         keys.sort(key=lambda key: order(methods[key]))
     for key in keys:
         for row in played.get(key, [GroupRow(key, methods[key])]):
-            title = titles.get(key, row.method.title)
-            yield row, f"{title} ({row.variant})" if row.variant else title
+            yield row, row.titled(titles.get(key, row.method.title))
 
 
 def _cell(estimate: Estimate | None, published: float | None, scale: float) -> Cell:
@@ -245,6 +258,11 @@ def _marked(rows: Sequence[TableRow], columns: Sequence[Column]) -> Iterator[Tab
         yield replace(row, cells=cells)
 
 
+Ends = tuple[float | None, float | None]
+"""The ends of an interval, or None."""
+NO_ENDS: Ends = (None, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Gains:
     """The average gains of AgeMem, computed from the averages as rounded for display.
@@ -253,26 +271,45 @@ class Gains:
         best_baseline: The label of the best method outside the AgeMem family.
         points: AgeMem's average minus that of the best baseline, in percentage points.
         relative: AgeMem's average relative to that without memory, in per cent above it.
+        points_ends: The ends of the 95% paired bootstrap interval of the points, or None.
+        relative_ends: The ends of that of the relative gain, or None.
     """
 
     best_baseline: str | None
     points: float | None
     relative: float | None
+    points_ends: Ends = (None, None)
+    relative_ends: Ends = (None, None)
 
 
 def gains(table: Table) -> Gains:
     """The gains in the main table; None where a number is missing."""
     column = next(i for i, c in enumerate(table.columns) if c.metric == AVERAGE)
     digits = table.columns[column].digits
-    averages = {
-        row: round(value, digits)
-        for row in table.rows
-        if (value := row.cells[column].value) is not None
-    }
-    ours = next((v for row, v in averages.items() if row.method.key == "agemem"), None)
-    without = next((v for row, v in averages.items() if row.method.key == "no-memory"), None)
-    rivals = [(v, row.label) for row, v in averages.items() if row.method.kind is Kind.BASELINE]
-    best, label = max(rivals, default=(None, None))
-    points = None if ours is None or best is None else round(ours - best, digits)
-    relative = None if ours is None or not without else (ours - without) / without * 100
-    return Gains(label, points, relative)
+    cells = {row: cell for row in table.rows if (cell := row.cells[column]).value is not None}
+    averages = {row: round(cell.value or 0.0, digits) for row, cell in cells.items()}
+    ours = next((row for row in averages if row.method.key == "agemem"), None)
+    without = next((row for row in averages if row.method.key == "no-memory"), None)
+    rivals = [row for row in averages if row.method.kind is Kind.BASELINE]
+    best = max(rivals, key=lambda row: (averages[row], row.label), default=None)
+    points, relative = None, None
+    points_ends, relative_ends = NO_ENDS, NO_ENDS
+    if ours is not None and best is not None:
+        points = round(averages[ours] - averages[best], digits)
+        points_ends = _ends(cells[ours], cells[best], difference, f"{table.group}/points")
+    if ours is not None and without is not None and averages[without]:
+        relative = (averages[ours] - averages[without]) / averages[without] * 100
+        name = f"{table.group}/relative"
+        relative_ends = _ends(cells[ours], cells[without], relative_gain, name)
+    label = None if best is None else best.label
+    return Gains(label, points, relative, points_ends, relative_ends)
+
+
+def _ends(first: Cell, second: Cell, of: Of, name: str) -> Ends:
+    """The interval of a number from two averages, in per cent."""
+    if first.estimate is None or second.estimate is None:
+        return NO_ENDS
+    number = compared(first.estimate, second.estimate, of, share=True, name=name)
+    if number is None or number.low is None or number.high is None:
+        return NO_ENDS
+    return number.low * 100, number.high * 100

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from agemem.eval.paper.benchmarks import Benchmark, benchmark_of
-from agemem.eval.paper.methods import NO_BACKBONE, Method, backbone_key, method_of
+from agemem.eval.paper.methods import (
+    NO_BACKBONE,
+    Method,
+    backbone_key,
+    learning_of,
+    method_of,
+)
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result
@@ -105,7 +111,11 @@ def classify(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> 
         **{name: _text(value) for name, value in identity(result).items()},
         **{name: _text(getattr(run.config, name)) for name in _OF_THE_RUN},
     }
-    base = checkpoints.get(result.backbone) or run.suite_backbone or result.backbone
+    training = run.record.training
+    if training is not None:  # trainings of one recipe that differ in the seed are one method
+        conditions["backbone"] = f"trained by recipe {training.recipe[:12]}"
+    of_training = training.model.base if training is not None else result.backbone
+    base = checkpoints.get(result.backbone) or run.suite_backbone or of_training
 
     def of(scope: Scope) -> Conditions:
         return tuple((name, conditions[name]) for name in CONDITIONS[scope])
@@ -118,7 +128,7 @@ def classify(result: Result, run: PlayedRun, checkpoints: Mapping[str, str]) -> 
     without_model = result.backbone == NO_BACKBONE
     return ClassifiedResult(
         result=result,
-        method=method_of(result.agent, result.backbone),
+        method=method_of(result.agent, learning_of(training)),
         benchmark=benchmark_of(result.episode),
         base=NO_BACKBONE if without_model else backbone_key(base),
         shared=of(Scope.TABLE),

@@ -53,6 +53,21 @@ class RunConfig(BenchmarkSettings):
         SUBJECT,
         metavar="NAME",
     )
+    training_record: str | None = setting(
+        None,
+        "folder of the training that made the model, for a model that a server runs: the record "
+        "is taken as claimed. A folder of `agemem grpo` as the model needs none",
+        Scope.SUITE,
+        SUBJECT,
+        metavar="FOLDER",
+    )
+    training_record_answer_only: str | None = setting(
+        None,
+        "with --suite: the same for the model of --checkpoint-answer-only",
+        Scope.SUITE,
+        SUBJECT,
+        metavar="FOLDER",
+    )
     base_url: str | None = setting(
         None,
         "URL of the OpenAI-compatible server that runs the backbone",

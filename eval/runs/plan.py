@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from agemem.eval.paper.task_lists import tasks_of_endless
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.result import Key, Result
 from agemem_envs import ENVS
@@ -86,7 +87,7 @@ class Plan:
 
 
 def make_plan(config: RunConfig) -> Plan:
-    """Choose the tasks of a run.
+    """Choose the tasks of a run. All tasks of endless data are those of its published list.
 
     Raises:
         AgeMemError: An environment's data is not available.
@@ -97,7 +98,8 @@ def make_plan(config: RunConfig) -> Plan:
         task_class = ENVS[env_id]["task"]
         options = resolve(config.protocol, task_class, config.task_options).task
         with closing(make_task(task_class, options)) as task:
-            ids = task.task_ids(config.episodes, config.seed)
+            count = tasks_of_endless(task.source) if config.episodes is None else config.episodes
+            ids = task.task_ids(count, config.seed)
             sources[env_id] = str(task.source)
         episodes += [
             Planned(env_id, index, task_id, episode_seed(config.seed, index))

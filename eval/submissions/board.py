@@ -8,17 +8,21 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from agemem.eval.paper.methods import method_of
+from agemem.eval.paper.benchmarks import BENCHMARKS
+from agemem.eval.paper.methods import Learning, method_of
+from agemem.eval.paper.task_lists import SEED, lists_of
 from agemem.eval.submissions.rows import (
     COLUMNS,
     FORMAT,
+    OLDER,
     QUALITIES,
     SCORES,
     SPENT,
+    TRAINED,
     LeaderboardRow,
     average_of,
 )
@@ -29,17 +33,14 @@ from agemem_envs.util.sanitize import natural_number
 
 IDENTITY = ("method", "data_sources", "protocol", "stages", "judge", "played_sha256")
 """The columns that identify a row. The same episodes may have one row for each judge."""
-OLDER_COLUMNS = (
-    tuple(name for name in COLUMNS if name not in ("protocol", "format")),
-    tuple(name for name in COLUMNS if name != "protocol"),
-)
-"""The columns of formats 0 and 1."""
 PRICED = ("cost", "price_in", "price_out")
 """The columns that depend on the prices, not on the runs."""
 PER_CENT = (*SCORES, "average", "average_low", "average_high")
-NUMBERS = (*PER_CENT, *QUALITIES, *SPENT, "price_in", "price_out", "episodes")
+NUMBERS = (*PER_CENT, *QUALITIES, *SPENT, "price_in", "price_out", "episodes", "training_seeds")
 ROUNDING = 1e-3
 """The tolerance of an average. Scores are stored with six digits."""
+DIGITS = 1e-6
+"""The relative tolerance of a score in per cent with six digits."""
 
 
 def read(path: Path) -> list[LeaderboardRow]:
@@ -65,14 +66,19 @@ def read(path: Path) -> list[LeaderboardRow]:
                 f"{path}, line {number} does not have the {len(columns)} columns of the header"
             )
         _refuse_newer(path, number, row)
-    if columns not in (COLUMNS, *OLDER_COLUMNS):
+    if columns not in (COLUMNS, *OLDER.values()):
         raise DataFormatError(f"{path} does not have the columns of a leaderboard")
     return [_upgraded(row) for row in rows]
 
 
 def _upgraded(row: LeaderboardRow) -> LeaderboardRow:
     """A row with all columns. Before protocols, each set of stages had its protocol."""
-    return {"protocol": row["stages"], "format": "0", **row}
+    return {**dict.fromkeys(COLUMNS, ""), "protocol": row["stages"], "format": "0", **row}
+
+
+def is_older(row: LeaderboardRow) -> bool:
+    """Whether a row is of an older format, which states no list of tasks and no training."""
+    return row["format"] != str(FORMAT)
 
 
 def _refuse_newer(path: Path, number: int, row: LeaderboardRow) -> None:
@@ -138,33 +144,89 @@ def file_problems(rows: Sequence[LeaderboardRow]) -> Iterator[str]:
         if _identity(row) in seen:
             yield f"{where}: the row is a duplicate"
         seen.add(_identity(row))
-        for name in ("sha256", "played_sha256"):
-            if not re.fullmatch(r"[0-9a-f]{64}(; [0-9a-f]{64})*", row[name]):
-                yield f"{where}: {name} {row[name]!r} is not a SHA-256 digest"
-        methods = {
-            method_of(agent, backbone).key
-            for agent in row["agent"].split("; ")
-            for backbone in row["backbone"].split("; ")
-        }
-        if methods != {row["method"]}:
-            yield f"{where}: the agent {row['agent']} is the method {', '.join(sorted(methods))}"
-        try:
-            numbers = {name: float(row[name]) for name in NUMBERS if row[name]}
-        except ValueError as error:
-            yield f"{where}: {error}"
+        for problem in _row_alone(row):
+            yield f"{where}: {problem}"
+
+
+def _row_alone(row: LeaderboardRow) -> Iterator[str]:
+    for name in ("sha256", "played_sha256"):
+        if not re.fullmatch(r"[0-9a-f]{64}(; [0-9a-f]{64})*", row[name]):
+            yield f"{name} {row[name]!r} is not a SHA-256 digest"
+    yield from _method(row)
+    try:
+        numbers = {name: float(row[name]) for name in NUMBERS if row[name]}
+    except ValueError as error:
+        yield str(error)
+        return
+    for name, value in numbers.items():
+        most = 100.0 if name in PER_CENT else sys.float_info.max
+        if not 0.0 <= value <= most:
+            yield f"{name} is {value}, not in [0, {most:g}]"
+    if not numbers.get("episodes", 0.0) >= 1.0:
+        yield "the row has no episodes"
+    average = average_of(row)
+    if (average is None) != ("average" not in numbers) or (
+        average is not None and abs(average - numbers["average"]) > ROUNDING
+    ):
+        recorded = row["average"] or "empty"
+        yield f"the average is {recorded}, but the scores give {average}"
+    if not is_older(row):
+        yield from _tasks(row, numbers)
+
+
+def _method(row: LeaderboardRow) -> Iterator[str]:
+    """Check that the method follows from the agent and the training."""
+    trainings = [TRAINED.fullmatch(text) for text in row["training"].split("; ") if text]
+    if None in trainings:
+        yield f"the training {row['training']!r} is none"
+        return
+    learned = {Learning(t["learning"]) for t in trainings if t} or {Learning.NOTHING}
+    agents = row["agent"].split("; ")
+    methods = {method_of(agent, what).key for agent in agents for what in learned}
+    if methods != {row["method"]}:
+        names = ", ".join(sorted(methods))
+        because = "" if trainings else ": there is no training record"
+        yield f"the agent {row['agent']} is the method {names}{because}"
+    seeds = {t["seed"] for t in trainings if t}
+    if not is_older(row) and row["training_seeds"] != (str(len(seeds)) if seeds else ""):
+        yield f"training_seeds is {row['training_seeds'] or 'empty'}, but there are {len(seeds)}"
+
+
+def _tasks(row: LeaderboardRow, numbers: Mapping[str, float]) -> Iterator[str]:
+    """Check that each score is that of a whole published list, and one that its number allows."""
+    if row["seed"] != str(SEED):
+        yield f"the seed is {row['seed'] or 'empty'}, not {SEED}"
+    parts = {name: _by_benchmark(row[name]) for name in ("split", "task_list", "tasks")}
+    digests = _by_benchmark(row["tasks_sha256"])
+    repeated = max(1.0, numbers.get("training_seeds", 1.0))
+    total = 0
+    for key, benchmark in BENCHMARKS.items():
+        title, column = benchmark.title, f"{key}_{benchmark.measure.lower()}"
+        stated = tuple(parts[name].pop(title, "") for name in parts)
+        if column not in numbers and not any(stated):
             continue
-        for name, value in numbers.items():
-            most = 100.0 if name in PER_CENT else sys.float_info.max
-            if not 0.0 <= value <= most:
-                yield f"{where}: {name} is {value}, not in [0, {most:g}]"
-        if not numbers.get("episodes", 0.0) >= 1.0:
-            yield f"{where}: the row has no episodes"
-        average = average_of(row)
-        if (average is None) != ("average" not in numbers) or (
-            average is not None and abs(average - numbers["average"]) > ROUNDING
-        ):
-            recorded = row["average"] or "empty"
-            yield f"{where}: the average is {recorded}, but the scores give {average}"
+        listed = ((t, (t.split, t.name, str(t.tasks))) for t in lists_of(key))
+        tasks = next((t for t, texts in listed if texts == stated), None)
+        if tasks is None or digests.get(title) != (tasks.sha256 or digests.get(title)):
+            yield f"{title}: {', '.join(stated)} is no published list of tasks"
+            continue
+        total += tasks.tasks
+        if column not in numbers:
+            yield f"{title}: its list was played, but it has no score"
+        elif benchmark.metric == "success":
+            count = numbers[column] / 100 * tasks.tasks * repeated
+            if abs(count - round(count)) > DIGITS * tasks.tasks * repeated:
+                yield f"{column} is {row[column]}, which {tasks.tasks} tasks cannot give"
+    if others := sorted({title for part in parts.values() for title in part}):
+        yield f"{', '.join(others)}: there is no such benchmark"
+    elif total * repeated != numbers.get("episodes"):
+        yield f"the row has {row['episodes']} episodes, but its lists have {total * repeated:g}"
+
+
+def _by_benchmark(text: str) -> dict[str, str]:
+    """The values of a column that has one for each benchmark, by the benchmark's title."""
+    pairs = (part.partition(": ") for part in text.split("; ") if part)
+    return {title: value for title, _, value in pairs}
 
 
 def row_problems(
@@ -172,14 +234,16 @@ def row_problems(
 ) -> Iterator[str]:
     """Where leaderboard rows differ from the rows computed from their runs.
 
-    The conditions of a row of an older format are not compared: there are more of them now.
+    Of a row of an older format only what it states is compared, and not its conditions: there are
+    more of them now.
     """
     by_identity = {_identity(row): row for row in rows}
     for fresh in computed:
         row = by_identity.get(_identity(fresh))
-        older = ("format", "conditions") if row and row["format"] != fresh["format"] else ()
-        for name in COLUMNS if row else ():
-            if row and row[name] != fresh[name] and name not in (*PRICED, *older):
+        stated = COLUMNS if row and not is_older(row) else OLDER[2]
+        unstated = (*PRICED, *(() if stated is COLUMNS else ("format", "conditions")))
+        for name in stated if row else ():
+            if row and row[name] != fresh[name] and name not in unstated:
                 where = f"{fresh['method']} on {fresh['backbone']}: {name}"
                 yield (
                     f"{where} is {row[name]!r} on the leaderboard, "

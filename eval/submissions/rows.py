@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from typing import Any
 
 from agemem.eval.paper.benchmarks import BENCHMARKS, PAPER
 from agemem.eval.paper.exhibits import ALL, AVERAGE, SCORE
-from agemem.eval.paper.methods import Method, order
+from agemem.eval.paper.methods import Learning, Method, learning_of, order
+from agemem.eval.paper.task_lists import digest, find_list
 from agemem.eval.reporting.estimates import Estimate
 from agemem.eval.reporting.groups import ComparisonGroup, make_groups
 from agemem.eval.reporting.writers import csv_cell
 from agemem.eval.runs.comparability import TABLES, Conditions, classify, listed
+from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.metrics import (
     llm_calls,
     mean_of,
@@ -22,19 +25,23 @@ from agemem.eval.runs.metrics import (
 )
 from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result
+from agemem_envs.env_settings import BenchmarkSettings
 from agemem_envs.errors import ConfigurationError
+from agemem_envs.settings import Scope, in_scope
+from agemem_envs.training_record import Training
 from agemem_envs.util.provenance import Provenance
 
 LeaderboardRow = dict[str, str]
 """A row of the file. Every column is text, empty if there is no number."""
 
 SCORES = tuple(f"{b.key}_{b.measure.lower()}" for b in BENCHMARKS.values())
-FORMAT = 2
+FORMAT = 3
 """The version of the row format, which a row keeps. Format 0 has no such column; 0 and 1 have no
-``protocol``, and fewer conditions."""
+``protocol``, and fewer conditions; before 3 a row could be any tasks, and its model's training was
+not recorded."""
 QUALITIES = tuple(f"{b.key}_memory_quality" for b in BENCHMARKS.values() if b.answers)
 SPENT = ("llm_calls", "prompt_tokens", "completion_tokens", "seconds", "cost")
-COLUMNS = (
+RESULTS = (
     "method",
     "agent",
     "backbone",
@@ -47,12 +54,28 @@ COLUMNS = (
     "price_in",
     "price_out",
     "episodes",
+)
+TASKS = ("split", "task_list", "tasks", "tasks_sha256", "seed")
+"""Columns of the tasks that were played: for each benchmark its split, and the name, the number of
+tasks and the digest of its list; the seed of the runs."""
+TRAINING = ("training", "training_seeds")
+"""Columns of the model's training: each training's seed, reward and digests, and the number of
+different seeds; empty for a model without a training record."""
+SHOWN = ("top_k", "max_context_tokens", "given")
+"""Conditions with a column of their own: k and the context budget of each benchmark, and the
+settings that replaced those of the protocol."""
+COLUMNS = (
+    *RESULTS,
+    *TASKS,
+    *TRAINING,
     "data_sources",
     "protocol",
+    *SHOWN,
     "stages",
     "judge",
     "constrained",
     "conditions",
+    "method_conditions",
     "versions",
     "git_revision",
     "date",
@@ -60,7 +83,38 @@ COLUMNS = (
     "played_sha256",
     "format",
 )
-"""Scores are in per cent. Costs are per episode, for the agent and its memory system."""
+"""Scores are in per cent. Costs are per episode, for the agent and its memory system. Rows rank
+only among rows with equal :data:`RANKED_AMONG`; ``method_conditions`` may differ there."""
+RANKED_AMONG = (
+    "protocol",
+    "stages",
+    "judge",
+    "data_sources",
+    "split",
+    "task_list",
+    "tasks",
+    "tasks_sha256",
+    "seed",
+    "top_k",
+    "max_context_tokens",
+    "conditions",
+)
+"""The columns that rows of one ranking share."""
+OLDER = {
+    2: (*RESULTS, "data_sources", "protocol", "stages", "judge", "constrained", "conditions",
+        "versions", "git_revision", "date", "sha256", "played_sha256", "format"),
+}  # fmt: skip
+OLDER[1] = tuple(name for name in OLDER[2] if name != "protocol")
+OLDER[0] = tuple(name for name in OLDER[1] if name != "format")
+"""The columns of older formats."""
+UNLISTED = "no published list"
+CLAIMED = "claimed, not verified"
+"""The weights of a training that was only claimed, because a server ran the model."""
+TRAINED = re.compile(
+    rf"seed (?P<seed>\d+): learned by (?P<learning>{'|'.join(Learning)}), reward [\w-]+, "
+    rf"record [0-9a-f]{{64}}, weights (?:[0-9a-f]{{64}}|{CLAIMED})"
+)
+"""A training in the column ``training``."""
 _IN_COLUMNS = ("data_source", "env", "protocol", "stages")
 """Conditions of a benchmark that the row states in other columns."""
 
@@ -96,22 +150,26 @@ def leaderboard_rows(
         ConfigurationError: A benchmark has no column, a run has more than one method, or a task
             is in several runs of a row.
     """
-    groups: dict[tuple[Method, str, Conditions], list[PlayedRun]] = {}
+    groups: dict[tuple[Method, str, Conditions, Conditions], list[PlayedRun]] = {}
     for run in sorted(runs, key=lambda run: run.sha256):
         first = classify(
             run.results[0], run, checkpoints
         )  # a run has one agent and one configuration
-        key = (first.method, first.base, first.shared + first.model + first.row)
+        key = (first.method, first.base, first.shared, first.model + first.row)
         groups.setdefault(key, []).append(run)
     return [
-        _leaderboard_row(group, listed(conditions), members, prices)
-        for (_, _, conditions), members in sorted(groups.items(), key=lambda g: order(g[0][0]))
+        _leaderboard_row(group, listed(shared), listed(own), members, prices)
+        for (_, _, shared, own), members in sorted(groups.items(), key=lambda g: order(g[0][0]))
         for group in make_groups(members, checkpoints)
     ]
 
 
 def _leaderboard_row(
-    group: ComparisonGroup, conditions: str, runs: Sequence[PlayedRun], prices: Prices
+    group: ComparisonGroup,
+    shared: str,
+    of_method: str,
+    runs: Sequence[PlayedRun],
+    prices: Prices,
 ) -> LeaderboardRow:
     for benchmark in group.benchmarks:
         if benchmark.key not in BENCHMARKS:
@@ -125,11 +183,16 @@ def _leaderboard_row(
     results = [result for cell in group.results.values() for result in cell]
     ids = {id(result) for result in results}
     own = [run for run in runs if any(id(result) in ids for result in run.results)]
-    tasks = Counter((result.episode.env_id, result.episode.task_id) for result in results)
-    (env, task), times = tasks.most_common(1)[0]
+    tasks = Counter(
+        (run.record.training.seed if run.record.training else None, r.episode.env_id,
+         r.episode.task_id)
+        for run in own for r in run.results if id(r) in ids
+    )  # fmt: skip
+    (_, env, task), times = tasks.most_common(1)[0]
     if times > 1:
         names = ", ".join(str(run.path) for run in own)
         raise ConfigurationError(f"task {task!r} of {env} is in several of the runs {names}")
+    trainings = [run.record.training for run in own if run.record.training]
     average = group.numbers.get((row.key, ALL, AVERAGE), Estimate(None))
     values: dict[str, Any] = {
         "method": row.method.key,
@@ -141,12 +204,20 @@ def _leaderboard_row(
         "price_in": prices.prompt,
         "price_out": prices.completion,
         "episodes": len(results),
+        **_tasks(group),
+        "seed": _several(str(run.config.seed) for run in own),
+        "training": _several(map(_training, trainings)),
+        "training_seeds": len({t.seed for t in trainings}) or None,
+        "top_k": _of_each(group, "top_k"),
+        "max_context_tokens": _of_each(group, "max_context_tokens"),
+        "given": _several(text for run in own for text in _given(run.config)),
         "data_sources": _several(str(result.episode.source) for result in results),
         "protocol": _of_each(group, "protocol"),
         "stages": _of_each(group, "stages"),
         "judge": _several(result.episode.settings.judge for result in results),
         "constrained": _several("yes" if result.constrained else "no" for result in results),
-        "conditions": "; ".join([conditions, *_of_benchmarks(group, own)]),
+        "conditions": "; ".join([shared, *_of_benchmarks(group, own)]),
+        "method_conditions": of_method,
         "versions": _several(_versions(run.record.provenance) for run in own),
         "git_revision": _several(str(run.record.provenance.git_revision) for run in own),
         "date": max(run.record.started or "" for run in own),
@@ -168,6 +239,46 @@ def table_of(row: LeaderboardRow) -> str:
     """The name of the table of a row: its protocol, or the name of those that share a table."""
     names = [part.rpartition(": ")[2] for part in row["protocol"].split("; ")]
     return ", ".join(dict.fromkeys(TABLES.get(name, name) for name in names))
+
+
+def ranking_of(row: LeaderboardRow) -> tuple[str, ...] | None:
+    """The conditions that rows share which may be ranked; None for a row that states too few."""
+    return tuple(row[name] for name in RANKED_AMONG) if row["format"] == str(FORMAT) else None
+
+
+def _tasks(group: ComparisonGroup) -> dict[str, str]:
+    """The columns of the tasks of each benchmark."""
+    columns: dict[str, list[str]] = {name: [] for name in TASKS if name != "seed"}
+    for (_, key), cell in group.results.items():
+        episodes = [result.episode for result in cell]
+        ids = {episode.task_id for episode in episodes}
+        tasks = find_list(key, episodes)
+        values = {
+            "split": ", ".join(sorted({episode.source.split for episode in episodes})),
+            "task_list": tasks.name if tasks else UNLISTED,
+            "tasks": len(ids),
+            "tasks_sha256": digest(ids),
+        }
+        for name, value in values.items():
+            columns[name].append(f"{BENCHMARKS[key].title}: {value}")
+    return {name: _several(texts) for name, texts in columns.items()}
+
+
+def _training(training: Training) -> str:
+    """A training in one text; :data:`TRAINED` reads it."""
+    return (
+        f"seed {training.seed}: learned by {learning_of(training)}, reward {training.reward}, "
+        f"record {training.sha256}, weights {training.weights_sha256 or CLAIMED}"
+    )
+
+
+def _given(config: RunConfig) -> Iterator[str]:
+    """The settings that were given beside the protocol, except those with columns of their own."""
+    default = RunConfig()
+    for name in in_scope(BenchmarkSettings, Scope.TABLE, Scope.WORLD, Scope.TASKS):
+        value = getattr(config, name)
+        if name not in ("protocol", "judge") and value != getattr(default, name):
+            yield f"{name}={value}"
 
 
 def _of_each(group: ComparisonGroup, setting: str) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.result import Result
 from agemem_envs.episode import DataSource, Episode, Step, StopReason, ToolCall
-from agemem_envs.run_record import RunKind, RunRecord, write_record
+from agemem_envs.judging.rewards import make_reward
+from agemem_envs.run_record import FILE, FORMAT, RunKind, RunRecord, write_record
 from agemem_envs.stages import Stage
+from agemem_envs.training_record import MODEL, TrainedModel, Training, weights_sha256
 from agemem_envs.util.provenance import Provenance
 from tests.conftest import episode_settings
 
@@ -87,8 +90,47 @@ def results(
     return made
 
 
-def write_run(path: Path, made: Sequence[Result], **config: Any) -> Path:
-    """Write a run with these episodes, and return its folder."""
+def make_training(
+    reward: str = "all-returns",
+    seed: int = 0,
+    *,
+    weights: str = "0" * 64,
+    verified: bool = True,
+    source: str = "hotpotqa/train (file: h.json@1)",
+    **config: Any,
+) -> Training:
+    """The training of a model that is not there."""
+    model = TrainedModel(
+        base="scripted", reward=asdict(make_reward(reward)), weights_sha256=weights
+    )
+    record = {
+        "kind": "training",
+        "config": {"seed": seed, "backbone": "scripted", **config},
+        "sources": {"AgeMem-HotpotQA-v0": source},
+        "model": asdict(model),
+    }
+    return Training(record, weights if verified else None)
+
+
+def write_training(path: Path, reward: str = "all-returns", seed: int = 0, **config: Any) -> Path:
+    """Write the folder of a training whose model is some bytes, and return it."""
+    model = path / MODEL
+    model.mkdir(parents=True)
+    (model / "model.safetensors").write_bytes(f"weights of seed {seed}".encode())
+    training = make_training(reward, seed, weights=weights_sha256(model), **config)
+    (path / FILE).write_text(json.dumps({"format": FORMAT, **training.record}))
+    return path
+
+
+def write_run(
+    path: Path, made: Sequence[Result], training: Training | None = None, **config: Any
+) -> Path:
+    """Write a run with these episodes, and return its folder.
+
+    A model whose name begins with ``my-`` is trained, by the reward that the agent's name implies.
+    """
+    if training is None and made[0].backbone.startswith("my-"):
+        training = make_training("answer-only" if "answer" in made[0].agent else "all-returns")
     path.mkdir(parents=True)
     values: dict[str, Any] = {"max_tokens": 64, "judge": "judge@http://localhost/v1"}
     values |= {"agent": made[0].agent, "backbone": made[0].backbone, **config}
@@ -101,6 +143,7 @@ def write_run(path: Path, made: Sequence[Result], **config: Any) -> Path:
             started="2026-01-01T00:00:00+00:00",
             sources={r.episode.env_id: str(r.episode.source) for r in made},
             provenance=Provenance(agemem_envs="0.1.0", git_revision="abc", python="3.11.7"),
+            training=training,
         ),
     )
     lines = "".join(result.to_json() + "\n" for result in made)

@@ -93,7 +93,7 @@ def test_memory_quality_tells_the_needed_from_the_rest() -> None:
 
 
 def test_policies_are_references_and_never_compete() -> None:
-    assert all(method_of(name, "none").kind is Kind.REFERENCE for name in POLICIES)
+    assert all(method_of(name).kind is Kind.REFERENCE for name in POLICIES)
 
 
 def test_the_suite_writes_one_table_and_one_figure(tmp_path: Path) -> None:

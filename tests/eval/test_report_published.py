@@ -114,11 +114,11 @@ def test_every_number_of_the_paper_is_in_the_report() -> None:
     """The report drops no cell of a published file."""
     reported = 0
     for exhibit in EXHIBITS:
-        for backbone, numbers in PUBLISHED[exhibit.key].items():
+        for backbone, numbers in PUBLISHED.get(exhibit.key, {}).items():
             cells = [c for row in table(exhibit.key, backbone).rows for c in row.cells]
             assert sum(cell.published is not None for cell in cells) == len(numbers)
             reported += len(numbers)
-    files = [FOLDER / exhibit.published for exhibit in EXHIBITS]
+    files = [FOLDER / exhibit.published for exhibit in EXHIBITS if exhibit.published]
     rows = [line.split(",") for f in files for line in f.read_text().splitlines()[1:]]
     names = {QWEN25, QWEN3}
     printed = sum(cell.replace(".", "").isdigit() and cell not in names for r in rows for cell in r)

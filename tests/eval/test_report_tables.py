@@ -22,7 +22,7 @@ from tests.conftest import not_none, outputs_of_processes
 from tests.eval.make_runs import FAILED, SOURCES, results, write_run
 
 ALFWORLD, SCIENCE, PDDL, BABYAI, HOTPOT, SYNTHETIC = SOURCES
-TRAINED = "my-agemem"
+TRAINED, ONE_SEED = "my-agemem", "1 training seed"
 ADD, RETRIEVE, FILTER = "Add_memory", "Retrieve_memory", "Filter_context"
 
 
@@ -67,7 +67,7 @@ def test_table_2_by_hand(tmp_path: Path) -> None:
     main_table = table(group, "table2")
     rows = texts(main_table)
     assert rows["No memory"] == ["50.00", "0.00", "50.00", "100.00", "30.00", "46.00"]
-    assert rows["AgeMem"] == ["50.00", "0.00", "50.00", "100.00", "40.00", "48.00"]
+    assert rows[f"AgeMem ({ONE_SEED})"] == ["50.00", "0.00", "50.00", "100.00", "40.00", "48.00"]
     assert rows["Mem0"] == [MISSING] * 6
     marks = {row.key: [cell.mark for cell in row.cells] for row in main_table.rows}
     assert marks["agemem"] == [Mark.NONE] * 4 + [Mark.BEST] * 2  # where all are equal none is
@@ -97,22 +97,22 @@ def test_figures_2_and_3_and_tables_3_and_4_by_hand(tmp_path: Path) -> None:
         checkpoints={TRAINED: "scripted", "my-rag": "scripted", "my-answers": "scripted"},
     )
     quality = texts(table(group, "figure2"))
-    assert (quality["Mem0"], quality["AgeMem"]) == (["0.150"], ["0.900"])
+    assert (quality["Mem0"], quality[f"AgeMem ({ONE_SEED})"]) == (["0.150"], ["0.900"])
     assert quality["LangMem"] == [MISSING]
     # means 160, 190, 200, 150; against 200: 20, 5, 0 and 25 per cent fewer
     assert texts(table(group, "figure3")) == {
         "AgeMem-noRL-RAG": ["160", "20.0"],
         "AgeMem-noRL": ["190", "5.0"],
-        "AgeMem-RAG": ["200", "0.0"],
-        "AgeMem": ["150", "25.0"],
+        f"AgeMem-RAG ({ONE_SEED})": ["200", "0.0"],
+        f"AgeMem ({ONE_SEED})": ["150", "25.0"],
     }
     # 5 calls in 2 episodes: 2 Add, 1 Retrieve, 1 Filter, and 1 of an unknown tool
     counts = ["1.00", "0.00", "0.00", "0.50", "0.00", "0.50", "2.00"]
     tools = texts(table(group, "table3"))
     assert list(tools.values()) == [counts, counts]
     assert texts(table(group, "table4")) == {
-        "answer-only": ["0.750", "105", "0.650", "2.00"],
-        "all-returns": ["0.750", "150", "0.900", "2.00"],
+        f"answer-only ({ONE_SEED})": ["0.750", "105", "0.650", "2.00"],
+        f"all-returns ({ONE_SEED})": ["0.750", "150", "0.900", "2.00"],
     }
 
 
@@ -207,7 +207,7 @@ def test_what_one_benchmark_alone_has_does_not_part_it_from_the_others(tmp_path:
     questions = results("mem0", HOTPOT, [1.0], task="noise=0, distractors=1")
     (group,) = groups_of(tmp_path, questions, results("mem0", BABYAI, [1.0]))
     assert [benchmark.key for benchmark in group.benchmarks] == ["babyai", "hotpotqa"]
-    notes = [note.text for note in group.notes if note.benchmark]
+    notes = [note.text for note in group.notes if "was run with" in note.text]
     assert ["noise=0" in note for note in notes] == [False, True]
 
 
@@ -219,8 +219,57 @@ def test_generated_questions_are_never_hotpotqa(tmp_path: Path, env: str) -> Non
     main_table = table(group, "table2")
     titles = [q.title for q in main_table.columns]
     cells = dict(zip(titles, texts(main_table)["Mem0"], strict=True))
-    assert (cells["HotpotQA (J)"], cells["SyntheticQA (J)"]) == (MISSING, "50.00")
+    assert (cells["HotpotQA (J)"], cells["SyntheticQA (J), release"]) == (MISSING, "50.00")
     assert render_table(table(group, "figure2")).title == "scripted, SyntheticQA"
+
+
+def tables_of(group: ComparisonGroup) -> set[str]:
+    """The keys of the tables of all benchmarks that are made for a group."""
+    return {
+        exhibit.key
+        for exhibit in EXHIBITS
+        if not exhibit.per_dataset and list(make_tables(exhibit, group, {}))
+    }
+
+
+def test_the_headline_table_is_of_the_memory_protocol_alone(tmp_path: Path) -> None:
+    headline = [
+        results("mem0", env, [1.0, 0.0], protocol="memory", stages="full")
+        for env in (ALFWORLD, HOTPOT)
+    ]
+    papers, ours = groups_of(tmp_path, *headline, results("mem0", ALFWORLD, [1.0]))
+    if ours.table != "memory":
+        papers, ours = ours, papers
+    assert "memory" in tables_of(ours)
+    assert not tables_of(ours) & {"table2", "worlds"}
+    assert {"table2", "worlds"} <= tables_of(papers)
+    assert "memory" not in tables_of(papers)
+    assert not table(ours, "memory").compared
+
+
+def test_world_play_without_memory_has_a_table_of_its_own(tmp_path: Path) -> None:
+    (group,) = groups_of(
+        tmp_path, results("mem0", PDDL, [0.5, 1.0]), results("mem0", HOTPOT, [0.5])
+    )
+    worlds = table(group, "worlds")
+    cells = dict(zip([c.title for c in worlds.columns], texts(worlds)["Mem0"], strict=True))
+    assert cells["PDDL (SR), agentboard"] == "50.00"
+    assert cells["PDDL (PR), agentboard"] == "75.00"
+    assert not any("HotpotQA" in title for title in cells)
+
+
+def test_each_column_beside_the_paper_names_its_protocol_and_how_it_departs(
+    tmp_path: Path,
+) -> None:
+    (group,) = groups_of(tmp_path, *main_results("mem0", "scripted"))
+    main_table = table(group, "table2")
+    assert [c.title.partition(", ")[2] for c in main_table.columns[:5]] == (
+        ["agentboard"] * 4 + ["release"]
+    )
+    for title in ("ALFWorld", "ScienceWorld", "PDDL", "BabyAI", "HotpotQA"):
+        assert any(
+            note.startswith(f"{title} beside the paper's numbers: ") for note in main_table.notes
+        )
 
 
 def test_generated_games_are_never_alfworld(tmp_path: Path) -> None:
@@ -234,7 +283,7 @@ def test_a_benchmark_of_someone_else_has_its_own_column(tmp_path: Path) -> None:
     made = results("last-words", PDDL, [1.0, 0.0], source=source)
     (group,) = groups_of(tmp_path, made)
     main_table = table(group, "table2")
-    assert main_table.columns[-1].title == "AgeMem-PDDL-v0 (SR)"
+    assert main_table.columns[-1].title == "AgeMem-PDDL-v0 (SR), agentboard"
     assert texts(main_table)["last-words"][-1] == "50.00"
 
 
@@ -319,7 +368,8 @@ def test_the_csv_holds_the_hand_worked_numbers(tmp_path: Path) -> None:
         "alfworld": 50.0, "sciworld": 0.0, "pddl": 50.0, "babyai": 100.0, "hotpotqa": 30.0,
         "all": 46.0,
     }  # fmt: skip
-    assert (rows["pddl"]["low"], rows["pddl"]["high"]) == ("25.0", "75.0")  # of two values
+    ends = [float(rows["pddl"][name]) for name in ("low", "high")]
+    assert ends == pytest.approx([9.45, 90.55], abs=0.01)  # Wilson's of one success in two trials
     assert (rows["all"]["episodes"], rows["all"]["tasks"]) == ("10", "10")
     assert (rows["alfworld"]["paper"], rows["alfworld"]["status"]) == ("", "")
 

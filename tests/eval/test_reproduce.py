@@ -12,6 +12,7 @@ from agemem.eval.play.resolve import resolve
 from agemem.eval.play.suites import parts
 from agemem.eval.runs.plan import make_plan
 from agemem_envs.errors import ConfigurationError
+from tests.eval.make_runs import write_training
 from tests.test_readme import README, commands
 
 SECTION = README.partition("## Reproduce the paper")[2].partition("\n## ")[0]
@@ -32,10 +33,17 @@ def arguments(command: str) -> list[str]:
     return shlex.split(command, comments=True)[2:]
 
 
-@pytest.mark.filterwarnings("ignore:.* is not a trained model")
+@pytest.mark.filterwarnings("ignore:.* has no training record")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_run_of_a_command_can_be_planned(command: str, real_data: Path) -> None:
+def test_every_run_of_a_command_can_be_planned(
+    command: str, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     config, _ = parse(arguments(command))
+    if config.training_record is not None:
+        write_training(Path(config.training_record))
+    if config.training_record_answer_only is not None:
+        write_training(Path(config.training_record_answer_only), "answer-only")
     for part in parts(config):
         if part.member.checkpoint and getattr(config, part.member.checkpoint) is None:
             with pytest.raises(ConfigurationError, match=NEEDS_A_MODEL):

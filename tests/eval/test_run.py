@@ -59,7 +59,7 @@ def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [r.index for r in results] == list(range(5))
     assert all(isinstance(r, Result) and r.episode.success for r in results)
     shown = capsys.readouterr().out
-    assert "1.000 [1.000, 1.000]" in shown
+    assert "1.000 [0.566, 1.000]" in shown  # Wilson's of five of five
     assert "syntheticqa" in shown
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.util.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from tests.eval.make_runs import write_training
 
 ENV = ["--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full"]
 PLAIN = ["--agent", "plain", "--backbone", "scripted", *ENV, "--episodes", "2"]
@@ -35,6 +35,18 @@ def _small_suites(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(suites.SUITES, "plain", Suite(plain, protocol="full"))
     monkeypatch.setitem(suites.SUITES, "half", Suite(half, protocol="full"))
     monkeypatch.setitem(suites.SUITES, "both", Suite(half, settings={"max_task_actions": 3}))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> list[str]:
+    """Options of trained models that a server runs, with the records of their trainings."""
+    whole = write_training(tmp_path / "training")
+    answer = write_training(tmp_path / "answer", "answer-only")
+    return [
+        *("--checkpoint", "m@http://x/v1", "--training-record", str(whole)),
+        *("--checkpoint-answer-only", "n@http://x/v1"),
+        *("--training-record-answer-only", str(answer)),
+    ]
 
 
 def config_of(*arguments: str) -> RunConfig:
@@ -125,8 +137,8 @@ def test_an_unknown_suite_in_a_file_is_refused() -> None:
         parts(config)
 
 
-def test_the_papers_protocol_is_two_runs_of_each_agent() -> None:
-    config = config_of("--suite", "both", "--backbone", "scripted", "--checkpoint", "m@http://x/v1")
+def test_the_papers_protocol_is_two_runs_of_each_agent(served: list[str]) -> None:
+    config = config_of("--suite", "both", "--backbone", "scripted", *served)
     made = {part.name: part.configure(config) for part in parts(config)}
     assert list(made) == [
         *("full-context-release", "full-context-agentboard"),
@@ -150,9 +162,9 @@ def test_another_protocol_is_asked_for_and_a_suites_settings_are_defaults() -> N
     assert (made.protocol, made.stages, len(made.envs)) == ("memory", "full", 5)
 
 
-def test_stages_beside_the_papers_protocols_replace_theirs() -> None:
+def test_stages_beside_the_papers_protocols_replace_theirs(served: list[str]) -> None:
     config = config_of("--suite", "both", "--backbone", "scripted", "--stages", "full",
-                       "--checkpoint", "m@http://x/v1", "--distractors", "1")  # fmt: skip
+                       *served, "--distractors", "1")  # fmt: skip
     made = {part.name: part.configure(config) for part in parts(config)}
     assert {one.stages for one in made.values()} == {"full"}
     assert {one.distractors for one in made.values()} == {1}
@@ -201,16 +213,15 @@ def test_what_makes_no_sense_is_refused(
 
 
 @pytest.mark.parametrize("name", [n for n in suites.SUITES if n not in ("plain", "half", "both")])
-def test_every_suite_can_be_configured(name: str) -> None:
-    config = config_of("--suite", name, "--backbone", "scripted", "--checkpoint", "m@http://x/v1",
-                       "--checkpoint-answer-only", "n@http://x/v1")  # fmt: skip
+def test_every_suite_can_be_configured(name: str, served: list[str]) -> None:
+    config = config_of("--suite", name, "--backbone", "scripted", *served)
     made = [part.configure(config) for part in parts(config)]
     assert len({part.name for part in parts(config)}) == len(made)
     assert {one.agent for one in made} == {member.agent for member in suites.SUITES[name].members}
 
 
-def test_what_is_told_is_chosen_where_something_is_told() -> None:
-    config = config_of("--suite", "both", "--backbone", "scripted", "--checkpoint", "m@http://x/v1",
+def test_what_is_told_is_chosen_where_something_is_told(served: list[str]) -> None:
+    config = config_of("--suite", "both", "--backbone", "scripted", *served,
                        "--protocol", "full/task", "--noise", "0", "--distractors", "1",
                        "--facts", "9", "--updates", "1")  # fmt: skip
     made = {part.name: part.configure(config) for part in parts(config)}
@@ -273,16 +284,25 @@ def test_a_suite_draws_its_training_curves(tmp_path: Path, monkeypatch: pytest.M
     assert list((out / "report").glob("figure5-mean-return-light.png"))
 
 
-def test_a_backbone_is_no_trained_model() -> None:
+def test_a_model_without_the_record_of_a_training_is_said_to_count_as_untrained() -> None:
     named = ["--suite", "half", "--backbone", "scripted", *ENV, "--checkpoint"]
-    for model in ("scripted", "qwen3-4b@http://localhost:8000/v1"):
+    for model in ("scripted", "qwen3-4b@http://localhost:8000/v1", "mine@http://localhost:8000/v1"):
         config = config_of(*named, model)
-        with pytest.warns(UserWarning, match="--checkpoint .* not a trained model: .* AgeMem-noRL"):
+        with pytest.warns(UserWarning, match="--checkpoint .* no training record .* AgeMem-noRL"):
             parts(config)[1].configure(config)
-    config = config_of(*named, "mine@http://localhost:8000/v1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert parts(config)[1].configure(config).backbone == "mine@http://localhost:8000/v1"
+
+
+def test_a_suite_passes_each_record_to_the_model_that_it_is_of(served: list[str]) -> None:
+    """And the reward of a record is the one of its row."""
+    config = config_of("--suite", "table4", "--backbone", "scripted", *served)
+    made = {part.name.removesuffix("-release"): part.configure(config) for part in parts(config)}
+    records = {name: Path(str(one.training_record)).name for name, one in made.items()}
+    assert records == {"agemem-answer-only": "answer", "agemem": "training"}
+    turned = config_of("--suite", "table4", "--backbone", "scripted", *served,
+                       "--training-record", str(config.training_record_answer_only))  # fmt: skip
+    part = next(part for part in parts(turned) if part.member.agent == "agemem")
+    with pytest.warns(UserWarning, match=r"count as those of AgeMem \(answer-only\)"):
+        part.configure(turned)
 
 
 def test_a_suite_takes_no_agent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from agemem.eval.runs.reading import read_run
 from agemem.train import sft
+from agemem.train.config import KINDS, GRPOConfig
 from agemem.train.grpo import main, parse
-from agemem.train.run import last_checkpoint
+from agemem.train.run import base_of, last_checkpoint, record_model
 from agemem_envs import PROTOCOLS
+from agemem_envs.run_record import RunKind, RunRecord, read_record, training_record
 from tests.conftest import ROOT
 
 SETTING = (
@@ -149,6 +153,30 @@ def test_an_unfinished_checkpoint_is_not_taken_up(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path / "other") is None
 
 
+def test_a_training_records_the_model_that_it_made(tmp_path: Path) -> None:
+    """And the untrained model at its root, through a warm start."""
+    (tmp_path / "warm" / "model").mkdir(parents=True)
+    record = {"kind": "warm start", "config": {}, "model": {
+        "base": "qwen3-4b", "reward": {}, "weights_sha256": ""}}  # fmt: skip
+    (tmp_path / "warm" / "config.json").write_text(json.dumps({"format": 2, **record}))
+    warm = str(tmp_path / "warm" / "model")
+    config, _ = parse(["--backbone", warm, "--reward", "answer-only", "--out", str(tmp_path)])
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "run" / "model" / "training_args.bin").write_bytes(b"no weights")
+    record_model(tmp_path / "run", RunRecord(kind=RunKind.TRAINING, config=config))
+    stored = read_record(tmp_path / "run", GRPOConfig, KINDS).model
+    assert stored is not None
+    weights = hashlib.sha256(b"weights").hexdigest()
+    line = f"{weights}  model.safetensors\n".encode()
+    assert stored.weights_sha256 == hashlib.sha256(line).hexdigest()
+    assert stored.base == "qwen3-4b"
+    assert (stored.reward["task_weight"], stored.reward["memory_weight"]) == (1.0, 0.0)
+    assert base_of("qwen2.5-7b") == "qwen2.5-7b"
+    default, _ = parse(["--backbone", "qwen3-4b", "--out", str(tmp_path)])
+    assert default.reward_weights["effective"] is True, "the protocol's"
+
+
 # -- all of it -------------------------------------------------------------------------
 
 
@@ -179,6 +207,13 @@ def test_from_demonstrations_to_evaluation(tmp_path: Path) -> None:
     )  # fmt: skip
     assert played.returncode == 0, played.stderr[-2000:]
     assert (tmp_path / "results" / "summary.csv").is_file()
+    training = read_run(tmp_path / "results").record.training
+    assert training is not None
+    assert (training.verified, training.learned, training.seed) == (True, True, 0)
+    assert (training.model.base, training.reward) == ("tiny", "all-returns")
+    again = program("train/grpo.py", "--out", run, "--resume")
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert training_record(tmp_path / "run") == training.record, "it had ended, and has not changed"
 
 
 def test_a_teacher_errs_in_a_share_of_decisions(
