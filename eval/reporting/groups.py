@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from agemem.eval.paper.benchmarks import BENCHMARKS, PAPER, Benchmark
 from agemem.eval.paper.exhibits import SCORE
-from agemem.eval.paper.methods import NO_BACKBONE, UNTRAINED, Method, order
+from agemem.eval.paper.methods import LEARNED, NO_BACKBONE, UNTRAINED, Method, order
 from agemem.eval.reporting.estimates import Estimate, Key, Numbers, estimate, with_averages
 from agemem.eval.runs.comparability import (
     ROW_FIELDS,
@@ -240,12 +240,13 @@ def _group(
 
 def trained(method: Method) -> bool:
     """Whether a method is one of a trained model."""
-    return method.untrained is not None
+    return method in LEARNED.values()
 
 
 def training_seed(result: Result, run: PlayedRun) -> str:
     """Names the training seed of a result's model among the models of its row."""
-    return result.backbone
+    training = run.record.training
+    return result.backbone if training is None else f"seed {training.seed}"
 
 
 def _counted_seeds(count: int) -> str:

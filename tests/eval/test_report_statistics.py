@@ -28,7 +28,7 @@ from agemem.eval.runs.result import Result
 from agemem.eval.stats.intervals import wilson_interval
 from agemem.eval.stats.significance import holm, permutation_p
 from tests.conftest import not_none
-from tests.eval.make_runs import FAILED, SOURCES, results, write_run
+from tests.eval.make_runs import FAILED, SOURCES, make_training, results, write_run
 
 HOTPOT, BABYAI = "AgeMem-HotpotQA-v0", "AgeMem-BabyAI-v0"
 HALF = [0.0] * 50 + [1.0] * 50
@@ -184,9 +184,9 @@ def test_tokens_saved_and_gains_have_paired_intervals(tmp_path: Path) -> None:
     tokens = rng.integers(500, 5_000, 40)
     group = group_of(
         tmp_path,
-        a=results("agemem-rag", HOTPOT, HALF[30:70], tokens=list(map(int, tokens)), backbone="rag1"),
-        b=results("agemem", HOTPOT, [1.0] * 40, tokens=list(map(int, tokens * 0.8)), backbone="rag1"),
-        c=results("no-memory", HOTPOT, HALF[30:70], backbone="rag1"),
+        a=results("agemem-rag", HOTPOT, HALF[30:70], tokens=list(map(int, tokens)), backbone="my-model"),
+        b=results("agemem", HOTPOT, [1.0] * 40, tokens=list(map(int, tokens * 0.8)), backbone="my-model"),
+        c=results("no-memory", HOTPOT, HALF[30:70], backbone="my-model"),
     )  # fmt: skip
     numbers = with_gains(with_reductions(group.numbers, "agemem-rag"), "no-memory")
     saved = numbers["agemem", "hotpotqa", REDUCTION]
@@ -211,9 +211,9 @@ def test_a_gain_counts_shared_tasks_alone(tmp_path: Path) -> None:
 def test_average_gains_have_intervals(tmp_path: Path) -> None:
     runs = {}
     for i, env in enumerate(list(SOURCES)[:5]):
-        runs[f"a{i}"] = results("agemem", env, [1.0] * 15 + [0.0] * 5, backbone="mine")
-        runs[f"b{i}"] = results("mem0", env, HALF[40:60], backbone="mine")
-        runs[f"c{i}"] = results("no-memory", env, HALF[40:60], backbone="mine")
+        runs[f"a{i}"] = results("agemem", env, [1.0] * 15 + [0.0] * 5, backbone="my-model")
+        runs[f"b{i}"] = results("mem0", env, HALF[40:60], backbone="my-model")
+        runs[f"c{i}"] = results("no-memory", env, HALF[40:60], backbone="my-model")
     found = gains(table_of(group_of(tmp_path, **runs), "table2"))
     assert (found.points, found.relative) == (25.0, 50.0)
     for value, ends in ((25.0, found.points_ends), (50.0, found.relative_ends)):
@@ -234,15 +234,21 @@ def test_training_seeds_widen_the_interval_of_a_row() -> None:
     assert widths[1] > 3 * widths[0]
 
 
-def test_a_row_of_one_training_seed_says_so(tmp_path: Path) -> None:
-    for model in ("m1", "m2"):
-        write_run(tmp_path / model, results("agemem", BABYAI, [1.0], backbone=model, first_task=int(model[1])))  # fmt: skip
-    checkpoints = dict.fromkeys(("m1", "m2"), "scripted")
-    (group,) = make_groups(read_runs([tmp_path]), checkpoints)
-    labels = [row.label for row in group.rows]
-    assert labels == [f"AgeMem (backbone: {m}, 1 training seed)" for m in ("m1", "m2")]
-    records = [r for r in render_table(table_of(group, "table2")).records if r["value"] is not None]
-    assert {record["training_seeds"] for record in records} == {1}
+@pytest.mark.parametrize(
+    ("seeds", "words"), [((0,), "1 training seed"), ((0, 1, 2), "3 training seeds")]
+)
+def test_a_row_says_how_many_training_seeds_it_has(
+    tmp_path: Path, seeds: tuple[int, ...], words: str
+) -> None:
+    for seed in seeds:
+        made = results("agemem", BABYAI, HALF, backbone=f"m{seed}")
+        write_run(tmp_path / str(seed), made, make_training(seed=seed))
+    (group,) = make_groups(read_runs([tmp_path]), {})
+    (row,) = group.rows
+    assert row.label == f"AgeMem ({words})"
+    table = render_table(table_of(group, "table2"))
+    (record,) = [r for r in table.records if r["value"] is not None]
+    assert (record["training_seeds"], record["tasks"]) == (len(seeds), 100)
 
 
 def test_pooled_runs_are_named_at_the_cell(tmp_path: Path) -> None:

@@ -88,7 +88,6 @@ def test_scripted_backbone_drives_the_whole_program(tmp_path: Path) -> None:
         (["--backbone", "scripted", "--constrained", *ENV], "grammar"),
         ([*ORACLE, "--judge", "lexicla"], "Did you mean 'lexical'"),
         ([*ORACLE, "--split", "tset"], "Did you mean 'test'"),
-        ([*ORACLE, "--episodes", "all"], "unlimited"),
         ([*ORACLE, "--resume"], "--out"),
         ([*ORACLE, "--retry-failed"], "--resume"),
         ([*ORACLE, "--config", "/no/such/config.json"], "does not exist"),
