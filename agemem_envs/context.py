@@ -33,10 +33,15 @@ class Context:
         self.tokens = 0
         """Tokens of the visible messages (T_used), chat-template overhead included."""
 
-    def append(self, kind: MessageKind, content: str, round_: int = -1) -> Message:
-        """Append a message."""
+    def append(
+        self, kind: MessageKind, content: str, round_: int = -1, before_arrival: bool = False
+    ) -> Message:
+        """Append a message, at the end or before all that the model has not replied to yet."""
         message = self._record(kind, content, round_)
-        self.messages.append(message)
+        place = len(self.messages)
+        while before_arrival and place and self.messages[place - 1].kind.role == "user":
+            place -= 1
+        self.messages.insert(place, message)
         self.tokens += message.tokens
         return message
 
@@ -117,6 +122,11 @@ class Context:
         """The messages that the agent may remove from the context."""
         spared = {self._last(_ARRIVING), self._last({MessageKind.ASSISTANT})}
         return [m for m in self.messages if m.kind not in _KEPT and m.id not in spared]
+
+    @property
+    def awaits_reply(self) -> bool:
+        """Whether a message arrived and nothing was said or recalled since."""
+        return self._last(_ARRIVING) > self._last({MessageKind.ASSISTANT, MessageKind.RECALLED})
 
     def _last(self, kinds: Set[MessageKind]) -> int:
         return next((m.id for m in reversed(self.messages) if m.kind in kinds), -1)

@@ -18,7 +18,8 @@ import gymnasium as gym
 import numpy as np
 
 from agemem_envs import prompts, turns
-from agemem_envs.context import Context
+from agemem_envs.context import ChatMessages, Context
+from agemem_envs.counting import COUNTINGS
 from agemem_envs.encoders import Encoder, make_encoder
 from agemem_envs.env_settings import EnvSettings, EpisodeSettings
 from agemem_envs.episode import DataSource, Episode, MessageKind, Step, StopReason
@@ -313,10 +314,10 @@ class MemoryEnv(gym.Env[str, str]):
             self._stage_messages(state)
         ):
             stages = self.stage_plan.stages
+            if state.stage.ends_with_reset:
+                state.context.reset()
             state.stage = stages[stages.index(state.stage) + 1]
             state.message_index = 0
-            if state.stage.starts_with_fresh_context:
-                state.context.reset()
         round_ = len(state.steps)
         if state.stage is Stage.REASONING:
             template = prompts.GOAL if self.task.interactive else prompts.QUESTION
@@ -420,6 +421,7 @@ class MemoryEnv(gym.Env[str, str]):
         outcome = state.outcome
         record = replace(
             record,
+            judged=self._judged(record),
             success=bool(outcome and outcome.success),
             progress=outcome.progress if outcome else 0.0,
         )
@@ -429,6 +431,15 @@ class MemoryEnv(gym.Env[str, str]):
             metrics["actions"] = float(state.task_actions)
             native = (outcome.score if outcome else 0.0) or 0.0
         return scored(replace(record, metrics=metrics), self.judge, self.reward, native)
+
+    def _judged(self, record: Episode) -> tuple[str, ...] | None:
+        """The ids of the memories that memory quality judges, or None for all."""
+        most = COUNTINGS[self._settings.counting].judged_memories
+        if most is None or len(record.memories) <= most:
+            return None
+        vectors = self.encoder.encode([record.query, *(m.content for m in record.memories)])
+        order = np.argsort(-(vectors[1:] @ vectors[0]), kind="stable")
+        return tuple(record.memories[index].id for index in order[:most])
 
     @property
     def env_id(self) -> str:
@@ -452,6 +463,35 @@ class MemoryEnv(gym.Env[str, str]):
             raise gym.error.ResetNeeded("call reset() before recall()")
         hits = self.state.memory.search(query, self._settings.top_k if top_k is None else top_k)
         return [hit.item.content for hit in hits]
+
+    def show_recalled(self, texts: Sequence[str]) -> ChatMessages:
+        """Show memories that an agent retrieved by itself, before its model is called.
+
+        They are a message of the context, so they count in its tokens. Under the setting
+        ``recalled="replaced"`` they stand before what arrived last and replace those shown
+        before. Under ``"kept"`` they are appended when a message has just arrived, and those
+        shown before stay.
+
+        Args:
+            texts: The memories; empty for none.
+
+        Returns:
+            The context as chat messages.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No episode is in progress.
+        """
+        state = self.state
+        if state is None or state.stop_reason is not None:
+            raise gym.error.ResetNeeded("call reset() before show_recalled()")
+        context, replaced = state.context, self._settings.recalled == "replaced"
+        if replaced:
+            context.remove(lambda message: message.kind is MessageKind.RECALLED)
+        if texts and (replaced or context.awaits_reply):
+            listed = "\n".join(f"- {text}" for text in texts)
+            text = prompts.RECALLED.format(memories=listed)
+            context.append(MessageKind.RECALLED, text, len(state.steps), before_arrival=replaced)
+        return context.chat()
 
     def use_memory(self, memory: MemoryView) -> None:
         """Record and score another memory in this episode, instead of the environment's own.

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from agemem_envs.counting import COUNTINGS, CountingName
 from agemem_envs.settings import Group, Scope, check_settings, setting, settings_of
-from agemem_envs.stages import STAGE_SETS
 
 GOVERNED = "the protocol's"
 """The default of a setting that protocols govern, as ``--help`` shows it."""
@@ -38,7 +38,7 @@ class EnvSettings:
     )
     stages: str | None = setting(
         None,
-        f"stages to play: {' or '.join(STAGE_SETS)} (stage 3 alone)",
+        "stages to play: full, told (without stage 2) or task (stage 3 alone)",
         Scope.WORLD,
         Group.ENVIRONMENT,
         default_text=GOVERNED,
@@ -178,6 +178,24 @@ class EnvSettings:
         default_text=GOVERNED,
         choices=("message", "topic"),
     )
+    recalled: str | None = setting(
+        None,
+        "memories that an agent retrieves for its own prompt: replaced by those of the next prompt "
+        "or kept in the context",
+        Scope.TABLE,
+        Group.ENVIRONMENT,
+        default_text=GOVERNED,
+        choices=("replaced", "kept"),
+    )
+    counting: str | None = setting(
+        None,
+        "what metrics count: episode (all stages and memories) or release (prompt tokens after "
+        "stage 1, tool calls outside stage 2, quality of the 20 memories nearest to the question)",
+        Scope.TABLE,
+        Group.SCORING,
+        default_text=GOVERNED,
+        choices=tuple(COUNTINGS),
+    )
     reward: str | dict[str, float] | None = setting(
         None,
         "reward: effective, all-returns (the paper's), or answer-only (its reward ablation)",
@@ -280,6 +298,8 @@ class EpisodeSettings(EnvSettings):
         top_k: Memories shown by one retrieval.
         max_top_k: Most memories shown by one retrieval.
         filter_matching: What Filter_context compares with its criterion.
+        recalled: Whether recalled memories are replaced or kept.
+        counting: What metrics count, by the names of :mod:`agemem_envs.counting`.
         action_factor: Most actions as a multiple of the expert's, or None.
         filter_threshold: The threshold theta of Filter_context, a cosine similarity.
         rounds_per_message: Most rounds for each message of stages 1 and 2.
@@ -303,6 +323,8 @@ class EpisodeSettings(EnvSettings):
     top_k: int
     max_top_k: int = MAX_TOP_K
     filter_matching: str = "message"
+    recalled: str = "replaced"
+    counting: CountingName = "episode"
     action_factor: float | None = None
     filter_threshold: float
     rounds_per_message: int

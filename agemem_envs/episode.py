@@ -41,6 +41,8 @@ class MessageKind(StrEnum):
     """The question or the goal, in stage 3."""
     MEMORIES = "memories"
     """The memories that stage 1 retrieves automatically."""
+    RECALLED = "recalled"
+    """The memories that an agent retrieved by itself for its next model call."""
     OBSERVATION = "observation"
     """The reply of an interactive world to an action."""
     TOOL_RESULT = "tool_result"
@@ -266,6 +268,8 @@ class Episode:
         steps: One entry for each model call.
         final_tokens: Tokens in the context at the end.
         memories: The long-term memory at the end.
+        judged: Ids of the memories that memory quality judges, the most similar to the question
+            first; None for all.
         stop_reason: Why it ended; None while it is in progress.
         prediction: The final answer, or None.
         success: Success as the benchmark defines it; None if the episode was not scored.
@@ -294,6 +298,7 @@ class Episode:
     steps: tuple[Step, ...] = ()
     final_tokens: Int = 0
     memories: tuple[MemoryItem, ...] = ()
+    judged: tuple[str, ...] | None = None
     stop_reason: StopReason | None = None
     prediction: str | None = None
     success: bool | None = None

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from agemem_envs.episode import UNKNOWN, Episode
+from agemem_envs.counting import COUNTINGS
+from agemem_envs.episode import UNKNOWN, Episode, Step
 from agemem_envs.judging.abstention import canonical
 from agemem_envs.judging.hotpot_metrics import exact_match
 from agemem_envs.tools import TOOLS, short_name
@@ -65,20 +66,37 @@ def mean(values: Iterable[float]) -> float | None:
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def prompt_tokens(episode: Episode) -> float | None:
-    """Mean prompt tokens of a step, as counted by the backbone.
+def is_model_call(step: Step) -> bool:
+    """Whether a language model was called, and not a fixed reply given."""
+    counts = (step.prompt_tokens, step.completion_tokens, step.seconds)
+    return any(count is not None for count in counts)
 
-    A step without that count uses its context tokens, by the episode's own counter.
+
+def prompt_tokens(episode: Episode) -> float | None:
+    """Mean prompt tokens of a model call, as counted by the backbone.
+
+    The stages that count are those of the setting ``counting``. A call without that count uses its
+    context tokens, by the episode's own counter. So do all steps of a scripted agent, which calls
+    no model. None if an agent with a model never called it.
     """
+    calls = [step for step in episode.steps if is_model_call(step)]
+    scripted = not calls and episode.metrics.get("model_calls") is None
+    counted = COUNTINGS[episode.settings.counting].token_stages
     return mean(
         step.context_tokens if step.prompt_tokens is None else step.prompt_tokens
-        for step in episode.steps
+        for step in (episode.steps if scripted else calls)
+        if step.stage in counted
     )
 
 
 def tool_calls(episode: Episode, name: str | None = None) -> float:
-    """Number of calls of one tool, or of all six. Refused calls count; unknown tools do not."""
-    calls = (call.name for step in episode.steps for call in step.calls)
+    """Number of calls of one tool, or of all six, in the stages of the setting ``counting``.
+
+    Refused calls count; unknown tools do not.
+    """
+    counted = COUNTINGS[episode.settings.counting].tool_stages
+    steps = (step for step in episode.steps if step.stage in counted)
+    calls = (call.name for step in steps for call in step.calls)
     return float(sum(call == name if name else call in TOOLS for call in calls))
 
 

@@ -23,6 +23,8 @@ BASE: Mapping[str, Any] = {
     "top_k": 3,
     "max_top_k": 10,
     "filter_matching": "message",
+    "recalled": "replaced",
+    "counting": "episode",
     "reward": "all-returns",
 }
 """The value of each setting that protocols govern, unless a protocol states another."""
@@ -109,7 +111,16 @@ PROTOCOLS: dict[str, Protocol] = {
         closed=True,
     ),
     "release": Protocol(
-        "The evaluation of the paper's released code in question answering.",
+        "The evaluation of the paper's released code in question answering, as far as it is known.",
+        settings={
+            "stages": "told",
+            "rounds_per_message": 5,
+            "max_task_rounds": 5,
+            "recalled": "kept",
+            "counting": "release",
+        },
+        benchmarks={name: {"together": True} for name in ("hotpotqa", "syntheticqa")},
+        closed=True,
     ),
     "full": Protocol("All three stages with few facts and a wide context budget."),
     "task": Protocol("Stage 3 alone.", settings={"stages": "task"}),

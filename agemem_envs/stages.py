@@ -14,14 +14,14 @@ class Stage(IntEnum):
     CONSTRUCTION = 1
     """Knowledge arrives message by message; the query is not known yet."""
     DISTRACTION = 2
-    """The context is reset, the memory stays; irrelevant messages arrive."""
+    """The context was reset, the memory stays; irrelevant messages arrive."""
     REASONING = 3
     """The query arrives, on top of what stage 2 left in the context."""
 
     @property
-    def starts_with_fresh_context(self) -> bool:
-        """Whether the context is reset to the system prompt when this stage begins."""
-        return self is not Stage.REASONING
+    def ends_with_reset(self) -> bool:
+        """Whether the context is reset to the system prompt when this stage ends."""
+        return self is Stage.CONSTRUCTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,10 @@ class StagePlan:
 STAGE_SETS: dict[str, tuple[Stage, ...]] = {
     "full": (Stage.CONSTRUCTION, Stage.DISTRACTION, Stage.REASONING),
     "task": (Stage.REASONING,),
+    "told": (Stage.CONSTRUCTION, Stage.REASONING),
 }
-"""Names for the ``stages`` argument. ``task`` is how AgentBoard runs its benchmarks."""
+"""Names for the ``stages`` argument. ``task`` is how AgentBoard runs its benchmarks, ``told`` how
+the paper's released code evaluates question answering."""
 
 
 def named_stages(name: str) -> tuple[Stage, ...]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.env import MemoryEnv, Transition
 from agemem_envs.env_settings import EpisodeSettings
@@ -57,9 +56,10 @@ class Agent(ABC):
     A scripted agent returns the action itself; an agent with a language model returns the
     prompt, so that the rollout can batch the calls of many episodes.
 
-    An evaluated agent sees only what :meth:`act` is given. Of its environment it may use two
-    methods: :meth:`MemoryEnv.recall` to search the memory, and :meth:`MemoryEnv.use_memory` to
-    have a memory of its own recorded and scored. Reference agents (the oracle, random actions)
+    An evaluated agent sees only what :meth:`act` is given. Of its environment it may use three
+    methods: :meth:`MemoryEnv.recall` to search the memory, :meth:`MemoryEnv.show_recalled` to show
+    memories to its model, and :meth:`MemoryEnv.use_memory` to have a memory of its own recorded and
+    scored. Reference agents (the oracle, random actions)
     may read all of it: they measure a benchmark and do not compete.
     """
 
@@ -94,13 +94,3 @@ def memory_env(env: RolloutEnv) -> MemoryEnv:
             f"the agent needs a MemoryEnv in its own process, not a {type(env).__name__}"
         )
     return env
-
-
-def with_recalled(messages: Sequence[Mapping[str, str]], recalled: Sequence[str]) -> ChatMessages:
-    """The chat, with recalled memories before the text of its last message."""
-    chat = [dict(message) for message in messages]
-    if recalled:
-        listed = "\n".join(f"- {text}" for text in recalled)
-        block = prompts.RECALLED.format(memories=listed)
-        chat[-1]["content"] = f"{block}\n\n{chat[-1]['content']}"
-    return chat

@@ -228,6 +228,8 @@ def _finish(one: _Live, episode: Episode) -> Rollout:
         for step, completion in zip(episode.steps, one.completions, strict=False)
     )
     metrics = {**episode.metrics, **one.job.agent.metrics()}
+    if one.job.agent.uses_backbone:
+        metrics["model_calls"] = float(sum(reply is not None for reply in one.completions))
     complete = replace(episode, steps=steps, metrics=metrics)
     return Rollout(one.index, complete, tuple(one.prompts), tuple(one.completions))
 

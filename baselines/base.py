@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env, with_recalled
+from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env
 from agemem.agents.budget import REDUCTION, is_full
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
@@ -100,9 +100,10 @@ class MemoryAgent(Agent):
 
     - Stages 1 and 2: the system observes each message. The reply is a fixed acknowledgement,
       which costs no call of the backbone.
-    - Stage 3: the texts recalled for the query (in a world, for the goal and the last
-      observation) are put before the last message. The system observes the replies of a
-      world too. The reset of the context between the stages does not affect the system.
+    - Stage 3: the texts recalled for the query (in a world, for the goal and the last observation)
+      are put before the last message. They are part of the context, so they count in its tokens;
+      those of the next prompt replace them (see the setting ``recalled``). The system observes the
+      replies of a world too. The reset of the context between the stages does not affect it.
     - The context stays within the budget by a fixed rule. It is the harness's and not the
       method's: when the context is nearly full (:func:`~agemem.agents.budget.is_full`), the
       agent's turn is a summary, without a call of the backbone, never twice in a row. It counts as
@@ -131,26 +132,28 @@ class MemoryAgent(Agent):
             self._k = env.settings().top_k
         with _timed(self.system.usage):
             self.system.reset()
-        memory_env(env).use_memory(SystemMemory(self.system))
+        self._env = memory_env(env)
+        self._env.use_memory(SystemMemory(self.system))
 
     def act(self, observation: str, info: Mapping[str, Any]) -> Decision:
         """Let the system observe the last message; reduce, acknowledge, or prompt the backbone."""
         messages: ChatMessages = info["messages"]
         reasoning = info["stage"] == Stage.REASONING
-        arrived = _arrived(messages[-1]["content"])
-        if arrived:
-            self._last = arrived
+        message = _arrived(messages[-1]["content"])
+        if message:
+            self._last = message
             if reasoning and not self._query:
-                self._query = arrived  # a question is not stored
+                self._query = message  # a question is not stored
             else:
-                self.observe(arrived)
+                self.observe(message)
         self._reduced = not self._reduced and is_full(info)
         if self._reduced:
+            self._env.show_recalled(())  # a summary is of the conversation alone
             return render(Turn("The context is nearly full.", calls=(REDUCTION,)))
         if not reasoning:
             return render(Turn("I only listen.", answer="Noted."))
         query = self._query if self._last == self._query else f"{self._query}\n{self._last}"
-        return with_recalled(messages, self.recall(query))
+        return self._env.show_recalled(self.recall(query))
 
     def observe(self, text: str) -> None:
         """Give a message to the system; count what failed, and whether the message was lost."""

@@ -11,7 +11,8 @@ class FullContext(MemorySystem):
     """Keeps every message and recalls all of them, in order, for any query.
 
     An upper bound of what a memory can recall, at the cost of the longest prompts. The prompt
-    may outgrow the model's window; the episode then ends as overflowed.
+    may outgrow the context budget or the model's window: the episode then counts, or ends, as
+    overflowed.
     """
 
     name: ClassVar[str] = "full-context"

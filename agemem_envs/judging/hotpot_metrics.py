@@ -57,3 +57,21 @@ def supporting_fact_scores(
     recall = hits / len(gold_pairs) if gold_pairs else 0.0
     f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
     return float(predicted_pairs == gold_pairs), f1, precision, recall
+
+
+def joint_scores(
+    answer: tuple[float, float, float, float], facts: tuple[float, float, float, float]
+) -> tuple[float, float]:
+    """Combine the scores of an answer and of its supporting facts.
+
+    Args:
+        answer: EM, F1, precision and recall of the answer.
+        facts: EM, F1, precision and recall of the supporting facts.
+
+    Returns:
+        (EM, F1), each in [0, 1]: the product of both EM, and the F1 of the products of both
+        precisions and both recalls.
+    """
+    precision, recall = answer[2] * facts[2], answer[3] * facts[3]
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return answer[0] * facts[0], f1

@@ -7,7 +7,13 @@ import re
 from agemem_envs.episode import Episode, Message, MessageKind
 
 _KEPT_KINDS = frozenset(
-    {MessageKind.INCOMING, MessageKind.MEMORIES, MessageKind.OBSERVATION, MessageKind.SUMMARY}
+    {
+        MessageKind.INCOMING,
+        MessageKind.MEMORIES,
+        MessageKind.RECALLED,
+        MessageKind.OBSERVATION,
+        MessageKind.SUMMARY,
+    }
 )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from agemem_envs.counting import COUNTINGS
 from agemem_envs.episode import Episode, RewardBreakdown, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.judging import effective
@@ -167,12 +168,22 @@ def assess(
         task = Verdict(0.0)  # replaced by the no-answer reward
     else:
         task = _ask(judge.answer, case, canonical(episode.prediction))
-    memories = [item.content for item in episode.memories]
     storage = relevance = _NOT_ASKED
     if not config.effective:
         storage = _ask(judge.storage, case, stored_in_stage_1(episode))
         relevance = _ask(judge.relevance, case, retrieved(episode))
-    return Assessment(task, storage, relevance, _ask(judge.memory_quality, case, memories))
+    quality = _NOT_ASKED
+    if case.gold_facts or COUNTINGS[episode.settings.counting].judged_memories is None:
+        quality = _ask(judge.memory_quality, case, judged_memories(episode))
+    return Assessment(task, storage, relevance, quality)
+
+
+def judged_memories(episode: Episode) -> list[str]:
+    """The contents of the memories that memory quality judges."""
+    if episode.judged is None:
+        return [item.content for item in episode.memories]
+    contents = {item.id: item.content for item in episode.memories}
+    return [contents[id_] for id_ in episode.judged]
 
 
 def _ask(method: Callable[[Case, Any], Verdict], case: Case, material: Any) -> Verdict:

@@ -164,10 +164,9 @@ def _by_environment(
     candidates = {*step.visible, *range(max(step.visible) + 1, max(following.visible) + 1)}
     candidates -= {i for removal in by_tools for i in removal.ids}
     causes: dict[Cause, list[int]] = {}
-    entered = (Stage(stage) for stage in range(step.stage + 1, following.stage + 1))
-    emptied = any(stage.starts_with_fresh_context for stage in entered)
+    emptied = any(Stage(stage).ends_with_reset for stage in range(step.stage, following.stage))
     for i in sorted(candidates - set(following.visible)):
-        renewed = episode.messages[i].kind is MessageKind.MEMORIES
+        renewed = episode.messages[i].kind in (MessageKind.MEMORIES, MessageKind.RECALLED)
         other = Cause.RENEWED if renewed else Cause.UNKNOWN
         causes.setdefault(Cause.EMPTIED if emptied else other, []).append(i)
     for cause, ids in causes.items():

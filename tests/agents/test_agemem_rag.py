@@ -12,7 +12,7 @@ from agemem.agents.rollout import Job, Rollout, rollout
 from agemem.eval.runs.registry import agent_class
 from agemem_envs import prompts
 from agemem_envs.env import MemoryEnv
-from agemem_envs.episode import ToolCall
+from agemem_envs.episode import MessageKind, ToolCall
 from agemem_envs.stages import Stage
 from agemem_envs.turns import Turn, render
 
@@ -73,14 +73,17 @@ def test_no_memory_is_shown_twice() -> None:
             assert "\n".join(message["content"] for message in chat).count(text) == 1
 
 
-def test_what_is_recalled_is_part_of_the_prompt_alone() -> None:
+def test_what_is_recalled_counts_in_the_context_until_the_next_prompt() -> None:
     seen, played, _ = play()
     assert any(map(recalled, seen))
-    assert not any(HEAD in message.content for message in played.episode.messages)
-    with_more = [
-        step for step, chat in zip(played.episode.steps, seen, strict=True) if recalled(chat)
-    ]
-    assert all(step.prompt_tokens is not None for step in with_more)
+    messages = played.episode.messages
+    for step, chat in zip(played.episode.steps, seen, strict=True):
+        shown = [messages[i] for i in step.visible if messages[i].kind is MessageKind.RECALLED]
+        assert len(shown) == bool(recalled(chat))
+        assert step.context_tokens == sum(messages[i].tokens for i in step.visible)
+        for message in shown:
+            assert message.round == step.index
+            assert message.content in chat[-1]["content"]
 
 
 def test_an_empty_memory_recalls_nothing() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from agemem_envs.judging.hotpot_metrics import (
     exact_match,
+    joint_scores,
     normalize_answer,
     supporting_fact_scores,
     token_f1,
@@ -61,3 +62,20 @@ def test_supporting_facts() -> None:
     assert supporting_fact_scores(found, gold) == pytest.approx((0.0, 2 / 5, 1 / 3, 1 / 2))
     assert supporting_fact_scores([], gold) == (0.0, 0.0, 0.0, 0.0)
     assert supporting_fact_scores([], [])[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "found", "em", "f1"),
+    [
+        # Answer: precision 1/2, recall 1. Facts: precision 1/2, recall 1/2. Joint: 1/4 and 1/2.
+        ("Rome Italy", [("A", 0), ("C", 1)], 0.0, 1 / 3),
+        ("Rome", [("A", 0), ("B", 2)], 1.0, 1.0),
+        ("Rome", [("A", 0)], 0.0, 2 / 3),
+        ("Paris", [("A", 0), ("B", 2)], 0.0, 0.0),
+        ("Rome", [], 0.0, 0.0),
+    ],
+)
+def test_joint_scores(prediction: str, found: list[tuple[str, int]], em: float, f1: float) -> None:
+    answer = (exact_match(prediction, "Rome"), *token_f1(prediction, "Rome"))
+    facts = supporting_fact_scores(found, [("A", 0), ("B", 2)])
+    assert joint_scores(answer, facts) == pytest.approx((em, f1))

@@ -107,15 +107,15 @@ def test_bad_files_are_named(tmp_path: Path, text: str, complaint: str) -> None:
 
 
 def test_a_question_in_two_files_is_an_error(folder: Path) -> None:
-    (folder / "hotpot_dev_fullwiki_v1.json").write_text(json.dumps(ROWS[:1]))
+    (folder / "hotpot_dev_again.json").write_text(json.dumps(ROWS[:1]))
     with pytest.raises(DataFormatError, match="Pass one file"):
         HotpotQATask(data=folder)
 
 
-def test_a_question_without_its_facts_is_an_error(tmp_path: Path) -> None:
+def test_the_memory_style_needs_the_facts_of_a_question(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text(json.dumps([dict(ROWS[0], supporting_facts=[["Gone", 0]])]))
-    task = HotpotQATask(data=file)
+    task = HotpotQATask(data=file, facts=1)
     with pytest.raises(DataFormatError, match="supporting paragraphs"):
         task.reset("row0", np.random.default_rng(0))
 

@@ -108,7 +108,7 @@ def test_the_scope_says_what_keeps_results_apart() -> None:
         Scope.TABLE: {
             *("filter_threshold", "judge_name", "list_actions", "memory", "protocol"),
             *("reward", "rounds_per_message", "summarizer", "top_k", "max_top_k"),
-            "filter_matching",
+            *("filter_matching", "recalled", "counting"),
         },
     }
     for scope, names in before.items():

@@ -31,7 +31,7 @@ HOSTILE = (
     '<img src="https://example.invalid/x.png" onerror="window.pwned = 1">'
     "<!-- <script> {{ 7 * 7 }} {% raw %} \u2028\u202e\ud800\x00 javascript:window.pwned=1"
 )
-KEPT_AS_THEY_ARE = {"kind", "stop_reason", "memory_id", "id", "name", "action"}
+KEPT_AS_THEY_ARE = {"counting", "kind", "stop_reason", "memory_id", "id", "name", "action"}
 """Fields with values that the harness defines, or that identify a record."""
 
 

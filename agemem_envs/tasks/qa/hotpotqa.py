@@ -31,14 +31,16 @@ Row = Mapping[str, Any]
 
 
 class HotpotQATask(QATask):
-    """HotpotQA, distractor setting (Yang et al. 2018).
+    """HotpotQA, distractor or fullwiki setting (Yang et al. 2018).
 
-    - Task: bridge and comparison questions over ten Wikipedia paragraphs, two of them gold.
+    - Task: bridge and comparison questions over ten Wikipedia paragraphs, two of them gold. In the
+      fullwiki setting the paragraphs were retrieved, and gold ones may be missing.
     - Observation, actions, success, progress: as :class:`~agemem_envs.tasks.qa.task.QATask`.
     - Splits: train (90,447 questions) and validation (7,405) in the full data set; the test
       set's answers are not public.
     - Task ids: HotpotQA's own ``_id``.
-    - Data source: ``data`` argument, see :mod:`agemem_envs.data`. CC BY-SA 4.0.
+    - Data source: ``data`` argument, see :mod:`agemem_envs.data`. CC BY-SA 4.0. In a folder,
+      ``*fullwiki*`` files are read with ``together`` alone, and are then preferred to others.
     - Departures: the paragraphs arrive in two stages and not with the question; annotations
       beyond the end of a paragraph are ignored.
 
@@ -46,7 +48,8 @@ class HotpotQATask(QATask):
         split: ``train`` or ``validation``.
         data: ``auto``, ``embedded``, ``hub``, ``hub:<id or folder>``, or a path to a file
             or folder in the original JSON schema.
-        noise, distractors, facts, updates: See :class:`~agemem_envs.tasks.qa.task.QATask`.
+        noise, distractors, facts, updates, together: See
+            :class:`~agemem_envs.tasks.qa.task.QATask`.
 
     Raises:
         UnknownNameError: The split is unknown.
@@ -64,8 +67,9 @@ class HotpotQATask(QATask):
         distractors: int = DISTRACTORS,
         facts: int = 0,
         updates: int = 0,
+        together: bool = False,
     ) -> None:
-        super().__init__(noise, distractors, facts, updates)
+        super().__init__(noise, distractors, facts, updates, together)
         if split not in FILES:
             raise UnknownNameError("split", split, FILES)
         self._embedded: SyntheticQATask | None = None
@@ -79,7 +83,7 @@ class HotpotQATask(QATask):
         elif choice == "hub" or choice.startswith("hub:"):
             self._rows, self.source = load_hub(choice.partition(":")[2] or HUB_ID, split)
         else:
-            self._rows, self.source = load_files(Path(choice), split)
+            self._rows, self.source = load_files(Path(choice), split, fullwiki=together)
         self._listed = ListedIds(sorted(self._rows), str(self.source))
         self.catalogue = self._embedded.catalogue if self._embedded else self._listed
 
@@ -113,26 +117,41 @@ def _hub_cache() -> Path:
     return Path(cache).expanduser() / HUB_ID.replace("/", "___")
 
 
-def load_files(path: Path, split: str) -> tuple[Mapping[str, Row], DataSource]:
+def load_files(
+    path: Path, split: str, fullwiki: bool = False
+) -> tuple[Mapping[str, Row], DataSource]:
     """Read the original JSON files.
 
     Args:
         path: A file, or a folder with ``*dev*.json`` or ``*train*.json``.
         split: Selects the files of a folder.
+        fullwiki: Whether ``*fullwiki*`` files of a folder are preferred; otherwise they are left
+            out.
 
     Raises:
         DataNotFoundError: There is no such file.
         DataFormatError: A file is not a JSON array of HotpotQA rows, or has another split.
     """
-    files = sorted(path.glob(FILES[split])) if path.is_dir() else [path]
+    files = _files_in(path, split, fullwiki) if path.is_dir() else [path]
     other = next(name for name in FILES if name != split)
     if path.is_file() and path.match(FILES[other]) and not path.match(FILES[split]):
         raise DataFormatError(f"{path.name} looks like the {other} split: pass split={other!r}")
     if not files or not all(file.is_file() for file in files):
-        wanted = path / FILES[split] if path.is_dir() else path
+        wanted = str(path / FILES[split] if path.is_dir() else path)
+        if path.is_dir() and any(path.glob(FILES[split])):
+            wanted = f"{wanted} apart from fullwiki files, which protocol='release' reads"
         raise DataNotFoundError(f"no HotpotQA data at {wanted}. {REMEDY}")
     stamps = tuple((str(file.resolve()), file.stat().st_mtime_ns) for file in files)
     return _read_files(stamps, split)
+
+
+def _files_in(folder: Path, split: str, fullwiki: bool) -> list[Path]:
+    """The files of a split in a folder, of one setting of HotpotQA."""
+    files = sorted(folder.glob(FILES[split]))
+    retrieved = [file for file in files if "fullwiki" in file.name]
+    if fullwiki and retrieved:
+        return retrieved
+    return [file for file in files if file not in retrieved]
 
 
 @functools.lru_cache(maxsize=4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agemem_envs.errors import DataFormatError
@@ -69,11 +69,22 @@ class QARecord:
             "level": self.level,
         }
 
+    def shortened(self, paragraphs: int, sentences: int) -> QARecord:
+        """The record with its first paragraphs, and of each the first sentences.
+
+        Annotations of what is left out are left out.
+        """
+        kept = tuple((title, text[:sentences]) for title, text in self.context[:paragraphs])
+        lengths = {title: len(text) for title, text in kept}
+        facts = tuple((t, i) for t, i in self.supporting_facts if 0 <= i < lengths.get(t, 0))
+        return replace(self, context=kept, supporting_facts=facts)
+
     def facts(self) -> tuple[Fact, ...]:
         """The paragraphs, with their supporting sentences as the gold part.
 
         A few of HotpotQA's annotations point beyond the end of a paragraph. A gold paragraph
-        without a valid annotation is gold as a whole.
+        without a valid annotation is gold as a whole. In the fullwiki setting the context may lack
+        gold paragraphs.
         """
         facts = []
         for title, sentences in self.context:

@@ -29,7 +29,8 @@ class SyntheticQATask(QATask):
 
     Args:
         split: ``train``, ``validation`` or ``test``.
-        noise, distractors, facts, updates: See :class:`~agemem_envs.tasks.qa.task.QATask`.
+        noise, distractors, facts, updates, together: See
+            :class:`~agemem_envs.tasks.qa.task.QATask`.
     """
 
     name = "syntheticqa"
@@ -41,8 +42,9 @@ class SyntheticQATask(QATask):
         distractors: int = DISTRACTORS,
         facts: int = 0,
         updates: int = 0,
+        together: bool = False,
     ) -> None:
-        super().__init__(noise, distractors, facts, updates)
+        super().__init__(noise, distractors, facts, updates, together)
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
         self._split = split

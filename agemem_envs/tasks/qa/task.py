@@ -12,14 +12,15 @@ from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.judging.abstention import canonical
 from agemem_envs.judging.hotpot_metrics import (
     exact_match,
+    joint_scores,
     normalize_answer,
     supporting_fact_scores,
     token_f1,
 )
 from agemem_envs.tasks.amounts import check_counts
-from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
+from agemem_envs.tasks.base import Fact, Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask
-from agemem_envs.tasks.qa.cases import VERDICTS, Case
+from agemem_envs.tasks.qa.cases import VERDICTS, Case, full_text
 from agemem_envs.tasks.qa.key_items import supported_key_items
 from agemem_envs.tasks.qa.mixture import distract, mix, questions_for, reference, stale_answers
 from agemem_envs.tasks.qa.record import Paragraph, QARecord
@@ -32,6 +33,8 @@ LATE_SHARE = 0.15
 """Probability that a correction comes in stage 2, where it may hold the question's names."""
 MAX_DRAWS = 2_000
 """Most questions that are looked at to find further ones."""
+PARAGRAPHS, SENTENCES = 10, 10
+"""Most paragraphs, and sentences of each, that are told together."""
 HOW_TO_ABSTAIN = f" If what you were told does not say, answer: {UNKNOWN}"
 
 
@@ -40,6 +43,9 @@ class QATask(CataloguedTask):
 
     - Without ``facts``: stage 1 tells the gold paragraphs and ``noise`` others, stage 2 the
       remaining ones (at most ``distractors``), stage 3 asks the question.
+    - With ``together``: stage 1 tells all paragraphs of the question in one message, at most ten,
+      in the order of the data, with at most ten sentences each. Stage 2 tells paragraphs of other
+      questions. Gold are the supporting sentences that were told; there may be none.
     - With ``facts`` (the memory style): stage 1 tells sentences of about one question for every
       twelve facts, with near misses, and changes some. Stage 2 tells other paragraphs that
       resemble the question. Stage 3 asks one of the questions. Its answer may have been
@@ -52,9 +58,10 @@ class QATask(CataloguedTask):
         distractors: Messages of stage 2; without ``facts``, at most so many.
         facts: Fewest sentences of stage 1; 0 for a few paragraphs of one question.
         updates: Statements that change; without ``facts``, none does.
+        together: Tell the question's paragraphs in one message.
 
     Raises:
-        ConfigurationError: A number is negative.
+        ConfigurationError: A number is negative, or both ``facts`` and ``together`` are given.
     """
 
     interactive = False
@@ -65,13 +72,21 @@ class QATask(CataloguedTask):
         distractors: int = DISTRACTORS,
         facts: int = 0,
         updates: int = 0,
+        together: bool = False,
     ) -> None:
+        if together and facts:
+            raise ConfigurationError(
+                "together tells one question: it cannot be combined with facts"
+            )
         check_counts(noise=noise, distractors=distractors, facts=facts, updates=updates)
         self._noise = noise
         self._distractors = distractors
         self._facts = facts
         self._updates = updates
-        if facts:
+        self._together = together
+        if together:
+            self.variant = f"distractors={distractors}, together=True"
+        elif facts:
             self.variant = f"distractors={distractors}, facts={facts}, updates={updates}"
         elif (noise, distractors) != (NOISE, DISTRACTORS):
             self.variant = f"noise={noise}, distractors={distractors}"
@@ -100,14 +115,53 @@ class QATask(CataloguedTask):
         """Choose and order what both stages tell."""
         case = self.case(task_id)
         record = self._record = case.record
-        if not any(fact.needed for fact in record.facts()):
+        if self._together:
+            spec = self._told_together(case, generator)
+        elif not self._facts:
+            spec = self._plain(record, generator)
+        elif any(fact.needed for fact in record.facts()):
+            spec = self._mixed(case, generator)
+        else:
             raise DataFormatError(
                 f"question {record.id!r}: none of its supporting paragraphs is in its context "
-                "(HotpotQA's fullwiki setting?). Use the distractor setting."
+                "(HotpotQA's fullwiki setting?). Use the distractor setting, facts=0 or "
+                'protocol="release".'
             )
-        spec = self._mixed(case, generator) if self._facts else self._plain(record, generator)
         self._reference = spec.reference
         return spec
+
+    def _told_together(self, case: Case, generator: np.random.Generator) -> TaskSpec:
+        """One question: all its paragraphs in one message, then paragraphs of other questions."""
+        record = case.record.shortened(PARAGRAPHS, SENTENCES)
+        if not record.context:
+            raise DataFormatError(f"question {record.id!r} has no paragraphs")
+        facts = record.facts()
+        supporting = "\n".join(fact.gold for fact in facts if fact.gold is not None)
+        told = Talk("\n".join(fact.text for fact in facts), facts)
+        return TaskSpec(
+            id=record.id,
+            query=record.question,
+            knowledge=(told,),
+            distractors=self._unrelated(case, generator),
+            key_items=supported_key_items(record.question, supporting, _gold_titles(record)),
+            reference=record.answer,
+            source=self.source,
+            category=record.type,
+            difficulty=record.level,
+        )
+
+    def _unrelated(self, case: Case, generator: np.random.Generator) -> tuple[Talk, ...]:
+        """Paragraphs of other questions, one of each; fewer if the data has too few questions."""
+        others = self._look_for(self._distractors, {case.record.id}, generator, case.tells)
+        told = {title for title, _ in case.record.context}
+        talks = []
+        for other in others:
+            context = other.record.shortened(PARAGRAPHS, SENTENCES).context
+            usable = [p for p in context if p[0] not in told and not case.tells(p)]
+            if usable:
+                paragraph = usable[int(generator.integers(len(usable)))]
+                talks.append(Talk.of(Fact(full_text(paragraph))))
+        return tuple(talks)
 
     def _plain(self, record: QARecord, generator: np.random.Generator) -> TaskSpec:
         """One question: its gold paragraphs and some others, then the rest."""
@@ -185,6 +239,22 @@ class QATask(CataloguedTask):
         Raises:
             ConfigurationError: The split has too few questions.
         """
+        found = self._look_for(count, seen, generator, unless)
+        if len(found) == count:
+            return found
+        raise ConfigurationError(
+            f"{self.source} has too few questions for facts={self._facts} and "
+            f"distractors={self._distractors}: use fewer, or facts=0"
+        )
+
+    def _look_for(
+        self,
+        count: int,
+        seen: set[str],
+        generator: np.random.Generator,
+        unless: Callable[[Paragraph], bool],
+    ) -> list[Case]:
+        """As :meth:`_draw`, but fewer questions if the split has too few."""
         found: list[Case] = []
         for _ in range(MAX_DRAWS):
             if len(found) == count:
@@ -196,10 +266,7 @@ class QATask(CataloguedTask):
             if case.gold and not any(map(unless, case.gold)):
                 seen.add(task_id)
                 found.append(case)
-        raise ConfigurationError(
-            f"{self.source} has too few questions for facts={self._facts} and "
-            f"distractors={self._distractors}: use fewer, or facts=0"
-        )
+        return found
 
     def step(self, action: str) -> Outcome:
         """Take the final answer."""
@@ -210,7 +277,7 @@ class QATask(CataloguedTask):
         return Outcome("", progress=f1, success=success, done=True, score=None)
 
     def metrics(self, episode: Episode) -> dict[str, float | None]:
-        """EM and F1 of the answer, and of the supporting facts in memory."""
+        """EM and F1 of the answer, of the supporting facts in memory, and of both together."""
         record = self._current()
         memories = [set(normalize_answer(item.content).split()) for item in episode.memories]
         remembered = [
@@ -219,13 +286,22 @@ class QATask(CataloguedTask):
             for index, sentence in enumerate(sentences)
             if _is_remembered(set(normalize_answer(sentence).split()), memories)
         ]
-        sp_em, sp_f1, _, _ = supporting_fact_scores(remembered, record.supporting_facts)
-        prediction = None if episode.prediction is None else canonical(episode.prediction)
+        facts = supporting_fact_scores(remembered, record.supporting_facts)
+        answer = (0.0, 0.0, 0.0, 0.0)
+        if episode.prediction is not None:
+            prediction = canonical(episode.prediction)
+            answer = (
+                exact_match(prediction, self._reference),
+                *token_f1(prediction, self._reference),
+            )
+        joint_em, joint_f1 = joint_scores(answer, facts)
         return {
-            "em": 0.0 if prediction is None else exact_match(prediction, self._reference),
-            "f1": 0.0 if prediction is None else token_f1(prediction, self._reference)[0],
-            "sp_em": sp_em,
-            "sp_f1": sp_f1,
+            "em": answer[0],
+            "f1": answer[1],
+            "sp_em": facts[0],
+            "sp_f1": facts[1],
+            "joint_em": joint_em,
+            "joint_f1": joint_f1,
         }
 
     def _current(self) -> QARecord:
