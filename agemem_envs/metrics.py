@@ -187,6 +187,23 @@ _METRICS = (
         optional=True,
         share=True,
     ),
+    Metric(
+        "native_success",
+        "simulator's success",
+        _recorded("native_success"),
+        3,
+        interval=True,
+        optional=True,
+        share=True,
+    ),
+    Metric(
+        "native_score",
+        "simulator's score",
+        _recorded("native_score"),
+        3,
+        optional=True,
+        share=True,
+    ),
     Metric("rounds", "rounds", lambda episode: float(len(episode.steps))),
     Metric("malformed_rate", "malformed outputs", malformed_rate, 3, share=True),
     *(

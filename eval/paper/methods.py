@@ -66,7 +66,7 @@ METHODS: dict[str, Method] = {
             "checkpoint_answer_only",
         ),
         Method("agemem", "AgeMem", Kind.OURS, "checkpoint"),
-        Method("oracle", "Oracle (upper bound)", Kind.REFERENCE),
+        Method("oracle", "Oracle", Kind.REFERENCE),
         Method("oracle-no-memory", "Oracle without memory", Kind.REFERENCE),
         Method("random", "Random actions", Kind.REFERENCE),
     )

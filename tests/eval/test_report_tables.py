@@ -296,7 +296,7 @@ def test_oracles_are_in_every_group_and_are_never_marked(tmp_path: Path) -> None
     ]
     for group in groups_of(tmp_path, *groups):
         main_table = table(group, "table2")
-        assert main_table.rows[-1].label == "Oracle (upper bound)"
+        assert main_table.rows[-1].label == "Oracle"
         marks = {row.key: row.cells[4].mark for row in main_table.rows}
         assert marks["oracle"] is Mark.NONE
         if group.backbone == "scripted":
