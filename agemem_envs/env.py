@@ -23,7 +23,7 @@ from agemem_envs.counting import COUNTINGS
 from agemem_envs.encoders import Encoder, make_encoder
 from agemem_envs.env_settings import EnvSettings, EpisodeSettings
 from agemem_envs.episode import DataSource, Episode, MessageKind, Step, StopReason
-from agemem_envs.errors import ConfigurationError
+from agemem_envs.errors import ConfigurationError, PromptTooLongError
 from agemem_envs.judging.judges import Judge, make_judge
 from agemem_envs.judging.rewards import RewardConfig, make_reward
 from agemem_envs.judging.scoring import scored
@@ -479,6 +479,8 @@ class MemoryEnv(gym.Env[str, str]):
             The context as chat messages.
 
         Raises:
+            PromptTooLongError: The context is over its budget now. Make it shorter, or end the
+                episode by :meth:`overflow`: no model may be called with it.
             gymnasium.error.ResetNeeded: No episode is in progress.
         """
         state = self.state
@@ -491,6 +493,11 @@ class MemoryEnv(gym.Env[str, str]):
             listed = "\n".join(f"- {text}" for text in texts)
             text = prompts.RECALLED.format(memories=listed)
             context.append(MessageKind.RECALLED, text, len(state.steps), before_arrival=replaced)
+        if context.tokens > self._settings.max_context_tokens:
+            raise PromptTooLongError(
+                f"with the recalled memories the context has {context.tokens} tokens, over its "
+                f"budget of {self._settings.max_context_tokens}"
+            )
         return context.chat()
 
     def use_memory(self, memory: MemoryView) -> None:

@@ -13,11 +13,19 @@ REDUCTION = ToolCall("Summary_context", {"span": "all"})
 """The call that reduces it."""
 
 
+def is_reducible(info: Mapping[str, Any]) -> bool:
+    """Whether the environment offers the tool that reduces the context.
+
+    Args:
+        info: What the environment returned last.
+    """
+    return any(tool["name"] == REDUCTION.name for tool in info["tools"])
+
+
 def is_full(info: Mapping[str, Any]) -> bool:
     """Whether the context is nearly full, in an environment that can reduce it.
 
     Args:
         info: What the environment returned last.
     """
-    offered = any(tool["name"] == REDUCTION.name for tool in info["tools"])
-    return offered and bool(info["tokens_used"] > FULL * info["token_budget"])
+    return is_reducible(info) and bool(info["tokens_used"] > FULL * info["token_budget"])

@@ -172,10 +172,10 @@ def _carry_out(
     reply: Completion | EndpointError | None,
 ) -> Rollout | None:
     """One episode's part of a round: its rollout if it ended, else None."""
+    if isinstance(decision, PromptTooLongError) or isinstance(reply, PromptTooLongError):
+        return _finish(one, one.env.overflow())
     if isinstance(decision, Exception):
         return _fail(one, StopReason.ENVIRONMENT_ERROR, decision)
-    if isinstance(reply, PromptTooLongError):
-        return _finish(one, one.env.overflow())
     if isinstance(reply, EndpointError):
         return _fail(one, StopReason.ENDPOINT_ERROR, reply)
     one.prompts.append(asked)

@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env
-from agemem.agents.budget import REDUCTION, is_full
+from agemem.agents.budget import REDUCTION, is_full, is_reducible
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import MemoryItem
+from agemem_envs.errors import PromptTooLongError
 from agemem_envs.stages import Stage
 from agemem_envs.turns import Turn, render
 
@@ -105,9 +106,10 @@ class MemoryAgent(Agent):
       those of the next prompt replace them (see the setting ``recalled``). The system observes the
       replies of a world too. The reset of the context between the stages does not affect it.
     - The context stays within the budget by a fixed rule. It is the harness's and not the
-      method's: when the context is nearly full (:func:`~agemem.agents.budget.is_full`), the
-      agent's turn is a summary, without a call of the backbone, never twice in a row. It counts as
-      a tool call. In stage 3 the backbone may use the tools of short-term memory, too.
+      method's: when the context is nearly full (:func:`~agemem.agents.budget.is_full`), or has
+      no room for what is recalled, the agent's turn is a summary, without a call of the backbone,
+      never twice in a row. It counts as a tool call. If what is recalled still does not fit, the
+      episode overflows. In stage 3 the backbone may use the tools of short-term memory, too.
 
     Args:
         system: The memory system. Only this agent uses it.
@@ -146,14 +148,25 @@ class MemoryAgent(Agent):
                 self._query = message  # a question is not stored
             else:
                 self.observe(message)
-        self._reduced = not self._reduced and is_full(info)
-        if self._reduced:
-            self._env.show_recalled(())  # a summary is of the conversation alone
-            return render(Turn("The context is nearly full.", calls=(REDUCTION,)))
+        may_reduce = is_reducible(info) and not self._reduced
+        self._reduced = False
+        if may_reduce and is_full(info):
+            return self._reduce()
         if not reasoning:
             return render(Turn("I only listen.", answer="Noted."))
         query = self._query if self._last == self._query else f"{self._query}\n{self._last}"
-        return self._env.show_recalled(self.recall(query))
+        try:
+            return self._env.show_recalled(self.recall(query))
+        except PromptTooLongError:
+            if not may_reduce:
+                raise
+            return self._reduce()
+
+    def _reduce(self) -> str:
+        """Summarise the conversation, without what was recalled."""
+        self._reduced = True
+        self._env.show_recalled(())
+        return render(Turn("The context is nearly full.", calls=(REDUCTION,)))
 
     def observe(self, text: str) -> None:
         """Give a message to the system; count what failed, and whether the message was lost."""

@@ -22,6 +22,7 @@ from agemem_envs.episode import ToolCall
 from agemem_envs.errors import ConfigurationError, EndpointError, UnknownNameError
 from agemem_envs.memory.store import MemoryStore
 from agemem_envs.turns import Turn, render
+from tests.conftest import core
 
 PLAIN = ("no-memory", "full-context", "rag", "running-summary")
 TASK = "synthetic-validation-5"
@@ -204,7 +205,8 @@ def test_the_harness_keeps_the_context_within_the_budget(rounds: int) -> None:
     assert reductions
     assert {call.name for step in reductions for call in step.calls} == {"Summary_context"}
     assert all(step.prompt_tokens is None for step in reductions), "no call of the backbone"
-    assert episode.stop_reason == "answered"
+    assert episode.stop_reason == "context_overflow", "the whole memory does not fit"
+    assert episode.steps[-1].context_tokens <= episode.settings.max_context_tokens
     told = [text.content for text in episode.messages if text.kind == "incoming"]
     assert system.memories() == told, "every message, and neither tool results nor summaries"
 
@@ -261,3 +263,25 @@ def test_a_tool_result_of_the_backbone_is_no_message(gateway: Gateway) -> None:
     assert played.episode.stop_reason == "answered"
     assert not any("tool_response" in text for text in system.memories())
     assert not any(played.episode.query in text for text in system.memories())
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("full-context", "context_overflow"), ("rag", "answered")]
+)
+def test_no_model_is_called_with_a_prompt_over_the_budget(name: str, reason: str) -> None:
+    """All of the memory does not fit; three memories do, in a context that was reduced."""
+    asked: list[Any] = []
+
+    def answer(messages: list[dict[str, str]]) -> str:
+        asked.append(messages)
+        return render(Turn(".", answer="x"))
+
+    env = core(gym.make("AgeMem-SyntheticQA-v0", tools="stm", encoder="hashing"))
+    agent = MemoryAgent(make_system(name))
+    (played,) = rollout([Job(env, agent, seed=3)], ScriptedBackbone(answer))
+    episode = played.episode
+    assert episode.stop_reason == reason
+    assert len(asked) == (reason == "answered")
+    budget = episode.settings.max_context_tokens
+    assert all(step.context_tokens <= budget for step in episode.steps)
+    assert (episode.final_tokens > budget) == (reason == "context_overflow")

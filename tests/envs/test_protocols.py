@@ -151,7 +151,7 @@ def test_every_id_is_made_under_every_protocol(
             assert info["tokens_used"] < info["token_budget"]
 
 
-@pytest.mark.parametrize("agent", ["no-memory", "full-context"])
+@pytest.mark.parametrize("agent", ["no-memory", "rag"])
 def test_a_memory_system_reaches_stage_3_within_the_budget(agent: str) -> None:
     from agemem.agents.backbones.scripted import ScriptedBackbone
 
