@@ -117,6 +117,7 @@ def test_the_wheel_holds_the_code_and_what_it_ships(wheel: Path) -> None:
         ROOT / "agemem_envs" / "py.typed",
         ROOT / "results" / "learning" / "curves.csv",
         *(ROOT / "agemem_envs" / "tasks" / "pddl" / "domains").iterdir(),
+        *(ROOT / "agemem_envs" / "tasks").rglob("*.txt"),
         *(ROOT / "eval" / "viewer" / "assets").iterdir(),
         *(ROOT / "results" / "published").glob("*.csv"),
     ]

@@ -209,6 +209,8 @@ class RemoteEnv:
 class RemoteAgent(Agent):
     """An agent in a worker process, which reads the environment of its slot there."""
 
+    uses_backbone: ClassVar[bool] = True
+
     def __init__(self, slot: _Slot) -> None:
         self._slot = slot
 
