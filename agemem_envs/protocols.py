@@ -104,7 +104,7 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "agentboard": Protocol(
         "World play without memory, by AgentBoard's rules, for its lists of tasks.",
-        settings={"stages": "task", "max_task_rounds": 30},
+        settings={"stages": "task", "max_task_rounds": 30, "max_context_tokens": 16_384},
         benchmarks={
             name: {"rules": "agentboard"} for name in ("alfworld", "scienceworld", "babyai", "pddl")
         },
