@@ -200,12 +200,13 @@ def _names(entities: Sequence[Any]) -> set[str]:
 
 
 def load_pddlgym() -> ModuleType:
-    """Import ``pddlgym.core``, without the banner and the warning filters of the old ``gym``.
+    """Import ``pddlgym.core``, without its warnings, and the banner and filters of the old ``gym``.
 
     Raises:
         MissingDependencyError: pddlgym is not installed.
     """
     with _ONE_AT_A_TIME, warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")  # its files have invalid escapes, which Python compiles
         return require("pddlgym.core", extra="pddl")
 
 
