@@ -218,7 +218,9 @@ async def _occupy(
             number, task = taken
             job = await seat.call(seat.prepare, task)
             tell(_Ended(task, await _episode(number, job, seat, model)))
-    except Exception as raised:  # the caller raises it
+    except asyncio.CancelledError:
+        raise
+    except BaseException as raised:  # the caller raises it; some libraries call sys.exit
         error = raised
     finally:
         model.leave()

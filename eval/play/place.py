@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from typing import cast
 
 import gymnasium as gym
@@ -15,8 +15,8 @@ from agemem_envs.env import MemoryEnv
 from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import DataSource
 
-_CLOSE_SECONDS = 1.0
-"""Time that an episode in progress gets when a run is interrupted."""
+_PATIENCE = 1.0
+"""Seconds that what the threads are doing gets when a run is interrupted."""
 
 
 class Place:
@@ -68,15 +68,20 @@ class Place:
 
     def close(self) -> None:
         """Release the agent and the environment. Calling it again has no effect."""
-        closed: Future[None] = self.seat.thread.submit(self._close)
-        self.seat.thread.shutdown()
-        if closed in wait([closed], _CLOSE_SECONDS).not_done and closed.cancel():
-            self._close()  # an episode is in progress there: this ends its simulator
-        else:
-            closed.result()
-
-    def _close(self) -> None:
         for held in (self._agent, self._env):
             if held is not None:
                 held.close()
         self._agent = self._env = None
+
+
+def close_places(places: Sequence[Place]) -> None:
+    """Close places in their own threads, or in this one where an episode is still in progress."""
+    closing = {place.seat.thread.submit(place.close): place for place in places}
+    for future in wait(closing, _PATIENCE).not_done:
+        if future.cancel():  # the thread has not come to it: this ends the episode's simulator
+            closing[future].close()
+    for place in places:
+        place.seat.thread.shutdown()
+    for future in closing:
+        if not future.cancelled():
+            future.result()

@@ -19,7 +19,7 @@ from agemem.agents.rollout import play_tasks
 from agemem.baselines.gateway import Gateway, forward_to
 from agemem.baselines.registry import SYSTEMS, system_class
 from agemem.baselines.scripted import model as scripted
-from agemem.eval.play.place import Place
+from agemem.eval.play.place import Place, close_places
 from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.plan import Planned
@@ -114,8 +114,7 @@ class EpisodeWorker:
             self._stack.callback(self._backbone.close)
         self._gateway = self._make_gateway()
         self._places = [Place(self._make_agent, self._make_env) for _ in range(config.batch_size)]
-        for place in self._places:
-            self._stack.callback(place.close)
+        self._stack.callback(close_places, self._places)
         self.metadata = self._describe(self._places[0])
 
     def _options(self) -> Options:
