@@ -5,6 +5,9 @@
                (all calls of a round sent together, and a batch of episodes played to its last)
     flight     256 episodes in flight from one process, against a server of 1 s latency
     alfworld   ALFWorld, 16 episodes at once with their simulators (needs $AGEMEM_DATA)
+    engine     a model in this process, whose batch takes as long as its longest reply, with worlds
+               that take 20 to 200 ms a step: batches of all slots, as rollouts make them, and batches
+               of whatever waits when the model is free
 
 A slot is busy while the server holds its request. "Until the last start" leaves out the end of a
 run, when no episode is left for a free slot: 200 episodes of equal length on 32 slots are 7 rounds
@@ -17,25 +20,32 @@ from __future__ import annotations
 import argparse
 import heapq
 import os
+import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import gymnasium as gym
 from rich.console import Console
 from rich.table import Table
 
+from agemem.agents import rollout as rollouts
 from agemem.agents.agemem import AgeMemAgent
 from agemem.agents.backbones.base import Backbone, Reply, Request, Sampling
 from agemem.agents.backbones.registry import make_backbone
+from agemem.agents.backbones.scripted import ScriptedBackbone
+from agemem.agents.base import RolloutEnv
 from agemem.agents.rollout import Job, rollout
 from agemem.eval.play.options import parse
 from agemem.eval.runs.plan import make_plan
 from agemem_envs.util.cli import EXIT_OK
-from tests.benchmarks.latency_server import Call, busy, last_begun, serving
+from tests.benchmarks.latency_server import Call, busy, last_begun, latency, serving
 from tests.conftest import ROOT
 
 SYNTHETIC = ("--envs", "AgeMem-SyntheticQA-v0", "--protocol", "full", "--encoder", "hashing")
@@ -57,8 +67,6 @@ class Lockstep(Backbone):
 
 def play_in_lockstep(url: str, episodes: int, slots: int, share: int, shares: int) -> None:
     """One worker of lockstep: plays its share of the episodes, ``slots`` after ``slots``."""
-    import gymnasium as gym
-
     config, _ = parse([*SYNTHETIC, "--backbone", f"m@{url}", "--episodes", str(episodes)])
     mine = make_plan(config).episodes[share::shares]
     backbone = Lockstep(make_backbone(f"m@{url}"))
@@ -190,7 +198,7 @@ def measure_alfworld(console: Console, options: argparse.Namespace) -> None:
         *("slots busy", "without overhead", "until the last start", "processor ms a call"),
     )
     with serving(options.mean, 1.0) as (url, stop), tempfile.TemporaryDirectory() as folder:
-        flags = ("--envs", "AgeMem-ALFWorld-v0", "--encoder", "hashing")
+        flags = ("--envs", "AgeMem-ALFWorld-v0", "--protocol", "full", "--encoder", "hashing")
         size = ("--episodes", options.worlds, "--batch-size", options.slots)
         _, used = continuous(url, Path(folder, "run"), *flags, *size)
         calls = stop()
@@ -200,12 +208,96 @@ def measure_alfworld(console: Console, options: argparse.Namespace) -> None:
     console.print(table)
 
 
+class Engine(Backbone):
+    """A model in this process: a batch takes as long as its longest reply."""
+
+    name = engine = "engine"
+
+    def __init__(self, mean: float) -> None:
+        self.batches: list[int] = []
+        self._mean = mean
+        self._scripted = ScriptedBackbone()
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+        """The scripted replies, after the longest latency."""
+        self.batches.append(len(requests))
+        time.sleep(max(latency(request.seed, self._mean, 1.0) for request in requests))
+        return self._scripted.generate(requests, sampling)
+
+
+class Whatever(rollouts._Batched):
+    """Begins a batch of what waits as soon as the model is free."""
+
+    _busy = False
+
+    def _begin(self) -> None:
+        if self._waiting and not self._busy:
+            self._busy = True
+            waiting, self._waiting = self._waiting, []
+            waiting[0].reply.add_done_callback(self._freed)
+            self._hand_over(rollouts._Batch(self._backbone, self._sampling, waiting))
+
+    def _freed(self, _: object) -> None:
+        self._busy = False
+        self._begin()
+
+
+class Slow(AgeMemAgent):
+    """An agent that waits for its world before it acts: 20 to 200 ms, log-uniform."""
+
+    def begin(self, env: RolloutEnv, seed: int) -> None:
+        """Begin the world's own chance."""
+        self._rng = random.Random(seed)
+
+    def act(self, observation: str, info: Mapping[str, Any]) -> Any:
+        """The prompt, after the wait."""
+        time.sleep(0.02 * 10 ** self._rng.random())
+        return super().act(observation, info)
+
+
+def measure_engine(console: Console, options: argparse.Namespace) -> None:
+    table = Table("batches of", "batches", "mean size", "seconds", "times the first line")
+    first = 0.0
+    for name, batched in (("all slots", rollouts._Batched), ("whatever waits", Whatever)):
+        with patch.object(rollouts, "_Batched", batched):
+            engine = Engine(options.mean)
+            start = time.perf_counter()
+            for _ in rollouts.play_tasks(range(4 * options.slots), seats(options.slots), engine):
+                pass
+            seconds = time.perf_counter() - start
+        first = first or seconds
+        size = statistics.mean(engine.batches)
+        table.add_row(
+            name,
+            str(len(engine.batches)),
+            f"{size:.1f}",
+            f"{seconds:.1f}",
+            f"{first / seconds:.2f}",
+        )
+    console.print(table)
+
+
+def seats(count: int) -> list[rollouts.Seat[int]]:
+    """Places for tasks, each with an environment and an agent of its own."""
+
+    def seat() -> rollouts.Seat[int]:
+        env, agent = gym.make(SYNTHETIC[1], protocol="full", encoder="hashing"), Slow()
+        return rollouts.Seat(lambda seed: Job(env, agent, seed, f"synthetic-validation-{seed}"))
+
+    return [seat() for _ in range(count)]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure what the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    measures = {"slots": measure_slots, "flight": measure_flight, "alfworld": measure_alfworld}
+    measures = {
+        "slots": measure_slots,
+        "flight": measure_flight,
+        "alfworld": measure_alfworld,
+        "engine": measure_engine,
+    }
     parser.add_argument("measure", choices=[*measures, LOCKSTEP])
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
