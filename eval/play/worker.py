@@ -25,6 +25,7 @@ from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.plan import Batch, Planned
 from agemem.eval.runs.registry import make_agent
 from agemem.eval.runs.result import Result
+from agemem_envs.encoders import EncoderOptions, encoder_options
 from agemem_envs.env import MemoryEnv
 from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import DataSource, Episode
@@ -95,10 +96,11 @@ class EpisodeWorker:
 
     def __init__(self, run: ResolvedRun, sources: Mapping[str, str]) -> None:
         self._run = run
-        self.config = run.config
+        self.config = config = run.config
         self._stack = ExitStack()
         try:
-            self._prepare()
+            with encoder_options(EncoderOptions(config.vector_cache, **config.request_limits)):
+                self._prepare()
             self._check_sources(sources)
         except BaseException:
             self.close()

@@ -98,6 +98,12 @@ class RunConfig(BenchmarkSettings):
         SCORING,
         rejudging=True,
     )
+    vector_cache: bool = setting(
+        True,
+        "keep the vectors of the text encoder on disk, for all runs",
+        Scope.RUN,
+        EXECUTION,
+    )
     temperature: float = setting(
         0.0, "sampling temperature; 0 is greedy", Scope.MODEL, SCORING, 0.0, 10.0
     )

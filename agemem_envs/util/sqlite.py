@@ -1,0 +1,97 @@
+"""SQLite files that processes and threads share."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agemem_envs.errors import ConfigurationError
+
+WAIT_SECONDS = 60.0
+"""Longest wait for another process that is writing."""
+
+
+class SharedDatabase:
+    """A file with one connection for each process and thread, which stay open.
+
+    It has a write-ahead log: readers do not wait for a writer, and a process that is killed while
+    it writes leaves the file as it was before.
+
+    Args:
+        file: The file. It is created with its folder.
+        tables: The statements that create its tables, if they do not exist.
+        remedy: What to do if it cannot be used, as the end of the error's message.
+
+    Raises:
+        ConfigurationError: The file cannot be opened or created, or is not a database.
+    """
+
+    def __init__(self, file: Path, tables: str, remedy: str) -> None:
+        self.file = file
+        self._remedy = remedy
+        self._local = threading.local()
+        with self._explained():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            database = self._connection()
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(tables)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection of this process and thread.
+
+        Raises:
+            ConfigurationError: The file cannot be read.
+        """
+        with self._explained():
+            yield self._connection()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The same in a transaction, which no other process writes beside.
+
+        Raises:
+            ConfigurationError: The file cannot be written.
+        """
+        with self._explained():
+            database = self._connection()
+            database.execute("BEGIN IMMEDIATE")
+            with database:
+                yield database
+
+    def _connection(self) -> sqlite3.Connection:
+        local = self._local
+        if getattr(local, "process", None) != os.getpid():
+            # A connection must not be used, nor closed, by the child of a fork.
+            local.inherited = getattr(local, "connection", None)
+            local.connection = _Connection(self.file)
+            local.process = os.getpid()
+        connection: _Connection = local.connection
+        return connection.database
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigurationError(f"cannot use {self.file}: {error}. {self._remedy}") from error
+
+
+class _Connection:
+    """A connection that is closed with the thread that it belongs to."""
+
+    def __init__(self, file: Path) -> None:
+        self.database = sqlite3.connect(
+            file, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        # Safe against kill -9. After a power failure the last transactions may be missing.
+        self.database.execute("PRAGMA synchronous = NORMAL")
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        if self._process == os.getpid():
+            self.database.close()
