@@ -156,4 +156,4 @@ def _served(spec: str, options: EncoderOptions, cache: VectorCache | None) -> En
 
 
 def _is_folder(spec: str) -> bool:
-    return "\0" not in spec and Path(spec).expanduser().is_dir()
+    return spec != "" and "\0" not in spec and Path(spec).expanduser().is_dir()

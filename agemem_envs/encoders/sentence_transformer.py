@@ -17,7 +17,7 @@ import numpy as np
 
 from agemem_envs.encoders.base import Vectors
 from agemem_envs.encoders.weights import Weights, minilm, unavailable
-from agemem_envs.errors import ConfigurationError, require, require_installed
+from agemem_envs.errors import require, require_installed
 from agemem_envs.util.sanitize import sendable
 
 _LIBRARIES = ("sentence-transformers", "transformers", "tokenizers", "torch", "numpy")
@@ -44,20 +44,16 @@ class SentenceTransformerEncoder:
     def __init__(self, weights: Weights) -> None:
         self.name = weights.name
         self._model = _load(weights)
-        self.dim = int(self._model.get_embedding_dimension() or 0)
-        if not self.dim:
-            raise ConfigurationError(
-                f"encoder {self.name!r}: the model has no one length of vector"
-            )
         self.two_sided = _is_two_sided(self._model)
+        self.dim = self._run(self._model.encode_document, ["a text"]).shape[1]
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode texts as unit rows of shape ``(len(texts), dim)``, float32."""
-        return self._run(self._model.encode_document, texts)
+        return self._run(self._model.encode_document, texts).reshape(len(texts), self.dim)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Encode the queries of a search, in the same form as :meth:`encode`."""
-        return self._run(self._model.encode_query, texts)
+        return self._run(self._model.encode_query, texts).reshape(len(texts), self.dim)
 
     def _run(self, encode: Any, texts: Sequence[str]) -> Vectors:
         clean = [sendable(text) for text in texts]
@@ -69,7 +65,7 @@ class SentenceTransformerEncoder:
                 convert_to_numpy=True,
                 show_progress_bar=False,
             )
-        return np.asarray(vectors, dtype=np.float32).reshape(len(texts), self.dim)
+        return np.asarray(vectors, dtype=np.float32)
 
 
 class MiniLMEncoder(SentenceTransformerEncoder):

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -71,7 +72,6 @@ class ServerEncoder:
     ) -> None:
         openai = require("openai", extra="eval")
         tenacity = require("tenacity", extra="eval")
-        httpx = require("httpx", extra="eval")
         self.model = model
         self.base_url = _checked(base_url)
         self.dim = 0
@@ -81,7 +81,7 @@ class ServerEncoder:
             timeout=timeout,
             max_retries=0,
         )
-        self._raw = httpx.Response
+        self._raw = require("httpx", extra="eval").Response
         self._status_error = openai.APIStatusError
         self._errors = (openai.OpenAIError, _BadReplyError)
         self._retry = tenacity.Retrying(
@@ -174,7 +174,8 @@ def _unit_rows(reply: Any, count: int, dim: int) -> Vectors:
         raise _BadReplyError(f"the reply holds {len(numbers)} vectors for {count} texts")
     if rows.ndim != 2 or not rows.shape[1] or rows.shape[1] != (dim or rows.shape[1]):
         raise _BadReplyError(f"the reply's vectors have the shape {rows.shape}, not (*, {dim})")
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
         raise _BadReplyError("the reply holds a vector without a direction: zero or not finite")
     vectors: Vectors = (rows / norms).astype(np.float32)
@@ -186,11 +187,10 @@ class _BadReplyError(Exception):
 
 
 def _checked(url: str) -> str:
-    httpx = require("httpx", extra="eval")
     try:
-        parts = httpx.URL(url)
-        valid = parts.scheme in ("http", "https") and parts.host
-    except (httpx.InvalidURL, ValueError):
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port out of range, an open bracket
         valid = False
     if not valid:
         raise ConfigurationError(

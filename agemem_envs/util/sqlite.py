@@ -68,8 +68,10 @@ class SharedDatabase:
         if getattr(local, "process", None) != os.getpid():
             # A connection must not be used, nor closed, by the child of a fork.
             local.inherited = getattr(local, "connection", None)
-            local.connection = _Connection(self.file)
+            local.connection = _Connection(_open(self.file))
             local.process = os.getpid()
+            # Safe against kill -9. After a power failure the last transactions may be missing.
+            local.connection.database.execute("PRAGMA synchronous = NORMAL")
         connection: _Connection = local.connection
         return connection.database
 
@@ -81,15 +83,17 @@ class SharedDatabase:
             raise ConfigurationError(f"cannot use {self.file}: {error}. {self._remedy}") from error
 
 
+def _open(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        file, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
 class _Connection:
     """A connection that is closed with the thread that it belongs to."""
 
-    def __init__(self, file: Path) -> None:
-        self.database = sqlite3.connect(
-            file, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        # Safe against kill -9. After a power failure the last transactions may be missing.
-        self.database.execute("PRAGMA synchronous = NORMAL")
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database = database
         self._process = os.getpid()
 
     def __del__(self) -> None:
