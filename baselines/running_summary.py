@@ -76,7 +76,3 @@ class RunningSummary(MemorySystem):
     def memories(self) -> list[str]:
         """The summary and the messages since."""
         return [text for text in (self._summary, *self._news) if text]
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._endpoint.close()

@@ -21,13 +21,11 @@ class RolloutPool:
     Attributes:
         envs: At least as many as this process has trajectories in a round.
         agents: One for each environment.
-        threads: Environments that work at once: 1 unless each waits for a process of its own.
         begin: Called before each round.
     """
 
     envs: Sequence[RolloutEnv]
     agents: Sequence[Agent]
-    threads: int = 1
     begin: Callable[[], None] = lambda: None
 
     def play(self, rows: Sequence[dict[str, Any]], policy: PolicyBackbone) -> list[Rollout]:
@@ -54,7 +52,7 @@ class RolloutPool:
             Job(env, agent, int(row["seed"]), str(row["task_id"]))
             for row, env, agent in zip(rows, self.envs, self.agents, strict=False)
         ]
-        played = list(rollout(jobs, policy, threads=self.threads))
+        played = list(rollout(jobs, policy))
         policy.finish()
         return sorted(played, key=lambda one: one.job)
 

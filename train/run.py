@@ -126,9 +126,7 @@ def _trainer(
 
     try:
         return StepwiseGRPOTrainer(
-            rollout_pool=RolloutPool(
-                workers.envs, workers.agents, len(workers.envs), workers.begin
-            ),
+            rollout_pool=RolloutPool(workers.envs, workers.agents, workers.begin),
             model=model.source,
             args=_trainer_config(config, out),
             train_dataset=Dataset.from_list(rows),

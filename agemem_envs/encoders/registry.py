@@ -29,7 +29,7 @@ from agemem_envs.encoders.weights import (
     minilm,
 )
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.util.endpoint import is_endpoint, split_endpoint
+from agemem_envs.util.endpoint import MAX_IN_FLIGHT, is_endpoint, split_endpoint
 
 ENCODERS: dict[str, type[Any]] = {"hashing": HashingEncoder, "minilm": MiniLMEncoder}
 """The encoders that have a name of their own."""
@@ -47,11 +47,13 @@ class EncoderOptions:
         vector_cache: Whether vectors are kept on disk.
         timeout: Seconds for one request to a server.
         attempts: Most attempts of a failing request.
+        in_flight: Most requests in flight to a server.
     """
 
     vector_cache: bool = True
     timeout: float = 120.0
     attempts: int = 4
+    in_flight: int = MAX_IN_FLIGHT
 
 
 _DEFAULT = EncoderOptions()
@@ -147,7 +149,13 @@ def _weights(spec: str) -> Weights:
 
 def _served(spec: str, options: EncoderOptions, cache: VectorCache | None) -> Encoder:
     model, url = split_endpoint(spec)
-    encoder = ServerEncoder(model, str(url), timeout=options.timeout, attempts=options.attempts)
+    encoder = ServerEncoder(
+        model,
+        str(url),
+        timeout=options.timeout,
+        attempts=options.attempts,
+        in_flight=options.in_flight,
+    )
     if cache is None:
         return encoder
     _, _, alone = encoder.name.rpartition("@")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from agemem_envs.encoders.base import Vectors
 from agemem_envs.encoders.weights import SHOWN_DIGITS
-from agemem_envs.errors import ConfigurationError, EndpointError, require
+from agemem_envs.errors import EndpointError
+from agemem_envs.util import background
+from agemem_envs.util.endpoint import ChatEndpoint
+from agemem_envs.util.http_client import ServerError
 from agemem_envs.util.sanitize import sendable
 
 BATCH = 32
@@ -34,63 +35,35 @@ computes at the same time moves a vector by some 1e-6 in float32 and 0.005 in bf
 
 
 class ServerEncoder:
-    """Calls ``/embeddings``, with exponential back-off on passing failures.
+    """Calls ``/embeddings``, with the retries of :class:`~agemem_envs.util.endpoint.ChatEndpoint`.
 
-    Retried: refused or broken connections, time-outs, status 408, 409, 429 and 5xx, and replies
-    that are not the protocol's JSON, or hold another number of vectors, vectors of another length
-    or numbers that are not finite. Not retried: every other status, say 400 for a text that is too
-    long (let the server truncate it).
+    A reply is retried, too, if it holds another number of vectors, vectors of another length or
+    numbers that are not finite. A text that is too long is an error: let the server truncate it.
+    A server gets queries and contents alike, without prompts.
 
-    A server does not say which revision of a model it runs. The name has a fingerprint instead,
-    such as ``bge-m3@1a2b3c4``: for each of the texts :data:`PROBES` the largest component of its
-    vector, relative to the mean of all. Every later request holds a probe, too.
+    It does not say which revision of a model it runs. The name has a fingerprint instead, such as
+    ``bge-m3@1a2b3c4``: see :func:`fingerprint`. Every later request holds a probe, too.
 
     Args:
         model: The model's name on the server.
         base_url: URL of the server, up to and including ``/v1``.
-        api_key: API key; by default ``$OPENAI_API_KEY``, else a placeholder that vLLM ignores.
-        timeout: Seconds for one attempt.
-        attempts: Maximum number of attempts; at least 1.
-        longest_wait: Maximum seconds between two attempts.
+        options: Other arguments of :class:`~agemem_envs.util.endpoint.ChatEndpoint`
+            (``timeout``, ``attempts``, ...).
+
+    Attributes:
+        probes: The vectors of the texts :data:`PROBES`.
 
     Raises:
         ConfigurationError: ``base_url`` is not a valid URL.
         EndpointError: The server failed after all retries.
-        MissingDependencyError: openai or tenacity is not installed.
+        MissingDependencyError: The library for requests is not installed.
     """
 
     two_sided = False
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str,
-        api_key: str | None = None,
-        timeout: float = 120.0,
-        attempts: int = 4,
-        longest_wait: float = 8.0,
-    ) -> None:
-        openai = require("openai", extra="eval")
-        tenacity = require("tenacity", extra="eval")
-        self.model = model
-        self.base_url = _checked(base_url)
-        self.dim = 0
-        self._client = openai.OpenAI(
-            base_url=base_url,
-            api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none",
-            timeout=timeout,
-            max_retries=0,
-        )
-        self._raw = require("httpx", extra="eval").Response
-        self._status_error = openai.APIStatusError
-        self._errors = (openai.OpenAIError, _BadReplyError)
-        self._retry = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(self._is_passing),
-            stop=tenacity.stop_after_attempt(attempts),
-            wait=tenacity.wait_random_exponential(multiplier=0.25, max=longest_wait),
-            reraise=True,
-        )
-        self.probes = self._request(PROBES)
+    def __init__(self, model: str, base_url: str, **options: Any) -> None:
+        self._endpoint = _EmbeddingEndpoint(model, base_url, **options)
+        self.probes = self._endpoint.embed(PROBES, 0)
         self.dim = self.probes.shape[1]
         self.name = f"{model}@{fingerprint(self.probes)}"
 
@@ -100,46 +73,43 @@ class ServerEncoder:
         Raises:
             EndpointError: The server failed after all retries, or runs another model now.
         """
-        parts = [
-            self._batch(texts[start : start + BATCH - 1])
-            for start in range(0, len(texts), BATCH - 1)
-        ]
+        most = BATCH - 1  # and a probe
+        starts = range(0, len(texts), most)
+        parts = [self._batch(texts[start : start + most]) for start in starts]
         return np.concatenate(parts) if parts else np.empty((0, self.dim), dtype=np.float32)
 
     def _batch(self, texts: Sequence[str]) -> Vectors:
         """The vectors of some texts. A probe goes with them and shows if the model is another."""
-        *_, probe = vectors = self._request([*texts, PROBES[0]])
-        if np.linalg.norm(probe - self.probes[0]) > SAME:
+        vectors = self._endpoint.embed([*texts, PROBES[0]], self.dim)
+        if np.linalg.norm(vectors[-1] - self.probes[0]) > SAME:
             raise EndpointError(
-                f"{self.model} at {self.base_url} gives other vectors than when the run began: "
-                "the server runs another model now. Start the run again."
+                f"{self._endpoint.model} at {self._endpoint.base_url} gives other vectors than "
+                "when the run began: the server runs another model now. Start the run again."
             )
         return vectors[:-1]
 
-    def _request(self, texts: Sequence[str]) -> Vectors:
-        """The unit vectors of some texts, by one request with retries."""
+
+class _EmbeddingEndpoint(ChatEndpoint):
+    """The other end of a server."""
+
+    _path = "/embeddings"
+
+    def embed(self, texts: Sequence[str], dim: int) -> Vectors:
+        """The unit vectors of some texts, by one request with retries.
+
+        Args:
+            texts: At most :data:`BATCH` texts.
+            dim: Length of a vector, or 0 if it is not known.
+        """
         clean = [sendable(text) or " " for text in texts]  # many servers refuse an empty text
-        body = {"model": self.model, "input": clean, "encoding_format": "float"}
-        try:
-            vectors: Vectors = self._retry(self._post, body)
-        except self._errors as error:
-            raise EndpointError(
-                f"{self.model} at {self.base_url}: {type(error).__name__}: {str(error)[:300]}"
-            ) from error
+        body = {"input": clean, "encoding_format": "float"}
+        call = self._call(body, lambda reply: _unit_rows(reply, len(texts), dim))
+        vectors: Vectors = background.run(call)
         return vectors
 
-    def _post(self, body: Mapping[str, Any]) -> Vectors:
-        try:
-            reply = self._client.post("/embeddings", body=body, cast_to=self._raw).json()
-        except (ValueError, RecursionError) as error:
-            raise _BadReplyError(f"the reply is not JSON: {error}") from error
-        return _unit_rows(reply, len(body["input"]), self.dim)
-
-    def _is_passing(self, error: BaseException) -> bool:
-        if isinstance(error, self._status_error):
-            status = int(error.status_code)
-            return status in (408, 409, 429) or status >= 500
-        return isinstance(error, self._errors)
+    def _failure(self, error: ServerError) -> EndpointError:
+        """The error of a call. A text that is too long is not a prompt of the agent."""
+        return EndpointError(f"{self.model} at {self.base_url}: {str(error)[:300]}")
 
 
 def fingerprint(probes: Vectors) -> str:
@@ -169,31 +139,14 @@ def _unit_rows(reply: Any, count: int, dim: int) -> Vectors:
         numbers = [int(entry["index"]) for entry in data]
         rows = np.array([entry["embedding"] for entry in data], dtype=np.float64)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _BadReplyError(f"the reply holds no vectors: {error!r}") from error
+        raise ServerError(f"the reply holds no vectors: {error!r}") from error
     if numbers != list(range(count)):
-        raise _BadReplyError(f"the reply holds {len(numbers)} vectors for {count} texts")
+        raise ServerError(f"the reply holds {len(numbers)} vectors for {count} texts")
     if rows.ndim != 2 or not rows.shape[1] or rows.shape[1] != (dim or rows.shape[1]):
-        raise _BadReplyError(f"the reply's vectors have the shape {rows.shape}, not (*, {dim})")
+        raise ServerError(f"the reply's vectors have the shape {rows.shape}, not (*, {dim})")
     with np.errstate(over="ignore"):
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
-        raise _BadReplyError("the reply holds a vector without a direction: zero or not finite")
+        raise ServerError("the reply holds a vector without a direction: zero or not finite")
     vectors: Vectors = (rows / norms).astype(np.float32)
     return vectors
-
-
-class _BadReplyError(Exception):
-    """A reply of status 200 that does not hold the vectors."""
-
-
-def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port out of range, an open bracket
-        valid = False
-    if not valid:
-        raise ConfigurationError(
-            f"{url!r} is not the URL of a server. Write one like http://localhost:8000/v1"
-        )
-    return url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from agemem_envs.context import ChatMessages
 from agemem_envs.errors import EndpointError
 from agemem_envs.tokens import TokenCounter
+from agemem_envs.util import background
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,14 @@ class Request:
             as the engine is deterministic.
         first: Whether this is the first request of an episode. An engine with a prompt cache
             then ignores it, so that no result depends on the episodes played before.
+        shared: Whether other episodes are played at the same time. An engine with one prompt cache
+            then ignores it for the same reason.
     """
 
     messages: ChatMessages
     seed: int
     first: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,12 @@ class Completion:
     logprobs: tuple[float, ...] | None = None
 
 
+Reply = Completion | EndpointError
+"""A completion, or why there is none."""
+
+
 class Backbone(ABC):
-    """A language model.
+    """A language model that completes prompts in batches.
 
     Attributes:
         name: The name recorded in results.
@@ -82,9 +91,7 @@ class Backbone(ABC):
     constrained: bool = False
 
     @abstractmethod
-    def generate(
-        self, requests: Sequence[Request], sampling: Sampling
-    ) -> list[Completion | EndpointError]:
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
         """Complete all prompts, in order.
 
         A request that fails for good gives its error in its place and does not affect the
@@ -97,3 +104,19 @@ class Backbone(ABC):
 
     def close(self) -> None:
         """Release processes and memory. Calling it again has no effect."""
+
+
+class ConcurrentBackbone(Backbone):
+    """A language model that completes each prompt by itself, whatever else it is doing."""
+
+    @abstractmethod
+    async def complete(self, request: Request, sampling: Sampling) -> Reply:
+        """Complete one prompt. It is awaited in the background loop, and must not hold it up."""
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+        """Complete all prompts at the same time; the replies are in the order of the requests."""
+
+        async def complete_all() -> list[Reply]:
+            return list(await asyncio.gather(*(self.complete(r, sampling) for r in requests)))
+
+        return background.run(complete_all())

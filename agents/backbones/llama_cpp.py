@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from agemem.agents.backbones.base import Completion, Request, Sampling
+from agemem.agents.backbones.base import Request
 from agemem.agents.backbones.llama_process import LlamaProcess
 from agemem.agents.backbones.openai_server import OpenAIBackbone
-from agemem_envs.errors import EndpointError
 from agemem_envs.tokens import TokenCounter
 from agemem_envs.util.endpoint import ChatEndpoint
 from agemem_envs.util.sanitize import sendable
@@ -34,13 +32,16 @@ class LlamaBackbone(OpenAIBackbone):
     """
 
     engine = "llama.cpp"
+    concurrent: ClassVar[int] = 1
+    """Most requests sent at once: the cores are busy with one."""
 
     def __init__(
         self, llama: LlamaProcess, name: str, url: str, grammar: str | None, **endpoint_options: Any
     ) -> None:
         self._llama = llama
         try:
-            endpoint = ChatEndpoint(name, url, **endpoint_options)
+            limit = min(self.concurrent, endpoint_options.pop("in_flight", self.concurrent))
+            endpoint = ChatEndpoint(name, url, in_flight=limit, **endpoint_options)
         except BaseException:
             llama.close()
             raise
@@ -58,7 +59,6 @@ class LlamaBackbone(OpenAIBackbone):
 
     def close(self) -> None:
         """Stop the server. Calling it again has no effect."""
-        super().close()
         self._llama.close()
 
 
@@ -66,7 +66,7 @@ class LlamaCppBackbone(LlamaBackbone):
     """A GGUF model on a llama.cpp server that only this backbone calls.
 
     The first call of an episode bypasses the cache, so that an episode's text depends on that
-    episode alone. Every call of a larger batch bypasses it, since its episodes would share it.
+    episode alone. Every call bypasses it while several episodes are played, which would share it.
 
     Args:
         model: The GGUF file.
@@ -85,12 +85,8 @@ class LlamaCppBackbone(LlamaBackbone):
         llama = LlamaProcess(model, WINDOW)
         super().__init__(llama, name, f"{llama.url}/v1", grammar, **endpoint_options)
 
-    def generate(
-        self, requests: Sequence[Request], sampling: Sampling
-    ) -> list[Completion | EndpointError]:
-        """Complete the prompts one after another: the cores are busy with one."""
-        alone = len(requests) == 1
-        return [self._complete(replace(r, first=r.first or not alone), sampling) for r in requests]
+    def _extra_body(self, request: Request) -> dict[str, Any]:
+        return super()._extra_body(replace(request, first=request.first or request.shared))
 
 
 class LlamaCppCounter:

@@ -10,7 +10,7 @@ from typing import Any
 from agemem.agents.backbones.base import Backbone
 from agemem.agents.models import MODELS, Model, Serving
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.util.endpoint import ChatEndpoint, split_endpoint
+from agemem_envs.util.endpoint import MAX_IN_FLIGHT, ChatEndpoint, split_endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,23 @@ class Options:
         grammar: A GBNF grammar that constrains decoding, or None.
         timeout: Seconds for one request to a server.
         attempts: Maximum number of attempts for one request.
+        in_flight: Maximum number of requests to a server at once.
     """
 
     base_url: str | None = None
     grammar: str | None = None
     timeout: float = 120.0
     attempts: int = 4
+    in_flight: int = MAX_IN_FLIGHT
 
     @property
     def limits(self) -> dict[str, Any]:
         """The options of an endpoint."""
-        return {"timeout": self.timeout, "attempts": self.attempts}
+        return {
+            "timeout": self.timeout,
+            "attempts": self.attempts,
+            "in_flight": self.in_flight,
+        }
 
     def endpoint(self, model: str, url: str) -> ChatEndpoint:
         """The endpoint of a server, with these limits."""

@@ -7,14 +7,19 @@ floor in tables, under its own name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
+from agemem.agents.backbones.base import (
+    Completion,
+    ConcurrentBackbone,
+    Reply,
+    Request,
+    Sampling,
+)
 from agemem.agents.guessing import likeliest_name
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
-from agemem_envs.errors import EndpointError
 from agemem_envs.tokens import MESSAGE_OVERHEAD, ApproximateCounter
 from agemem_envs.turns import Turn, render
 
@@ -25,7 +30,7 @@ _RECALLED = prompts.RECALLED.partition("{")[0]
 _NO_TOOLS = prompts.MEMORY_OFF
 
 
-class ScriptedBackbone(Backbone):
+class ScriptedBackbone(ConcurrentBackbone):
     """Answers by a rule on the prompt alone, so that calls may come in any order.
 
     It has no tokenizer: tokens are counted approximately.
@@ -40,13 +45,9 @@ class ScriptedBackbone(Backbone):
         self.name = "scripted"
         self._rule = rule or store_everything
 
-    def generate(
-        self, requests: Sequence[Request], sampling: Sampling
-    ) -> list[Completion | EndpointError]:
-        """The rule's text for each prompt."""
-        return [self._complete(request.messages) for request in requests]
-
-    def _complete(self, messages: ChatMessages) -> Completion:
+    async def complete(self, request: Request, sampling: Sampling) -> Reply:
+        """The rule's text for the prompt."""
+        messages = request.messages
         text, count = self._rule(messages), ApproximateCounter().count
         asked = sum(count(message["content"]) + MESSAGE_OVERHEAD for message in messages)
         return Completion(text, asked, count(text), "stop", seconds=0.0)

@@ -51,7 +51,7 @@ examples:
     agemem run --agent oracle --envs AgeMem-HotpotQA-v0 --episodes 200
     agemem run --agent oracle-no-memory --envs AgeMem-HotpotQA-v0 --episodes 200
 
-  eight worker processes that share a server, each with 16 episodes in lockstep:
+  eight worker processes that share a server, each with 16 episodes at a time:
     agemem run --agent agemem --backbone qwen3-4b \\
         --base-url http://localhost:8000/v1 --episodes 200 --workers 8 --batch-size 16
 

@@ -66,7 +66,7 @@ class RunSession:
         Raises:
             WorkerError: Workers died repeatedly.
         """
-        for result in self._executor.play(self.plan.batches(folder.read(), self.config.batch_size)):
+        for result in self._executor.play(self.plan.missing(folder.read())):
             folder.append(result)
             on_result(result)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import cast
@@ -16,17 +15,17 @@ from agemem.agents.backbones.openai_server import OpenAIBackbone
 from agemem.agents.backbones.registry import Options, make_backbone
 from agemem.agents.backbones.scripted import ScriptedBackbone
 from agemem.agents.base import Agent
-from agemem.agents.rollout import Job, rollout
+from agemem.agents.rollout import play
 from agemem.baselines.gateway import Gateway, forward_to
 from agemem.baselines.registry import SYSTEMS, system_class
 from agemem.baselines.scripted import model as scripted
+from agemem.eval.play.place import Place
 from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.runs.config import RunConfig
-from agemem.eval.runs.plan import Batch, Planned
+from agemem.eval.runs.plan import Planned
 from agemem.eval.runs.registry import make_agent
 from agemem.eval.runs.result import Result
 from agemem_envs.encoders import EncoderOptions, encoder_options
-from agemem_envs.env import MemoryEnv
 from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.errors import ConfigurationError
@@ -97,10 +96,10 @@ class EpisodeWorker:
     def __init__(self, run: ResolvedRun, sources: Mapping[str, str]) -> None:
         self._run = run
         self.config = config = run.config
+        self._encoders = EncoderOptions(config.vector_cache, **config.request_limits)
         self._stack = ExitStack()
         try:
-            with encoder_options(EncoderOptions(config.vector_cache, **config.request_limits)):
-                self._prepare()
+            self._prepare()
             self._check_sources(sources)
         except BaseException:
             self.close()
@@ -116,10 +115,10 @@ class EpisodeWorker:
             self._backbone = make_backbone(cast(str, config.backbone), self._options())
             self._stack.callback(self._backbone.close)
         self._gateway = self._make_gateway()
-        self._slots = {
-            env_id: [self._make_slot(env_id) for _ in range(config.batch_size)]
-            for env_id in config.envs
-        }
+        self._places = [Place(self._make_agent, self._make_env) for _ in range(config.batch_size)]
+        for place in self._places:
+            self._stack.callback(place.close)
+        self.metadata = self._describe(self._places[0])
 
     def _options(self) -> Options:
         config = self.config
@@ -156,15 +155,25 @@ class EpisodeWorker:
         counter = self._backbone.token_counter() if self._backbone is not None else None
         if config.token_counter is None and counter is not None:
             arguments["token_counter"] = counter
-        env = gym.make(env_id, **arguments)
-        self._stack.callback(env.close)
-        return env
+        with encoder_options(self._encoders):
+            return gym.make(env_id, **arguments)
 
-    def _make_slot(self, env_id: str) -> tuple[gym.Env[str, str], Agent]:
+    def _make_agent(self) -> Agent:
         options = {"few_shot": True} if self.config.few_shot else {}
-        agent = make_agent(self.config.agent, self._gateway, **options)
-        self._stack.callback(agent.close)
-        return self._make_env(env_id), agent
+        with encoder_options(self._encoders):
+            return make_agent(self.config.agent, self._gateway, **options)
+
+    def _describe(self, place: Place) -> RunMetadata:
+        """The fields that all results of the run share. It shows whether a place can be set up."""
+        described = {env_id: place.describe(env_id) for env_id in self.config.envs}
+        return RunMetadata(
+            agent=self.config.agent,
+            backbone=self._backbone.name if self._backbone else "none",
+            engine=self._backbone.engine if self._backbone else "none",
+            constrained=self.config.constrained,
+            sources={env_id: source for env_id, (source, _) in described.items()},
+            settings={env_id: settings for env_id, (_, settings) in described.items()},
+        )
 
     def _check_sources(self, sources: Mapping[str, str]) -> None:
         actual = {env_id: str(source) for env_id, source in self.metadata.sources.items()}
@@ -174,33 +183,17 @@ class EpisodeWorker:
                 "machine the same data and set AGEMEM_DATA accordingly."
             )
 
-    @property
-    def metadata(self) -> RunMetadata:
-        """The fields that all results of the run share."""
-        envs = {
-            env_id: cast(MemoryEnv, slots[0][0].unwrapped) for env_id, slots in self._slots.items()
-        }
-        return RunMetadata(
-            agent=self.config.agent,
-            backbone=self._backbone.name if self._backbone else "none",
-            engine=self._backbone.engine if self._backbone else "none",
-            constrained=self.config.constrained,
-            sources={env_id: env.task.source for env_id, env in envs.items()},
-            settings={env_id: env.settings() for env_id, env in envs.items()},
-        )
+    def play(self, episodes: Iterable[Planned]) -> Iterator[Result]:
+        """Play episodes, and yield each result as it ends.
 
-    def play(self, batch: Batch) -> Iterator[Result]:
-        """Play a batch, and yield each result as its episode ends."""
-        config, metadata = self.config, self.metadata
-        jobs = [
-            Job(env, agent, planned.seed, planned.task_id)
-            for planned, (env, agent) in zip(batch, self._slots[batch[0].env_id], strict=False)
-        ]
+        Args:
+            episodes: The episodes. A free seat takes the next one, and may wait for it.
+        """
+        config = self.config
         sampling = Sampling(config.temperature, config.top_p, config.max_tokens)
-        start = time.perf_counter()
-        for played in rollout(jobs, self._backbone, sampling):
-            seconds = (time.perf_counter() - start) / len(batch)
-            yield metadata.result(batch[played.job], seconds, played.episode)
+        seats = [place.seat for place in self._places]
+        for planned, played in play(episodes, seats, self._backbone, sampling):
+            yield self.metadata.result(planned, played.seconds, played.episode)
 
     def close(self) -> None:
         """Release environments and the backbone. Calling it again has no effect."""

@@ -9,6 +9,7 @@ from agemem_envs.env_settings import BenchmarkSettings
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import RunKind
 from agemem_envs.settings import Group, Scope, check_settings, in_scope, setting, settings_of
+from agemem_envs.util.endpoint import MAX_IN_FLIGHT
 
 SUBJECT, ON, SCORING, EXECUTION = (
     Group.SUBJECT,
@@ -120,7 +121,7 @@ class RunConfig(BenchmarkSettings):
     )
     batch_size: int = setting(
         1,
-        "episodes that a worker plays in lockstep, with batched model calls",
+        "episodes that a worker plays at the same time",
         Scope.RUN,
         EXECUTION,
         1,
@@ -165,6 +166,15 @@ class RunConfig(BenchmarkSettings):
     attempts: int = setting(
         4, "most attempts of a failing request", Scope.RUN, EXECUTION, 1, 100, rejudging=True
     )
+    in_flight: int = setting(
+        MAX_IN_FLIGHT,
+        "most requests of a worker to one model server at a time; fewer after status 429",
+        Scope.RUN,
+        EXECUTION,
+        1,
+        100_000,
+        rejudging=True,
+    )
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -175,7 +185,11 @@ class RunConfig(BenchmarkSettings):
     @property
     def request_limits(self) -> dict[str, Any]:
         """The limits of one request to a model server."""
-        return {"timeout": self.request_timeout, "attempts": self.attempts}
+        return {
+            "timeout": self.request_timeout,
+            "attempts": self.attempts,
+            "in_flight": self.in_flight,
+        }
 
 
 MAY_RESUME = set(in_scope(RunConfig, Scope.RUN))

@@ -31,10 +31,6 @@ class Planned:
         return self.env_id, self.index
 
 
-Batch = tuple[Planned, ...]
-"""Episodes of one environment that are played in lockstep."""
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All episodes of a run, and the data sources of their tasks.
@@ -47,18 +43,10 @@ class Plan:
     episodes: tuple[Planned, ...]
     sources: dict[str, str]
 
-    def batches(self, done: Iterable[Result], size: int) -> list[Batch]:
-        """The episodes that are not done yet, in batches of at most ``size``."""
+    def missing(self, done: Iterable[Result]) -> list[Planned]:
+        """The episodes that are not done yet, in order."""
         played = {result.key for result in done}
-        groups: dict[str, list[Planned]] = {}
-        for planned in self.episodes:
-            if planned.key not in played:
-                groups.setdefault(planned.env_id, []).append(planned)
-        return [
-            tuple(group[start : start + size])
-            for group in groups.values()
-            for start in range(0, len(group), size)
-        ]
+        return [planned for planned in self.episodes if planned.key not in played]
 
     def check(self, where: str, sources: dict[str, str], results: Sequence[Result]) -> None:
         """Check that recorded episodes belong to this plan.

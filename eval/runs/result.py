@@ -24,7 +24,7 @@ class Result:
         engine: The inference engine that ran the model, or ``none``.
         constrained: Whether a grammar constrained outputs to the protocol.
         index: Index among the run's episodes of the same environment, from 0.
-        seconds: Wall time from reset to reward, divided by the number of episodes in the batch.
+        seconds: Wall time from reset to reward. Episodes that are played at the same time overlap.
         episode: The complete record of the episode.
     """
 

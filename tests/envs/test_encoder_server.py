@@ -134,7 +134,7 @@ def test_a_reply_without_the_vectors_is_retried_and_then_an_error(
     with OpenAIStub(model) as server:
         encoder = served(server.url)
         model.change = change
-        with pytest.raises(EndpointError, match="BadReply"):
+        with pytest.raises(EndpointError, match="the reply"):
             encoder.encode(TEXTS[:3])
         assert len(server.requests) == 1 + 3
 
@@ -160,10 +160,9 @@ def test_the_name_tells_models_apart_and_survives_noise() -> None:
     noisy = [unit + rng.normal(size=unit.shape).astype(np.float32) * 1e-7 for _ in range(100)]
     assert {fingerprint(vectors) for vectors in noisy} == {fingerprint(unit)}
     names = set()
-    for seed in range(20):
-        with OpenAIStub(Model(seed)) as server:
-            names.add(served(server.url).name)
-    assert len(names) == 20
+    for seed in range(200):
+        names.add(fingerprint(np.asarray(Model(seed).encode(PROBES), dtype=np.float32)))
+    assert len(names) == 200
     with OpenAIStub(Model()) as server:
         assert served(server.url).name == f"m@{fingerprint(unit)}"
 

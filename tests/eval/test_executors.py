@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,6 @@ from agemem.eval.play.executors.schedule import (
     MAX_DEATHS,
     Died,
     Event,
-    Idle,
     Played,
     Pool,
     Ready,
@@ -35,7 +33,7 @@ from agemem.eval.play.worker import EpisodeWorker, RunMetadata
 from agemem.eval.reporting.summary import summarize, write_summary
 from agemem.eval.run import main
 from agemem.eval.runs.folder import ResultsFolder
-from agemem.eval.runs.plan import Batch, Planned
+from agemem.eval.runs.plan import Planned
 from agemem.eval.runs.result import Result
 from agemem_envs.episode import DataSource, Episode, StopReason
 from agemem_envs.errors import ConfigurationError, WorkerError
@@ -65,30 +63,38 @@ class FakePool(Pool[int]):
     def __init__(self, seed: int, lethal: frozenset[int] = frozenset(), sick: int = 0) -> None:
         self._rng = random.Random(seed)
         self._lethal, self._sick = lethal, sick
-        self._said: dict[int, deque[Event[int]]] = {}
+        self._playing: dict[int, list[Planned]] = {}
+        self._starting: list[int] = []
         self.started = 0
-        self.batches: list[list[int]] = []
+        self.beside: dict[int, list[int]] = {}
+        """For each episode, with how many others it was played, each time that it was begun."""
+        self.most = 0
 
     def start(self) -> None:
         self.started += 1
-        first: Event[int] = Ready(self.started, CIRCUMSTANCES)
-        if self.started <= self._sick:
-            first = Died(self.started, "sick")
-        self._said[self.started] = deque([first])
+        self._starting.append(self.started)
 
-    def assign(self, worker: int, batch: Batch) -> None:
-        self.batches.append([one.index for one in batch])
-        said = self._said.setdefault(worker, deque())
-        for one in batch:
-            if one.index in self._lethal:
-                said.append(Died(worker, "bang"))
-                return
-            said.append(Played(worker, played(one)))
-        said.append(Idle(worker))
+    def assign(self, worker: int, planned: Planned) -> None:
+        playing = self._playing[worker]
+        self.beside.setdefault(planned.index, []).append(len(playing))
+        playing.append(planned)
+        self.most = max(self.most, len(playing))
 
     def next_event(self) -> Event[int]:
-        worker = self._rng.choice(sorted(w for w, said in self._said.items() if said))
-        return self._said[worker].popleft()
+        busy = [worker for worker, playing in self._playing.items() if playing]
+        worker = self._rng.choice(sorted(busy + self._starting))
+        if worker in self._starting:
+            self._starting.remove(worker)
+            if worker <= self._sick:
+                return Died(worker, "sick")
+            self._playing[worker] = []
+            return Ready(worker, CIRCUMSTANCES)
+        playing = self._playing[worker]
+        one = playing.pop(self._rng.randrange(len(playing)))
+        if one.index in self._lethal:
+            del self._playing[worker]
+            return Died(worker, "bang")
+        return Played(worker, played(one))
 
     def close(self) -> None:
         pass
@@ -96,16 +102,18 @@ class FakePool(Pool[int]):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_every_episode_is_played_once(seed: int) -> None:
-    batches = [tuple(planned(3 * i + j) for j in range(3)) for i in range(5)]
-    results = list(Schedule(FakePool(seed), workers=4).play(batches))
-    assert sorted(result.index for result in results) == list(range(15))
+    pool = FakePool(seed)
+    results = list(Schedule(pool, workers=4, seats=3).play([planned(i) for i in range(40)]))
+    assert sorted(result.index for result in results) == list(range(40))
+    assert pool.most == 3
+    assert all(len(begun) == 1 for begun in pool.beside.values())
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_an_episode_that_kills_its_workers_is_given_up_and_harms_no_other(seed: int) -> None:
     pool = FakePool(seed, lethal=frozenset({1}))
-    batches = [tuple(planned(3 * i + j) for j in range(3)) for i in range(3)]
-    results = {r.index: r for r in Schedule(pool, workers=2).play(batches)}
+    schedule = Schedule(pool, workers=2, seats=3)
+    results = {r.index: r for r in schedule.play([planned(i) for i in range(9)])}
     assert sorted(results) == list(range(9))
     lost = results.pop(1).episode
     assert lost.stop_reason is StopReason.ENVIRONMENT_ERROR
@@ -117,9 +125,10 @@ def test_an_episode_that_kills_its_workers_is_given_up_and_harms_no_other(seed: 
         SETTINGS,
     )
     assert all("WorkerError" not in r.episode.errors[0] for r in results.values())
-    assert [batch for batch in pool.batches if 1 in batch] == [[0, 1, 2], [1], [1]]
-    assert pool.batches.count([2]) == 1  # lost with it, played again alone
-    assert not any(batch == [0] for batch in pool.batches)  # had ended before
+    assert len(pool.beside[1]) == MAX_DEATHS
+    for begun in pool.beside.values():
+        assert len(begun) <= 2 or begun is pool.beside[1]  # lost with it at most once
+        assert not any(begun[1:])  # played again alone
     assert pool.started == 2 + MAX_DEATHS
 
 
@@ -127,7 +136,7 @@ def test_workers_that_never_get_ready_end_the_run() -> None:
     with pytest.raises(WorkerError, match=r"died while starting: sick"):
         Schedule(FakePool(0, sick=10**9), workers=2)
     survivor = Schedule(FakePool(0, sick=MAX_DEATHS - 1), workers=1)
-    assert len(list(survivor.play([(planned(0),)]))) == 1
+    assert len(list(survivor.play([planned(0)]))) == 1
 
 
 def test_the_order_of_the_file_does_not_reach_the_summary(tmp_path: Path) -> None:
@@ -184,14 +193,13 @@ def test_another_engine_can_resume(tmp_path: Path) -> None:
     assert len(ResultsFolder(tmp_path / "run").read()) == 3
 
 
-def test_batches_are_what_is_missing() -> None:
+def test_what_is_missing_is_played() -> None:
     config, _ = parse(["--agent", "oracle", *ENV, "--episodes", "5"])
     from agemem.eval.runs.plan import make_plan
 
     plan = make_plan(config)
     done = [CIRCUMSTANCES.result(plan.episodes[i], 0.0, played(planned(0)).episode) for i in (1, 2)]
-    assert [[p.index for p in batch] for batch in plan.batches(done, 2)] == [[0, 3], [4]]
-    assert [len(batch) for batch in plan.batches((), 2)] == [2, 2, 1]
+    assert [one.index for one in plan.missing(done)] == [0, 3, 4]
 
 
 # -- with real processes ---------------------------------------------------------------

@@ -39,7 +39,7 @@ def play(workers: EnvWorkers) -> list[Rollout]:
     workers.begin()
     slots = zip(workers.envs, workers.agents, TASKS, strict=True)
     jobs = [Job(env, agent, 5, task) for env, agent, task in slots]
-    return sorted(rollout(jobs, ScriptedBackbone(), threads=3), key=lambda one: one.job)
+    return sorted(rollout(jobs, ScriptedBackbone()), key=lambda one: one.job)
 
 
 def test_they_play_as_in_this_process(workers: EnvWorkers) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from agemem.agents.backbones.llama_cpp import WINDOW, LlamaBackbone
 from agemem.agents.backbones.llama_process import LlamaProcess
@@ -14,7 +14,7 @@ SLOTS = 8
 request the slot whose last prompt has the same beginning, so that each kind of a library's
 prompts (five for one message, in Mem0's graph) finds its instructions in the cache."""
 CONCURRENT = 2
-"""Requests of one batch that are sent at once; more are not faster on a few cores."""
+"""Requests that a backbone sends at once; more are not faster on a few cores."""
 
 
 class LocalServer:
@@ -85,7 +85,7 @@ class LocalBackbone(LlamaBackbone):
         BackboneUnavailableError: llama.cpp cannot load the model.
     """
 
-    max_concurrent = CONCURRENT
+    concurrent: ClassVar[int] = CONCURRENT
 
     def __init__(
         self, model: Path, name: str, grammar: str | None = None, **endpoint_options: Any
@@ -102,4 +102,3 @@ class LocalBackbone(LlamaBackbone):
     def close(self) -> None:
         """Stop the server. Calling it again has no effect."""
         self._server.close()
-        super().close()

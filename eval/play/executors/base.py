@@ -1,23 +1,23 @@
-"""The interface of an executor: it takes batches and yields results, in any order."""
+"""The interface of an executor: it takes episodes and yields results, in any order."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from agemem.eval.runs.plan import Batch
+from agemem.eval.runs.plan import Planned
 from agemem.eval.runs.result import Result
 
 
 class Executor(ABC):
-    """Plays batches of episodes. It affects where and how fast they are played, never a result.
+    """Plays episodes. It affects where and how fast they are played, never a result.
 
     The constructor returns when the executor is ready to play, with models and data loaded.
     """
 
     @abstractmethod
-    def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Play every batch, and yield each result once, as its episode ends.
+    def play(self, episodes: Sequence[Planned]) -> Iterator[Result]:
+        """Play every episode, and yield each result once, as it ends.
 
         Raises:
             WorkerError: Workers died repeatedly, or cannot play at all.

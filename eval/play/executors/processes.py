@@ -24,7 +24,6 @@ from typing import Any
 from agemem.eval.play.executors.schedule import (
     Died,
     Event,
-    Idle,
     Played,
     Pool,
     PooledExecutor,
@@ -32,7 +31,7 @@ from agemem.eval.play.executors.schedule import (
 )
 from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.play.worker import EpisodeWorker
-from agemem.eval.runs.plan import Batch, Plan
+from agemem.eval.runs.plan import Plan, Planned
 from agemem_envs.errors import AgeMemError, WorkerError
 from agemem_envs.util.checkout import call_in_checkout
 from agemem_envs.util.workers import end_with_parent
@@ -72,10 +71,10 @@ class ProcessPool(Pool[Link]):
         theirs.close()  # the worker's copy is now the only one, so its death closes the pipe
         self._processes[ours] = process
 
-    def assign(self, worker: Link, batch: Batch) -> None:
-        """Send a batch to a worker."""
+    def assign(self, worker: Link, planned: Planned) -> None:
+        """Send an episode to a worker."""
         with suppress(OSError):  # it has just died: next_event reports it
-            worker.send(batch)
+            worker.send(planned)
 
     def next_event(self) -> Event[Link]:
         """Wait for a message or the death of any worker."""
@@ -89,7 +88,7 @@ class ProcessPool(Pool[Link]):
             raise WorkerError(content)
         if kind == "ready":
             return Ready(worker, content)
-        return Idle(worker) if kind == "idle" else Played(worker, content)
+        return Played(worker, content)
 
     def _exit_reason(self, worker: Link) -> str:
         """Describe how a worker ended."""
@@ -139,7 +138,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _work(link: Link, arguments: bytes) -> None:
-    """Play the batches that arrive through the pipe, until it closes."""
+    """Play the episodes that arrive through the pipe, until it closes."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
@@ -152,11 +151,8 @@ def _work(link: Link, arguments: bytes) -> None:
     try:
         worker = EpisodeWorker(run, sources)
         link.send(("ready", worker.metadata))
-        while True:
-            batch = link.recv()
-            for result in worker.play(batch):
-                link.send(("played", result))
-            link.send(("idle", None))
+        for result in worker.play(iter(link.recv, None)):
+            link.send(("played", result))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent closed the pipe
     except AgeMemError as error:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import queue
 import re
 import shutil
 import socket
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ import agemem_envs
 from agemem.eval.play.executors.schedule import (
     Died,
     Event,
-    Idle,
     Played,
     Pool,
     PooledExecutor,
@@ -30,7 +31,8 @@ from agemem.eval.play.executors.schedule import (
 )
 from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.play.worker import EpisodeWorker
-from agemem.eval.runs.plan import Batch, Plan
+from agemem.eval.runs.plan import Plan, Planned
+from agemem.eval.runs.result import Key
 from agemem_envs.errors import AgeMemError, WorkerError, require
 from agemem_envs.util.paths import CODE
 
@@ -59,15 +61,18 @@ class RayExecutor(PooledExecutor):
 
 
 class RayPool(Pool[Any]):
-    """Actors, with a stream of messages from each that is busy."""
+    """Actors, and the message that each of their calls will return."""
 
     def __init__(self, run: ResolvedRun, plan: Plan) -> None:
         self._ray = _connect(run.config.address)
         self._arguments = (run, plan.sources)
         self._actor_class = self._ray.remote(_Actor).options(
-            num_cpus=WORKER_CPUS, scheduling_strategy="SPREAD", max_restarts=0
+            num_cpus=WORKER_CPUS,
+            scheduling_strategy="SPREAD",
+            max_restarts=0,
+            max_concurrency=run.config.batch_size,
         )
-        self._streams: dict[Any, Any] = {}
+        self._calls: dict[Any, Any] = {}
         self._actors: set[Any] = set()
         self._patience = time.monotonic() + START_SECONDS
 
@@ -75,26 +80,20 @@ class RayPool(Pool[Any]):
         """Ask the cluster for one more actor."""
         actor = self._actor_class.remote()
         self._actors.add(actor)
-        self._listen(actor, actor.load, *self._arguments)
+        self._calls[actor.load.remote(*self._arguments)] = actor
 
-    def assign(self, worker: Any, batch: Batch) -> None:
-        """Let an actor play a batch."""
-        self._listen(worker, worker.play, batch)
-
-    def _listen(self, actor: Any, method: Any, *arguments: Any) -> None:
-        self._streams[method.options(num_returns="streaming").remote(*arguments)] = actor
+    def assign(self, worker: Any, planned: Planned) -> None:
+        """Let an actor play one more episode."""
+        self._calls[worker.play.remote(planned)] = worker
 
     def next_event(self) -> Event[Any]:
-        """Wait for a message, the end of a stream, or the death of an actor."""
-        stream = self._next_stream()
-        worker = self._streams[stream]
+        """Wait for the result of a call, or the death of an actor."""
+        call = self._next_call()
+        worker = self._calls.pop(call)
         try:
-            kind, content = self._ray.get(next(stream))
-        except StopIteration:
-            del self._streams[stream]
-            return Idle(worker)
+            kind, content = self._ray.get(call)
         except self._ray.exceptions.RayError as error:
-            del self._streams[stream]
+            self._calls = {other: actor for other, actor in self._calls.items() if actor != worker}
             self._actors.discard(worker)
             self._ray.kill(
                 worker
@@ -103,14 +102,13 @@ class RayPool(Pool[Any]):
         if kind == "failed":
             raise WorkerError(content)
         if kind == "ready":
-            del self._streams[stream]
             self._patience = float("inf")
             return Ready(worker, content)
         return Played(worker, content)
 
-    def _next_stream(self) -> Any:
+    def _next_call(self) -> Any:
         while True:
-            ready, _ = self._ray.wait(list(self._streams), num_returns=1, timeout=5.0)
+            ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=5.0)
             if ready:
                 return ready[0]
             if time.monotonic() > self._patience:
@@ -185,19 +183,28 @@ def _staged() -> list[Path]:
 
 
 class _Actor:
-    """The worker's side: each method yields messages."""
+    """The worker's side: each method returns one message. Calls of ``play`` run in threads."""
 
-    def load(self, run: ResolvedRun, sources: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    def load(self, run: ResolvedRun, sources: dict[str, str]) -> tuple[str, Any]:
         try:
             self._worker = EpisodeWorker(run, sources)
         except AgeMemError as error:
-            yield "failed", str(error)
-        else:
-            yield "ready", self._worker.metadata
+            return "failed", str(error)
+        self._episodes: queue.SimpleQueue[Planned] = queue.SimpleQueue()
+        self._messages: dict[Key, Future[tuple[str, Any]]] = {}
+        threading.Thread(target=self._play_all, daemon=True).start()
+        return "ready", self._worker.metadata
 
-    def play(self, batch: Batch) -> Iterator[tuple[str, Any]]:
+    def play(self, planned: Planned) -> tuple[str, Any]:
+        message = self._messages[planned.key] = Future()
+        self._episodes.put(planned)
+        return message.result()
+
+    def _play_all(self) -> None:
         try:
-            for result in self._worker.play(batch):
-                yield "played", result
+            for result in self._worker.play(iter(self._episodes.get, None)):
+                self._messages.pop(result.key).set_result(("played", result))
         except Exception as error:  # a bug: the driver reports it, and plays nothing again
-            yield "failed", f"a worker failed: {type(error).__name__}: {error}"
+            why = f"a worker failed: {type(error).__name__}: {error}"
+            for message in list(self._messages.values()):
+                message.set_result(("failed", why))

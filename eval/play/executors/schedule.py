@@ -1,7 +1,7 @@
-"""Scheduling of batches on workers that may die. Episodes lost with a worker are played again.
+"""Scheduling of episodes on workers that may die. Episodes lost with a worker are played again.
 
-They are played again one at a time, so that an episode which kills its worker does not take the
-rest of its batch down a second time.
+They are played again one at a time, each alone on a worker, so that an episode which kills its
+worker does not take others down a second time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from agemem.eval.play.executors.base import Executor
 from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.play.worker import RunMetadata
-from agemem.eval.runs.plan import Batch, Plan, Planned
+from agemem.eval.runs.plan import Plan, Planned
 from agemem.eval.runs.result import Key, Result
 from agemem_envs.errors import WorkerError
 
@@ -34,17 +34,10 @@ class Ready(Generic[W]):
 
 @dataclass(frozen=True, slots=True)
 class Played(Generic[W]):
-    """An episode of a worker's batch ended."""
+    """An episode of a worker has ended."""
 
     worker: W
     result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class Idle(Generic[W]):
-    """A worker has played its whole batch."""
-
-    worker: W
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ class Died(Generic[W]):
     why: str
 
 
-Event = Ready[W] | Played[W] | Idle[W] | Died[W]
+Event = Ready[W] | Played[W] | Died[W]
 
 
 class Pool(ABC, Generic[W]):
@@ -66,8 +59,8 @@ class Pool(ABC, Generic[W]):
         """Start one more worker, without waiting; its first event is Ready or Died."""
 
     @abstractmethod
-    def assign(self, worker: W, batch: Batch) -> None:
-        """Let an idle worker play a batch. If it has died, an event will report that."""
+    def assign(self, worker: W, planned: Planned) -> None:
+        """Let a worker play one more episode. If it has died, an event will report that."""
 
     @abstractmethod
     def next_event(self) -> Event[W]:
@@ -83,43 +76,58 @@ class Pool(ABC, Generic[W]):
 
 
 class Schedule(Generic[W]):
-    """Assigns batches to the workers of a pool.
+    """Assigns episodes to the workers of a pool, as many to each as it has seats.
 
     Args:
         pool: The pool of workers.
         workers: The number of workers to start.
+        seats: Episodes that a worker plays at once.
 
     Raises:
         WorkerError: No worker becomes ready.
     """
 
-    def __init__(self, pool: Pool[W], workers: int) -> None:
+    def __init__(self, pool: Pool[W], workers: int, seats: int = 1) -> None:
         self._pool = pool
-        self._waiting: deque[Batch] = deque()
+        self._seats = seats
+        self._waiting: deque[Planned] = deque()
+        self._suspects: deque[Planned] = deque()
+        """Episodes during which a worker has died, which need one for themselves."""
         self._playing: dict[W, dict[Key, Planned]] = {}
-        self._idle: list[W] = []
         self._deaths: Counter[Key] = Counter()
         self._failed_starts = 0
         for _ in range(workers):
             pool.start()
-        while not self._idle:
+        while not self._playing:
             self._take(pool.next_event())
 
-    def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Play every episode of the batches, and yield each result once, as its episode ends.
+    def play(self, episodes: Sequence[Planned]) -> Iterator[Result]:
+        """Play every episode, and yield each result once, as it ends.
 
         Raises:
             WorkerError: Workers repeatedly die before they are ready.
         """
-        self._waiting.extend(batches)
-        while True:
-            while self._waiting and self._idle:
-                worker, batch = self._idle.pop(), self._waiting.popleft()
-                self._playing[worker] = {planned.key: planned for planned in batch}
-                self._pool.assign(worker, batch)
-            if not self._waiting and not self._playing:
+        self._waiting.extend(episodes)
+        self._assign()
+        while self._waiting or self._suspects or any(self._playing.values()):
+            results = self._take(self._pool.next_event())
+            self._assign()  # first: whoever gets the results may need a while
+            yield from results
+
+    def _assign(self) -> None:
+        """Give each free seat an episode, at the worker with the fewest first."""
+        while free := [worker for worker in self._playing if self._has_room(worker)]:
+            worker = min(free, key=lambda one: len(self._playing[one]))
+            alone = bool(self._suspects) and not self._playing[worker]
+            if not alone and not self._waiting:
                 return
-            yield from self._take(self._pool.next_event())
+            planned = (self._suspects if alone else self._waiting).popleft()
+            self._playing[worker][planned.key] = planned
+            self._pool.assign(worker, planned)
+
+    def _has_room(self, worker: W) -> bool:
+        playing = self._playing[worker]
+        return len(playing) < self._seats and not any(self._deaths[key] for key in playing)
 
     def _take(self, event: Event[W]) -> list[Result]:
         """Handle an event; returns the results that it brings."""
@@ -127,13 +135,10 @@ class Schedule(Generic[W]):
             case Ready(worker, metadata):
                 self._metadata = metadata
                 self._failed_starts = 0
-                self._idle.append(worker)
+                self._playing[worker] = {}
             case Played(worker, result):
                 del self._playing[worker][result.key]
                 return [result]
-            case Idle(worker):
-                del self._playing[worker]
-                self._idle.append(worker)
             case Died(worker, why):
                 return self._replace_dead_worker(worker, why)
         return []
@@ -141,25 +146,22 @@ class Schedule(Generic[W]):
     def _replace_dead_worker(self, worker: W, why: str) -> list[Result]:
         """Replace a dead worker; returns results of episodes that killed too many workers."""
         given_up: list[Result] = []
-        if worker in self._idle:
-            self._idle.remove(worker)
-        elif worker in self._playing:
-            for key, planned in self._playing.pop(worker).items():
-                self._deaths[key] += 1
-                if self._deaths[key] < MAX_DEATHS:
-                    self._waiting.appendleft((planned,))
-                else:
-                    given_up.append(self._metadata.lost(planned, f"WorkerError: {why}"))
-        else:
+        if worker not in self._playing:
             self._failed_starts += 1
             if self._failed_starts >= MAX_DEATHS:
                 raise WorkerError(f"the last {MAX_DEATHS} workers died while starting: {why}")
+        for key, planned in self._playing.pop(worker, {}).items():
+            self._deaths[key] += 1
+            if self._deaths[key] < MAX_DEATHS:
+                self._suspects.append(planned)
+            else:
+                given_up.append(self._metadata.lost(planned, f"WorkerError: {why}"))
         self._pool.start()
         return given_up
 
 
 class PooledExecutor(Executor):
-    """An executor with a pool of workers, no more than there are batches.
+    """An executor with a pool of workers, no more than there are episodes.
 
     Args:
         pool: The pool, closed by :meth:`close`.
@@ -172,16 +174,16 @@ class PooledExecutor(Executor):
 
     def __init__(self, pool: Pool[Any], run: ResolvedRun, plan: Plan) -> None:
         self._pool = pool
-        batches = len(plan.batches((), run.config.batch_size))
+        workers = min(run.config.workers, len(plan.episodes))
         try:
-            self._schedule = Schedule(pool, min(run.config.workers, batches))
+            self._schedule = Schedule(pool, workers, run.config.batch_size)
         except BaseException:
             self.close()
             raise
 
-    def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Play every batch, and yield each result as its episode ends."""
-        return self._schedule.play(batches)
+    def play(self, episodes: Sequence[Planned]) -> Iterator[Result]:
+        """Play every episode, and yield each result as it ends."""
+        return self._schedule.play(episodes)
 
     def close(self) -> None:
         """Stop the workers, even during an episode."""

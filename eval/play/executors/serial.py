@@ -1,4 +1,4 @@
-"""The serial executor: plays one batch after another, in this process."""
+"""The serial executor: one worker, in this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from agemem.eval.play.executors.base import Executor
 from agemem.eval.play.resolve import ResolvedRun
 from agemem.eval.play.worker import EpisodeWorker
-from agemem.eval.runs.plan import Batch, Plan
+from agemem.eval.runs.plan import Plan, Planned
 from agemem.eval.runs.result import Result
 
 
@@ -22,10 +22,9 @@ class SerialExecutor(Executor):
     def __init__(self, run: ResolvedRun, plan: Plan) -> None:
         self._worker = EpisodeWorker(run, plan.sources)
 
-    def play(self, batches: Sequence[Batch]) -> Iterator[Result]:
-        """Play every batch, and yield each result as its episode ends."""
-        for batch in batches:
-            yield from self._worker.play(batch)
+    def play(self, episodes: Sequence[Planned]) -> Iterator[Result]:
+        """Play every episode, and yield each result as it ends."""
+        return self._worker.play(episodes)
 
     def close(self) -> None:
         """Release environments and the backbone."""

@@ -1,0 +1,156 @@
+"""Requests to servers, over one pool of connections for the process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from agemem_envs.errors import require
+
+MAX_REPLY = 64 * 2**20
+"""Most bytes of a reply: far above any completion with its tokens and their probabilities."""
+
+
+class ServerError(Exception):
+    """A request without a usable reply.
+
+    Attributes:
+        status: The HTTP status; None if there was no reply, or not one of the protocol.
+        passing: Whether the same request may succeed later.
+        overloaded: Whether the server has too much to do.
+        wait: Seconds that the server asked to wait.
+    """
+
+    def __init__(self, message: str, status: int | None = None, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.wait = wait
+
+    @property
+    def passing(self) -> bool:
+        """True without a usable reply, and for status 408, 409, 429 and 5xx."""
+        return self.status is None or self.status in (408, 409, 429) or self.status >= 500
+
+    @property
+    def overloaded(self) -> bool:
+        """True for status 408 and 429, and if the server asked to wait."""
+        return self.status in (408, 429) or self.wait > 0
+
+
+class NoReplyError(ServerError):
+    """The server did not reply in time."""
+
+    overloaded = True
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go.
+
+    Attributes:
+        url: The URL.
+        headers: The headers, with the credentials.
+        timeout: Most seconds of a request, from its start to the last byte of the reply.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    timeout: float
+
+
+async def post_json(target: Target, body: Mapping[str, Any]) -> Any:
+    """Post JSON, and return the JSON of the reply. It runs in the background loop.
+
+    Raises:
+        ServerError: There is no reply of status 200 with JSON of at most ``MAX_REPLY`` bytes.
+    """
+    aiohttp = require("aiohttp", extra="eval")
+    data = json.dumps(body).encode()
+    try:
+        async with (
+            asyncio.timeout(target.timeout),
+            (await _session()).post(target.url, data=data, headers=target.headers) as reply,
+        ):
+            content = await _read(reply)
+    except TimeoutError as error:
+        raise NoReplyError(f"no reply within {target.timeout:g} s") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ServerError(f"{type(error).__name__}: {error}") from error
+    if reply.status != 200:
+        wait = _retry_after(reply.headers.get("retry-after"))
+        raise ServerError(_reason(reply.status, content), reply.status, wait)
+    return _parsed(content)
+
+
+async def _read(reply: Any) -> bytes:
+    content = bytearray()
+    async for chunk in reply.content.iter_any():
+        content += chunk
+        if len(content) > MAX_REPLY:
+            raise ServerError(f"the reply has more than {MAX_REPLY} bytes")
+    return bytes(content)
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ServerError(f"the reply is not JSON: {error}") from error
+
+
+def _reason(status: int, content: bytes) -> str:
+    """What a reply says about its error."""
+    try:
+        error = json.loads(content)["error"]
+        text = error["message"] if isinstance(error, dict) else error
+    except (ValueError, RecursionError, LookupError, TypeError):
+        text = content[:1_000].decode("utf-8", "replace")
+    return f"status {status}: {text}"
+
+
+def _retry_after(value: str | None) -> float:
+    """Seconds from a header, which has a number or a date; 0 if it has neither."""
+    if value is None:
+        return 0.0
+    try:
+        return max(0.0, float(value)) if value.strip().isdigit() else _until(value)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _until(date: str) -> float:
+    return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
+
+
+_sessions: dict[int, Any] = {}
+"""The session of each event loop, by the loop's id. There is one, unless a process has forked."""
+
+
+async def _session() -> Any:
+    loop = asyncio.get_running_loop()
+    if (session := _sessions.get(id(loop))) is None:
+        aiohttp = require("aiohttp", extra="eval")
+        session = _sessions[id(loop)] = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # each endpoint has a limit of its own
+            timeout=aiohttp.ClientTimeout(total=None),
+            trust_env=True,  # proxies, as other clients do
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        _keepers.append(asyncio.create_task(_keep(session)))
+    return session
+
+
+_keepers: list[asyncio.Task[None]] = []
+
+
+async def _keep(session: Any) -> None:
+    """Close a session when the loop ends, which cancels its tasks."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await session.close()
