@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,9 +37,7 @@ class SharedDatabase:
         self._local = threading.local()
         with self._explained():
             file.parent.mkdir(parents=True, exist_ok=True)
-            database = self._connection()
-            database.execute("PRAGMA journal_mode = WAL")
-            database.executescript(tables)
+            _set_up(self._connection(), tables)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -81,6 +80,20 @@ class SharedDatabase:
             yield
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(f"cannot use {self.file}: {error}. {self._remedy}") from error
+
+
+def _set_up(database: sqlite3.Connection, tables: str) -> None:
+    """Make the log and the tables. SQLite does not itself wait for another that makes a log."""
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(tables)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _open(file: Path) -> sqlite3.Connection:

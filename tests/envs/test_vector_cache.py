@@ -186,6 +186,29 @@ def test_processes_write_at_once(tmp_path: Path) -> None:
     assert all(found[b"%d 3" % i][5] == i for i in range(350))
 
 
+def test_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
+    program = """
+import multiprocessing, sys
+from pathlib import Path
+from agemem_envs.encoders.disk_cache import VectorCache
+
+def open_it(file, barrier):
+    barrier.wait()
+    VectorCache(Path(file))
+
+context = multiprocessing.get_context("fork")
+for number in range(20):
+    barrier = context.Barrier(8)
+    file = f"{sys.argv[1]}/{number}/v"
+    started = [context.Process(target=open_it, args=(file, barrier)) for _ in range(8)]
+    for process in started: process.start()
+    for process in started: process.join()
+    assert [process.exitcode for process in started] == [0] * 8
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+
+
 def test_threads_and_forks_have_connections_of_their_own(tmp_path: Path) -> None:
     cache = VectorCache(tmp_path / "v")
 
