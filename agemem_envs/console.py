@@ -28,6 +28,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("agemem.eval.run:main", "eval", "evaluate an agent"),
+    "play": Command("agemem.agents.collect:main", "eval", "collect episodes with a model's server"),
     "report": Command("agemem.eval.report:main", "eval", "make the paper's tables and figures"),
     "leaderboard": Command("agemem.eval.leaderboard:main", "eval", "check, add and list results"),
     "view": Command("agemem.eval.viewer.__main__:main", "eval", "write episodes as an HTML page"),

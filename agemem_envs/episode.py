@@ -158,6 +158,21 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class SampledTokens:
+    """The tokens of a model call as its engine sampled them, for a trainer.
+
+    Attributes:
+        completion_ids: Token ids of the completion.
+        prompt_ids: Token ids of the prompt, or None if the engine did not return them.
+        logprobs: Log-probability of each token of the completion, or None.
+    """
+
+    completion_ids: tuple[Int, ...]
+    prompt_ids: tuple[Int, ...] | None = None
+    logprobs: tuple[Number, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryItem:
     """One long-term memory.
 
@@ -277,6 +292,8 @@ class Episode:
         metrics: Further scores in [0, 1], and counts; a missing judge score is None.
         reward: The reward breakdown; None if the episode was not scored.
         errors: Failures outside the agent: of the judge, an endpoint or the environment.
+        sampled: The tokens of each step's model call, None for a step without; empty if the engine
+            returned none.
     """
 
     env_id: str
@@ -306,6 +323,7 @@ class Episode:
     metrics: dict[str, Number | None] = field(default_factory=dict)
     reward: RewardBreakdown | None = None
     errors: tuple[str, ...] = ()
+    sampled: tuple[SampledTokens | None, ...] = ()
 
     @classmethod
     def unplayed(

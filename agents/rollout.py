@@ -112,14 +112,14 @@ def rollout(
     """
     seats: list[Seat[Job]] = [Seat(lambda job: job) for _ in jobs]
     try:
-        for _, played in play(jobs, seats, backbone, sampling):
+        for _, played in play_tasks(jobs, seats, backbone, sampling):
             yield played
     finally:
         for seat in seats:
             seat.thread.shutdown()
 
 
-def play(
+def play_tasks(
     tasks: Iterable[T],
     seats: Sequence[Seat[T]],
     backbone: Backbone | None = None,
@@ -161,6 +161,25 @@ def play(
             future.cancel()
 
 
+async def play_task(
+    task: T, seat: Seat[T], backbone: ConcurrentBackbone, sampling: Sampling
+) -> Rollout:
+    """Play the episode of one task, from any event loop.
+
+    Args:
+        task: What the seat prepares a job of.
+        seat: The seat; no other call may use it at the same time.
+        backbone: The model.
+        sampling: Sampling parameters.
+    """
+
+    async def prepared() -> Rollout:
+        job = await seat.call(seat.prepare, task)
+        return await _episode(0, job, seat, _Concurrent(backbone, sampling, seats=1))
+
+    return await background.shared(prepared())
+
+
 @dataclass(frozen=True, slots=True)
 class _Ended(Generic[T]):
     """An episode has ended."""
@@ -199,7 +218,7 @@ async def _occupy(
             number, task = taken
             job = await seat.call(seat.prepare, task)
             tell(_Ended(task, await _episode(number, job, seat, model)))
-    except Exception as raised:  # the caller of play raises it
+    except Exception as raised:  # the caller raises it
         error = raised
     finally:
         model.leave()
@@ -421,7 +440,7 @@ class _Live:
         return self._finish(replace(episode, stop_reason=reason, errors=(_describe(error),)))
 
     def _finish(self, episode: Episode) -> Rollout:
-        """Add the backbone's token counts and times to the steps of the record."""
+        """Add to the record what the backbone counted, measured and sampled."""
         steps = tuple(
             replace(
                 step,
@@ -437,7 +456,10 @@ class _Live:
         metrics = {**episode.metrics, **agent.metrics()}
         if agent.uses_backbone:
             metrics["model_calls"] = float(sum(reply is not None for reply in self.completions))
-        complete = replace(episode, steps=steps, metrics=metrics)
+        sampled = tuple(None if one is None else one.sampled for one in self.completions)
+        complete = replace(
+            episode, steps=steps, metrics=metrics, sampled=sampled if any(sampled) else ()
+        )
         seconds = time.perf_counter() - self.start
         return Rollout(self.number, complete, tuple(self.prompts), tuple(self.completions), seconds)
 

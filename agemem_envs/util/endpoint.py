@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError, require
 from agemem_envs.util import background
@@ -63,7 +64,8 @@ class ChatEndpoint:
         timeout: Seconds for one attempt. A longer ``Retry-After`` is cut to it.
         attempts: Maximum number of attempts; at least 1.
         longest_wait: Maximum seconds between two attempts, unless the server asks for more.
-        in_flight: Maximum number of requests at once; others wait for their turn.
+        in_flight: Maximum number of requests at once; others wait for their turn. All endpoints of
+            a process with the same server and the same number share it.
 
     Raises:
         ConfigurationError: ``base_url`` is not a valid URL.
@@ -94,7 +96,7 @@ class ChatEndpoint:
         )
         self._attempts = attempts
         self._longest_wait = longest_wait
-        self._limiter = Limiter(in_flight)
+        self._limiter = _limiter(base_url, in_flight)
         # Only for the waits between attempts, on which no result depends.
         self._rng = random.Random()
 
@@ -182,6 +184,15 @@ class ChatEndpoint:
         if error.status is not None and _TOO_LONG.search(str(error)):
             return PromptTooLongError(message)
         return EndpointError(message)
+
+
+_limiters: WeakValueDictionary[tuple[str, int], Limiter] = WeakValueDictionary()
+
+
+def _limiter(url: str, most: int) -> Limiter:
+    key = (urlsplit(url).netloc, most)
+    limiter = _limiters.get(key)
+    return limiter if limiter is not None else _limiters.setdefault(key, Limiter(most))
 
 
 def _checked(reply: Any) -> dict[str, Any]:

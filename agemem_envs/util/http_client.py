@@ -119,7 +119,7 @@ def _retry_after(value: str | None) -> float:
         return 0.0
     try:
         return max(0.0, float(value)) if value.strip().isdigit() else _until(value)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError):  # TypeError: a date without a time zone
         return 0.0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agemem_envs.context import ChatMessages
+from agemem_envs.episode import SampledTokens
 from agemem_envs.errors import EndpointError
 from agemem_envs.tokens import TokenCounter
 from agemem_envs.util import background
@@ -71,6 +72,13 @@ class Completion:
     prompt_ids: tuple[int, ...] | None = None
     completion_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+
+    @property
+    def sampled(self) -> SampledTokens | None:
+        """The tokens as an episode records them; None if the engine did not give them."""
+        if self.completion_ids is None:
+            return None
+        return SampledTokens(self.completion_ids, self.prompt_ids, self.logprobs)
 
 
 Reply = Completion | EndpointError

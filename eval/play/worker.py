@@ -9,13 +9,13 @@ from typing import cast
 
 import gymnasium as gym
 
-from agemem.agents.backbones.base import Backbone, Sampling
+from agemem.agents.backbones.base import Backbone
 from agemem.agents.backbones.grammar import protocol_grammar
 from agemem.agents.backbones.openai_server import OpenAIBackbone
 from agemem.agents.backbones.registry import Options, make_backbone
 from agemem.agents.backbones.scripted import ScriptedBackbone
 from agemem.agents.base import Agent
-from agemem.agents.rollout import play
+from agemem.agents.rollout import play_tasks
 from agemem.baselines.gateway import Gateway, forward_to
 from agemem.baselines.registry import SYSTEMS, system_class
 from agemem.baselines.scripted import model as scripted
@@ -189,10 +189,8 @@ class EpisodeWorker:
         Args:
             episodes: The episodes. A free seat takes the next one, and may wait for it.
         """
-        config = self.config
-        sampling = Sampling(config.temperature, config.top_p, config.max_tokens)
         seats = [place.seat for place in self._places]
-        for planned, played in play(episodes, seats, self._backbone, sampling):
+        for planned, played in play_tasks(episodes, seats, self._backbone, self.config.sampling):
             yield self.metadata.result(planned, played.seconds, played.episode)
 
     def close(self) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agemem_envs.env_settings import BenchmarkSettings
+from agemem.agents.model_settings import ModelSettings
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import RunKind
 from agemem_envs.settings import Group, Scope, check_settings, in_scope, setting, settings_of
-from agemem_envs.util.endpoint import MAX_IN_FLIGHT
 
 SUBJECT, ON, SCORING, EXECUTION = (
     Group.SUBJECT,
@@ -20,7 +19,7 @@ SUBJECT, ON, SCORING, EXECUTION = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig(BenchmarkSettings):
+class RunConfig(ModelSettings):
     """All settings of an evaluation, each described by its help text.
 
     Raises:
@@ -69,16 +68,6 @@ class RunConfig(BenchmarkSettings):
         SUBJECT,
         metavar="FOLDER",
     )
-    base_url: str | None = setting(
-        None,
-        "URL of the OpenAI-compatible server that runs the backbone",
-        Scope.RUN,
-        SUBJECT,
-        metavar="URL",
-    )
-    few_shot: bool = setting(
-        False, "show the model a short worked example episode", Scope.METHOD, SUBJECT
-    )
     constrained: bool = setting(
         False,
         "constrain outputs to the protocol by a grammar (llama.cpp, vLLM); recorded in results",
@@ -91,7 +80,6 @@ class RunConfig(BenchmarkSettings):
     episodes: int | None = setting(
         10, 'episodes per environment, or "all"', Scope.RUN, ON, 1, 1_000_000, none="all"
     )
-    seed: int = setting(0, "seed for task selection and sampling", Scope.TASKS, ON, 0, 999_999)
     judge_cache: bool = setting(
         True,
         "reuse cached judgements of an LLM judge",
@@ -104,28 +92,6 @@ class RunConfig(BenchmarkSettings):
         "keep the vectors of the text encoder on disk, for all runs",
         Scope.RUN,
         EXECUTION,
-    )
-    temperature: float = setting(
-        0.0, "sampling temperature; 0 is greedy", Scope.MODEL, SCORING, 0.0, 10.0
-    )
-    top_p: float = setting(
-        1.0, "probability mass of nucleus sampling", Scope.MODEL, SCORING, 0.0, 1.0
-    )
-    max_tokens: int = setting(
-        2048,
-        "most tokens of one model output, a memory system's calls included",
-        Scope.MODEL,
-        SCORING,
-        1,
-        1_000_000,
-    )
-    batch_size: int = setting(
-        1,
-        "episodes that a worker plays at the same time",
-        Scope.RUN,
-        EXECUTION,
-        1,
-        10_000,
     )
     workers: int = setting(
         1,
@@ -153,43 +119,12 @@ class RunConfig(BenchmarkSettings):
         default_text="a cluster started for the run",
         metavar="HOST:PORT",
     )
-    request_timeout: float = setting(
-        120.0,
-        "timeout of one request to a model server, in seconds",
-        Scope.RUN,
-        EXECUTION,
-        0.001,
-        86_400.0,
-        metavar="S",
-        rejudging=True,
-    )
-    attempts: int = setting(
-        4, "most attempts of a failing request", Scope.RUN, EXECUTION, 1, 100, rejudging=True
-    )
-    in_flight: int = setting(
-        MAX_IN_FLIGHT,
-        "most requests of a worker to one model server at a time; fewer after status 429",
-        Scope.RUN,
-        EXECUTION,
-        1,
-        100_000,
-        rejudging=True,
-    )
 
     def __post_init__(self) -> None:
         """Check every setting."""
         check_settings(self)
         if not self.envs:
             raise ConfigurationError("no environment is given: pass --envs")
-
-    @property
-    def request_limits(self) -> dict[str, Any]:
-        """The limits of one request to a model server."""
-        return {
-            "timeout": self.request_timeout,
-            "attempts": self.attempts,
-            "in_flight": self.in_flight,
-        }
 
 
 MAY_RESUME = set(in_scope(RunConfig, Scope.RUN))
