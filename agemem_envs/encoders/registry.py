@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -56,6 +57,8 @@ class EncoderOptions:
     in_flight: int = MAX_IN_FLIGHT
 
 
+_MAKING = threading.Lock()
+"""Threads that need the same encoder wait for the one that makes it."""
 _DEFAULT = EncoderOptions()
 _OPTIONS: ContextVar[EncoderOptions] = ContextVar("encoder options", default=_DEFAULT)
 
@@ -99,7 +102,8 @@ def make_encoder(spec: str | Encoder, options: EncoderOptions | None = None) -> 
     if not isinstance(spec, str):
         return spec if isinstance(spec, CachedEncoder) else CachedEncoder(spec)
     check_encoder(spec)
-    return _shared(spec, options or _OPTIONS.get())
+    with _MAKING:
+        return _shared(spec, options or _OPTIONS.get())
 
 
 def check_encoder(spec: str) -> None:

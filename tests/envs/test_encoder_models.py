@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,13 @@ def test_the_cache_can_be_switched_off(folder: Path, tmp_path: Path) -> None:
 
 
 # -- threads -----------------------------------------------------------------------------
+
+
+def test_threads_that_make_the_same_encoder_share_it(tmp_path: Path) -> None:
+    own = save_tiny_model(tmp_path / "own", seed=5)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(make_encoder, [str(own)] * 8))
+    assert len(set(map(id, made))) == 1
 
 
 def test_torchs_threads_are_restored_in_every_thread() -> None:
