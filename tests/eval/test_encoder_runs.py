@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from agemem.eval.run import main
 from agemem.eval.runs.comparability import identity
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.result import Result
+from agemem.eval.submissions.board import read
+from agemem.eval.submissions.rows import COLUMNS, FORMAT
 from agemem_envs.encoders import registry
 from agemem_envs.encoders.disk_cache import default_file
 from agemem_envs.encoders.weights import folder_weights
@@ -109,3 +112,17 @@ def test_results_of_before_revisions_compare_with_those_of_now() -> None:
     older, now = of("all-MiniLM-L6-v2"), of("all-MiniLM-L6-v2@c4a57a7")
     assert identity(older) == identity(now)
     assert identity(older) != identity(of("all-MiniLM-L6-v2@1234567"))
+
+
+def test_a_leaderboard_of_before_revisions_ranks_with_those_of_now(tmp_path: Path) -> None:
+    row = dict.fromkeys(COLUMNS, "") | {"format": str(FORMAT)}
+    row["conditions"] = "memory: exact; ALFWorld: encoder: all-MiniLM-L6-v2, x: 1; QA: encoder: {}"
+    file = tmp_path / "leaderboard.csv"
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        for name in ("all-MiniLM-L6-v2", "hashing-384"):
+            writer.writerow(row | {"conditions": row["conditions"].format(name)})
+    now = "memory: exact; ALFWorld: encoder: all-MiniLM-L6-v2@c4a57a7, x: 1; QA: encoder: "
+    expected = [now + "all-MiniLM-L6-v2@c4a57a7", now + "hashing-384"]
+    assert [row["conditions"] for row in read(file)] == expected
