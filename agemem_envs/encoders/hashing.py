@@ -18,7 +18,7 @@ class HashingEncoder:
     Each word and each pair of neighbours adds +1 or -1 to one of ``dim`` slots, chosen by
     CRC-32 (feature hashing, Weinberger et al. 2009). Similarity is lexical overlap.
     A text without words is the zero vector, which is similar to nothing. Its vectors are not kept
-    on disk: to make one costs no more than to look it up.
+    on disk: to make one takes about as long as to look it up.
     """
 
     def __init__(self, dim: int = 384) -> None:
