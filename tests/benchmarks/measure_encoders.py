@@ -45,7 +45,9 @@ from agemem_envs.util.cli import EXIT_OK
 from tests.conftest import ROOT
 
 ENV = "AgeMem-HotpotQA-v0"
-METHODS = ("agemem", "rag", "agemem-rag", "no-memory", "full-context")
+METHODS = ("rag", "mem0", "agemem", "agemem-norl", "agemem-rag", "no-memory")
+"""Memory systems store messages as they arrive, the scripted model without their first words: each
+half has texts of its own, which its first method encodes."""
 OTHERS = 2
 """Processes beside the measured one."""
 
