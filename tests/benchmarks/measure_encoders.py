@@ -155,16 +155,16 @@ def lengths(console: Console, options: argparse.Namespace) -> None:
         if not batches:
             continue
         changed, apart, together = 0, 0.0, 0.0
-        with sentence_transformer._one_thread():
-            for batch in batches:
-                start = time.perf_counter()
-                alone = encoder.encode(batch)
-                middle = time.perf_counter()
+        for batch in batches:
+            start = time.perf_counter()
+            alone = encoder.encode(batch)
+            middle = time.perf_counter()
+            with sentence_transformer._one_thread():
                 rows = encoder._model.encode_document(
                     batch, batch_size=size, normalize_embeddings=True, show_progress_bar=False
                 )
-                apart, together = apart + middle - start, together + time.perf_counter() - middle
-                changed += int((rows != alone).any(axis=1).sum())
+            apart, together = apart + middle - start, together + time.perf_counter() - middle
+            changed += int((rows != alone).any(axis=1).sum())
         count = size * len(batches)
         times = (f"{1000 * seconds / count:.1f}" for seconds in (apart, together))
         table.add_row(str(size), str(count), str(changed), *times)
