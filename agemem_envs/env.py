@@ -20,7 +20,7 @@ import numpy as np
 from agemem_envs import prompts, turns
 from agemem_envs.context import ChatMessages, Context
 from agemem_envs.counting import COUNTINGS
-from agemem_envs.encoders import Encoder, make_encoder
+from agemem_envs.encoders import Encoder, encode_queries, make_encoder
 from agemem_envs.env_settings import EnvSettings, EpisodeSettings
 from agemem_envs.episode import DataSource, Episode, MessageKind, Step, StopReason
 from agemem_envs.errors import ConfigurationError, PromptTooLongError
@@ -361,7 +361,7 @@ class MemoryEnv(gym.Env[str, str]):
             return
         if len(state.memory):
             # One batch for all messages of the stage; later calls find them in the cache.
-            self.encoder.encode(self._stage_messages(state))
+            encode_queries(self.encoder, self._stage_messages(state))
         hits = state.memory.search(message, self._settings.top_k)
         text = f"{prompts.MEMORIES}\n{render_hits(hits)}" if hits else ""
         previous = [m.content for m in state.context.messages if m.kind is MessageKind.MEMORIES]
@@ -437,8 +437,9 @@ class MemoryEnv(gym.Env[str, str]):
         most = COUNTINGS[self._settings.counting].judged_memories
         if most is None or len(record.memories) <= most:
             return None
-        vectors = self.encoder.encode([record.query, *(m.content for m in record.memories)])
-        order = np.argsort(-(vectors[1:] @ vectors[0]), kind="stable")
+        query = encode_queries(self.encoder, [record.query])[0]
+        vectors = self.encoder.encode([memory.content for memory in record.memories])
+        order = np.argsort(-(vectors @ query), kind="stable")
         return tuple(record.memories[index].id for index in order[:most])
 
     @property

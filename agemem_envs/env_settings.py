@@ -61,7 +61,8 @@ class EnvSettings:
     )
     encoder: str | None = setting(
         None,
-        "text encoder of the memory search: hashing or minilm",
+        "text encoder of the memory search: hashing, minilm, a folder or hub id of a "
+        "sentence-transformers model, or a server with /v1/embeddings as MODEL@URL",
         Scope.WORLD,
         Group.ENVIRONMENT,
         default_text="each environment's own",

@@ -62,6 +62,10 @@ class BackboneUnavailableError(AgeMemError):
     """A language model cannot be loaded; the message lists the remedies."""
 
 
+class EncoderUnavailableError(AgeMemError):
+    """A text encoder cannot be loaded; the message lists the remedies."""
+
+
 class ToolError(AgeMemError):
     """A tool call that cannot be carried out.
 

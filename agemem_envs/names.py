@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agemem_envs.encoders import ENCODERS
+from agemem_envs.encoders import check_encoder
 from agemem_envs.env_settings import EnvSettings
 from agemem_envs.errors import UnknownNameError
 from agemem_envs.judging.rewards import make_reward
@@ -22,7 +22,8 @@ def check_names(settings: EnvSettings) -> None:
 
     Raises:
         UnknownNameError: A name is not known; the message lists the known ones.
-        ConfigurationError: A reward is not one, or a memory has no location.
+        ConfigurationError: A reward is not one, a memory has no location, or an encoder's
+            folder does not exist.
     """
     find_protocol(settings.protocol)
     if settings.stages is not None:
@@ -31,8 +32,8 @@ def check_names(settings: EnvSettings) -> None:
     if settings.reward is not None:
         make_reward(settings.reward)
     split_memory(settings.memory)
-    if settings.encoder is not None and settings.encoder not in ENCODERS:
-        raise UnknownNameError("encoder", settings.encoder, ENCODERS)
+    if settings.encoder is not None:
+        check_encoder(settings.encoder)
     for kind, name, builtin in (
         ("judge", settings.judge, "lexical"),
         ("summarizer", settings.summarizer, "extractive"),

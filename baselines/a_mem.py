@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.gateway import Gateway
-from agemem_envs.encoders import make_encoder
+from agemem_envs.encoders import CachedEncoder, make_encoder
 from agemem_envs.errors import require
 from agemem_envs.util.sanitize import sendable
 
@@ -68,7 +68,7 @@ class AMemSystem(MemorySystem):
     def __init__(self, gateway: Gateway, encoder: str = "minilm") -> None:
         super().__init__()
         telemetry.disable()
-        self._encoder = encoder
+        self._name, self._encoder = encoder, make_encoder(encoder)
         self._url = gateway.url(self)
         self._http = require("httpx", extra="baselines").Client(trust_env=False, timeout=600.0)
         self._client = require("openai", extra="baselines").OpenAI(
@@ -81,7 +81,7 @@ class AMemSystem(MemorySystem):
         """Drop the collection and start with an empty one."""
         self._drop()
         library = _library()
-        self._retriever = _retriever_class()(self._encoder)
+        self._retriever = _retriever_class()(self._name, self._encoder)
         self._notes = library.AgenticMemorySystem(
             llm_model="model", api_key="none", storage_path=self._retriever, cache_size=10**9
         )
@@ -204,9 +204,9 @@ def _retriever_class() -> Any:
     class Embedding(chromadb.EmbeddingFunction):  # type: ignore[misc, name-defined]
         """The shared encoder with Chroma's interface."""
 
-        def __init__(self, encoder: str) -> None:
-            self._name = encoder
-            self._encoder = make_encoder(encoder)
+        def __init__(self, name: str, encoder: CachedEncoder) -> None:
+            self._name = name
+            self._encoder = encoder
 
         def __call__(self, input: Sequence[str]) -> Any:
             return list(self._encoder.encode(list(input)))
@@ -220,16 +220,16 @@ def _retriever_class() -> Any:
 
         @staticmethod
         def build_from_config(config: Mapping[str, Any]) -> Any:
-            return Embedding(config["encoder"])
+            return Embedding(config["encoder"], make_encoder(config["encoder"]))
 
     class Retriever(library.ChromaRetriever):  # type: ignore[misc, name-defined]
         """Keeps the original text of each note."""
 
-        def __init__(self, encoder: str) -> None:
+        def __init__(self, name: str, encoder: CachedEncoder) -> None:
             with _STARTING:
                 self.client = _chroma()
             self.texts: dict[str, str] = {}
-            self.embedding_function = Embedding(encoder)
+            self.embedding_function = Embedding(name, encoder)
             self.collection = self.client.create_collection(
                 f"agemem-{uuid.uuid4().hex}", embedding_function=self.embedding_function
             )

@@ -59,6 +59,13 @@ def _no_ambient_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGEMEM_DATA", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _own_vectors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vectors of a test session are kept apart from the user's."""
+    file = tmp_path_factory.getbasetemp() / "vectors.sqlite3"
+    monkeypatch.setattr("agemem_envs.encoders.disk_cache.default_file", lambda: file)
+
+
 @pytest.fixture
 def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of real data, with the variable set; without one the test is skipped."""

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from agemem_envs.encoders import Encoder
+from agemem_envs.encoders import Encoder, encode_queries
 from agemem_envs.episode import MemoryItem
 from agemem_envs.errors import ConfigurationError, require
 from agemem_envs.memory.base import (
@@ -167,7 +167,7 @@ class QdrantStore:
         limit = len(self) if where else top_k
         response = self._client.query_points(
             self._collection,
-            query=self.encoder.encode([query])[0].tolist(),
+            query=encode_queries(self.encoder, [query])[0].tolist(),
             limit=limit,
             with_payload=True,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agemem_envs.encoders import Encoder, Vectors
+from agemem_envs.encoders import Encoder, Vectors, encode_queries, recorded_name
 from agemem_envs.episode import MemoryItem
 from agemem_envs.errors import DataFormatError
 from agemem_envs.memory.base import (
@@ -128,7 +128,7 @@ class MemoryStore:
         size = len(self._keys)
         if size == 0 or top_k < 1:
             return []
-        scores = self._matrix[:size] @ self.encoder.encode([query])[0]
+        scores = self._matrix[:size] @ encode_queries(self.encoder, [query])[0]
         rows = np.arange(size)
         if where:
             keys = self._keys
@@ -178,7 +178,7 @@ class MemoryStore:
             next_key, writes, made_with = state["next_key"], state["writes"], state["encoder"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataFormatError(f"{path} is not a saved MemoryStore: {error}") from error
-        if made_with != encoder.name:
+        if recorded_name(made_with) != encoder.name:
             raise DataFormatError(
                 f"{path} was saved with encoder {made_with!r}, not {encoder.name!r}: "
                 "similarities would change. Load it with the encoder that it was saved with."

@@ -72,6 +72,8 @@ class ChatEndpoint:
         MissingDependencyError: aiohttp is not installed.
     """
 
+    _path = "/chat/completions"
+
     def __init__(
         self,
         model: str,
@@ -88,7 +90,7 @@ class ChatEndpoint:
         self.base_url = base_url
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
         self._target = Target(
-            f"{base_url.rstrip('/')}/chat/completions",
+            base_url.rstrip("/") + self._path,
             {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             timeout,
         )

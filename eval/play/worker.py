@@ -25,6 +25,7 @@ from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.plan import Planned
 from agemem.eval.runs.registry import make_agent
 from agemem.eval.runs.result import Result
+from agemem_envs.encoders import EncoderOptions, encoder_options
 from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.errors import ConfigurationError
@@ -94,7 +95,8 @@ class EpisodeWorker:
 
     def __init__(self, run: ResolvedRun, sources: Mapping[str, str]) -> None:
         self._run = run
-        self.config = run.config
+        self.config = config = run.config
+        self._encoders = EncoderOptions(config.vector_cache, **config.request_limits)
         self._stack = ExitStack()
         try:
             self._prepare()
@@ -152,11 +154,13 @@ class EpisodeWorker:
         counter = self._backbone.token_counter() if self._backbone is not None else None
         if config.token_counter is None and counter is not None:
             arguments["token_counter"] = counter
-        return gym.make(env_id, **arguments)
+        with encoder_options(self._encoders):
+            return gym.make(env_id, **arguments)
 
     def _make_agent(self) -> Agent:
         options = {"few_shot": True} if self.config.few_shot else {}
-        return make_agent(self.config.agent, self._gateway, **options)
+        with encoder_options(self._encoders):
+            return make_agent(self.config.agent, self._gateway, **options)
 
     def _describe(self, place: Place) -> RunMetadata:
         """The fields that all results of the run share. It shows whether a place can be set up."""

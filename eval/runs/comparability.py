@@ -22,6 +22,7 @@ from agemem.eval.paper.methods import (
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result
+from agemem_envs.encoders import recorded_name
 from agemem_envs.env_settings import EnvSettings
 from agemem_envs.settings import Scope, in_scope, settings_of
 from agemem_envs.tools import TOOL_SETS
@@ -153,6 +154,7 @@ def identity(result: Result) -> dict[str, Any]:
         "overridden": ", ".join(settings.overridden),
         **{_SHOWN_AS.get(name, name): value for name, value in values.items()},
         "tools": _tool_set(settings.tools),
+        "encoder": recorded_name(settings.encoder),
     }
 
 

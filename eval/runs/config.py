@@ -87,6 +87,12 @@ class RunConfig(ModelSettings):
         SCORING,
         rejudging=True,
     )
+    vector_cache: bool = setting(
+        True,
+        "keep the vectors of the text encoder on disk, for all runs",
+        Scope.RUN,
+        EXECUTION,
+    )
     workers: int = setting(
         1,
         "worker processes; with --rejudge: episodes judged concurrently",

@@ -26,6 +26,7 @@ from agemem.eval.submissions.rows import (
     LeaderboardRow,
     average_of,
 )
+from agemem_envs.encoders import recorded_name
 from agemem_envs.errors import ConfigurationError, DataFormatError, DataNotFoundError
 from agemem_envs.util.files import write_atomically
 from agemem_envs.util.records import NewerFormatError, refuse_newer
@@ -72,8 +73,19 @@ def read(path: Path) -> list[LeaderboardRow]:
 
 
 def _upgraded(row: LeaderboardRow) -> LeaderboardRow:
-    """A row with all columns. Before protocols, each set of stages had its protocol."""
-    return {**dict.fromkeys(COLUMNS, ""), "protocol": row["stages"], "format": "0", **row}
+    """A row with all columns. Before protocols, each set of stages had its protocol.
+
+    A row of the current format may be older than the revisions in encoders' names.
+    """
+    full = {**dict.fromkeys(COLUMNS, ""), "protocol": row["stages"], "format": "0", **row}
+    if is_older(full):
+        return full
+    named = _ENCODER.sub(lambda name: recorded_name(name[0]), full["conditions"])
+    return {**full, "conditions": named}
+
+
+_ENCODER = re.compile(r"(?<=\bencoder: )[^,;]+")
+"""The name of an encoder among the conditions."""
 
 
 def is_older(row: LeaderboardRow) -> bool:

@@ -90,7 +90,7 @@ def test_what_may_change_is_how_it_is_run() -> None:
     """The lists of before settings were declared."""
     assert {
         *("episodes", "batch_size", "request_timeout", "attempts", "base_url", "workers"),
-        *("executor", "address", "judge_cache", "in_flight"),
+        *("executor", "address", "judge_cache", "in_flight", "vector_cache"),
     } == MAY_RESUME
     judging = {"judge", "judge_cache", "workers", "request_timeout", "attempts", "in_flight"}
     assert judging == MAY_REJUDGE
