@@ -275,9 +275,9 @@ class _Concurrent(_Model):
 class _Batched(_Model):
     """A backbone that completes all prompts of a batch in the time of the longest.
 
-    It begins when every seat waits for it. To begin earlier would leave the rest for a second
-    batch, which takes as long as one with all of them; and the batches would depend on which
-    environment was faster, and with them the last bits of the model's numbers.
+    It begins when every seat waits for it, so that a batch, and with it the last bits of the
+    model's numbers, does not depend on which environment was faster. Batches of whatever waits when
+    the model is free would be up to 1.2 times as fast (tests/benchmarks/measure_rollouts.py).
     """
 
     def __init__(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import ast
 import configparser
+import json
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agemem.agents.backbones.scripted import store_everything
 from agemem.eval.play.options import parse as parse_run
 from agemem.eval.run import main as run_main
 from agemem.train.grpo import parse as parse_grpo
@@ -21,6 +24,7 @@ from agemem_envs import ENVS
 from agemem_envs.console import COMMANDS
 from agemem_envs.util.loading import load
 from tests.conftest import ROOT, not_none
+from tests.openai_stub import OpenAIStub, Reply
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -130,16 +134,28 @@ def understand(command: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("example", PYTHON)
 def test_python_examples_run(example: str, tmp_path: Path) -> None:
     file = tmp_path / "example.py"
-    file.write_text(example, encoding="utf-8")
-    run = subprocess.run(
-        [sys.executable, str(file)],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    with OpenAIStub(with_tokens) as server:
+        file.write_text(example.replace("http://localhost:8000/v1", server.url), encoding="utf-8")
+        run = subprocess.run(
+            [sys.executable, str(file)],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
     assert run.returncode == 0, run.stderr
+
+
+def with_tokens(body: dict[str, Any]) -> Reply:
+    """The reply of the scripted model, with tokens as vLLM returns them."""
+    choice = {
+        "message": {"role": "assistant", "content": store_everything(body["messages"])},
+        "finish_reason": "stop",
+        "token_ids": [1],
+        "logprobs": {"content": [{"token": "a", "logprob": -1.0}]},
+    }
+    return 200, json.dumps({"choices": [choice], "prompt_token_ids": [2]}).encode()
 
 
 @pytest.mark.parametrize(("file", "command"), DOCUMENTED)

@@ -111,13 +111,18 @@ def disturb(console: Console, url: str, out: Path, options: argparse.Namespace) 
     return killed
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, and fail if anything is lost, doubled, changed or left behind."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--episodes", type=int, default=60, help="of each environment")
     parser.add_argument("--seed", type=int, default=0)
-    options: Any = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and fail if anything is lost, doubled, changed or left behind."""
+    options: Any = build_parser().parse_args(argv)
     console = Console(width=110)
     with serving(0.1, 1.0) as (url, _), tempfile.TemporaryDirectory() as folder:
         whole, broken = Path(folder, "whole"), Path(folder, "broken")

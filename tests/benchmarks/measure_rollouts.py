@@ -199,7 +199,14 @@ def measure_alfworld(console: Console, options: argparse.Namespace) -> None:
     )
     with serving(options.mean, 1.0) as (url, stop), tempfile.TemporaryDirectory() as folder:
         flags = ("--envs", "AgeMem-ALFWorld-v0", "--protocol", "full", "--encoder", "hashing")
-        size = ("--episodes", options.worlds, "--batch-size", options.slots)
+        size = (
+            "--split",
+            "valid_seen",
+            "--episodes",
+            options.worlds,
+            "--batch-size",
+            options.slots,
+        )
         _, used = continuous(url, Path(folder, "run"), *flags, *size)
         calls = stop()
     table.add_row(
@@ -287,36 +294,41 @@ def seats(count: int) -> list[rollouts.Seat[int]]:
     return [seat() for _ in range(count)]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure what the command line names."""
+MEASURES = {
+    "slots": measure_slots,
+    "flight": measure_flight,
+    "alfworld": measure_alfworld,
+    "engine": measure_engine,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    measures = {
-        "slots": measure_slots,
-        "flight": measure_flight,
-        "alfworld": measure_alfworld,
-        "engine": measure_engine,
-    }
-    parser.add_argument("measure", choices=[*measures, LOCKSTEP])
+    parser.add_argument("measure", choices=[*MEASURES, LOCKSTEP])
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument(
-        "--slots", type=int, default=16, help="episodes that a worker plays at once"
-    )
+    parser.add_argument("--slots", type=int, default=16, help="episodes of a worker at a time")
     parser.add_argument("--mean", type=float, default=0.3, help="mean latency in seconds")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[1.0, 0.0])
     parser.add_argument("--flight", type=int, default=256)
-    parser.add_argument("--worlds", type=int, default=64, help="episodes of ALFWorld")
+    parser.add_argument("--worlds", type=int, default=140, help="episodes of ALFWorld")
     parser.add_argument("--url", default="")
     parser.add_argument("--share", type=int, default=0)
-    options: Any = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure what the command line names."""
+    options: Any = build_parser().parse_args(argv)
     if options.measure == LOCKSTEP:
         play_in_lockstep(
             options.url, options.episodes, options.slots, options.share, options.workers
         )
     else:
-        measures[options.measure](Console(width=140), options)
+        MEASURES[options.measure](Console(width=140), options)
 
 
 if __name__ == "__main__":
