@@ -59,6 +59,17 @@ def results(out: Path) -> list[str]:
     return [line(result) for result in ResultsFolder(out).read()]
 
 
+def difference(wanted: str, got: str) -> str:
+    """Where two results differ first."""
+    at = next((i for i, (a, b) in enumerate(zip(wanted, got, strict=False)) if a != b), 0)
+    one = Result.from_json(got)
+    start = max(0, at - 300)
+    return (
+        f"{one.key}, {one.episode.stop_reason}, {one.episode.errors}: "
+        f"{wanted[start : at + 300]!r} is now {got[start : at + 300]!r}"
+    )
+
+
 def begin(arguments: Sequence[str]) -> psutil.Popen:
     """A run in a process."""
     return psutil.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -133,6 +144,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         wanted, got = results(whole), results(broken)
     same = sum(one == other for one, other in zip(wanted, got, strict=False))
     console.print(f"killed: {dict(killed)}; {len(got)} of {len(wanted)} episodes, {same} equal")
+    for one, other in zip(wanted, got, strict=False):
+        if one != other:
+            console.print(difference(one, other))
     assert got == wanted
 
 
