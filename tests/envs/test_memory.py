@@ -1,4 +1,4 @@
-"""Both stores keep the same contract; the exact one is checked against brute force."""
+"""All stores keep the same contract; the exact one is checked against brute force."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agemem_envs.encoders import HashingEncoder
-from agemem_envs.errors import DataFormatError
+from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.memory.base import LongTermMemory, MemoryNotFoundError
+from agemem_envs.memory.folder_points import FolderPoints
 from agemem_envs.memory.qdrant import QdrantStore
 from agemem_envs.memory.store import MemoryStore
 
 ENCODER = HashingEncoder(64)
-STORES: dict[str, Callable[[], LongTermMemory]] = {
-    "exact": lambda: MemoryStore(ENCODER),
-    "qdrant": lambda: QdrantStore(ENCODER),
+STORES: dict[str, Callable[[Path], LongTermMemory]] = {
+    "exact": lambda folder: MemoryStore(ENCODER),
+    "qdrant": lambda folder: QdrantStore(ENCODER),
+    "qdrant folder": lambda folder: QdrantStore(ENCODER, str(folder)),
 }
 
 
 @pytest.fixture(params=list(STORES))
-def store(request: pytest.FixtureRequest) -> Iterator[LongTermMemory]:
-    made = STORES[request.param]()
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LongTermMemory]:
+    made = STORES[request.param](tmp_path)
     yield made
     made.close()
 
@@ -75,6 +77,41 @@ def test_filters_are_python_equality(store: LongTermMemory) -> None:
     assert store.search("one", 5, {"year": 1901}) == []
 
 
+def test_a_filter_finds_what_is_far_from_the_query(store: LongTermMemory) -> None:
+    for index in range(100):
+        store.add("a river", {"year": index % 2})
+    store.add("quite another thing", {"year": 7})
+    assert [hit.item.id for hit in store.search("a river", 1, {"year": 7})] == ["m101"]
+    assert [hit.item.id for hit in store.search("a river", 2, {"year": 1})] == ["m2", "m4"]
+
+
+def test_equal_scores_go_to_the_oldest(store: LongTermMemory) -> None:
+    for _ in range(40):
+        store.add("the same words")
+    store.add("other words of the same kind")
+    store.delete("m1")
+    store.update("m3", "the very same words")
+    store.update("m3", "the same words")
+    assert [hit.item.id for hit in store.search("same words", 3)] == ["m2", "m3", "m4"]
+    assert [hit.item.id for hit in store.search("", 3)] == ["m2", "m3", "m4"]
+
+
+def test_any_content_and_metadata_come_back(store: LongTermMemory) -> None:
+    metadata = {"number": 2**70, "text": "\ud800", "null": None, "deep": [{"a": 0.1}], "": ""}
+    item = store.add("half \ud800 a pair \0", metadata, "\udfff")
+    assert store.get("m1") == item
+    assert list(store) == [item]
+    assert [hit.item for hit in store.search("half a pair", 3, {"number": 2**70})] == [item]
+
+
+def test_the_number_of_items_is_known(store: LongTermMemory) -> None:
+    for _ in range(3):
+        store.add("a river")
+    store.update("m1", "a town")
+    store.delete("m2")
+    assert len(store) == len(list(store)) == 2
+
+
 @pytest.mark.parametrize("bad", ["m9", "", "x", "m", "m-1", "m１", "m" + "9" * 50, "\ud800"])
 def test_unknown_ids(store: LongTermMemory, bad: str) -> None:
     store.add("a river")
@@ -116,14 +153,6 @@ def test_exact_search_equals_brute_force_over_any_history(
     scores = {key: float(ENCODER.encode([text])[0] @ query) for key, text in model.items()}
     best = sorted(scores, key=lambda key: (-round(scores[key], 5), int(key[1:])))[:4]
     assert [hit.item.id for hit in hits] == best
-
-
-def test_equal_scores_go_to_the_oldest() -> None:
-    store = MemoryStore(ENCODER)
-    for _ in range(10):
-        store.add("the same words")
-    store.delete("m1")  # its row is filled by the newest item
-    assert [hit.item.id for hit in store.search("same words", 3)] == ["m2", "m3", "m4"]
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -170,5 +199,48 @@ def test_qdrant_persists_in_a_folder(tmp_path: Path) -> None:
     store.close()
     again = QdrantStore(ENCODER, str(tmp_path), collection="kept")
     assert [item.content for item in again] == ["a river", "a town"]
-    assert again.add("a song").id == "m3"
+    assert len(again) == 2
+    assert again.add("a song").created_at == 3.0
+    assert again.get("m3").content == "a song"
     again.close()
+
+
+def test_a_collection_in_use_is_an_error_with_the_remedy(tmp_path: Path) -> None:
+    one = QdrantStore(ENCODER, str(tmp_path), collection="kept")
+    with pytest.raises(ConfigurationError, match="server"):
+        QdrantStore(ENCODER, str(tmp_path), collection="kept")
+    one.close()
+
+
+def test_what_a_folder_cannot_hold_is_refused(tmp_path: Path) -> None:
+    for name in ("..", "a/b", ""):
+        with pytest.raises(ConfigurationError, match="named"):
+            QdrantStore(ENCODER, str(tmp_path), collection=name)
+    QdrantStore(ENCODER, str(tmp_path), collection="kept").close()
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        QdrantStore(HashingEncoder(32), str(tmp_path), collection="kept")
+    (tmp_path / "meta.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="local mode"):
+        QdrantStore(ENCODER, str(tmp_path))
+
+
+def test_beyond_the_exact_part_a_folder_is_searched_by_its_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agemem_envs.memory.folder_points.EXACT", 500)
+    chance = np.random.default_rng(0)
+    vectors = chance.standard_normal((2_000, 64), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    points = FolderPoints(tmp_path, "many", 64)
+    for key, vector in enumerate(vectors, start=1):
+        points.put(key, vector, str(key))
+    assert points.indexed == 2_000
+    points.remove(8)
+    points.put(9, vectors[0], "moved")
+    assert points.nearest(vectors[99], 1)[0][0] == 100
+    assert 8 not in [key for key, _ in points.nearest(vectors[7], 5)]
+    assert {key for key, _ in points.nearest(vectors[0], 2)} == {1, 9}
+    assert points.texts([8, 9]) == {9: "moved"}
+    assert len(list(points)) == 1_999
+    points.close(delete=True)
+    assert list(tmp_path.iterdir()) == []
