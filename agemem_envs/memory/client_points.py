@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from agemem_envs.encoders import Vectors
@@ -48,16 +48,22 @@ class ClientPoints:
             vectors_config=models.VectorParams(
                 size=self._dim, distance=models.Distance.COSINE, on_disk=True
             ),
-            hnsw_config=models.HnswConfigDiff(m=LINKS, ef_construct=BUILD_WIDTH, on_disk=True),
+            hnsw_config=models.HnswConfigDiff(
+                m=LINKS, payload_m=0, ef_construct=BUILD_WIDTH, on_disk=True
+            ),
             optimizers_config=models.OptimizersConfigDiff(
                 indexing_threshold=kilobytes(EXACT, self._dim)
             ),
             on_disk_payload=True,
         )
+        if not self._is_local:
+            index = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, on_disk=True)
+            self._client.create_payload_index(self._collection, "tags", index, wait=True)
 
-    def put(self, key: int, vector: Vectors, text: str) -> None:
+    def put(self, key: int, vector: Vectors, text: str, tags: Sequence[str]) -> None:
         """Add a point, or replace it."""
-        point = self._models.PointStruct(id=key, vector=vector.tolist(), payload={"item": text})
+        payload = {"item": text, "tags": list(tags)}
+        point = self._models.PointStruct(id=key, vector=vector.tolist(), payload=payload)
         self._client.upsert(self._collection, [point], wait=True)
 
     def remove(self, key: int) -> None:
@@ -69,14 +75,19 @@ class ClientPoints:
         found = self._client.retrieve(self._collection, list(keys), with_payload=True)
         return {int(point.id): point.payload["item"] for point in found}
 
-    def nearest(self, vector: Vectors, limit: int) -> list[tuple[int, float]]:
+    def nearest(
+        self, vector: Vectors, limit: int, tags: Sequence[str] = ()
+    ) -> list[tuple[int, float]]:
         """The keys and cosine similarities of the points nearest to a vector, best first."""
+        models = self._models
+        wanted = [models.FieldCondition(key="tags", match=models.MatchValue(value=t)) for t in tags]
         # In this process they have no effect, of which the client warns.
-        width = self._models.SearchParams(hnsw_ef=max(SEARCH_WIDTH, limit), exact=limit > EXACT)
+        width = models.SearchParams(hnsw_ef=max(SEARCH_WIDTH, limit), exact=limit > EXACT)
         response = self._client.query_points(
             self._collection,
             query=vector.tolist(),
             limit=limit,
+            query_filter=models.Filter(must=wanted) if wanted else None,
             with_payload=False,
             search_params=None if self._is_local else width,
         )

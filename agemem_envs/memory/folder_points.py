@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,10 @@ class FolderPoints:
         if self._folder.exists():
             return self._edge.EdgeShard.load(str(self._folder), self._config())
         self._folder.mkdir(parents=True)
-        return self._edge.EdgeShard.create(str(self._folder), self._config())
+        shard = self._edge.EdgeShard.create(str(self._folder), self._config())
+        index = self._edge.KeywordIndexParams(memory=self._edge.Memory.Cold, enable_hnsw=False)
+        shard.update(self._edge.UpdateOperation.create_field_index("tags", index))
+        return shard
 
     def _config(self) -> Any:
         edge = self._edge
@@ -85,9 +88,9 @@ class FolderPoints:
             ),
         )
 
-    def put(self, key: int, vector: Vectors, text: str) -> None:
+    def put(self, key: int, vector: Vectors, text: str, tags: Sequence[str]) -> None:
         """Add a point, or replace it."""
-        point = self._edge.Point(key, vector.tolist(), {"item": text})
+        point = self._edge.Point(key, vector.tolist(), {"item": text, "tags": list(tags)})
         self._shard.update(self._edge.UpdateOperation.upsert_points([point]))
         self._fresh += 1
         if self._fresh >= EXACT:
@@ -103,12 +106,16 @@ class FolderPoints:
         found = self._shard.retrieve(list(keys), with_payload=True, with_vector=False)
         return {point.id: point.payload["item"] for point in found}
 
-    def nearest(self, vector: Vectors, limit: int) -> list[tuple[int, float]]:
+    def nearest(
+        self, vector: Vectors, limit: int, tags: Sequence[str] = ()
+    ) -> list[tuple[int, float]]:
         """The keys and cosine similarities of the points nearest to a vector, best first."""
         edge = self._edge
+        wanted = [edge.FieldCondition("tags", match=edge.MatchValue(tag)) for tag in tags]
         request = edge.QueryRequest(
             limit=limit,
             query=edge.Query.Nearest(vector.tolist()),
+            filter=edge.Filter(must=wanted) if wanted else None,
             params=edge.SearchParams(hnsw_ef=max(SEARCH_WIDTH, limit), exact=limit > EXACT),
         )
         return [(point.id, point.score) for point in self._shard.query(request)]

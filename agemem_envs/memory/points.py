@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from agemem_envs.encoders import Vectors
@@ -20,12 +20,12 @@ PAGE = 1_000
 
 
 class Points(Protocol):
-    """One collection: vectors by key, each with a text.
+    """One collection: vectors by key, each with a text and tags.
 
-    ``QdrantStore`` uses it, and gives it unit vectors, positive keys and texts of ASCII.
+    ``QdrantStore`` uses it, and gives it unit vectors, positive keys, and texts and tags of ASCII.
     """
 
-    def put(self, key: int, vector: Vectors, text: str) -> None:
+    def put(self, key: int, vector: Vectors, text: str, tags: Sequence[str]) -> None:
         """Add a point, or replace it."""
 
     def remove(self, key: int) -> None:
@@ -34,8 +34,16 @@ class Points(Protocol):
     def texts(self, keys: Iterable[int]) -> dict[int, Any]:
         """The texts of some points; those that do not exist are left out."""
 
-    def nearest(self, vector: Vectors, limit: int) -> list[tuple[int, float]]:
-        """The keys and cosine similarities of the points nearest to a vector, best first."""
+    def nearest(
+        self, vector: Vectors, limit: int, tags: Sequence[str] = ()
+    ) -> list[tuple[int, float]]:
+        """The keys and cosine similarities of the points nearest to a vector, best first.
+
+        Args:
+            vector: A vector.
+            limit: Most points.
+            tags: Only points that have all of these.
+        """
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """All points, each with its text, by ascending key."""

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agemem_envs.encoders import Encoder, Vectors
 from agemem_envs.episode import MemoryItem
+from agemem_envs.errors import DataFormatError
 from agemem_envs.memory.base import (
+    WIDER,
     Hit,
     MemoryNotFoundError,
+    Ranked,
+    best_fitting,
     item_key,
-    matches,
     new_item,
     revised_item,
 )
 from agemem_envs.memory.client_points import ClientPoints
 from agemem_envs.memory.folder_points import FolderPoints
 from agemem_envs.memory.points import EXACT, Points
+from agemem_envs.memory.tags import tags_for, tags_of
 from agemem_envs.util.records import from_plain, to_plain
-
-WIDER = 4
-"""How many times more points are asked for if the last ones did not suffice."""
 
 
 class QdrantStore:
@@ -46,6 +47,7 @@ class QdrantStore:
 
     Raises:
         ConfigurationError: The folder or server cannot be opened, or the collection is in use.
+        DataFormatError: The collection was written by an earlier version.
         MissingDependencyError: qdrant-client, or for a folder qdrant-edge-py, is not installed.
     """
 
@@ -102,7 +104,8 @@ class QdrantStore:
         return {key: _decoded(text) for key, text in self._points.texts(keys).items()}
 
     def _put(self, key: int, item: MemoryItem) -> MemoryItem:
-        self._points.put(key, self.encoder.encode([item.content])[0], _encoded(item))
+        vector = self.encoder.encode([item.content])[0]
+        self._points.put(key, vector, _encoded(item), tags_of(item))
         return item
 
     def add(
@@ -148,42 +151,30 @@ class QdrantStore:
             query: Free text.
             top_k: The most hits to return; below 1, none are returned.
             where: Return only items whose metadata (or ``memory_type``) equal these values, by
-                Python's equality as in ``MemoryStore``. They are filtered here because
-                Qdrant's filters do not support nested objects, floats and null.
+                Python's equality as in ``MemoryStore``. Qdrant's filters do not support nested
+                objects, floats and null, so it selects by tags, and values are compared here.
         """
         if top_k < 1 or self._count == 0:
             return []
         vector = self.encoder.encode([query])[0]
-        ranked = self._fitting(vector, top_k, where) if where else self._ranked(vector, top_k)
+        tags = tags_for(where or {})
+
+        def nearest(limit: int) -> Ranked:
+            return self._nearest(vector, limit, tags)
+
+        ranked = best_fitting(nearest, self._items, top_k, where) if where else nearest(top_k)
         items = self._items(key for _, key in ranked)
         return [Hit(items[key], -score) for score, key in ranked]
 
-    def _ranked(self, vector: Vectors, top_k: int) -> list[tuple[float, int]]:
-        """The negative scores and the keys of the nearest items, equal scores by age."""
+    def _nearest(self, vector: Vectors, top_k: int, tags: Sequence[str]) -> Ranked:
         limit = top_k
         while True:
-            limit = min(limit + 1, self._count)
-            found = self._points.nearest(vector, limit)
+            limit += 1
+            found = self._points.nearest(vector, limit, tags)
             ranked = sorted((-score, key) for key, score in found)
             # Without a worse one at the end, older items with the last score may be missing.
-            is_last = len(ranked) < limit or limit == self._count or limit > EXACT
-            if is_last or ranked[-1][0] > ranked[top_k - 1][0]:
+            if len(ranked) < limit or limit > EXACT or ranked[-1][0] > ranked[top_k - 1][0]:
                 return ranked[:top_k]
-            limit *= WIDER
-
-    def _fitting(
-        self, vector: Vectors, top_k: int, where: Mapping[str, Any]
-    ) -> list[tuple[float, int]]:
-        """Like :meth:`_ranked`, of the items that fit: the search is widened until they suffice."""
-        seen: dict[int, bool] = {}
-        limit = WIDER * top_k
-        while True:
-            ranked = self._ranked(vector, limit)
-            new = self._items(key for _, key in ranked if key not in seen)
-            seen |= {key: matches(item, where) for key, item in new.items()}
-            fitting = [pair for pair in ranked if seen[pair[1]]]
-            if len(fitting) >= top_k or limit >= self._count:
-                return fitting[:top_k]
             limit *= WIDER
 
     def clear(self) -> None:
@@ -214,5 +205,9 @@ def _encoded(item: MemoryItem) -> str:
 
 
 def _decoded(text: Any) -> MemoryItem:
-    # Collections of before hold objects instead of texts.
-    return from_plain(MemoryItem, json.loads(text) if isinstance(text, str) else text)
+    if not isinstance(text, str):
+        raise DataFormatError(
+            "the collection was written by an earlier version, and its items have no tags: add "
+            "them to a new collection"
+        )
+    return from_plain(MemoryItem, json.loads(text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from agemem_envs.encoders import HashingEncoder
 from agemem_envs.errors import ConfigurationError, DataFormatError
-from agemem_envs.memory.base import LongTermMemory, MemoryNotFoundError
+from agemem_envs.memory.base import Hit, LongTermMemory, MemoryNotFoundError
 from agemem_envs.memory.folder_points import FolderPoints
 from agemem_envs.memory.qdrant import QdrantStore
 from agemem_envs.memory.store import MemoryStore
@@ -74,7 +75,36 @@ def test_filters_are_python_equality(store: LongTermMemory) -> None:
     assert sorted(found) == ["m1", "m3"]
     assert [h.item.id for h in store.search("one", 5, {"memory_type": "fact"})] == ["m1"]
     assert [h.item.id for h in store.search("one", 5, {"tags": ["a"]})] == ["m1"]
+    assert [h.item.id for h in store.search("one", 5, {"year": "1900"})] == ["m2"]
+    untyped = store.search("one", 5, {"tags": None, "memory_type": None})
+    assert sorted(hit.item.id for hit in untyped) == ["m2", "m3"]
     assert store.search("one", 5, {"year": 1901}) == []
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "fits"),
+    [
+        (1, 1.0, True),
+        (1, True, True),
+        (0.5, 0.5, True),
+        (2**70, float(2**70), True),
+        ("1", 1, False),
+        (0.5, 1, False),
+        (float("inf"), float("inf"), True),
+        (None, None, True),
+        ([1], [True], True),
+        ({"a": [1]}, {"a": [1]}, True),
+        ("", None, False),
+        ("\ud800", "\ud800", True),
+    ],
+)
+def test_a_value_fits_what_equals_it(
+    store: LongTermMemory, stored: Any, wanted: Any, fits: bool
+) -> None:
+    store.add("a river", {"value": stored, "memory_type": "no type"})
+    assert bool(store.search("a river", 5, {"value": wanted})) is fits
+    assert store.search("a river", 5, {"value": wanted, "other": 1}) == []
+    assert store.search("a river", 5, {"memory_type": "no type"}) == []
 
 
 def test_a_filter_finds_what_is_far_from_the_query(store: LongTermMemory) -> None:
@@ -110,6 +140,37 @@ def test_the_number_of_items_is_known(store: LongTermMemory) -> None:
     store.update("m1", "a town")
     store.delete("m2")
     assert len(store) == len(list(store)) == 2
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_equal_calls_give_equal_results(kind: str, tmp_path: Path) -> None:
+    """Also after ``clear``. Scores equal the exact store's; what ties may be rounded otherwise."""
+    stores = [STORES[name](tmp_path) for name in (kind, kind, "exact")]
+    for index in range(200):
+        stores[1].add(f"word{index}")
+    stores[1].clear()
+    found = [history(store, np.random.default_rng(0)) for store in stores]
+    assert found[0] == found[1]
+    scores = [[hit.score for hits in one for hit in hits] for one in found]
+    assert scores[0] == pytest.approx(scores[2], abs=1e-5)
+    for store in stores:
+        store.close()
+
+
+def history(store: LongTermMemory, chance: np.random.Generator) -> list[list[Hit]]:
+    """What some searches find in between 300 writes."""
+    found = []
+    for _ in range(300):
+        numbers = chance.integers(0, 12, 4).tolist()
+        words, ids = " ".join(f"word{number}" for number in numbers), [item.id for item in store]
+        if numbers[0] < 6 or len(ids) < 9:
+            store.add(words, {"kind": numbers[1]}, "fact")
+        elif numbers[0] < 9:
+            store.update(ids[numbers[2] % len(ids)], words)
+        else:
+            store.delete(ids[numbers[3] % len(ids)])
+        found += [store.search(words[6:], 5), store.search(words[:6], 5, {"kind": numbers[2]})]
+    return found
 
 
 @pytest.mark.parametrize("bad", ["m9", "", "x", "m", "m-1", "m１", "m" + "9" * 50, "\ud800"])
@@ -233,14 +294,17 @@ def test_beyond_the_exact_part_a_folder_is_searched_by_its_graphs(
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     points = FolderPoints(tmp_path, "many", 64)
     for key, vector in enumerate(vectors, start=1):
-        points.put(key, vector, str(key))
+        points.put(key, vector, str(key), [f"kind{key % 10}"])
     assert points.indexed == 2_000
     points.remove(8)
-    points.put(9, vectors[0], "moved")
+    points.put(9, vectors[0], "moved", ["last"])
     assert points.nearest(vectors[99], 1)[0][0] == 100
     assert 8 not in [key for key, _ in points.nearest(vectors[7], 5)]
     assert {key for key, _ in points.nearest(vectors[0], 2)} == {1, 9}
     assert points.texts([8, 9]) == {9: "moved"}
+    assert points.nearest(vectors[1], 5, ["last"])[0][0] == 9
+    kinds = [key % 10 for key, _ in points.nearest(vectors[1], 5, ["kind4"])]
+    assert kinds == [4, 4, 4, 4, 4]
     assert len(list(points)) == 1_999
     points.close(delete=True)
     assert list(tmp_path.iterdir()) == []
