@@ -95,6 +95,7 @@ class FolderPoints:
         self._fresh += 1
         if self._fresh >= EXACT:
             self._shard.optimize()
+            self._shard.flush()  # deletes the graphs and the log that are not needed any more
             self._fresh = 0
 
     def remove(self, key: int) -> None:

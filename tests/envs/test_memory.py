@@ -296,6 +296,7 @@ def test_beyond_the_exact_part_a_folder_is_searched_by_its_graphs(
     for key, vector in enumerate(vectors, start=1):
         points.put(key, vector, str(key), [f"kind{key % 10}"])
     assert points.indexed == 2_000
+    assert len(list(tmp_path.glob("many/segments/*"))) <= 3, "those of before are deleted"
     points.remove(8)
     points.put(9, vectors[0], "moved", ["last"])
     assert points.nearest(vectors[99], 1)[0][0] == 100
