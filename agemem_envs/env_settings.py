@@ -8,6 +8,7 @@ from typing import Any
 
 from agemem_envs.counting import COUNTINGS, CountingName
 from agemem_envs.settings import Group, Scope, check_settings, setting, settings_of
+from agemem_envs.stages import STAGE_SETS
 
 GOVERNED = "the protocol's"
 """The default of a setting that protocols govern, as ``--help`` shows it."""
@@ -15,6 +16,10 @@ MAX_CONTEXT_TOKENS = 10_000_000
 """The largest ``max_context_tokens``: beyond any model's window."""
 MAX_TOP_K = 10
 """The largest ``top_k``: the most memories that one retrieval may return."""
+_STAGES = ", ".join(
+    f"{name} ({'+'.join(str(int(stage)) for stage in stages)})"
+    for name, stages in STAGE_SETS.items()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,7 @@ class EnvSettings:
     )
     stages: str | None = setting(
         None,
-        "stages to play: full, told (without stage 2) or task (stage 3 alone)",
+        f"stages to play: {_STAGES}",
         Scope.WORLD,
         Group.ENVIRONMENT,
         default_text=GOVERNED,

@@ -131,7 +131,7 @@ def training_record(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(data, dict) or data.get("kind") not in (RunKind.TRAINING, RunKind.WARM_START):
         return None
-    _read(file)  # only for its errors
+    _stored(file, data)  # only for its errors
     return data
 
 
@@ -214,16 +214,19 @@ def _read(file: Path) -> _Stored:
         raise ConfigurationError(f"there is no run to read: {file} does not exist") from error
     except (OSError, ValueError) as error:
         raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
+    return _stored(file, data)
+
+
+def _stored(file: Path, data: Any) -> _Stored:
     try:
         if not isinstance(data, dict):
             raise ValueError(f"expected an object, got {_JSON.get(type(data), 'null')}")
         written = data.get("format", 0)
         if type(written) is int:
             refuse_newer(written, FORMAT)
-        stored = from_plain(_Stored, _oldest(data) if "format" not in data else data)
+        return from_plain(_Stored, _oldest(data) if "format" not in data else data)
     except ValueError as error:
         raise DataFormatError(f"{file} is not a run's configuration: {error}") from error
-    return stored
 
 
 _JSON = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean"}

@@ -11,8 +11,8 @@ class FullContext(MemorySystem):
     """Keeps every message and recalls all of them, in order, for any query.
 
     An upper bound of what a memory can recall, at the cost of the longest prompts. The prompt
-    may outgrow the context budget or the model's window: the episode then counts, or ends, as
-    overflowed.
+    may outgrow the context budget or the model's window: unless a summary of the conversation
+    makes room for all messages, the episode then ends as overflowed.
     """
 
     name: ClassVar[str] = "full-context"

@@ -112,8 +112,8 @@ def test_importing_the_package_needs_three_libraries_only() -> None:
         "    importlib.import_module(module.name)\n"
         "env = gymnasium.make('AgeMem-SyntheticQA-v0'); env.reset(seed=0)\n"
         "heavy = {'torch', 'transformers', 'datasets', 'openai', 'sentence_transformers',"
-        " 'qdrant_client', 'scipy', 'rich', 'tenacity', 'xllamacpp', 'alfworld', 'textworld',"
-        " 'scienceworld', 'minigrid', 'pddlgym', 'gym', 'psutil'}\n"
+        " 'qdrant_client', 'qdrant_edge', 'scipy', 'rich', 'tenacity', 'xllamacpp', 'alfworld',"
+        " 'textworld', 'scienceworld', 'minigrid', 'pddlgym', 'gym', 'psutil'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from agemem_envs.episode import MemoryItem
 from agemem_envs.errors import AgeMemError
 from agemem_envs.util.sanitize import natural_number
+
+Ranked: TypeAlias = list[tuple[float, int]]
+"""Negative scores and numbers of items, so that in ascending order the best, then the oldest come
+first."""
+WIDER = 4
+"""How many times more items are ranked if the last ones did not suffice."""
 
 
 class MemoryNotFoundError(AgeMemError, KeyError):
@@ -181,3 +187,29 @@ def matches(item: MemoryItem, where: Mapping[str, Any]) -> bool:
         (item.memory_type if key == "memory_type" else item.metadata.get(key)) == value
         for key, value in where.items()
     )
+
+
+def best_fitting(
+    nearest: Callable[[int], Ranked],
+    items: Callable[[Iterable[int]], Mapping[int, MemoryItem]],
+    top_k: int,
+    where: Mapping[str, Any],
+) -> Ranked:
+    """The best items that fit a filter, without a look at all items if the first ones suffice.
+
+    Args:
+        nearest: Ranks a number of items, or all if there are fewer.
+        items: Looks items up by their numbers.
+        top_k: The most items to return.
+        where: The filter, as in :meth:`LongTermMemory.search`.
+    """
+    fits: dict[int, bool] = {}
+    limit = WIDER * top_k
+    while True:
+        ranked = nearest(limit)
+        new = items(key for _, key in ranked if key not in fits)
+        fits |= {key: matches(item, where) for key, item in new.items()}
+        fitting = [pair for pair in ranked if fits[pair[1]]]
+        if len(fitting) >= top_k or len(ranked) < limit:
+            return fitting[:top_k]
+        limit *= WIDER

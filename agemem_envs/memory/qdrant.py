@@ -1,38 +1,54 @@
-"""Long-term memory in Qdrant: on disk or on a server."""
+"""Long-term memory in Qdrant: in this process, in a folder or on a server."""
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from agemem_envs.encoders import Encoder, encode_queries
+from agemem_envs.encoders import Encoder, Vectors, encode_queries
 from agemem_envs.episode import MemoryItem
-from agemem_envs.errors import ConfigurationError, require
+from agemem_envs.errors import DataFormatError
 from agemem_envs.memory.base import (
+    WIDER,
     Hit,
     MemoryNotFoundError,
+    Ranked,
+    best_fitting,
     item_key,
-    matches,
     new_item,
     revised_item,
 )
+from agemem_envs.memory.client_points import ClientPoints
+from agemem_envs.memory.folder_points import FolderPoints
+from agemem_envs.memory.points import EXACT, Points
+from agemem_envs.memory.tags import tags_for, tags_of
 from agemem_envs.util.records import from_plain, to_plain
 
 
 class QdrantStore:
     """A long-term memory in a Qdrant collection.
 
+    A store with at most :data:`~agemem_envs.memory.points.EXACT` writes compares a query with all
+    vectors, so its results are exact and reproducible: an episode has far fewer. Beyond it, a
+    folder or a server searches an HNSW graph, which may miss an item, and which another run may
+    build differently.
+
     Args:
         encoder: Embeds contents and queries.
-        location: ``":memory:"``, a folder, or a server's URL.
+        location: ``":memory:"``, a folder, or a server's URL. In a folder and on a server, vectors,
+            graph and contents are on disk. ``":memory:"`` compares all vectors at any size.
         collection: The collection's name. An existing one is continued, another is created. None
-            creates a temporary one, which :meth:`close` deletes.
+            creates a temporary one, which :meth:`close` deletes. One store at a time may use a
+            collection.
         clock: Returns the timestamps; by default a counter of writes.
 
     Raises:
-        ConfigurationError: The folder or server cannot be opened.
-        MissingDependencyError: qdrant-client is not installed.
+        ConfigurationError: The folder or server cannot be opened, or the collection is in use.
+        DataFormatError: The collection was written by an earlier version.
+        MissingDependencyError: qdrant-client, or for a folder qdrant-edge-py, is not installed.
     """
 
     def __init__(
@@ -42,27 +58,19 @@ class QdrantStore:
         collection: str | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        qdrant = require("qdrant_client", extra="qdrant")
-        self._models = qdrant.models
         self.name = "qdrant"
         self.encoder = encoder
         self._clock = clock or self._count_writes
         self._temporary = collection is None
-        self._collection = collection or f"agemem-{uuid.uuid4().hex}"
-        where = "url" if "://" in location else "path"
-        arguments = {"location" if location == ":memory:" else where: location}
-        try:
-            self._client = qdrant.QdrantClient(**arguments)
-            self._create()
-        except (RuntimeError, OSError, qdrant.http.exceptions.ApiException) as error:
-            raise ConfigurationError(
-                f"Qdrant cannot be opened at {location}: {str(error)[:200]}. A folder serves one "
-                "process and one store at a time; a server (http://host:6333) serves many."
-            ) from error
+        name = f"agemem-{uuid.uuid4().hex}" if collection is None else collection
+        self._points = open_points(location, name, encoder.dim)
         self._closed = False
+        self._count = 0
         self._next_key = 1
         self._writes = 0
-        for key, item in self._scroll():
+        for key, text in () if self._temporary else self._points:
+            item = _decoded(text)
+            self._count += 1
             self._next_key = max(self._next_key, key + 1)
             self._writes = max(self._writes, int(item.updated_at or item.created_at))
 
@@ -70,32 +78,12 @@ class QdrantStore:
         self._writes += 1
         return float(self._writes)
 
-    def _create(self) -> None:
-        if not self._client.collection_exists(self._collection):
-            self._client.create_collection(
-                self._collection,
-                vectors_config=self._models.VectorParams(
-                    size=self.encoder.dim, distance=self._models.Distance.COSINE
-                ),
-            )
-
     def __len__(self) -> int:
-        return int(self._client.count(self._collection, exact=True).count)
+        return self._count
 
     def __iter__(self) -> Iterator[MemoryItem]:
         """The items in the order in which they were added."""
-        return iter([item for _, item in sorted(self._scroll(), key=lambda pair: pair[0])])
-
-    def _scroll(self) -> Iterator[tuple[int, MemoryItem]]:
-        offset = None
-        while True:
-            points, offset = self._client.scroll(
-                self._collection, limit=1_000, offset=offset, with_payload=True
-            )
-            for point in points:
-                yield int(point.id), from_plain(MemoryItem, point.payload["item"])
-            if offset is None:
-                return
+        return iter([_decoded(text) for _, text in self._points])
 
     def get(self, memory_id: str) -> MemoryItem:
         """Return the item with this id.
@@ -107,16 +95,17 @@ class QdrantStore:
 
     def _find(self, memory_id: str) -> tuple[int, MemoryItem]:
         key = item_key(memory_id)
-        if key >= 0:
-            for point in self._client.retrieve(self._collection, [key]):
-                return key, from_plain(MemoryItem, point.payload["item"])
-        raise MemoryNotFoundError(f"no memory has the id {memory_id[:40]!r}")
+        found = self._items([key]) if key >= 0 else {}
+        if key not in found:
+            raise MemoryNotFoundError(f"no memory has the id {memory_id[:40]!r}")
+        return key, found[key]
+
+    def _items(self, keys: Iterable[int]) -> dict[int, MemoryItem]:
+        return {key: _decoded(text) for key, text in self._points.texts(keys).items()}
 
     def _put(self, key: int, item: MemoryItem) -> MemoryItem:
-        vector = self.encoder.encode([item.content])[0].tolist()
-        payload = {"item": to_plain(item)}
-        point = self._models.PointStruct(id=key, vector=vector, payload=payload)
-        self._client.upsert(self._collection, [point], wait=True)
+        vector = self.encoder.encode([item.content])[0]
+        self._points.put(key, vector, _encoded(item), tags_of(item))
         return item
 
     def add(
@@ -127,7 +116,9 @@ class QdrantStore:
     ) -> MemoryItem:
         """Store a new item and return it with its id."""
         key, self._next_key = self._next_key, self._next_key + 1
-        return self._put(key, new_item(key, content, metadata, memory_type, self._clock()))
+        item = self._put(key, new_item(key, content, metadata, memory_type, self._clock()))
+        self._count += 1
+        return item
 
     def update(
         self, memory_id: str, content: str, metadata: Mapping[str, Any] | None = None
@@ -147,7 +138,8 @@ class QdrantStore:
             MemoryNotFoundError: No item has this id.
         """
         key, item = self._find(memory_id)
-        self._client.delete(self._collection, self._models.PointIdsList(points=[key]), wait=True)
+        self._points.remove(key)
+        self._count -= 1
         return item
 
     def search(
@@ -159,37 +151,63 @@ class QdrantStore:
             query: Free text.
             top_k: The most hits to return; below 1, none are returned.
             where: Return only items whose metadata (or ``memory_type``) equal these values, by
-                Python's equality as in ``MemoryStore``. They are filtered here because
-                Qdrant's filters do not support nested objects, floats and null.
+                Python's equality as in ``MemoryStore``. Qdrant's filters do not support nested
+                objects, floats and null, so it selects by tags, and values are compared here.
         """
-        if top_k < 1 or len(self) == 0:
+        if top_k < 1 or self._count == 0:
             return []
-        limit = len(self) if where else top_k
-        response = self._client.query_points(
-            self._collection,
-            query=encode_queries(self.encoder, [query])[0].tolist(),
-            limit=limit,
-            with_payload=True,
-        )
-        hits = [
-            (-float(point.score), int(point.id), from_plain(MemoryItem, point.payload["item"]))
-            for point in response.points
-        ]
-        ranked = sorted((h for h in hits if not where or matches(h[2], where)), key=lambda h: h[:2])
-        return [Hit(item, -score) for score, _, item in ranked[:top_k]]
+        vector = encode_queries(self.encoder, [query])[0]
+        tags = tags_for(where or {})
+
+        def nearest(limit: int) -> Ranked:
+            return self._nearest(vector, limit, tags)
+
+        ranked = best_fitting(nearest, self._items, top_k, where) if where else nearest(top_k)
+        items = self._items(key for _, key in ranked)
+        return [Hit(items[key], -score) for score, key in ranked]
+
+    def _nearest(self, vector: Vectors, top_k: int, tags: Sequence[str]) -> Ranked:
+        limit = top_k
+        while True:
+            limit += 1
+            found = self._points.nearest(vector, limit, tags)
+            ranked = sorted((-score, key) for key, score in found)
+            # Without a worse one at the end, older items with the last score may be missing.
+            if len(ranked) < limit or limit > EXACT or ranked[-1][0] > ranked[top_k - 1][0]:
+                return ranked[:top_k]
+            limit *= WIDER
 
     def clear(self) -> None:
         """Remove all items, and reset the ids and the write counter."""
-        self._client.delete_collection(self._collection)
-        self._create()
+        self._points.clear()
+        self._count = 0
         self._next_key = 1
         self._writes = 0
 
     def close(self) -> None:
-        """Close the client, and delete a temporary collection."""
+        """Release the collection, and delete a temporary one."""
         if self._closed:
             return
         self._closed = True
-        if self._temporary:
-            self._client.delete_collection(self._collection)
-        self._client.close()
+        self._points.close(delete=self._temporary)
+
+
+def open_points(location: str, collection: str, dim: int) -> Points:
+    """Open or create a collection at a location, as :class:`QdrantStore` describes it."""
+    if location == ":memory:" or "://" in location:
+        return ClientPoints(location, collection, dim)
+    return FolderPoints(Path(location), collection, dim)
+
+
+def _encoded(item: MemoryItem) -> str:
+    """The item as ASCII, in which lone surrogates and large numbers survive."""
+    return json.dumps(to_plain(item))
+
+
+def _decoded(text: Any) -> MemoryItem:
+    if not isinstance(text, str):
+        raise DataFormatError(
+            "the collection was written by an earlier version, and its items have no tags: add "
+            "them to a new collection"
+        )
+    return from_plain(MemoryItem, json.loads(text))

@@ -17,7 +17,7 @@ def make_memory(spec: str | LongTermMemory, encoder: Encoder) -> LongTermMemory:
 
     Raises:
         ConfigurationError: The name is unknown, or the given memory is not empty.
-        MissingDependencyError: qdrant-client is needed and not installed.
+        MissingDependencyError: qdrant-client, or for a folder qdrant-edge-py, is not installed.
     """
     if not isinstance(spec, str):
         if len(spec):

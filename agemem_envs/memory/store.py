@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from agemem_envs.errors import DataFormatError
 from agemem_envs.memory.base import (
     Hit,
     MemoryNotFoundError,
+    Ranked,
+    best_fitting,
     item_key,
-    matches,
     new_item,
     revised_item,
 )
@@ -129,19 +130,23 @@ class MemoryStore:
         if size == 0 or top_k < 1:
             return []
         scores = self._matrix[:size] @ encode_queries(self.encoder, [query])[0]
-        rows = np.arange(size)
-        if where:
-            keys = self._keys
-            rows = np.array([r for r in rows if matches(self._items[keys[r]], where)], dtype=int)
-            scores = scores[rows]
-        if len(rows) > top_k:
-            threshold = np.partition(scores, len(rows) - top_k)[len(rows) - top_k]
-            best = np.flatnonzero(scores >= threshold)  # more than top_k only if scores tie
-            rows, scores = rows[best], scores[best]
-        ranked = sorted(
-            (-float(score), self._keys[row]) for row, score in zip(rows, scores, strict=True)
-        )
-        return [Hit(self._items[key], -score) for score, key in ranked[:top_k]]
+
+        def nearest(limit: int) -> Ranked:
+            return self._nearest(scores, limit)
+
+        ranked = best_fitting(nearest, self._among, top_k, where) if where else nearest(top_k)
+        return [Hit(self._items[key], -score) for score, key in ranked]
+
+    def _nearest(self, scores: Vectors, top_k: int) -> Ranked:
+        rows = np.arange(len(scores))
+        if len(scores) > top_k:
+            threshold = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
+            rows = np.flatnonzero(scores >= threshold)  # more than top_k only if scores tie
+        keys = (self._keys[row] for row in rows.tolist())
+        return sorted(zip((-scores[rows]).tolist(), keys, strict=True))[:top_k]
+
+    def _among(self, keys: Iterable[int]) -> dict[int, MemoryItem]:
+        return {key: self._items[key] for key in keys}
 
     def clear(self) -> None:
         """Remove all items, and reset the ids and the write counter."""

@@ -7,17 +7,22 @@ prompt for all: instruction, example, goal, and the commands that help.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 
 from agemem_envs.errors import ConfigurationError, UnknownNameError
-from agemem_envs.tasks.base import TaskSpec
+from agemem_envs.tasks.base import Outcome, TaskSpec
 
 NATIVE = "native"
 AGENTBOARD = "agentboard"
 RULES = (NATIVE, AGENTBOARD)
 
 EXAMPLE = "Here is an example of another task:"
-HELP = 'To see what you can do, say "check valid actions".'
+LIST_ACTIONS = "check valid actions"
+"""The command that lists the actions."""
+LISTED = "Choose an action from these valid actions: {actions}"
+"""The reply to it in ALFWorld and ScienceWorld."""
+HELP = f'To see what you can do, say "{LIST_ACTIONS}".'
 INVENTORY = 'To see what you carry, say "inventory".'
 
 
@@ -42,6 +47,11 @@ def is_agentboard(rules: str, facts: int) -> bool:
 def with_rules(variant: str, rules: str) -> str:
     """A task's variant, with its rules if they are not its own."""
     return ", ".join(filter(None, (variant, f"rules={rules}" if rules != NATIVE else "")))
+
+
+def scored(observation: str, progress: float, success: bool, *, refused: bool = False) -> Outcome:
+    """An outcome under AgentBoard's rules: success ends the world, and progress is the score."""
+    return Outcome(observation, progress, success, success, progress, refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,7 @@ class Guide:
         )
 
 
+@cache
 def read_example(package: str, name: str = "example") -> str:
-    """Read an example that a package holds."""
+    """Read an example that a package holds, once."""
     return (files(package) / f"{name}.txt").read_text(encoding="utf-8").strip()

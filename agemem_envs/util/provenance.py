@@ -12,8 +12,8 @@ from agemem_envs.version import __version__
 
 _LIBRARIES = (
     "gymnasium numpy datasets torch transformers sentence-transformers xllamacpp openai "
-    "qdrant-client alfworld textworld scienceworld minigrid pddlgym trl peft accelerate vllm "
-    "msgspec"
+    "qdrant-client qdrant-edge-py alfworld textworld scienceworld minigrid pddlgym trl peft "
+    "accelerate vllm msgspec"
 ).split()
 
 

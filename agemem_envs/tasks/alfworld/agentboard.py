@@ -6,15 +6,13 @@ is found; without it, progress is 0 or 1.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from agemem_envs.tasks.base import Outcome
-from agemem_envs.tasks.rules import Guide, read_example
+from agemem_envs.tasks.patterns import Patterns
+from agemem_envs.tasks.rules import LISTED, Guide, read_example, scored
 
-HELP = "check valid actions"
 LOOK = "look"
-LISTED = "Choose an action from these valid actions: {actions}"
 NOTHING = "Nothing happens"
 INSTRUCTION = """\
 You are in a household, and have a task. Your actions are:
@@ -37,8 +35,7 @@ class AgentBoardHouse:
     """
 
     def __init__(self, opening: str, admissible: Sequence[str], patterns: Sequence[str]) -> None:
-        self._patterns = [re.compile(pattern) for pattern in patterns]
-        self._found: set[int] = set()
+        self._subgoals = Patterns(patterns)
         self._place = opening
         self._admissible = tuple(admissible)
         self._won = False
@@ -46,7 +43,7 @@ class AgentBoardHouse:
     @property
     def progress(self) -> float:
         """1 when the task is done; before, the found subgoals among all and the task itself."""
-        return 1.0 if self._won else len(self._found) / (len(self._patterns) + 1)
+        return 1.0 if self._won else self._subgoals.found / (len(self._subgoals) + 1)
 
     def help(self) -> Outcome:
         """List the valid actions."""
@@ -60,9 +57,8 @@ class AgentBoardHouse:
         return self._outcome(self._place if command == LOOK else reply, reply.startswith(NOTHING))
 
     def _outcome(self, reply: str, refused: bool = False) -> Outcome:
-        found = (i for i, pattern in enumerate(self._patterns) if pattern.search(reply))
-        self._found.update(found)
-        return Outcome(reply, self.progress, self._won, self._won, self.progress, refused)
+        self._subgoals.search(reply)
+        return scored(reply, self.progress, self._won, refused=refused)
 
 
 def guide(put: str) -> Guide:

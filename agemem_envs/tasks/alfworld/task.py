@@ -26,7 +26,7 @@ from agemem_envs.errors import (
     UnknownNameError,
     require_installed,
 )
-from agemem_envs.tasks.alfworld.agentboard import HELP, NOTHING, AgentBoardHouse, guide
+from agemem_envs.tasks.alfworld.agentboard import NOTHING, AgentBoardHouse, guide
 from agemem_envs.tasks.alfworld.generator import SPLITS, TASK_TYPES, VERSION, goal_classes
 from agemem_envs.tasks.alfworld.houses import House, kind
 from agemem_envs.tasks.alfworld.knowledge import OTHER_HOUSES, make_stage_messages, method
@@ -34,7 +34,7 @@ from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, GeneratedIds, ListedIds
 from agemem_envs.tasks.dwellings import Messages, tell_dwellings
-from agemem_envs.tasks.rules import AGENTBOARD, NATIVE, is_agentboard, with_rules
+from agemem_envs.tasks.rules import AGENTBOARD, LIST_ACTIONS, NATIVE, is_agentboard, with_rules
 from agemem_envs.util.sanitize import sendable
 from agemem_envs.util.workers import Simulator
 
@@ -250,7 +250,7 @@ class ALFWorldTask(CataloguedTask):
     def step(self, action: str) -> Outcome:
         """Carry out a command."""
         command = self._command(action)
-        if self._board is not None and command == HELP:
+        if self._board is not None and command == LIST_ACTIONS:
             return self._board.help()
         reply = self._simulator.call("step", command)
         observation, won = reply["observation"], reply["won"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from agemem_envs.tasks.babyai.world import (
-    HEADINGS,
     Cell,
     GridWorld,
     Pose,
@@ -18,6 +17,7 @@ from agemem_envs.tasks.babyai.world import (
     Thing,
     carries_key,
     door_state,
+    front_of,
     name_of,
     passable,
 )
@@ -85,7 +85,7 @@ class Paths:
         while queue and missing:
             pose = queue.popleft()
             x, y, heading = pose
-            front = (x + HEADINGS[heading][0], y + HEADINGS[heading][1])
+            front = front_of(pose)
             if front in missing:
                 missing.remove(front)
                 self._facing[front] = pose
@@ -101,13 +101,21 @@ class Paths:
     def to_face(self, cell: Cell) -> Path | None:
         """The primitives after which the player faces a cell; None if there is no path."""
         pose = self._facing.get(cell)
-        if pose is None:
-            return None
-        path: list[Primitive] = []
-        while (step := self._origin[pose]) is not None:
-            pose, primitive = step
-            path.append(primitive)
-        return tuple(reversed(path))
+        return None if pose is None else path_to(pose, self._origin)
+
+
+def path_to(pose: Pose, origin: Mapping[Pose, tuple[Pose, Primitive] | None]) -> Path:
+    """The primitives that lead to a pose.
+
+    Args:
+        pose: The last pose.
+        origin: The pose before each pose, and the primitive between them. The first pose has none.
+    """
+    path: list[Primitive] = []
+    while (step := origin.get(pose)) is not None:
+        pose, primitive = step
+        path.append(primitive)
+    return tuple(reversed(path))
 
 
 Interpretation: TypeAlias = PrimitivePlan | Refusal

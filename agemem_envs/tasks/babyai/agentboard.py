@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from agemem_envs.tasks.babyai.actions import Interpretation, PrimitivePlan
-from agemem_envs.tasks.babyai.text import carrying, facing, place
+from agemem_envs.tasks.babyai.actions import Interpretation, Path, PrimitivePlan, path_to
+from agemem_envs.tasks.babyai.text import objects_seen, surroundings
 from agemem_envs.tasks.babyai.world import (
     HEADINGS,
     VIEW,
@@ -24,14 +24,14 @@ from agemem_envs.tasks.babyai.world import (
     Spot,
     Thing,
     door_state,
+    front_of,
     is_key,
     name_of,
     name_sights,
 )
 from agemem_envs.tasks.base import Outcome
-from agemem_envs.tasks.rules import Guide, read_example
+from agemem_envs.tasks.rules import Guide, read_example, scored
 
-Path: TypeAlias = tuple[Primitive, ...]
 Subgoals: TypeAlias = Sequence[Sequence[str]]
 """Alternative lists of patterns, of equal length."""
 
@@ -69,7 +69,6 @@ what is in front of you. Your actions are:
 - toggle: opens the door right in front of you
 Name an object as you see it, with its number. Actions that are not in the list of valid actions \
 are refused."""
-GUIDE = Guide(INSTRUCTION, read_example("agemem_envs.tasks.babyai"), inventory=True)
 
 _PRIMITIVES = {
     Primitive.LEFT: "turn left",
@@ -181,14 +180,12 @@ class AgentBoardGame:
                 return
 
     def _outcome(self, observation: str, refused: bool = False) -> Outcome:
-        return Outcome(
-            observation=observation,
-            progress=self.progress,
-            success=self._done,
-            done=self._done,
-            score=self.progress,
-            refused=refused,
-        )
+        return scored(observation, self.progress, self._done, refused=refused)
+
+
+def guide() -> Guide:
+    """The prompt."""
+    return Guide(INSTRUCTION, read_example("agemem_envs.tasks.babyai"), inventory=True)
 
 
 def goal_of(mission: str) -> str:
@@ -222,13 +219,9 @@ def picture(world: GridWorld) -> tuple[object, ...]:
 
 def describe(world: GridWorld) -> str:
     """Describe the view in AgentBoard's sentences."""
-    things = [spot for spot in world.spots if spot.thing is not None and (spot.ahead or spot.right)]
-    sights = "".join(f" There is a {sight} {place(sight)}. " for sight in name_sights(world.spots))
-    seen = f"In front of you in this room, you can see several objects:{sights} "
-    return (
-        f"{seen if things else NOTHING_SEEN}The room has walls around you."
-        f"{facing(world.spots)} {carrying(world.game)}"
-    )
+    spots = world.spots
+    sees = any(spot.thing is not None and (spot.ahead or spot.right) for spot in spots)
+    return (objects_seen(spots) if sees else NOTHING_SEEN) + surroundings(world.game, spots)
 
 
 # -- the list of actions -------------------------------------------------------------------
@@ -334,7 +327,7 @@ class _Search:
 
     def to_face(self, cell: Cell) -> Path | None:
         """The path after which the player faces a cell; None if there is none."""
-        return self._path(lambda pose: _front(pose) == cell)
+        return self._path(lambda pose: front_of(pose) == cell)
 
     def to_enter(self, cell: Cell) -> Path | None:
         """The path into a cell; None if there is none."""
@@ -348,7 +341,7 @@ class _Search:
             pose = queue.popleft()
             visited.add(pose)
             if arrived(pose):
-                return _path_to(pose, self._start, origin)
+                return path_to(pose, origin)
             for primitive, after in _neighbours(pose):
                 if after not in visited and self._is_free(after[:2]):
                     queue.append(after)
@@ -374,23 +367,10 @@ def view_ranges(pose: Pose) -> tuple[range, range]:
     return ranges[0], ranges[1]
 
 
-def _front(pose: Pose) -> Cell:
-    step = HEADINGS[pose[2]]
-    return pose[0] + step[0], pose[1] + step[1]
-
-
 def _neighbours(pose: Pose) -> tuple[tuple[Primitive, Pose], ...]:
     x, y, heading = pose
     return (
-        (Primitive.FORWARD, (*_front(pose), heading)),
+        (Primitive.FORWARD, (*front_of(pose), heading)),
         (Primitive.LEFT, (x, y, (heading + 3) % 4)),
         (Primitive.RIGHT, (x, y, (heading + 1) % 4)),
     )
-
-
-def _path_to(pose: Pose, start: Pose, origin: dict[Pose, tuple[Pose, Primitive]]) -> Path:
-    path: list[Primitive] = []
-    while pose != start:
-        pose, primitive = origin[pose]
-        path.append(primitive)
-    return tuple(reversed(path))

@@ -18,7 +18,7 @@ from agemem_envs.errors import (
 )
 from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.babyai.actions import FORMS, Refusal, admissible, interpret
-from agemem_envs.tasks.babyai.agentboard import GUIDE, AgentBoardGame, Subgoals, goal_of
+from agemem_envs.tasks.babyai.agentboard import AgentBoardGame, Subgoals, goal_of, guide
 from agemem_envs.tasks.babyai.buildings import expert_actions, survey
 from agemem_envs.tasks.babyai.expert import GridExpert
 from agemem_envs.tasks.babyai.generator import (
@@ -243,7 +243,7 @@ class BabyAITask(Task):
         if not self._by_agentboard:
             return spec
         self._board = AgentBoardGame(world, entry.subgoals)
-        return GUIDE.applied(spec, goal_of(world.game.mission))
+        return guide().applied(spec, goal_of(world.game.mission))
 
     def _messages(
         self, entry: _Entry, world: GridWorld, generator: np.random.Generator

@@ -12,21 +12,28 @@ def describe(game: Game) -> str:
 
 def render_view(game: Game, spots: list[Spot]) -> str:
     """Describe the view, given the visible cells."""
-    objects = "".join(f" There is a {sight} {place(sight)}. " for sight in name_sights(spots))
-    return (
-        f"In front of you in this room, you can see several objects:{objects} "
-        f"The room has walls around you.{facing(spots)} {carrying(game)}"
-    )
+    return objects_seen(spots) + surroundings(game, spots)
 
 
-def carrying(game: Game) -> str:
+def objects_seen(spots: list[Spot]) -> str:
+    """List the visible objects."""
+    objects = "".join(f" There is a {sight} {_place(sight)}. " for sight in name_sights(spots))
+    return f"In front of you in this room, you can see several objects:{objects} "
+
+
+def surroundings(game: Game, spots: list[Spot]) -> str:
+    """State the walls, what the player faces, and what it carries."""
+    return f"The room has walls around you.{_facing(spots)} {_carrying(game)}"
+
+
+def _carrying(game: Game) -> str:
     """State what the player carries."""
     if game.carrying is None:
         return "You are not carrying anything."
     return f"You are carrying a {name_of(game.carrying)}."
 
 
-def place(sight: Sight) -> str:
+def _place(sight: Sight) -> str:
     """State where an object is, as seen by the player."""
     ahead, right = sight.spot.ahead, sight.spot.right
     if right == 0:
@@ -35,7 +42,7 @@ def place(sight: Sight) -> str:
     return f"{ahead} steps in front of you and {abs(right)} steps to your {side}"
 
 
-def facing(spots: list[Spot]) -> str:
+def _facing(spots: list[Spot]) -> str:
     """State the first wall or box straight ahead; AgentBoard ignores closed doors there."""
     for spot in spots:
         if spot.right == 0 and spot.ahead and spot.thing is not None:

@@ -175,6 +175,13 @@ def position(game: Game) -> Cell:
     return int(x), int(y)
 
 
+def front_of(pose: Pose) -> Cell:
+    """The cell that a player with this pose faces."""
+    x, y, heading = pose
+    dx, dy = HEADINGS[heading]
+    return x + dx, y + dy
+
+
 def passable(thing: Thing) -> bool:
     """Whether the player can enter a cell that holds this thing."""
     return thing is None or bool(thing.can_overlap())
@@ -236,7 +243,7 @@ class GridWorld:
             elif primitive is Primitive.RIGHT:
                 heading = (heading + 1) % 4
             elif primitive is Primitive.FORWARD:
-                after = (x + HEADINGS[heading][0], y + HEADINGS[heading][1])
+                after = front_of((x, y, heading))
                 x, y = after if passable(self.at(after)) else (x, y)
         return x, y, heading
 
@@ -271,8 +278,7 @@ class GridWorld:
     @property
     def front(self) -> Cell:
         """The cell that the player faces."""
-        (x, y), (dx, dy) = position(self.game), HEADINGS[self.game.agent_dir]
-        return x + dx, y + dy
+        return front_of(self.pose)
 
     def at(self, cell: Cell) -> Thing:
         """The thing in a cell of the grid, or None."""

@@ -11,22 +11,19 @@ import re
 from collections.abc import Collection
 
 from agemem_envs.tasks.base import Outcome
-from agemem_envs.tasks.pddl.language import LANGUAGES, Language
+from agemem_envs.tasks.pddl.language import LANGUAGES, LOOK, SATISFIED, Language
 from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
 from agemem_envs.tasks.pddl.world import Atom, PDDLWorld
-from agemem_envs.tasks.rules import Guide, read_example
+from agemem_envs.tasks.rules import LIST_ACTIONS, Guide, read_example, scored
 
 HELP = "check"
 """A text that contains this word lists the valid actions."""
-LOOK = "look around"
-"""A text that contains these words tells all facts."""
 LISTED = "Valid actions are: {actions}"
 UNREAD = "The action is not valid and therefore takes no effect. Please check valid actions."
 WITHOUT_EFFECT = (
     "The action is not valid and therefore takes no effect. Please remember to satisfy the "
     "restriction of actions. You can also check valid actions."
 )
-SATISFIED = " The goal is satisfied."
 CHANGES_ONLY = ("barman", "tyreworld")
 """Domains in which a reply tells only the facts that are new."""
 
@@ -73,7 +70,7 @@ class AgentBoardProblem:
         lowered = text.lower()
         if HELP in lowered:
             return self._outcome(LISTED.format(actions=", ".join(self.actions())))
-        if LOOK in lowered:
+        if LOOK in lowered:  # anywhere in the text
             return self._outcome(self._language.state(self._world.atoms))
         valid = self._world.actions()
         action = read_action(
@@ -92,11 +89,11 @@ class AgentBoardProblem:
         self._progress = max(self._progress, self._world.satisfied / len(self._world.goal))
         shown = self._world.atoms - before if self._changes_only else self._world.atoms
         reply = self._language.state(shown)
-        return self._outcome(reply + SATISFIED if self._is_won else reply)
+        return self._outcome(f"{reply} {SATISFIED}" if self._is_won else reply)
 
     def actions(self) -> list[str]:
         """The valid actions, and the commands that take none, in English."""
-        commands = ["check valid actions", *([LOOK] if self._changes_only else [])]
+        commands = [LIST_ACTIONS, *([LOOK] if self._changes_only else [])]
         return [*sorted(map(self._language.action, self._world.actions())), *commands]
 
     @property
@@ -104,14 +101,7 @@ class AgentBoardProblem:
         return self._world.satisfied == len(self._world.goal)
 
     def _outcome(self, observation: str, refused: bool = False) -> Outcome:
-        return Outcome(
-            observation=observation,
-            progress=self._progress,
-            success=self._is_won,
-            done=self._is_won,
-            score=self._progress,
-            refused=refused,
-        )
+        return scored(observation, self._progress, self._is_won, refused=refused)
 
 
 def read_action(

@@ -11,6 +11,9 @@ from agemem_envs.tasks.pddl.world import Atom
 
 _SLOT = re.compile(r"[A-Z]+\d?")
 _WORD = re.compile(r"[a-z0-9][a-z0-9_-]*")
+LOOK = "look around"
+"""The command that tells all that holds."""
+SATISFIED = "The goal is satisfied."
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,19 @@ from agemem_envs.tasks.pddl.agentboard import AgentBoardProblem, guide
 from agemem_envs.tasks.pddl.generator import DOMAINS, SPLITS, VERSION, make_problem
 from agemem_envs.tasks.pddl.jobs import JOB_RULES, Job, draw_alike
 from agemem_envs.tasks.pddl.knowledge import FOREIGN_FINDINGS, FOREIGN_RULES, make_stage_messages
-from agemem_envs.tasks.pddl.language import LANGUAGES, Language, Unclear, inside, listed
+from agemem_envs.tasks.pddl.language import (
+    LANGUAGES,
+    LOOK,
+    SATISFIED,
+    Language,
+    Unclear,
+    inside,
+    listed,
+)
 from agemem_envs.tasks.pddl.rules import DOMAIN_RULES
 from agemem_envs.tasks.pddl.words import MAX_FACTS, make_words
 from agemem_envs.tasks.pddl.world import Atom, PDDLWorld, Problem, load_pddlgym
-from agemem_envs.tasks.rules import NATIVE, is_agentboard, with_rules
+from agemem_envs.tasks.rules import LIST_ACTIONS, NATIVE, is_agentboard, with_rules
 from agemem_envs.util.workers import Simulator
 
 MAX_ACTION_CHARS = 500
@@ -58,9 +66,6 @@ AGENTBOARD_DOMAINS = {"blockworld": "blocksworld"}
 
 REFUSED = "The action is not valid and therefore takes no effect"
 INVALID = f"{REFUSED}: {{reason}}."
-SATISFIED = "The goal is satisfied."
-LIST_ACTIONS = "check valid actions"
-LOOK = "look around"
 QUERY = """\
 {goal}
 You act in the {world}. Give one action at a time, in one of these forms, with the names of \

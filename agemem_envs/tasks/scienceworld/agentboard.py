@@ -6,14 +6,12 @@ Written after the behaviour of AgentBoard (Ma et al. 2024), and tested against r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from agemem_envs.tasks.base import Outcome
-from agemem_envs.tasks.rules import Guide, read_example
+from agemem_envs.tasks.patterns import Patterns
+from agemem_envs.tasks.rules import Guide, read_example, scored
 
-HELP = "check valid actions"
-LISTED = "Choose an action from these valid actions: {actions}"
 OPENING = "{observation}\n{inventory}"
 REFUSALS = ("No known action matches that input.", "Unknown action.")
 """The beginnings of the simulator's replies to a text that it does not understand."""
@@ -28,7 +26,6 @@ science. Your actions, with things and places for the words in capitals, are:
 - focus on THING: tells the judges that this is the thing that the task asks for
 - wait, wait1: wait for ten steps, or for one
 If a request is ambiguous, answer with the number of what you meant."""
-GUIDE = Guide(INSTRUCTION, read_example("agemem_envs.tasks.scienceworld"), inventory=True)
 
 
 class AgentBoardExperiment:
@@ -40,18 +37,20 @@ class AgentBoardExperiment:
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._patterns = [re.compile(pattern) for pattern in patterns]
-        self.found: set[int] = set()
-        """The indices of the subgoals that were found."""
+        self._subgoals = Patterns(patterns)
 
     @property
     def progress(self) -> float:
         """The fraction of the subgoals that were found."""
-        return len(self.found) / len(self._patterns)
+        return self._subgoals.found / len(self._subgoals)
 
     def after(self, reply: str) -> Outcome:
         """The outcome of an action, given the reply to it."""
-        self.found |= {i for i, pattern in enumerate(self._patterns) if pattern.search(reply)}
-        done = len(self.found) == len(self._patterns)
-        refused = reply.startswith(REFUSALS)
-        return Outcome(reply, self.progress, done, done, self.progress, refused)
+        self._subgoals.search(reply)
+        done = self._subgoals.found == len(self._subgoals)
+        return scored(reply, self.progress, done, refused=reply.startswith(REFUSALS))
+
+
+def guide() -> Guide:
+    """The prompt."""
+    return Guide(INSTRUCTION, read_example("agemem_envs.tasks.scienceworld"), inventory=True)

@@ -23,14 +23,12 @@ from agemem_envs.errors import (
 from agemem_envs.tasks.amounts import Amounts
 from agemem_envs.tasks.base import Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask, ListedIds
-from agemem_envs.tasks.rules import NATIVE, is_agentboard, with_rules
+from agemem_envs.tasks.rules import LIST_ACTIONS, LISTED, NATIVE, is_agentboard, with_rules
 from agemem_envs.tasks.scienceworld.agentboard import (
-    GUIDE,
-    HELP,
-    LISTED,
     OPENING,
     REFUSALS,
     AgentBoardExperiment,
+    guide,
 )
 from agemem_envs.tasks.scienceworld.building import tell_task
 from agemem_envs.tasks.scienceworld.knowledge import (
@@ -264,7 +262,7 @@ class ScienceWorldTask(CataloguedTask):
         )
         if self._by_agentboard:
             opening = OPENING.format(observation=reply["observation"], inventory=reply["inventory"])
-            spec = GUIDE.applied(replace(spec, opening=opening), _line(reply["goal"]))
+            spec = guide().applied(replace(spec, opening=opening), _line(reply["goal"]))
         if path is not None:
             return self._in_memory_style(spec, path, reply, generator)
         return self._with_few_facts(spec, reply, generator) if with_stage_messages else spec
@@ -301,7 +299,7 @@ class ScienceWorldTask(CataloguedTask):
 
     def step(self, action: str) -> Outcome:
         """Carry out an action."""
-        if self._by_agentboard and action.strip() == HELP:
+        if self._by_agentboard and action.strip() == LIST_ACTIONS:
             return self._by_rules(LISTED.format(actions=", ".join(self._templates())))
         plain = _clean(action)
         if not self._by_agentboard:
@@ -326,7 +324,7 @@ class ScienceWorldTask(CataloguedTask):
 
     def _templates(self) -> list[str]:
         """The kinds of actions, and the command that lists them."""
-        return [*self._simulator.call("templates"), HELP]
+        return [*self._simulator.call("templates"), LIST_ACTIONS]
 
     def admissible_actions(self) -> Sequence[str]:
         """ScienceWorld's valid actions, up to about 2,900, computed on the first call."""
