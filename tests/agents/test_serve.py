@@ -24,10 +24,10 @@ from agemem.agents import serve
 from agemem.agents.backbones.base import Completion, Request, Sampling
 from agemem.agents.backbones.registry import BACKBONES, Options, make_backbone
 from agemem.agents.backbones.server.api_server import MAX_BODY, Front
-from agemem.agents.backbones.server.errors import RequestError
 from agemem.agents.backbones.server.schemas import ARRAY_ITEMS, STRING_CHARS, bounded
 from agemem.agents.backbones.server.translation import MAX_TOKENS, translate
 from agemem_envs.errors import ConfigurationError, MissingDependencyError, UnknownNameError
+from agemem_envs.util.http_errors import RequestError
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 
@@ -256,7 +256,6 @@ def test_integers_may_have_a_range_and_members_any_name() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"stream": True}, "streaming"),
         ({"messages": "hello"}, "messages"),
         ({"functions": [{"name": "f"}]}, "use tools"),
         ({"tools": [{"type": "function"}]}, "function tool"),

@@ -33,9 +33,12 @@ def reply(content: str | None = "text", calls: list[str] | None = None) -> dict[
     }
 
 
-def post(url: str, body: Any, path: str = "/chat/completions") -> tuple[int, dict[str, Any]]:
+def post(
+    url: str, body: Any, token: str, path: str = "/chat/completions"
+) -> tuple[int, dict[str, Any]]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data, {"content-type": "application/json"})
+    headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+    request = urllib.request.Request(url + path, data, headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, json.load(answer)
@@ -64,7 +67,7 @@ def test_replies_that_are_not_as_asked_are_counted(
     body: dict[str, Any], answer: dict[str, Any], failures: int
 ) -> None:
     gateway, system = Gateway(lambda _: answer), NoMemory()
-    status, got = post(gateway.url(system), {"messages": [], **body})
+    status, got = post(gateway.url(system), {"messages": [], **body}, gateway.token)
     gateway.close()
     assert (status, got) == (200, answer)
     assert system.usage.llm_calls == 1
@@ -76,7 +79,7 @@ def test_each_system_is_counted_apart_also_in_parallel() -> None:
     systems = [NoMemory() for _ in range(4)]
     urls = [gateway.url(system) for system in systems]
     with ThreadPoolExecutor(16) as pool:
-        got = list(pool.map(lambda n: post(urls[n % 4], {"n": n}), range(80)))
+        got = list(pool.map(lambda n: post(urls[n % 4], {"n": n}, gateway.token), range(80)))
     gateway.close()
     assert [int(body["choices"][0]["message"]["content"]) for _, body in got] == list(range(80))
     for system in systems:
@@ -89,12 +92,12 @@ def test_nothing_but_chat_completions_passes() -> None:
         raise AssertionError
 
     gateway, system = Gateway(never), NoMemory()
-    url = gateway.url(system)
-    assert post(url, {}, "/embeddings")[0] == 404
-    assert post(url.replace("/0/", "/7/"), {})[0] == 404
-    assert post(url.replace("/0/", "/x/"), {})[0] == 404
-    assert post(url, b"{nonsense")[0] == 400
-    assert post(url, [1])[0] == 400
+    url, token = gateway.url(system), gateway.token
+    assert post(url, {}, token, "/embeddings")[0] == 404
+    assert post(url.replace("/0/", "/7/"), {}, token)[0] == 404
+    assert post(url.replace("/0/", "/x/"), {}, token)[0] == 404
+    assert post(url, b"{nonsense", token)[0] == 400
+    assert post(url, [1], token)[0] == 400
     gateway.close()
     assert system.usage.llm_calls == 0
 
@@ -105,7 +108,7 @@ def test_a_failed_model_is_an_error_to_the_library_and_a_count_to_us(kind: type[
         raise kind("the model is down")
 
     gateway, system = Gateway(fail), NoMemory()
-    status, body = post(gateway.url(system), {})
+    status, body = post(gateway.url(system), {}, gateway.token)
     gateway.close()
     assert status == 502
     assert "the model is down" in body["error"]["message"]
