@@ -121,7 +121,7 @@ def gguf(name: str) -> tuple[Path, str]:
     return path, path.stem
 
 
-def _api_key(given: str | None) -> str | None:
+def api_key(given: str | None) -> str | None:
     """The key that clients must send, from the option or else the environment.
 
     Raises:
@@ -145,7 +145,7 @@ def serve(argv: Sequence[str]) -> None:
     options = build_parser().parse_args(argv)
     if options.slots < 1:
         raise ConfigurationError(f"--slots is {options.slots}, but must be at least 1")
-    key = _api_key(options.api_key)
+    key = api_key(options.api_key)
     model, name = gguf(options.backbone)
     for stop in _STOPS:  # SIGINT too: a shell starts its "&" jobs with it ignored
         signal.signal(stop, _interrupt)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from agemem.baselines.gateway import Gateway, forward_to
+from agemem.baselines.base import MemorySystem
+from agemem.baselines.gateway import MAX_COUNT, THREADS, Gateway, forward_to
 from agemem.baselines.no_memory import NoMemory
-from agemem_envs.errors import EndpointError
+from agemem.baselines.registry import system_class
+from agemem.baselines.scripted import model as scripted
+from agemem_envs.errors import EndpointError, MissingDependencyError
 from agemem_envs.util.endpoint import ChatEndpoint
 from tests.openai_stub import OpenAIStub, Reply
 
@@ -146,3 +151,192 @@ def test_no_reply_is_asked_to_be_longer_than_the_run_allows(
         forward_to(ChatEndpoint("m", server.url), 64)({"messages": [], **asked})
         (request,) = server.requests
     assert {key: request[key] for key in request if key.startswith("max_")} == sent
+
+
+def openai_client(gateway: Gateway, url: str, **options: Any) -> Any:
+    openai = pytest.importorskip("openai")
+    return openai.OpenAI(base_url=url, api_key=gateway.token, max_retries=0, timeout=30, **options)
+
+
+def test_only_who_has_the_token_may_call() -> None:
+    gateway, system = Gateway(lambda body: reply()), NoMemory()
+    url = gateway.url(system)
+    other = Gateway(lambda body: reply())
+    for token in ("none", "", other.token, gateway.token[:-1]):
+        status, body = post(url, {}, token)
+        assert (status, body["error"]["code"]) == (401, "invalid_api_key")
+        assert gateway.token not in json.dumps(body)
+    assert post(url, {}, gateway.token)[0] == 200
+    assert system.usage.llm_calls == 1
+    gateway.close()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "agent", ["running-summary", "mem0", "mem0-graph", "a-mem-fork", "langmem"]
+)
+@pytest.mark.parametrize("works", [True, False])
+def test_no_system_tells_the_token(
+    agent: str, works: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        if works:
+            return scripted.complete(body)
+        raise EndpointError("the model is down")
+
+    gateway = Gateway(complete)
+    try:
+        options = {} if agent == "running-summary" else {"encoder": "hashing"}
+        system: MemorySystem = cast(Any, system_class(agent))(gateway, **options)
+    except MissingDependencyError:
+        gateway.close()
+        pytest.skip(f"{agent} is not installed")
+    system.reset()
+    system.observe("My dog is called Rex. " * 2_000)
+    told = [repr(system.usage), str(system.recall("What is my dog called?"))]
+    assert system.usage.llm_calls >= 1
+    system.close()
+    gateway.close()
+    assert gateway.token not in "".join([*told, *capfd.readouterr()])
+
+
+def test_a_stream_is_made_of_the_whole_reply_and_counted_once() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        asked.append(body)
+        return reply(None, ['{"a": 1}']) if body.get("tools") else reply("Rex.")
+
+    gateway, system = Gateway(complete), NoMemory()
+    client = openai_client(gateway, gateway.url(system))
+    chunks = list(client.chat.completions.create(model="m", messages=[], stream=True))
+    assert [chunk.choices[0].delta.content for chunk in chunks] == ["Rex.", None]
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, "stop"]
+    assert all(chunk.usage is None for chunk in chunks)
+    with client.chat.completions.stream(
+        model="m", messages=[], tools=[TOOL], stream_options={"include_usage": True}
+    ) as stream:
+        final = stream.get_final_completion()
+    assert final.choices[0].message.tool_calls[0].function.arguments == '{"a": 1}'
+    assert (final.usage.prompt_tokens, final.usage.completion_tokens) == (11, 7)
+    client.close()
+    gateway.close()
+    assert all(not {"stream", "stream_options"} & body.keys() for body in asked)
+    usage = system.usage
+    assert (usage.llm_calls, usage.prompt_tokens, usage.completion_tokens) == (2, 22, 14)
+    assert (usage.parse_failures, usage.llm_errors) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "counted"),
+    [
+        (None, 0),
+        ([], 0),
+        ("many", 0),
+        ({"prompt_tokens": "11"}, 0),
+        ({"prompt_tokens": -1}, 0),
+        ({"prompt_tokens": True}, 0),
+        ({"prompt_tokens": 1.5}, 0),
+        ({"prompt_tokens": None}, 0),
+        ({"prompt_tokens": 10**40}, MAX_COUNT),
+    ],
+)
+def test_only_whole_numbers_of_tokens_are_counted(given: Any, counted: int) -> None:
+    gateway, system = Gateway(lambda body: {**reply(), "usage": given}), NoMemory()
+    assert post(gateway.url(system), {}, gateway.token)[0] == 200
+    gateway.close()
+    usage = system.usage
+    assert (usage.llm_calls, usage.prompt_tokens, usage.completion_tokens) == (1, counted, 0)
+
+
+@pytest.mark.parametrize("answer", [None, [], "text", {"x": object()}])
+def test_a_reply_that_cannot_be_sent_is_an_error(answer: Any) -> None:
+    gateway, system = Gateway(lambda body: answer), NoMemory()
+    assert post(gateway.url(system), {}, gateway.token)[0] == 502
+    gateway.close()
+    assert (system.usage.llm_calls, system.usage.llm_errors) == (1, 1)
+
+
+def test_a_coroutine_function_answers_many_at_once_without_threads() -> None:
+    before = threading.active_count()
+    open_calls, calls = 0, 32
+
+    async def complete(body: dict[str, Any]) -> dict[str, Any]:
+        nonlocal open_calls
+        open_calls += 1
+        while open_calls < calls:  # until all have come
+            await asyncio.sleep(0.01)
+        return reply()
+
+    gateway, system = Gateway(complete), NoMemory()
+    url = gateway.url(system)
+    assert threading.active_count() == before + 1
+    with ThreadPoolExecutor(calls) as pool:
+        got = list(pool.map(lambda _: post(url, {}, gateway.token)[0], range(calls)))
+        assert threading.active_count() == before + 1 + calls
+    assert got == [200] * calls
+    assert system.usage.llm_calls == calls
+    gateway.close()
+    assert threading.active_count() == before
+
+
+def test_a_library_that_hangs_up_ends_a_coroutines_call() -> None:
+    ended = threading.Event()
+
+    async def complete(body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+        raise AssertionError
+
+    gateway, system = Gateway(complete), NoMemory()
+    openai = pytest.importorskip("openai")
+    client = openai_client(gateway, gateway.url(system))
+    with pytest.raises(openai.APITimeoutError):
+        client.chat.completions.create(model="m", messages=[], timeout=0.3)
+    client.close()
+    assert ended.wait(20)
+    gateway.close()
+    assert (system.usage.llm_calls, system.usage.llm_errors) == (1, 1)
+
+
+def test_plain_functions_are_called_in_a_bounded_number_of_threads() -> None:
+    go, calls = threading.Event(), THREADS + 40
+    running: set[int] = set()
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        running.add(threading.get_ident())
+        go.wait(20)
+        return reply()
+
+    gateway, system = Gateway(complete), NoMemory()
+    url = gateway.url(system)
+    with ThreadPoolExecutor(calls) as pool:
+        futures = [pool.submit(post, url, {}, gateway.token) for _ in range(calls)]
+        while len(running) < THREADS:
+            assert not any(future.done() for future in futures)
+        go.set()
+        assert all(future.result()[0] == 200 for future in futures)
+    gateway.close()
+    assert len(running) == THREADS
+    assert system.usage.llm_calls == calls
+
+
+def test_closing_amid_a_call_does_not_wait_for_it() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        begun.set()
+        go.wait(60)
+        return reply()
+
+    gateway, system = Gateway(complete), NoMemory()
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(post, gateway.url(system), {}, gateway.token)
+        assert begun.wait(20)
+        gateway.close()
+        with pytest.raises((ConnectionError, urllib.error.URLError)):
+            call.result()
+        go.set()
+    gateway.close()

@@ -7,13 +7,12 @@ A client that hangs up ends its completion, so that retries after a time-out do 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
-import httpx
-from starlette.applications import Starlette
+import aiohttp
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -33,6 +32,7 @@ MODELS = "/v1/models"
 HEALTH = "/health"
 _IDLE_SECONDS = 2.0
 """llama.cpp closes a connection that is idle for 5 seconds."""
+_NO_LIMIT = aiohttp.ClientTimeout(total=None)
 _FAULTY = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
@@ -73,14 +73,7 @@ class Front:
             key: The key of that server, or None.
             connections: Requests that it is sent at once; further ones wait here. None: all.
         """
-        llama = _Llama(upstream, key, connections)
-
-        @asynccontextmanager
-        async def lifespan(_: Starlette) -> AsyncIterator[None]:
-            async with aclosing(llama):
-                yield
-
-        endpoints = _Endpoints(self._model, llama)
+        endpoints = _Endpoints(self._model)
         routes = [
             Route(CHAT, endpoints.chat, methods=["POST"]),
             Route(HEALTH, endpoints.health),
@@ -89,7 +82,11 @@ class Front:
         ]
         self._server.start(
             json_app(
-                routes, host=self._host, max_body=MAX_BODY, token=self._api_key, lifespan=lifespan
+                routes,
+                host=self._host,
+                max_body=MAX_BODY,
+                token=self._api_key,
+                lifespan=lambda _: endpoints.before(upstream, key, connections),
             )
         )
 
@@ -105,9 +102,22 @@ def _reachable(host: str) -> str:
 class _Endpoints:
     """What is served."""
 
-    def __init__(self, model: str, llama: _Llama) -> None:
+    def __init__(self, model: str) -> None:
         self._model = model
-        self._llama = llama
+
+    @asynccontextmanager
+    async def before(
+        self, url: str, key: str | None, connections: int | None
+    ) -> AsyncIterator[None]:
+        """Stand before llama.cpp's server."""
+        pool = aiohttp.TCPConnector(limit=connections or 0, keepalive_timeout=_IDLE_SECONDS)
+        others = aiohttp.TCPConnector(force_close=True)  # their turn is not after completions
+        async with (
+            aiohttp.ClientSession(connector=pool, timeout=_NO_LIMIT) as session,
+            aiohttp.ClientSession(connector=others, timeout=_NO_LIMIT) as other,
+        ):
+            self._llama = _Llama(url, key, session, other)
+            yield
 
     async def chat(self, request: Request) -> Response:
         body = await read_json(request)
@@ -149,66 +159,65 @@ class _Endpoints:
 
 
 class _Llama:
-    """llama.cpp's server. Every method raises RequestError if it does not answer as it should."""
+    """llama.cpp's server, over one pool of connections.
 
-    def __init__(self, url: str, key: str | None, connections: int | None) -> None:
+    Every method raises RequestError if it does not answer as it should.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        session: aiohttp.ClientSession,
+        other: aiohttp.ClientSession,
+    ) -> None:
         self._url = url
-        headers = {"content-type": "application/json"}
+        self._headers = {"content-type": "application/json"}
         if key is not None:
-            headers["authorization"] = f"Bearer {key}"
-        limits = httpx.Limits(max_connections=connections, keepalive_expiry=_IDLE_SECONDS)
-        self._completions = httpx.AsyncClient(
-            headers=headers, limits=limits, timeout=None, trust_env=False
-        )
-        self._others = httpx.AsyncClient(timeout=None, trust_env=False)  # not behind completions
-
-    async def aclose(self) -> None:
-        await self._completions.aclose()
-        await self._others.aclose()
+            self._headers["authorization"] = f"Bearer {key}"
+        self._session = session
+        self._other = other
 
     async def complete(self, body: Body) -> Body:
-        reply = await self.open(body)
-        return await _read(reply)
+        return await _read(await self.open(body))
 
-    async def health(self) -> Body:
-        request = self._others.build_request(
-            "GET", f"{self._url}{HEALTH}", headers={"connection": "close"}
-        )
-        return await _read(await self._send(self._others, request))
-
-    async def open(self, body: Body) -> httpx.Response:
+    async def open(self, body: Body) -> aiohttp.ClientResponse:
         """The reply to a chat request, of status 200, to be read and closed."""
         data = json.dumps(body).encode()
-        request = self._completions.build_request("POST", f"{self._url}{CHAT}", content=data)
-        return await self._send(self._completions, request)
+        call = self._session.post(f"{self._url}{CHAT}", data=data, headers=self._headers)
+        return await _successful(call)
 
-    async def _send(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-        try:
-            reply = await client.send(request, stream=True)
-        except httpx.HTTPError as error:
-            raise _unavailable(error) from error
-        if reply.status_code != HTTPStatus.OK:
-            raise _upstream_error(reply.status_code, await _read(reply))
-        return reply
+    async def health(self) -> Body:
+        return await _read(await _successful(self._other.get(f"{self._url}{HEALTH}")))
 
 
-async def _read(reply: httpx.Response) -> Body:
+async def _successful(call: Awaitable[aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
+    try:
+        reply = await call
+    except (aiohttp.ClientError, OSError) as error:
+        raise _unavailable(error) from error
+    if reply.status != HTTPStatus.OK:
+        raise _upstream_error(reply.status, await _read(reply))
+    return reply
+
+
+async def _read(reply: aiohttp.ClientResponse) -> Body:
     """The JSON of a reply, which is closed."""
     try:
-        content = json.loads(await reply.aread())
-    except (httpx.HTTPError, ValueError, RecursionError) as error:
+        content = json.loads(await reply.read())
+    except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
         raise _unavailable(error) from error
     finally:
-        await reply.aclose()
+        reply.close()
     if not isinstance(content, dict):
-        raise _upstream_error(reply.status_code, {})
+        raise _upstream_error(reply.status, {})
     return content
 
 
 class _Stream(StreamingResponse):
     """The events of llama.cpp, as they arrive. They end when the client hangs up."""
 
-    def __init__(self, reply: httpx.Response, model: str) -> None:
+    def __init__(self, reply: aiohttp.ClientResponse, model: str) -> None:
         super().__init__(_events(reply, model), media_type=MEDIA_TYPE)
         self._reply = reply
 
@@ -216,14 +225,14 @@ class _Stream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            await self._reply.aclose()
+            self._reply.close()
 
 
-async def _events(reply: httpx.Response, model: str) -> AsyncIterator[bytes]:
+async def _events(reply: aiohttp.ClientResponse, model: str) -> AsyncIterator[bytes]:
     """The translated events. A fault amid the stream is its last event."""
     try:
-        async for line in reply.aiter_lines():
-            field, _, text = line.partition(":")
+        async for line in reply.content:
+            field, _, text = line.decode().partition(":")
             if field not in ("data", "error"):
                 continue
             if text.strip() == "[DONE]":
@@ -236,7 +245,7 @@ async def _events(reply: httpx.Response, model: str) -> AsyncIterator[bytes]:
                 return
             yield event({**chunk, "model": model})
         fault = "llama.cpp's stream ended early"
-    except (httpx.HTTPError, *_FAULTY) as error:
+    except (aiohttp.ClientError, OSError, *_FAULTY) as error:
         fault = f"llama.cpp's stream broke off ({type(error).__name__}: {error})"
     yield event(error_body(fault, HTTPStatus.BAD_GATEWAY, "bad_upstream_reply"))
 
