@@ -519,6 +519,28 @@ def test_auto_gives_a_call_or_an_answer(model: Callable[..., Any]) -> None:
 
 @pytest.mark.slow
 @needs_model
+def test_a_stream_says_what_the_whole_reply_says(model: Callable[..., Any]) -> None:
+    whole = model(max_tokens=12, seed=1, extra_body={"cache_prompt": False})
+    options = {"include_usage": True}
+    chunks = list(model(max_tokens=12, seed=1, stream=True, stream_options=options,
+                        extra_body={"cache_prompt": False}))  # fmt: skip
+    parts = [chunk.choices[0].delta.content or "" for chunk in chunks[:-1]]
+    assert len(parts) > 10
+    assert "".join(parts) == whole.choices[0].message.content
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens == 12
+    assert {chunk.model for chunk in chunks} == {"smollm2-135m"}
+
+
+@pytest.mark.slow
+@needs_model
+def test_nobody_else_calls_llama_cpp_itself(backbone: Any) -> None:
+    inner = backbone._llama.url
+    with pytest.raises(openai.AuthenticationError):
+        client(f"{inner}/v1").chat.completions.create(model="m", messages=CHAT)
+
+
+@pytest.mark.slow
+@needs_model
 def test_several_clients_at_once(model: Callable[..., Any]) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["n"]}  # fmt: skip
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}

@@ -9,12 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
-for library in ("aiohttp", "openai", "starlette", "uvicorn"):
-    pytest.importorskip(library)
-
 import openai
+import pytest
 
 from agemem.agents import serve
 from agemem.agents.backbones.server.api_server import Front
@@ -143,11 +139,10 @@ def test_a_refused_stream_is_an_error(front: Make) -> None:
     ],
 )
 def test_a_fault_amid_a_stream_is_its_last_event(front: Make, stream: bytes, told: str) -> None:
-    got = []
+    chunks = iter(ask(front((200, stream))))
+    assert next(chunks).choices[0].delta.content == "It "
     with pytest.raises(openai.APIError, match=told):
-        for one in ask(front((200, stream))):
-            got.append(one.choices[0].delta.content)
-    assert got == ["It "]
+        next(chunks)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +213,7 @@ def test_closing_amid_a_stream_ends_it() -> None:
         stream = iter(ask(client))
         next(stream)
         front.close()
-        with pytest.raises((openai.APIError, Exception), match="(?i)incomplete|peer|closed"):
+        with pytest.raises(openai.APIConnectionError):
             list(stream)
     assert upstream.hung_up.wait(20)
     upstream.thread.join()

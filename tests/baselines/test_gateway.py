@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -192,8 +193,13 @@ def test_no_system_tells_the_token(
         gateway.close()
         pytest.skip(f"{agent} is not installed")
     system.reset()
-    system.observe("My dog is called Rex. " * 2_000)
-    told = [repr(system.usage), str(system.recall("What is my dog called?"))]
+    told = []
+    for call in (system.observe, system.recall):
+        try:
+            told.append(repr(call("My dog is called Rex. " * 2_000)))
+        except Exception:  # an agent counts it
+            told.append(traceback.format_exc())
+    told.append(repr(system.usage))
     assert system.usage.llm_calls >= 1
     system.close()
     gateway.close()

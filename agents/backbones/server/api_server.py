@@ -210,7 +210,11 @@ async def _read(reply: aiohttp.ClientResponse) -> Body:
     finally:
         reply.close()
     if not isinstance(content, dict):
-        raise _upstream_error(reply.status, {})
+        raise RequestError(
+            f"llama.cpp answered with status {reply.status} and no JSON object",
+            HTTPStatus.BAD_GATEWAY,
+            "bad_upstream_reply",
+        )
     return content
 
 
