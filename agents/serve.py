@@ -9,6 +9,8 @@ bounded JSON (agents/backbones/server/translation.py).
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ from agemem_envs.errors import (
 from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
 
 EXIT_DIED = 1
+KEY_VARIABLE = "AGEMEM_SERVE_KEY"
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 SERVABLE = {model.name: model.gguf for model in MODELS.values() if model.gguf}
 """The models that have a GGUF file, and what finds it."""
@@ -44,7 +47,15 @@ what is served:
 
   Strings and lists without a bound in the schema get one (400 characters, 8 items), so that
   the output of a small model ends; the schema's own maxLength and maxItems are kept. A reply
-  holds at most one tool call. Streaming is not supported.
+  holds at most one tool call.
+
+  With "stream": true, text comes as it is written. A reply to a request with tools is read as a
+  whole, and comes in one piece at the end.
+
+who may call:
+  Anyone who reaches the address; with --api-key, or $AGEMEM_SERVE_KEY, whoever sends that key.
+  Web pages may not: a request with an Origin is refused and, on a loopback address, one whose
+  Host is none.
 
 examples:
   agemem serve --backbone smollm2-135m --port 8000
@@ -78,6 +89,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0 picks a free one (8000)")
     parser.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help=f"the key that clients must send (${KEY_VARIABLE}; by default, none is needed)",
+    )
+    parser.add_argument(
         "--slots",
         type=int,
         default=SLOTS,
@@ -105,6 +121,20 @@ def gguf(name: str) -> tuple[Path, str]:
     return path, path.stem
 
 
+def api_key(given: str | None) -> str | None:
+    """The key that clients must send, from the option or else the environment.
+
+    Raises:
+        ConfigurationError: It cannot be sent in a header.
+    """
+    key = os.environ.get(KEY_VARIABLE) if given is None else given
+    if key is not None and not re.fullmatch(r"[!-~]+", key):
+        raise ConfigurationError(
+            f"the key of --api-key or ${KEY_VARIABLE} must be ASCII characters without spaces"
+        )
+    return key
+
+
 def serve(argv: Sequence[str]) -> None:
     """Serve until a signal arrives.
 
@@ -115,14 +145,16 @@ def serve(argv: Sequence[str]) -> None:
     options = build_parser().parse_args(argv)
     if options.slots < 1:
         raise ConfigurationError(f"--slots is {options.slots}, but must be at least 1")
+    key = api_key(options.api_key)
     model, name = gguf(options.backbone)
     for stop in _STOPS:  # SIGINT too: a shell starts its "&" jobs with it ignored
         signal.signal(stop, _interrupt)
     address = {"host": options.host, "port": options.port}
-    with LocalServer(model, name, slots=options.slots, **address) as server:
+    with LocalServer(model, name, slots=options.slots, api_key=key, **address) as server:
+        shown = '"none"' if key is None else "KEY"  # the key itself is not for a log
         print(f"Serving {name} at {server.url}", flush=True)  # noqa: T201
         print(  # noqa: T201
-            f'Use it with openai.OpenAI(base_url="{server.url}", api_key="none"), or '
+            f'Use it with openai.OpenAI(base_url="{server.url}", api_key={shown}), or '
             f"--backbone {name}@{server.url}. Stop it with Ctrl-C.",
             flush=True,
         )

@@ -72,7 +72,7 @@ class AMemSystem(MemorySystem):
         self._url = gateway.url(self)
         self._http = require("httpx", extra="baselines").Client(trust_env=False, timeout=600.0)
         self._client = require("openai", extra="baselines").OpenAI(
-            api_key="none", base_url=self._url, max_retries=0, http_client=self._http
+            api_key=gateway.token, base_url=self._url, max_retries=0, http_client=self._http
         )
         self._retriever: Any = None
         self.reset()

@@ -3,26 +3,42 @@
 Libraries call their model at any time, from their own threads, through their own clients. Each
 system gets its own URL on a loopback server in this process. The server forwards
 ``/chat/completions`` to the real one, and counts calls, tokens, errors, and replies without the
-requested form. It forwards nothing else.
+requested form. It forwards nothing else, and nothing for other programs: requests bear a token.
 """
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import json
-import threading
-from collections.abc import Callable
+import secrets
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
 from agemem.baselines.base import MemorySystem, Usage
+from agemem_envs.util.chat_stream import MEDIA_TYPE, wants_usage, whole_stream, without_stream
 from agemem_envs.util.endpoint import ChatEndpoint
-from agemem_envs.util.http_server import JSONHandler, ThreadedServer
+from agemem_envs.util.http_errors import Body, RequestError
+from agemem_envs.util.http_server import ThreadedServer
+from agemem_envs.util.json_app import json_app, json_response, read_json, unless_gone
 
 MAX_BODY = 16 * 2**20
 """Maximum bytes of a request, far above a library's prompts."""
 PATH = "/v1/chat/completions"
-Body = dict[str, Any]
-Complete = Callable[[Body], Body]
-"""Maps the JSON of a chat request to that of its reply. It may raise EndpointError."""
+THREADS = 64
+"""Calls at once of a model that is a plain function; further ones wait."""
+MAX_COUNT = 10**9
+"""The most tokens that one call is counted with, whatever a server says."""
+Complete = Callable[[Body], Body | Awaitable[Body]]
+"""Maps the JSON of a chat request to that of its reply. It may raise EndpointError. A coroutine
+function runs on the gateway's event loop, a plain function in a thread."""
 
 
 class Gateway:
@@ -30,54 +46,86 @@ class Gateway:
 
     Args:
         complete: Answers the requests.
+
+    Attributes:
+        token: The API key that requests must bear, so that no other user of the machine can
+            call the model. It is random, and written nowhere.
     """
 
     def __init__(self, complete: Complete) -> None:
+        self.token = secrets.token_urlsafe()
         self._complete = complete
-        self._lock = threading.Lock()
-        self._systems: list[MemorySystem] = []
-        gateway = self
-
-        class Handler(_Handler):
-            def answer(self, system: int, body: Body) -> tuple[int, Body]:
-                return gateway._answer(system, body)
-
-        self._server = ThreadedServer(Handler)
-        self._server.start()
+        self._is_async = _is_async(complete)
+        self._numbers = itertools.count()
+        self._systems: dict[str, MemorySystem] = {}
+        self._threads = anyio.CapacityLimiter(THREADS)
+        self._server = ThreadedServer()
+        route = Route(f"/{{system}}{PATH}", self._answer, methods=["POST"])
+        self._server.start(json_app([route], host="127.0.0.1", max_body=MAX_BODY, token=self.token))
 
     def url(self, system: MemorySystem) -> str:
         """A new URL, up to and including ``/v1``; its calls are counted for ``system``."""
-        with self._lock:
-            self._systems.append(system)
-            number = len(self._systems) - 1
-        return f"http://127.0.0.1:{self._server.server_port}/{number}/v1"
+        number = str(next(self._numbers))
+        self._systems[number] = system
+        return f"http://127.0.0.1:{self._server.port}/{number}/v1"
 
-    def _answer(self, number: int, body: Body) -> tuple[int, Body]:
-        if not 0 <= number < len(self._systems):
-            return 404, _error("no such system")
-        usage = self._systems[number].usage  # of the episode in which the call began
+    async def _answer(self, request: Request) -> Response:
+        system = self._systems.get(request.path_params["system"])
+        if system is None:
+            raise RequestError("no such system", HTTPStatus.NOT_FOUND)
+        body = await read_json(request)
+        stream, with_usage = bool(body.get("stream")), wants_usage(body)
+        usage = system.usage  # of the episode in which the call began
         try:
-            reply = self._complete(body)
+            reply = await self._reply(request, without_stream(body))
+            response = _stream(reply, with_usage) if stream else json_response(reply)
         except Exception as error:  # the endpoint's error, or a defect of ours: the library gets it
-            with self._lock:
-                usage.llm_calls += 1
-                usage.llm_errors += 1
-            return 502, _error(str(error) or type(error).__name__)
-        with self._lock:
-            _count(usage, body, reply)
-        return 200, reply
+            usage.llm_calls += 1
+            usage.llm_errors += 1
+            message = str(error) or type(error).__name__
+            raise RequestError(message, HTTPStatus.BAD_GATEWAY) from error
+        _count(usage, body, reply)
+        return response
+
+    async def _reply(self, request: Request, body: Body) -> Body:
+        if self._is_async:
+            reply = self._complete(body)
+        else:
+            reply = await anyio.to_thread.run_sync(
+                self._complete, body, limiter=self._threads, abandon_on_cancel=True
+            )
+        if inspect.isawaitable(reply):
+            reply = await unless_gone(request, reply)
+        if not isinstance(reply, dict):
+            raise TypeError("the model's reply is not a JSON object")
+        return reply
 
     def close(self) -> None:
         """Stop serving. Calling it again has no effect."""
         self._server.close()
 
 
+def _is_async(complete: Complete) -> bool:
+    call = getattr(complete, "__call__", None)  # noqa: B004 - of an object with the method
+    return inspect.iscoroutinefunction(complete) or inspect.iscoroutinefunction(call)
+
+
+def _stream(reply: Body, with_usage: bool) -> Response:
+    return Response(whole_stream(reply, usage=with_usage), media_type=MEDIA_TYPE)
+
+
 def _count(usage: Usage, body: Body, reply: Body) -> None:
-    tokens = reply.get("usage") or {}
+    given = reply.get("usage")
+    tokens = given if isinstance(given, dict) else {}
     usage.llm_calls += 1
-    usage.prompt_tokens += int(tokens.get("prompt_tokens") or 0)
-    usage.completion_tokens += int(tokens.get("completion_tokens") or 0)
+    usage.prompt_tokens += _tokens(tokens.get("prompt_tokens"))
+    usage.completion_tokens += _tokens(tokens.get("completion_tokens"))
     usage.parse_failures += not _is_as_asked(body, reply)
+
+
+def _tokens(value: Any) -> int:
+    """A token count; 0 for anything but a whole number of at least 0."""
+    return min(value, MAX_COUNT) if type(value) is int and value >= 0 else 0
 
 
 def _is_as_asked(body: Body, reply: Body) -> bool:
@@ -110,32 +158,7 @@ def _is_object(text: Any) -> bool:
         return False
 
 
-def _error(message: str) -> Body:
-    return {"error": {"message": message, "type": "gateway_error"}}
-
-
-class _Handler(JSONHandler):
-    """The HTTP side of a gateway."""
-
-    def answer(self, system: int, body: Body) -> tuple[int, Body]:
-        raise NotImplementedError
-
-    def do_POST(self) -> None:  # noqa: N802
-        number, _, path = self.path.lstrip("/").partition("/")
-        size = int(self.headers.get("content-length") or 0)
-        if f"/{path}" != PATH or not number.isdigit() or size > MAX_BODY:
-            self.close_connection = True
-            return self.send_json(404, _error(f"{self.path} is not passed on"))
-        try:
-            body = json.loads(self.rfile.read(size))
-        except ValueError as error:
-            return self.send_json(400, _error(f"the body is not JSON: {error}"))
-        if not isinstance(body, dict):
-            return self.send_json(400, _error("the body is not a JSON object"))
-        return self.send_json(*self.answer(int(number), body))
-
-
-def forward_to(endpoint: ChatEndpoint, max_tokens: int | None = None) -> Complete:
+def forward_to(endpoint: ChatEndpoint, max_tokens: int | None = None) -> Callable[[Body], Body]:
     """Completions by a model's server, with the endpoint's retries.
 
     Args:

@@ -65,7 +65,7 @@ class LangMemSystem(MemorySystem):
         self._model = require("langchain_openai", extra="baselines").ChatOpenAI(
             model="model",
             base_url=self._url,
-            api_key="none",
+            api_key=gateway.token,
             temperature=0,
             max_tokens=MAX_TOKENS,
             max_retries=0,

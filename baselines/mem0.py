@@ -72,7 +72,7 @@ class Mem0System(MemorySystem):
         self._url = gateway.url(self)
         http = require("httpx", extra="baselines").Client(trust_env=False, timeout=TIMEOUT)
         self._client = require("openai", extra="baselines").OpenAI(
-            api_key="none", base_url=self._url, max_retries=0, http_client=http
+            api_key=gateway.token, base_url=self._url, max_retries=0, http_client=http
         )
         self._memory: Any = None
         self.reset()

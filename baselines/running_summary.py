@@ -41,7 +41,7 @@ class RunningSummary(MemorySystem):
 
     def __init__(self, gateway: Gateway, buffer_tokens: int = BUFFER_TOKENS) -> None:
         super().__init__()
-        self._endpoint = ChatEndpoint("model", gateway.url(self), attempts=1)
+        self._endpoint = ChatEndpoint("model", gateway.url(self), gateway.token, attempts=1)
         self._limit = buffer_tokens
         self._counter = ApproximateCounter()
 

@@ -55,7 +55,7 @@ class LlamaBackbone(OpenAIBackbone):
 
     def token_counter(self) -> TokenCounter:
         """Counts with the model's tokenizer, on the server."""
-        return LlamaCppCounter(self._llama.url, self.name)
+        return LlamaCppCounter(self._llama, self.name)
 
     def close(self) -> None:
         """Stop the server. Calling it again has no effect."""
@@ -83,6 +83,7 @@ class LlamaCppBackbone(LlamaBackbone):
         self, model: Path, name: str, grammar: str | None = None, **endpoint_options: Any
     ) -> None:
         llama = LlamaProcess(model, WINDOW)
+        endpoint_options["api_key"] = llama.key
         super().__init__(llama, name, f"{llama.url}/v1", grammar, **endpoint_options)
 
     def _extra_body(self, request: Request) -> dict[str, Any]:
@@ -92,9 +93,13 @@ class LlamaCppBackbone(LlamaBackbone):
 class LlamaCppCounter:
     """Counts tokens on a llama.cpp server."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, llama: LlamaProcess, name: str) -> None:
         self.name = f"tokenizer:{name}"
-        self._url = f"{url}/tokenize"
+        self._url = f"{llama.url}/tokenize"
+        self._headers = {
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {llama.key}",
+        }
 
     def count(self, text: str) -> int:
         """Number of tokens of ``text``."""
@@ -102,7 +107,7 @@ class LlamaCppCounter:
         request = urllib.request.Request(
             self._url,
             json.dumps({"content": clean, "add_special": False}).encode(),
-            {"Content-Type": "application/json"},
+            self._headers,
         )
         with urllib.request.urlopen(request, timeout=60) as reply:
             return len(json.load(reply)["tokens"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -11,6 +13,8 @@ from pathlib import Path
 from agemem_envs.errors import BackboneUnavailableError, require_installed
 
 SERVER = Path(__file__).with_name("llama_server.py")
+KEY_VARIABLE = "AGEMEM_LLAMA_KEY"
+"""The environment's variable with the key; other users can read a command, but not this."""
 _WAIT_SECONDS = 10.0
 _LAST_WORDS = 500
 
@@ -26,6 +30,8 @@ class LlamaProcess:
 
     Attributes:
         url: URL of the server, without ``/v1``.
+        key: The random API key that it requires, so that no other user of the machine, and no
+            web page, can call it.
         process: The child process.
 
     Raises:
@@ -35,6 +41,7 @@ class LlamaProcess:
 
     def __init__(self, model: Path, window: int, slots: int = 1) -> None:
         require_installed("xllamacpp", extra="eval")
+        self.key = secrets.token_urlsafe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(SERVER), str(model), str(window), str(slots)],
@@ -42,6 +49,7 @@ class LlamaProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
+            env={**os.environ, KEY_VARIABLE: self.key},
             start_new_session=True,  # Ctrl-C is for the parent, which then closes in order
         )
         try:

@@ -21,6 +21,7 @@ def main(model: str, window: int, slots: int) -> None:
     parameters.kv_unified = False  # each slot has a window of its own
     parameters.use_jinja = True
     parameters.port = 0
+    parameters.api_keys = [os.environ["AGEMEM_LLAMA_KEY"]]
     parameters.verbosity = 0
     parameters.warmup = False  # it touches every slot's window, needed or not: seconds, gigabytes
     parameters.cache_ram_mib = 0  # no restoring of other prompts' states: reproducible

@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from agemem.baselines.gateway import Body
 from agemem.baselines.scripted import a_mem, langmem, mem0, running_summary
 from agemem_envs.errors import EndpointError
+from agemem_envs.util.http_errors import Body
 
 Message = dict[str, Any]
 RULES: tuple[Callable[[Body], Message | None], ...] = (

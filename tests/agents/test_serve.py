@@ -24,10 +24,10 @@ from agemem.agents import serve
 from agemem.agents.backbones.base import Completion, Request, Sampling
 from agemem.agents.backbones.registry import BACKBONES, Options, make_backbone
 from agemem.agents.backbones.server.api_server import MAX_BODY, Front
-from agemem.agents.backbones.server.errors import RequestError
 from agemem.agents.backbones.server.schemas import ARRAY_ITEMS, STRING_CHARS, bounded
 from agemem.agents.backbones.server.translation import MAX_TOKENS, translate
 from agemem_envs.errors import ConfigurationError, MissingDependencyError, UnknownNameError
+from agemem_envs.util.http_errors import RequestError
 from tests.conftest import ROOT
 from tests.openai_stub import OpenAIStub
 
@@ -256,7 +256,6 @@ def test_integers_may_have_a_range_and_members_any_name() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"stream": True}, "streaming"),
         ({"messages": "hello"}, "messages"),
         ({"functions": [{"name": "f"}]}, "use tools"),
         ({"tools": [{"type": "function"}]}, "function tool"),
@@ -516,6 +515,28 @@ def test_one_of_the_required_tools_is_called_and_their_definitions_do_not_mix(
 def test_auto_gives_a_call_or_an_answer(model: Callable[..., Any]) -> None:
     message = model(tools=TOOLS).choices[0].message
     assert bool(message.tool_calls) != bool(message.content)
+
+
+@pytest.mark.slow
+@needs_model
+def test_a_stream_says_what_the_whole_reply_says(model: Callable[..., Any]) -> None:
+    whole = model(max_tokens=12, seed=1, extra_body={"cache_prompt": False})
+    options = {"include_usage": True}
+    chunks = list(model(max_tokens=12, seed=1, stream=True, stream_options=options,
+                        extra_body={"cache_prompt": False}))  # fmt: skip
+    parts = [chunk.choices[0].delta.content or "" for chunk in chunks[:-1]]
+    assert len(parts) > 10
+    assert "".join(parts) == whole.choices[0].message.content
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens == 12
+    assert {chunk.model for chunk in chunks} == {whole.model}
+
+
+@pytest.mark.slow
+@needs_model
+def test_nobody_else_calls_llama_cpp_itself(backbone: Any) -> None:
+    inner = backbone._llama.url
+    with pytest.raises(openai.AuthenticationError):
+        client(f"{inner}/v1").chat.completions.create(model="m", messages=CHAT)
 
 
 @pytest.mark.slow

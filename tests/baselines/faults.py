@@ -7,9 +7,9 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-from agemem.baselines.gateway import Body, Complete
 from agemem.baselines.scripted import model as scripted
 from agemem_envs.errors import EndpointError
+from agemem_envs.util.http_errors import Body
 
 Message = dict[str, Any]
 Fault = Callable[[Message], None]
@@ -86,7 +86,7 @@ FAULTS: dict[str, Fault] = {
 class FaultyModel:
     """The scripted model, of which a fault spoils every reply as long as it is set."""
 
-    def __init__(self, complete: Complete = scripted.complete) -> None:
+    def __init__(self, complete: Callable[[Body], Body] = scripted.complete) -> None:
         self._complete = complete
         self.reset()
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from agemem.baselines.a_mem import AMemSystem
-from agemem.baselines.gateway import Body
 from agemem.baselines.scripted.a_mem import answer
 from agemem.baselines.scripted.model import reply
 from agemem_envs.errors import EndpointError
+from agemem_envs.util.http_errors import Body
 from tests.baselines.facts import RELATED as FACTS
 from tests.baselines.facts import tell
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from agemem.baselines.base import MemoryAgent, MemorySystem
-from agemem.baselines.gateway import Body
 from agemem.baselines.rag import RAG
 from agemem.baselines.registry import SYSTEMS, system_class
 from agemem.baselines.scripted.model import RULES, complete
@@ -25,6 +24,7 @@ from agemem.eval.runs.folder import ResultsFolder
 from agemem_envs.errors import EndpointError
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from agemem_envs.util.cli import EXIT_OK
+from agemem_envs.util.http_errors import Body
 from tests.baselines.facts import EMPTY, FACTS, HOSTILE, RELATED, canary, clean, tell
 from tests.baselines.faults import FAULTS, FaultyModel
 from tests.baselines.isolation import PARTS, strangers

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from agemem.baselines.gateway import Gateway, forward_to
+from agemem.baselines.base import MemorySystem
+from agemem.baselines.gateway import MAX_COUNT, THREADS, Gateway, forward_to
 from agemem.baselines.no_memory import NoMemory
-from agemem_envs.errors import EndpointError
+from agemem.baselines.registry import system_class
+from agemem.baselines.scripted import model as scripted
+from agemem_envs.errors import EndpointError, MissingDependencyError
 from agemem_envs.util.endpoint import ChatEndpoint
 from tests.openai_stub import OpenAIStub, Reply
 
@@ -33,9 +39,12 @@ def reply(content: str | None = "text", calls: list[str] | None = None) -> dict[
     }
 
 
-def post(url: str, body: Any, path: str = "/chat/completions") -> tuple[int, dict[str, Any]]:
+def post(
+    url: str, body: Any, token: str, path: str = "/chat/completions"
+) -> tuple[int, dict[str, Any]]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data, {"content-type": "application/json"})
+    headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+    request = urllib.request.Request(url + path, data, headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, json.load(answer)
@@ -64,7 +73,7 @@ def test_replies_that_are_not_as_asked_are_counted(
     body: dict[str, Any], answer: dict[str, Any], failures: int
 ) -> None:
     gateway, system = Gateway(lambda _: answer), NoMemory()
-    status, got = post(gateway.url(system), {"messages": [], **body})
+    status, got = post(gateway.url(system), {"messages": [], **body}, gateway.token)
     gateway.close()
     assert (status, got) == (200, answer)
     assert system.usage.llm_calls == 1
@@ -76,7 +85,7 @@ def test_each_system_is_counted_apart_also_in_parallel() -> None:
     systems = [NoMemory() for _ in range(4)]
     urls = [gateway.url(system) for system in systems]
     with ThreadPoolExecutor(16) as pool:
-        got = list(pool.map(lambda n: post(urls[n % 4], {"n": n}), range(80)))
+        got = list(pool.map(lambda n: post(urls[n % 4], {"n": n}, gateway.token), range(80)))
     gateway.close()
     assert [int(body["choices"][0]["message"]["content"]) for _, body in got] == list(range(80))
     for system in systems:
@@ -89,12 +98,12 @@ def test_nothing_but_chat_completions_passes() -> None:
         raise AssertionError
 
     gateway, system = Gateway(never), NoMemory()
-    url = gateway.url(system)
-    assert post(url, {}, "/embeddings")[0] == 404
-    assert post(url.replace("/0/", "/7/"), {})[0] == 404
-    assert post(url.replace("/0/", "/x/"), {})[0] == 404
-    assert post(url, b"{nonsense")[0] == 400
-    assert post(url, [1])[0] == 400
+    url, token = gateway.url(system), gateway.token
+    assert post(url, {}, token, "/embeddings")[0] == 404
+    assert post(url.replace("/0/", "/7/"), {}, token)[0] == 404
+    assert post(url.replace("/0/", "/x/"), {}, token)[0] == 404
+    assert post(url, b"{nonsense", token)[0] == 400
+    assert post(url, [1], token)[0] == 400
     gateway.close()
     assert system.usage.llm_calls == 0
 
@@ -105,7 +114,7 @@ def test_a_failed_model_is_an_error_to_the_library_and_a_count_to_us(kind: type[
         raise kind("the model is down")
 
     gateway, system = Gateway(fail), NoMemory()
-    status, body = post(gateway.url(system), {})
+    status, body = post(gateway.url(system), {}, gateway.token)
     gateway.close()
     assert status == 502
     assert "the model is down" in body["error"]["message"]
@@ -143,3 +152,197 @@ def test_no_reply_is_asked_to_be_longer_than_the_run_allows(
         forward_to(ChatEndpoint("m", server.url), 64)({"messages": [], **asked})
         (request,) = server.requests
     assert {key: request[key] for key in request if key.startswith("max_")} == sent
+
+
+def openai_client(gateway: Gateway, url: str, **options: Any) -> Any:
+    openai = pytest.importorskip("openai")
+    return openai.OpenAI(base_url=url, api_key=gateway.token, max_retries=0, timeout=30, **options)
+
+
+def test_only_who_has_the_token_may_call() -> None:
+    gateway, system = Gateway(lambda body: reply()), NoMemory()
+    url = gateway.url(system)
+    other = Gateway(lambda body: reply())
+    for token in ("none", "", other.token, gateway.token[:-1]):
+        status, body = post(url, {}, token)
+        assert (status, body["error"]["code"]) == (401, "invalid_api_key")
+        assert gateway.token not in json.dumps(body)
+    assert post(url, {}, gateway.token)[0] == 200
+    assert system.usage.llm_calls == 1
+    gateway.close()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "agent", ["running-summary", "mem0", "mem0-graph", "a-mem-fork", "langmem"]
+)
+@pytest.mark.parametrize("works", [True, False])
+def test_no_system_tells_the_token(
+    agent: str, works: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        if works:
+            return scripted.complete(body)
+        raise EndpointError("the model is down")
+
+    gateway = Gateway(complete)
+    try:
+        options = {} if agent == "running-summary" else {"encoder": "hashing"}
+        system: MemorySystem = cast(Any, system_class(agent))(gateway, **options)
+    except MissingDependencyError:
+        gateway.close()
+        pytest.skip(f"{agent} is not installed")
+    system.reset()
+    told = []
+    for call in (system.observe, system.recall):
+        try:
+            told.append(repr(call("My dog is called Rex. " * 2_000)))
+        except Exception:  # an agent counts it
+            told.append(traceback.format_exc())
+    told.append(repr(system.usage))
+    assert system.usage.llm_calls >= 1
+    system.close()
+    gateway.close()
+    assert gateway.token not in "".join([*told, *capfd.readouterr()])
+
+
+def test_a_stream_is_made_of_the_whole_reply_and_counted_once() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        asked.append(body)
+        return reply(None, ['{"a": 1}']) if body.get("tools") else reply("Rex.")
+
+    gateway, system = Gateway(complete), NoMemory()
+    client = openai_client(gateway, gateway.url(system))
+    chunks = list(client.chat.completions.create(model="m", messages=[], stream=True))
+    assert [chunk.choices[0].delta.content for chunk in chunks] == ["Rex.", None]
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, "stop"]
+    assert all(chunk.usage is None for chunk in chunks)
+    with client.chat.completions.stream(
+        model="m", messages=[], tools=[TOOL], stream_options={"include_usage": True}
+    ) as stream:
+        final = stream.get_final_completion()
+    assert final.choices[0].message.tool_calls[0].function.arguments == '{"a": 1}'
+    assert (final.usage.prompt_tokens, final.usage.completion_tokens) == (11, 7)
+    client.close()
+    gateway.close()
+    assert all(not {"stream", "stream_options"} & body.keys() for body in asked)
+    usage = system.usage
+    assert (usage.llm_calls, usage.prompt_tokens, usage.completion_tokens) == (2, 22, 14)
+    assert (usage.parse_failures, usage.llm_errors) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "counted"),
+    [
+        (None, 0),
+        ([], 0),
+        ("many", 0),
+        ({"prompt_tokens": "11"}, 0),
+        ({"prompt_tokens": -1}, 0),
+        ({"prompt_tokens": True}, 0),
+        ({"prompt_tokens": 1.5}, 0),
+        ({"prompt_tokens": None}, 0),
+        ({"prompt_tokens": 10**40}, MAX_COUNT),
+    ],
+)
+def test_only_whole_numbers_of_tokens_are_counted(given: Any, counted: int) -> None:
+    gateway, system = Gateway(lambda body: {**reply(), "usage": given}), NoMemory()
+    assert post(gateway.url(system), {}, gateway.token)[0] == 200
+    gateway.close()
+    usage = system.usage
+    assert (usage.llm_calls, usage.prompt_tokens, usage.completion_tokens) == (1, counted, 0)
+
+
+@pytest.mark.parametrize("answer", [None, [], "text", {"x": object()}])
+def test_a_reply_that_cannot_be_sent_is_an_error(answer: Any) -> None:
+    gateway, system = Gateway(lambda body: answer), NoMemory()
+    assert post(gateway.url(system), {}, gateway.token)[0] == 502
+    gateway.close()
+    assert (system.usage.llm_calls, system.usage.llm_errors) == (1, 1)
+
+
+def test_a_coroutine_function_answers_many_at_once_without_threads() -> None:
+    before = threading.active_count()
+    open_calls, calls = 0, 32
+
+    async def complete(body: dict[str, Any]) -> dict[str, Any]:
+        nonlocal open_calls
+        open_calls += 1
+        while open_calls < calls:  # until all have come
+            await asyncio.sleep(0.01)
+        return reply()
+
+    gateway, system = Gateway(complete), NoMemory()
+    url = gateway.url(system)
+    assert threading.active_count() == before + 1
+    with ThreadPoolExecutor(calls) as pool:
+        got = list(pool.map(lambda _: post(url, {}, gateway.token)[0], range(calls)))
+        assert threading.active_count() == before + 1 + calls
+    assert got == [200] * calls
+    assert system.usage.llm_calls == calls
+    gateway.close()
+    assert threading.active_count() == before
+
+
+def test_a_library_that_hangs_up_ends_a_coroutines_call() -> None:
+    ended = threading.Event()
+
+    async def complete(body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+        raise AssertionError
+
+    gateway, system = Gateway(complete), NoMemory()
+    openai = pytest.importorskip("openai")
+    client = openai_client(gateway, gateway.url(system))
+    with pytest.raises(openai.APITimeoutError):
+        client.chat.completions.create(model="m", messages=[], timeout=0.3)
+    client.close()
+    assert ended.wait(20)
+    gateway.close()
+    assert (system.usage.llm_calls, system.usage.llm_errors) == (1, 1)
+
+
+def test_plain_functions_are_called_in_a_bounded_number_of_threads() -> None:
+    go, calls = threading.Event(), THREADS + 40
+    running: set[int] = set()
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        running.add(threading.get_ident())
+        go.wait(20)
+        return reply()
+
+    gateway, system = Gateway(complete), NoMemory()
+    url = gateway.url(system)
+    with ThreadPoolExecutor(calls) as pool:
+        futures = [pool.submit(post, url, {}, gateway.token) for _ in range(calls)]
+        while len(running) < THREADS:
+            assert not any(future.done() for future in futures)
+        go.set()
+        assert all(future.result()[0] == 200 for future in futures)
+    gateway.close()
+    assert len(running) == THREADS
+    assert system.usage.llm_calls == calls
+
+
+def test_closing_amid_a_call_does_not_wait_for_it() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def complete(body: dict[str, Any]) -> dict[str, Any]:
+        begun.set()
+        go.wait(60)
+        return reply()
+
+    gateway, system = Gateway(complete), NoMemory()
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(post, gateway.url(system), {}, gateway.token)
+        assert begun.wait(20)
+        gateway.close()
+        with pytest.raises((ConnectionError, urllib.error.URLError)):
+            call.result()
+        go.set()
+    gateway.close()

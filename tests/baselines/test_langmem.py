@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from agemem.baselines.gateway import Body
 from agemem.baselines.langmem import MAX_STEPS, LangMemSystem
 from agemem.baselines.rag import RAG
 from agemem.baselines.scripted.langmem import answer
 from agemem.baselines.scripted.model import reply
 from agemem_envs.errors import EndpointError
+from agemem_envs.util.http_errors import Body
 from tests.baselines.facts import RELATED as FACTS
 from tests.baselines.facts import tell
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from agemem.baselines.base import MemoryAgent
-from agemem.baselines.gateway import Body
 from agemem.baselines.mem0 import Mem0System, _library
 from agemem.baselines.mem0_graph import Mem0GraphSystem
 from agemem.baselines.scripted.mem0 import answer
 from agemem.baselines.scripted.model import reply
 from agemem_envs.errors import EndpointError
+from agemem_envs.util.http_errors import Body
 from tests.baselines.facts import RELATED as FACTS
 from tests.conftest import ROOT
 

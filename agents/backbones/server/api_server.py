@@ -6,25 +6,34 @@ A client that hangs up ends its completion, so that retries after a time-out do 
 
 from __future__ import annotations
 
-import http.client
 import json
-import selectors
-import socket
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from agemem.agents.backbones.server.errors import Body, RequestError, error_body
-from agemem.agents.backbones.server.translation import translate
+import aiohttp
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from agemem.agents.backbones.server.translation import Exchange, translate
 from agemem_envs.errors import ConfigurationError
-from agemem_envs.util.http_server import JSONHandler, ThreadedServer
+from agemem_envs.util.chat_stream import DONE, MEDIA_TYPE, event, wants_usage, whole_stream
+from agemem_envs.util.http_errors import Body, RequestError, error_body
+from agemem_envs.util.http_server import ThreadedServer
+from agemem_envs.util.json_app import json_app, json_response, read_json, unless_gone
 
 MAX_BODY = 8 * 2**20
 """Maximum bytes of a request: far more than the window of a local model holds."""
 CHAT = "/v1/chat/completions"
 MODELS = "/v1/models"
-_MAX_DRAIN = 4 * MAX_BODY
-_CHUNK = 2**16
+HEALTH = "/health"
+_IDLE_SECONDS = 2.0
+"""llama.cpp closes a connection that is idle for 5 seconds."""
+_NO_LIMIT = aiohttp.ClientTimeout(total=None)
+_FAULTY = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class Front:
@@ -34,6 +43,7 @@ class Front:
         model: The served model's name. Requests may use any other name.
         host: Address to listen on.
         port: 0 picks a free one.
+        api_key: The key that clients must send, or None.
 
     Attributes:
         url: Base URL for clients, up to and including ``/v1``.
@@ -42,115 +52,214 @@ class Front:
         ConfigurationError: The server cannot listen on the address.
     """
 
-    def __init__(self, model: str, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._model = model
-        self._upstream = ("", 0)
-        front = self
-
-        class Handler(_Handler):
-            def answer(self, method: str, path: str, body: bytes) -> Body:
-                return front._answer(method, path, body, self.connection)
-
+    def __init__(
+        self, model: str, host: str = "127.0.0.1", port: int = 0, api_key: str | None = None
+    ) -> None:
+        self._model, self._host, self._api_key = model, host, api_key
         try:
-            self._server = ThreadedServer(Handler, host, port)
+            self._server = ThreadedServer(host, port)
         except (OSError, OverflowError) as error:
             raise ConfigurationError(
                 f"cannot listen on {host}:{port} ({error}). Choose another --host or --port; "
                 "--port 0 picks a free port"
             ) from error
-        self.url = f"http://{_reachable(host)}:{self._server.server_port}/v1"
+        self.url = f"http://{_reachable(host)}:{self._server.port}/v1"
 
-    def serve(self, upstream: str) -> None:
-        """Answer from llama.cpp's server at the URL ``upstream``, in a thread."""
-        parts = urlsplit(upstream)
-        self._upstream = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self._server.start()
+    def serve(self, upstream: str, key: str | None = None, connections: int | None = None) -> None:
+        """Answer in a thread.
+
+        Args:
+            upstream: URL of llama.cpp's server, without ``/v1``.
+            key: The key of that server, or None.
+            connections: Requests that it is sent at once; further ones wait here. None: all.
+        """
+        endpoints = _Endpoints(self._model)
+        routes = [
+            Route(CHAT, endpoints.chat, methods=["POST"]),
+            Route(HEALTH, endpoints.health),
+            Route(MODELS, endpoints.models),
+            Route(f"{MODELS}/{{name:path}}", endpoints.model),
+        ]
+        self._server.start(
+            json_app(
+                routes,
+                host=self._host,
+                max_body=MAX_BODY,
+                token=self._api_key,
+                lifespan=lambda _: endpoints.before(upstream, key, connections),
+            )
+        )
 
     def close(self) -> None:
         """Stop listening. Calling it again has no effect."""
         self._server.close()
-
-    def _answer(self, method: str, path: str, body: bytes, client: socket.socket) -> Body:
-        """The reply's JSON.
-
-        Raises:
-            RequestError: The reply is an error.
-        """
-        if path == CHAT and method == "POST":
-            exchange = translate(_parsed(body))
-            return exchange.reply(
-                self._upstream_call("POST", CHAT, exchange.request, client), self._model
-            )
-        if path == "/health" and method == "GET":
-            return self._upstream_call("GET", "/health", None, client)
-        if path == MODELS and method == "GET":
-            return {"object": "list", "data": [self._card()]}
-        if path.startswith(f"{MODELS}/") and method == "GET":
-            if (name := unquote(path[len(MODELS) + 1 :])) == self._model:
-                return self._card()
-            raise RequestError(f"the model {name!r} is not served here", 404, "model_not_found")
-        known = path in (CHAT, MODELS, "/health")
-        status = HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_FOUND
-        raise RequestError(f"{method} {path[:200]} is not served here", status)
-
-    def _card(self) -> Body:
-        return {"id": self._model, "object": "model", "created": 0, "owned_by": "local"}
-
-    def _upstream_call(
-        self, method: str, path: str, body: Body | None, client: socket.socket
-    ) -> Body:
-        connection = http.client.HTTPConnection(*self._upstream)
-        data = None if body is None else json.dumps(body).encode()
-        try:
-            connection.request(method, path, data, {"Content-Type": "application/json"})
-            _wait(connection.sock, client)
-            reply = connection.getresponse()
-            status, content = reply.status, json.loads(reply.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if isinstance(error, _ClientGoneError):
-                raise
-            raise RequestError(
-                f"the model's server does not answer ({type(error).__name__}: {error})",
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "upstream_unavailable",
-            ) from error
-        finally:
-            connection.close()
-        if status != HTTPStatus.OK or not isinstance(content, dict):
-            raise _upstream_error(status, content)
-        return content
 
 
 def _reachable(host: str) -> str:
     return "127.0.0.1" if host in ("", "0.0.0.0") else host
 
 
-def _parsed(body: bytes) -> Body:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"the body is not JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise RequestError("the body is not a JSON object")
-    return parsed
+class _Endpoints:
+    """What is served."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    @asynccontextmanager
+    async def before(
+        self, url: str, key: str | None, connections: int | None
+    ) -> AsyncIterator[None]:
+        """Stand before llama.cpp's server."""
+        pool = aiohttp.TCPConnector(limit=connections or 0, keepalive_timeout=_IDLE_SECONDS)
+        others = aiohttp.TCPConnector(force_close=True)  # their turn is not after completions
+        async with (
+            aiohttp.ClientSession(connector=pool, timeout=_NO_LIMIT) as session,
+            aiohttp.ClientSession(connector=others, timeout=_NO_LIMIT) as other,
+        ):
+            self._llama = _Llama(url, key, session, other)
+            yield
+
+    async def chat(self, request: Request) -> Response:
+        body = await read_json(request)
+        usage = wants_usage(body)
+        exchange = translate(body)
+        if not body.get("stream"):
+            return json_response(await self._reply(request, exchange))
+        if exchange.calls:  # the reply is read as a whole
+            stream = whole_stream(await self._reply(request, exchange), usage=usage)
+            return Response(stream, media_type=MEDIA_TYPE)
+        asked = {**exchange.request, "stream": True, "stream_options": {"include_usage": usage}}
+        reply = await unless_gone(request, self._llama.open(asked))
+        return _Stream(reply, self._model)
+
+    async def _reply(self, request: Request, exchange: Exchange) -> Body:
+        reply = await unless_gone(request, self._llama.complete(exchange.request))
+        try:
+            return exchange.reply(reply, self._model)
+        except _FAULTY as error:
+            raise RequestError(
+                f"llama.cpp's reply is not a chat completion ({type(error).__name__}: {error})",
+                HTTPStatus.BAD_GATEWAY,
+                "bad_upstream_reply",
+            ) from error
+
+    async def health(self, request: Request) -> Response:
+        return json_response(await unless_gone(request, self._llama.health()))
+
+    async def models(self, request: Request) -> Response:
+        return json_response({"object": "list", "data": [self._card()]})
+
+    async def model(self, request: Request) -> Response:
+        if (name := request.path_params["name"]) == self._model:
+            return json_response(self._card())
+        raise RequestError(f"the model {name[:200]!r} is not served here", 404, "model_not_found")
+
+    def _card(self) -> Body:
+        return {"id": self._model, "object": "model", "created": 0, "owned_by": "local"}
 
 
-def _wait(upstream: socket.socket, client: socket.socket) -> None:
-    """Wait until the reply begins.
+class _Llama:
+    """llama.cpp's server, over one pool of connections.
 
-    Raises:
-        _ClientGoneError: The client hung up first.
+    Every method raises RequestError if it does not answer as it should.
     """
-    with selectors.DefaultSelector() as selector:
-        selector.register(upstream, selectors.EVENT_READ)
-        selector.register(client, selectors.EVENT_READ)
-        while True:
-            ready = [key.fileobj for key, _ in selector.select()]
-            if upstream in ready:
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        session: aiohttp.ClientSession,
+        other: aiohttp.ClientSession,
+    ) -> None:
+        self._url = url
+        self._headers = {"content-type": "application/json"}
+        if key is not None:
+            self._headers["authorization"] = f"Bearer {key}"
+        self._session = session
+        self._other = other
+
+    async def complete(self, body: Body) -> Body:
+        return await _read(await self.open(body))
+
+    async def open(self, body: Body) -> aiohttp.ClientResponse:
+        """The reply to a chat request, of status 200, to be read and closed."""
+        data = json.dumps(body).encode()
+        call = self._session.post(f"{self._url}{CHAT}", data=data, headers=self._headers)
+        return await _successful(call)
+
+    async def health(self) -> Body:
+        return await _read(await _successful(self._other.get(f"{self._url}{HEALTH}")))
+
+
+async def _successful(call: Awaitable[aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
+    try:
+        reply = await call
+    except (aiohttp.ClientError, OSError) as error:
+        raise _unavailable(error) from error
+    if reply.status != HTTPStatus.OK:
+        raise _upstream_error(reply.status, await _read(reply))
+    return reply
+
+
+async def _read(reply: aiohttp.ClientResponse) -> Body:
+    """The JSON of a reply, which is closed."""
+    try:
+        content = json.loads(await reply.read())
+    except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
+        raise _unavailable(error) from error
+    finally:
+        reply.close()
+    if not isinstance(content, dict):
+        raise RequestError(
+            f"llama.cpp answered with status {reply.status} and no JSON object",
+            HTTPStatus.BAD_GATEWAY,
+            "bad_upstream_reply",
+        )
+    return content
+
+
+class _Stream(StreamingResponse):
+    """The events of llama.cpp, as they arrive. They end when the client hangs up."""
+
+    def __init__(self, reply: aiohttp.ClientResponse, model: str) -> None:
+        super().__init__(_events(reply, model), media_type=MEDIA_TYPE)
+        self._reply = reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._reply.close()
+
+
+async def _events(reply: aiohttp.ClientResponse, model: str) -> AsyncIterator[bytes]:
+    """The translated events. A fault amid the stream is its last event."""
+    try:
+        async for line in reply.content:
+            field, _, text = line.decode().partition(":")
+            if field not in ("data", "error"):
+                continue
+            if text.strip() == "[DONE]":
+                yield DONE
                 return
-            if not client.recv(1, socket.MSG_PEEK):
-                raise _ClientGoneError
-            selector.unregister(client)  # its next request came early: stop watching
+            chunk = json.loads(text)
+            if field == "error" or "error" in chunk:
+                error = chunk.get("error", chunk)
+                yield event(_upstream_error(HTTPStatus.BAD_GATEWAY, {"error": error}).body)
+                return
+            yield event({**chunk, "model": model})
+        fault = "llama.cpp's stream ended early"
+    except (aiohttp.ClientError, OSError, *_FAULTY) as error:
+        fault = f"llama.cpp's stream broke off ({type(error).__name__}: {error})"
+    yield event(error_body(fault, HTTPStatus.BAD_GATEWAY, "bad_upstream_reply"))
+
+
+def _unavailable(error: Exception) -> RequestError:
+    return RequestError(
+        f"the model's server does not answer ({type(error).__name__}: {error})",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "upstream_unavailable",
+    )
 
 
 def _upstream_error(status: int, content: Any) -> RequestError:
@@ -159,64 +268,3 @@ def _upstream_error(status: int, content: Any) -> RequestError:
     message = str(error.get("message") or f"llama.cpp answered with status {status}")
     too_long = error.get("type") == "exceed_context_size_error"
     return RequestError(message, status, "context_length_exceeded" if too_long else None)
-
-
-class _ClientGoneError(ConnectionError):
-    """The client no longer waits for the reply."""
-
-
-class _Handler(JSONHandler):
-    timeout = 60.0  # seconds for a client to finish a request, or to send the next one
-
-    def answer(self, method: str, path: str, body: bytes) -> Body:
-        raise NotImplementedError
-
-    def do_GET(self) -> None:  # noqa: N802
-        self._handle()
-
-    def do_POST(self) -> None:  # noqa: N802
-        self._handle()
-
-    def _handle(self) -> None:
-        try:
-            body = self._read_body()
-            self.send_json(HTTPStatus.OK, self.answer(self.command, urlsplit(self.path).path, body))
-        except RequestError as error:
-            self.send_json(error.status, error.body)
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True
-        except Exception as error:  # a client gets an answer, whatever happens
-            message = f"{type(error).__name__}: {error}"[:500]
-            self.send_json(HTTPStatus.INTERNAL_SERVER_ERROR, error_body(message, 500))
-
-    def _read_body(self) -> bytes:
-        if "transfer-encoding" in self.headers:
-            self.close_connection = True
-            raise RequestError("send a Content-Length", HTTPStatus.LENGTH_REQUIRED)
-        length = self.headers.get("content-length", "0").strip()
-        if not (length.isascii() and length.isdigit()):
-            self.close_connection = True
-            raise RequestError(f"Content-Length is {length[:40]!r}, not a number")
-        size = int(length[:20])
-        if size > MAX_BODY:
-            self._drain(size)
-            raise RequestError(
-                f"the body has {size} bytes; at most {MAX_BODY} are accepted",
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            )
-        body = self.rfile.read(size)
-        if len(body) < size:
-            raise ConnectionAbortedError("the body is shorter than its Content-Length")
-        return body
-
-    def _drain(self, size: int) -> None:
-        """Read a moderate excess, so that the client gets to read the reply."""
-        self.close_connection = True
-        left = min(size, _MAX_DRAIN)
-        while left > 0 and (chunk := self.rfile.read(min(left, _CHUNK))):
-            left -= len(chunk)
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Send the errors of http.server itself in OpenAI's format."""
-        self.close_connection = True
-        self.send_json(code, error_body(message or explain or HTTPStatus(code).phrase, code))

@@ -13,6 +13,9 @@ SLOTS = 8
 """Requests decoded at once; further requests wait in llama.cpp's queue. llama.cpp gives a
 request the slot whose last prompt has the same beginning, so that each kind of a library's
 prompts (five for one message, in Mem0's graph) finds its instructions in the cache."""
+WAITING = 2
+"""Requests that llama.cpp is sent beyond those it decodes, so that no slot is idle; further ones
+wait in the front. llama.cpp has four threads more than slots, one for each connection."""
 CONCURRENT = 2
 """Requests that a backbone sends at once; more are not faster on a few cores."""
 
@@ -30,6 +33,7 @@ class LocalServer:
         host: Address to listen on. llama.cpp itself always listens on 127.0.0.1.
         port: 0 picks a free one.
         slots: Requests decoded at once, each with a window of its own.
+        api_key: The key that clients must send, or None.
 
     Attributes:
         url: Base URL for clients, up to and including ``/v1``.
@@ -49,14 +53,15 @@ class LocalServer:
         host: str = "127.0.0.1",
         port: int = 0,
         slots: int = SLOTS,
+        api_key: str | None = None,
     ) -> None:
-        self._front = Front(name, host, port)  # first, to report a taken port at once
+        self._front = Front(name, host, port, api_key)  # first, to report a taken port at once
         try:
             self.llama = LlamaProcess(model, WINDOW, slots)
         except BaseException:
             self._front.close()
             raise
-        self._front.serve(self.llama.url)
+        self._front.serve(self.llama.url, self.llama.key, slots + WAITING)
         self.url = self._front.url
 
     def __enter__(self) -> LocalServer:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agemem.agents.backbones.server.errors import RequestError
+from agemem_envs.util.http_errors import RequestError
 
 STRING_CHARS = 400
 ARRAY_ITEMS = 8

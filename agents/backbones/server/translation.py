@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agemem.agents.backbones.server.errors import Body, RequestError
 from agemem.agents.backbones.server.schemas import JSON_OBJECT_GRAMMAR, bounded
+from agemem_envs.util.http_errors import Body, RequestError
 
 MAX_TOKENS = 2_048
 """Maximum tokens of a completion whose request names no limit."""
@@ -65,8 +65,6 @@ def translate(body: Body) -> Exchange:
     Raises:
         RequestError: The request is malformed, or asks for something that is not supported.
     """
-    if body.get("stream"):
-        raise RequestError("streaming is not supported: leave out stream", param="stream")
     if body.get("functions") or body.get("function_call"):
         raise RequestError("functions are not supported: use tools", param="functions")
     messages = body.get("messages")
@@ -78,7 +76,7 @@ def translate(body: Body) -> Exchange:
         request["max_tokens"] = MAX_TOKENS
     tools = _chosen_tools(request)
     choice = request.pop("tool_choice", "auto")
-    for key in ("tools", "parallel_tool_calls", "stream"):
+    for key in ("tools", "parallel_tool_calls", "stream", "stream_options"):
         request.pop(key, None)
     if tools:
         return _with_tools(request, tools, must_call=choice != "auto")
