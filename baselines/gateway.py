@@ -158,11 +158,15 @@ def _is_object(text: Any) -> bool:
         return False
 
 
-def forward_to(endpoint: ChatEndpoint, max_tokens: int | None = None) -> Callable[[Body], Body]:
+def forward_to(endpoint: ChatEndpoint, max_tokens: int | None = None) -> Complete:
     """Completions by a model's server, with the endpoint's retries.
 
     Args:
         endpoint: The server and the model. The library's own name of the model is replaced.
         max_tokens: Maximum tokens of one reply; a library may ask for fewer.
     """
-    return lambda body: endpoint.post(_limited(body, max_tokens))
+
+    async def complete(body: Body) -> Body:
+        return await endpoint.post_async(_limited(body, max_tokens))
+
+    return complete

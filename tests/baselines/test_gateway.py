@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from agemem.baselines.base import MemorySystem
-from agemem.baselines.gateway import MAX_COUNT, THREADS, Gateway, forward_to
+from agemem.baselines.gateway import MAX_COUNT, THREADS, Complete, Gateway, forward_to
 from agemem.baselines.no_memory import NoMemory
 from agemem.baselines.registry import system_class
 from agemem.baselines.scripted import model as scripted
@@ -121,18 +121,28 @@ def test_a_failed_model_is_an_error_to_the_library_and_a_count_to_us(kind: type[
     assert (system.usage.llm_calls, system.usage.llm_errors) == (1, 1)
 
 
+def answered(complete: Complete, body: dict[str, Any]) -> dict[str, Any]:
+    """The reply of a coroutine function, awaited in an event loop of its own."""
+
+    async def wait() -> dict[str, Any]:
+        reply = complete(body)
+        return reply if isinstance(reply, dict) else await reply
+
+    return asyncio.run(wait())
+
+
 def test_a_server_is_tried_again_on_passing_failures_and_not_on_others() -> None:
     answers: Iterator[Reply] = iter([(500, b"{}"), (200, b"not json"), "fine"])
     with OpenAIStub(lambda body: next(answers)) as server:
         complete = forward_to(ChatEndpoint("real-name", server.url, attempts=4))
-        got = complete({"model": "model", "messages": [], "tools": [TOOL]})
+        got = answered(complete, {"model": "model", "messages": [], "tools": [TOOL]})
         assert got["choices"][0]["message"]["content"] == "fine"
         assert len(server.requests) == 3
         assert all(request["model"] == "real-name" for request in server.requests)
         assert server.requests[0]["tools"] == [TOOL]
     with OpenAIStub(lambda body: (400, b"{}")) as server:
         with pytest.raises(EndpointError, match="400"):
-            forward_to(ChatEndpoint("m", server.url, attempts=4))({})
+            answered(forward_to(ChatEndpoint("m", server.url, attempts=4)), {})
         assert len(server.requests) == 1
 
 
@@ -149,7 +159,7 @@ def test_no_reply_is_asked_to_be_longer_than_the_run_allows(
     asked: dict[str, int], sent: dict[str, int]
 ) -> None:
     with OpenAIStub(lambda body: "fine") as server:
-        forward_to(ChatEndpoint("m", server.url), 64)({"messages": [], **asked})
+        answered(forward_to(ChatEndpoint("m", server.url), 64), {"messages": [], **asked})
         (request,) = server.requests
     assert {key: request[key] for key in request if key.startswith("max_")} == sent
 

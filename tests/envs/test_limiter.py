@@ -145,10 +145,6 @@ def test_retry_after_is_a_date() -> None:
     assert _retry_after("Wed, 21 Oct 2099 07:28:00") == 0.0  # no time zone
 
 
-class Overloaded(OpenAIStub):
-    """Refuses more than two requests at once, as a rate limit does, and asks to wait."""
-
-
 def test_an_overloaded_server_gets_every_call_in_the_end() -> None:
     now, most = [0, 0], [0]
     lock = threading.Lock()
