@@ -236,11 +236,15 @@ def measure(targets: list[Target]) -> Table:
     return table
 
 
-def main() -> None:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", nargs="?", choices=["stub"], help=argparse.SUPPRESS)
     parser.add_argument("--former", metavar="REV", help="measure this revision's servers too")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = build_parser().parse_args()
     if options.what == "stub":
         return asyncio.run(serve_stub())
     with ExitStack() as stack:
