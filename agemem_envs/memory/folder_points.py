@@ -69,16 +69,17 @@ class FolderPoints:
 
     def _config(self) -> Any:
         edge = self._edge
-        cold = edge.Memory.Cold
+        # Mapped files both; the system may drop them from memory. Only the first are read ahead.
+        cached, cold = edge.Memory.Cached, edge.Memory.Cold
         return edge.EdgeConfig(
             vectors=edge.EdgeVectorParams(
-                size=self._dim, distance=edge.Distance.Cosine, memory=cold
+                size=self._dim, distance=edge.Distance.Cosine, memory=cached
             ),
             hnsw_config=edge.HnswIndexConfig(
                 m=LINKS,
                 ef_construct=BUILD_WIDTH,
                 full_scan_threshold=kilobytes(EXACT // 2, self._dim),
-                memory=cold,
+                memory=cached,
             ),
             payload_memory=cold,
             optimizers=edge.EdgeOptimizersConfig(
