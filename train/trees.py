@@ -10,6 +10,8 @@ branch. The last token of a step predicts nothing and is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +37,8 @@ def tree_rows(samples: Sequence[Sample], budget: int) -> list[list[Sample]]:
     # best[end]: fewest positions, then fewest rows, of the first `end` samples; and the last cut.
     best: list[tuple[int, int, int]] = [(0, 0, 0)]
     for end in range(1, len(ordered) + 1):
-        size, choices = 0, []
+        size = 0
+        choices: list[tuple[int, int, int]] = []
         for start in reversed(range(end)):
             whole = size + _length(ordered[start])
             if whole > budget and choices:
@@ -118,10 +121,10 @@ def _shared(ordered: Sequence[Sample]) -> list[int]:
     In the order of the tokens no earlier sample shares more.
     """
     arrays = [np.array(_tokens(sample)) for sample in ordered]
-    return [0, *(_common(a, b) for a, b in zip(arrays, arrays[1:], strict=False))][: len(arrays)]
+    return [0, *(_common(a, b) for a, b in pairwise(arrays))][: len(arrays)]
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> int:
+def _common(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> int:
     shortest = min(len(one), len(other))
     different = np.flatnonzero(one[:shortest] != other[:shortest])
     tokens = int(different[0]) if len(different) else shortest

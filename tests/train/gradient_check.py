@@ -108,9 +108,7 @@ def by_hand(
     return {n: p.grad for n, p in plain.named_parameters() if p.grad is not None}
 
 
-def check(
-    model: Path, out: Path, peft: Any = None, double: bool = True, **options: Any
-) -> Compare:
+def check(model: Path, out: Path, peft: Any = None, double: bool = True, **options: Any) -> Compare:
     """Train a little, comparing at every optimizer step."""
     compare = Compare()
     compare.reference = AutoModelForCausalLM.from_pretrained(model)

@@ -84,9 +84,7 @@ def test_with_contexts_that_grow(model: Path, tmp_path: Path, trees: str) -> Non
 
 
 @TREES
-def test_with_two_passes_over_a_round_and_clipping(
-    model: Path, tmp_path: Path, trees: str
-) -> None:
+def test_with_two_passes_over_a_round_and_clipping(model: Path, tmp_path: Path, trees: str) -> None:
     result = check(
         model, tmp_path, grows=True, token_trees=trees, num_iterations=2, max_steps=4,
         learning_rate=1.0, optim="sgd",
