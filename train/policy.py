@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
+from agemem.agents.backbones.transformers_model import chat_text
 from agemem.train.splicing import SampledPrompts
 from agemem_envs.errors import EndpointError, PromptTooLongError
 
@@ -57,7 +58,7 @@ class PolicyBackbone(Backbone):
         self._ends = frozenset(ends)
         self._longest = longest
         self._agree = agree
-        self._prompts = SampledPrompts(tokenizer)
+        self._prompts = SampledPrompts(tokenizer, self._encode)
         self.begin((0,))
 
     def begin(self, seed: Sequence[int]) -> None:
@@ -71,7 +72,7 @@ class PolicyBackbone(Backbone):
         self, requests: Sequence[Request], sampling: Sampling
     ) -> list[Completion | EndpointError]:
         """Complete all prompts in one batch."""
-        prompts = [self._prompts.encode(request.messages) for request in requests]
+        prompts = [self._prompts.encode(request) for request in requests]
         fitting = [ids for ids in prompts if len(ids) <= self._longest]
         start = time.perf_counter()
         completions, logprobs = self._batch(fitting, len(requests)) or ([], None)
@@ -108,6 +109,10 @@ class PolicyBackbone(Backbone):
             torch.manual_seed(int(words[0]))
             return self._generate(filled)
 
+    def _encode(self, request: Request) -> list[int]:
+        text = chat_text(self._tokenizer, request.messages)
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def _completion(
         self,
         request: Request,
@@ -119,7 +124,7 @@ class PolicyBackbone(Backbone):
         finished = bool(ids) and ids[-1] in self._ends
         said = ids[:-1] if finished else ids
         text = cast(str, self._tokenizer.decode(said, skip_special_tokens=True))
-        self._prompts.add(request.messages, prompt, said, text)
+        self._prompts.add(request, prompt, said, text)
         return Completion(
             text=text,
             prompt_tokens=len(prompt),

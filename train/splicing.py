@@ -7,9 +7,10 @@ engine its prefix cache and the token tree a branch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from agemem.agents.backbones.transformers_model import chat_text
+from agemem.agents.backbones.base import Request
 from agemem_envs.context import ChatMessages
 
 Chat = tuple[tuple[str, str], ...]
@@ -22,45 +23,47 @@ class SampledPrompts:
 
     Args:
         tokenizer: The model's tokenizer.
+        encode: Encodes a prompt by its text alone.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, encode: Callable[[Request], list[int]]) -> None:
         self._tokenizer = tokenizer
-        self._steps: dict[Chat, tuple[str, list[int]]] = {}
+        self._encode = encode
+        self._plain: dict[Chat, list[int]] = {}
+        self._steps: dict[Chat, tuple[list[int], list[int]]] = {}
 
     def clear(self) -> None:
         """Forget all steps."""
+        self._plain.clear()
         self._steps.clear()
 
-    def add(self, messages: ChatMessages, prompt: list[int], said: list[int], text: str) -> None:
+    def encode(self, request: Request) -> list[int]:
+        """The tokens of a prompt."""
+        chat = _chat(request.messages)
+        plain = self._plain[chat] = self._encode(request)
+        for end in range(len(chat) - 1, 0, -1):
+            encoded, sampled = self._steps.get(chat[:end], (None, []))
+            # Not where the template rewrites what was said, or a token goes over its end.
+            if encoded is not None and plain[: len(encoded)] == encoded:
+                return sampled + plain[len(encoded) :]
+        return plain
+
+    def add(self, request: Request, prompt: list[int], said: list[int], text: str) -> None:
         """Remember a step.
 
         Args:
-            messages: Its chat.
+            request: The request, encoded before.
             prompt: The tokens of its prompt.
             said: The tokens of its completion, without an end token.
             text: The text of its completion.
         """
-        chat = (*_chat(messages), ("assistant", text))
-        self._steps.setdefault(chat, (chat_text(self._tokenizer, messages) + text, prompt + said))
-
-    def encode(self, messages: ChatMessages) -> list[int]:
-        """The tokens of a prompt."""
-        text = chat_text(self._tokenizer, messages)
-        plain = self._encode(text)
-        chat = _chat(messages)
-        for end in range(len(chat) - 1, 0, -1):
-            before, ids = self._steps.get(chat[:end], (None, []))
-            # Not if the template has changed the earlier messages, or says something else here.
-            if before is not None and text.startswith(before):
-                spliced = ids + self._encode(text[len(before) :])
-                # Special tokens that a model sampled are not in the text of its completion.
-                if self._tokenizer.decode(spliced) == self._tokenizer.decode(plain):
-                    return spliced
-        return plain
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        tokens = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        encoded = list(tokens["input_ids"])
+        # Special tokens that a model sampled are not in the text of its completion.
+        if self._tokenizer.decode(said) == self._tokenizer.decode(encoded):
+            chat = _chat(request.messages)
+            step = (self._plain[chat] + encoded, prompt + said)
+            self._steps.setdefault((*chat, ("assistant", text)), step)
 
 
 def _chat(messages: ChatMessages) -> Chat:

@@ -1,16 +1,17 @@
 """What token trees save.
 
     python -m tests.benchmarks.measure_trees tokens                # of every environment
-    python -m tests.benchmarks.measure_trees update trees          # or: steps, steps-all
+    python -m tests.benchmarks.measure_trees update trees --short  # or: steps, steps-all
     python -m tests.benchmarks.measure_trees drift                 # sampled texts encoded anew
 
 ``tokens`` plays groups of eight by the demonstrator that errs in 30% of its decisions, with its
 own thoughts and with such of 30 to 90 random words, and counts the tokens that one forward pass
 computes: step by step, with one tree for each trajectory, with one for the group, and with rows of
-8,192. ``update`` is the passes of an update with SmolLM2-135M on one such group: the reference's,
-and the policy's with its gradient. ``steps`` does every tenth step, and scales; ``steps-all`` is
-the same with TRL's head, which computes prompts too. One way in each process, because a process's
-peak memory never falls. ``drift`` samples from SmolLM2-135M. Processor seconds, one thread.
+8,192. ``update`` is the passes of an update with SmolLM2-135M on one such group of SyntheticQA:
+the reference's, and the policy's with its gradient. ``steps-all`` is ``steps`` with TRL's head,
+which computes prompts too. With ``--every N`` only each N-th pass is done, and the seconds are
+scaled by the tokens. One way in each process, because a process's peak memory never falls.
+``drift`` samples from SmolLM2-135M. Processor seconds, one thread.
 """
 
 from __future__ import annotations
@@ -46,7 +47,12 @@ from agemem_envs.registration import ENVS
 MODEL = find_model("smollm2-135m")
 GROUP = 8
 ROW = 8192
-SKIP = 10
+SHORT: dict[str, Any] = {
+    "protocol": "full",
+    "difficulty": "easy",
+    "env_option": ("noise=1", "distractors=1", "rounds_per_message=1", "max_task_rounds=2"),
+}
+"""Two paragraphs to remember and two to ignore, as in the learning demonstration."""
 
 
 class Erring(Demonstrator):
@@ -101,14 +107,14 @@ def sample(tokenizer: Any, step: DemonstratedStep, advantage: float) -> Sample:
     return Sample(tuple(prompt), tuple(completion), None, advantage, 1.0)
 
 
-def tokens(ids: list[str], count: int, difficulty: str | None) -> None:
+def tokens(ids: list[str], count: int, options: dict[str, Any]) -> None:
     print(
         f"{'':26} {'steps':>6} {'per step':>9} {'trained':>8} {'tree':>6} {'group':>6} {'rows':>6}"
     )
     for env_id in ids:
         for words in (False, True):
             split = {"split": "valid_seen"} if "ALFWorld" in env_id else {}
-            played = list(groups(env_id, count, words, difficulty=difficulty, **split))
+            played = list(groups(env_id, count, words, **options, **split))
             every = [one for group in played for steps in group for one in steps]
             whole = sum(one.tokens for one in every)
             single = sum(tree(steps) for group in played for steps in group)
@@ -130,35 +136,33 @@ def tree(samples: list[Sample]) -> int:
     return sum(tree_size(row) for row in tree_rows(samples, 10**9))
 
 
-def update(way: str, budget: int, difficulty: str | None) -> None:
-    (group,) = groups("AgeMem-SyntheticQA-v0", 1, False, difficulty=difficulty)
+def update(way: str, budget: int, every: int, options: dict[str, Any]) -> None:
+    (group,) = groups("AgeMem-SyntheticQA-v0", 1, False, **options)
     samples = [one for steps in group for one in steps]
-    scale = 1.0
     if way == "trees":
         batches = [collate_tree(row) for row in tree_rows(samples, budget)]
     else:
-        ordered = sorted(samples, key=lambda one: one.tokens)[SKIP // 2 :: SKIP]
-        scale = sum(one.tokens for one in samples) / sum(one.tokens for one in ordered)
-        batches = [collate(row, 0) for row in step_rows(ordered, 1, budget)]
+        batches = [collate(row, 0) for row in step_rows(samples, 1, budget)]
+    done = batches[every // 2 :: every]
+    whole, computed = (sum(one["input_ids"].numel() for one in part) for part in (batches, done))
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(MODEL.source)
     from trl.trainer.utils import add_fused_lm_head
 
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     model.train()
     start_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     start = time.process_time()
-    for batch in batches:
+    for batch in done:
         learn(model, batch, fused=way == "steps-all")
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    computed = sum(batch["input_ids"].numel() for batch in batches)
     print(
-        f"{way}: {len(samples)} steps, {sum(one.tokens for one in samples):,} tokens; computed "
-        f"{computed:,} in {len(batches)} passes in {seconds:.0f} s; of the whole group "
-        f"{seconds * scale:.0f} s; peak {peak:,.0f} MiB, {peak - start_memory:,.0f} MiB over the "
-        "model"
+        f"{way}: {len(samples)} steps of {sum(one.tokens for one in samples):,} tokens; computed "
+        f"{whole:,} in {len(batches)} passes; {len(done)} of them in {seconds:.0f} s, all "
+        f"{seconds * whole / computed:.0f} s; peak {peak:,.0f} MiB, "
+        f"{peak - start_memory:,.0f} MiB over the model"
     )
 
 
@@ -222,16 +226,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--env", action="append", choices=sorted(ENVS), help="of tokens")
     parser.add_argument("--groups", type=int, default=1, help="of tokens")
     parser.add_argument("--budget", type=int, default=ROW, help="tokens in a pass of update")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="of update")
     parser.add_argument("--difficulty", help="of the tasks")
+    parser.add_argument("--protocol", default=PolicyConfig().protocol)
+    parser.add_argument("--short", action="store_true", help="short episodes of SyntheticQA")
     return parser
 
 
 if __name__ == "__main__":
     options = build_parser().parse_args()
+    given = {"protocol": options.protocol, "difficulty": options.difficulty}
+    given = SHORT if options.short else given
     torch.set_num_threads(1)
     if options.what == "tokens":
-        tokens(options.env or sorted(ENVS), options.groups, options.difficulty)
+        tokens(options.env or sorted(ENVS), options.groups, given)
     elif options.what == "update":
-        update(options.way, options.budget, options.difficulty)
+        update(options.way, options.budget, options.every, given)
     else:
         drift()

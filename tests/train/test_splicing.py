@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from agemem.agents.backbones.base import Request
 from agemem.agents.backbones.transformers_model import chat_text
 from agemem.train.splicing import SampledPrompts
 from agemem.train.tiny import CHAT_TEMPLATE
 from agemem_envs.context import ChatMessages
-
-Step = tuple[ChatMessages, list[int]]
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -44,38 +43,47 @@ def said(text: str) -> ChatMessages:
     return [{"role": "assistant", "content": text}]
 
 
-def plain(messages: ChatMessages) -> list[int]:
-    text = chat_text(TOKENIZER, messages)
-    return list(TOKENIZER(text, add_special_tokens=False)["input_ids"])
+def plain(messages: ChatMessages, by: PreTrainedTokenizerFast = TOKENIZER) -> list[int]:
+    return list(by(chat_text(by, messages), add_special_tokens=False)["input_ids"])
 
 
-def take(prompts: SampledPrompts, messages: ChatMessages, ids: Sequence[int]) -> list[int]:
+class Prompts(SampledPrompts):
+    """Of chats."""
+
+    def __init__(self, by: PreTrainedTokenizerFast = TOKENIZER) -> None:
+        super().__init__(by, lambda request: plain(request.messages, by))
+
+    def of(self, messages: ChatMessages) -> list[int]:
+        return self.encode(Request(messages, seed=0))
+
+
+def take(prompts: Prompts, messages: ChatMessages, ids: Sequence[int]) -> list[int]:
     """Sample a completion of a prompt; returns the tokens of both."""
-    prompt, sampled = prompts.encode(messages), list(ids)
+    prompt, sampled = prompts.of(messages), list(ids)
     text = TOKENIZER.decode(sampled, skip_special_tokens=True)
-    prompts.add(messages, prompt, sampled, str(text))
+    prompts.add(Request(messages, seed=0), prompt, sampled, str(text))
     return prompt + sampled
 
 
 def test_the_next_prompt_begins_with_the_sampled_tokens() -> None:
-    prompts = SampledPrompts(TOKENIZER)
+    prompts = Prompts()
     first = take(prompts, user("abc"), [A, B, C])
     chat = [*user("abc"), *said("abc"), *user("abc")]
     second = take(prompts, chat, [A, B])
     assert second[: len(first) + 1] == [*first, END]
     assert second[:-2] != plain(chat)
     chat = [*chat, *said("ab"), *user("c")]
-    assert prompts.encode(chat)[: len(second) + 1] == [*second, END]
-    assert TOKENIZER.decode(prompts.encode(chat)) == TOKENIZER.decode(plain(chat))
+    assert prompts.of(chat)[: len(second) + 1] == [*second, END]
+    assert TOKENIZER.decode(prompts.of(chat)) == TOKENIZER.decode(plain(chat))
 
 
 def test_before_a_change_the_tokens_are_those_sampled_and_after_it_new() -> None:
-    prompts = SampledPrompts(TOKENIZER)
+    prompts = Prompts()
     first = take(prompts, user("x"), [A, B, C])
     chat = [*user("x"), *said("abc"), *user("forgotten"), *said("abc"), *user("y")]
     take(prompts, chat[:3], [A, B, C])
     without = [*chat[:2], *user("y"), *said("abc"), *user("z")]
-    got = prompts.encode(without)
+    got = prompts.of(without)
     assert got[: len(first)] == first
     tail = plain(without)[len(plain(user("x"))) + 1 :]  # "abc" is one token
     assert got[len(first) :] == tail
@@ -90,16 +98,16 @@ def test_before_a_change_the_tokens_are_those_sampled_and_after_it_new() -> None
     ],
 )
 def test_another_chat_is_encoded_anew(chat: ChatMessages) -> None:
-    prompts = SampledPrompts(TOKENIZER)
+    prompts = Prompts()
     take(prompts, user("x"), [A, B, C])
-    assert prompts.encode(chat) == plain(chat)
+    assert prompts.of(chat) == plain(chat)
 
 
 def test_special_tokens_that_were_sampled_do_not_enter_a_prompt() -> None:
-    prompts = SampledPrompts(TOKENIZER)
+    prompts = Prompts()
     take(prompts, user("x"), [A, END, B, C])
     chat = [*user("x"), *said("abc"), *user("y")]
-    assert prompts.encode(chat) == plain(chat)
+    assert prompts.of(chat) == plain(chat)
 
 
 def test_a_template_that_rewrites_what_was_said_is_obeyed() -> None:
@@ -108,18 +116,18 @@ def test_a_template_that_rewrites_what_was_said_is_obeyed() -> None:
         "{% for m in messages %}[{{ m['role'] }}]"
         "{{ '' if m['role'] == 'assistant' else m['content'] }}{% endfor %}[assistant]"
     )
-    prompts = SampledPrompts(rewriting)
-    prompts.add(user("x"), prompts.encode(user("x")), [A, B, C], "abc")
+    prompts = Prompts(rewriting)
+    take(prompts, user("x"), [A, B, C])
     chat = [*user("x"), *said("abc"), *user("y")]
-    assert rewriting.decode(prompts.encode(chat)) == "[user]x[assistant][user]y[assistant]"
+    assert rewriting.decode(prompts.of(chat)) == "[user]x[assistant][user]y[assistant]"
 
 
 def test_a_new_round_has_no_earlier_steps() -> None:
-    prompts = SampledPrompts(TOKENIZER)
+    prompts = Prompts()
     take(prompts, user("x"), [A, B, C])
     prompts.clear()
     chat = [*user("x"), *said("abc"), *user("y")]
-    assert prompts.encode(chat) == plain(chat)
+    assert prompts.of(chat) == plain(chat)
 
 
 @settings(deadline=None)
@@ -127,10 +135,10 @@ def test_a_new_round_has_no_earlier_steps() -> None:
 def test_whatever_is_sampled_the_text_of_every_prompt_is_the_templates(
     completions: list[list[int]],
 ) -> None:
-    prompts = SampledPrompts(TOKENIZER)
+    prompts = Prompts()
     chat = user("abc")
     for ids in completions:
         take(prompts, chat, ids)
         text = str(TOKENIZER.decode(ids, skip_special_tokens=True))
         chat = [*chat, *said(text), *user("abc")]
-        assert TOKENIZER.decode(prompts.encode(chat)) == TOKENIZER.decode(plain(chat))
+        assert TOKENIZER.decode(prompts.of(chat)) == TOKENIZER.decode(plain(chat))
