@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from agemem.train.samples import IGNORED, Tensors
-from agemem.train.trees import ancestors
+from agemem.train.tree_attention import tree_inputs
 
 _CHUNK = 256
 """Positions whose entropies are computed at once, to save memory."""
@@ -39,7 +39,7 @@ def completion_logprobs(
     """
     inputs: dict[str, Any] = {"input_ids": batch["input_ids"]}
     if "ends" in batch:
-        inputs["attention_mask"] = ancestors(batch["ends"])
+        inputs |= tree_inputs(batch["ends"])
         inputs["position_ids"] = batch["position_ids"]
     else:
         inputs["attention_mask"] = batch["attention_mask"]

@@ -9,7 +9,8 @@ model, PEFT, generation (transformers or vLLM), optimizer, checkpoints and distr
 Departures from TRL's GRPO: rewards come from the environment; the loss is the mean over the steps
 of a round (of the mean over tokens), across all processes and accumulation steps, however many
 steps each trajectory took; one round of rollouts feeds one optimizer step (times
-``num_iterations``).
+``num_iterations``); the language-model head is computed for completions alone; and where the model
+allows it, what several steps share is computed once (:mod:`agemem.train.trees`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from agemem.train.objective import stepwise_loss, truncated_importance
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.rollouts import RolloutPool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, collate, fill, step_rows
+from agemem.train.tree_attention import use_tree_attention
 from agemem.train.tree_support import TREES, uses_trees
 from agemem.train.trees import collate_tree, tree_rows
 from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
@@ -152,7 +154,11 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self._marks: dict[str, float] = {}
         self._round: list[Tensors] | None = None
-        self._trees = uses_trees(self.args.token_trees, self.accelerator.unwrap_model(self.model))
+        policy = self.accelerator.unwrap_model(self.model)
+        self._trees = uses_trees(self.args.token_trees, policy)
+        for one in (policy, self.ref_model) if self._trees else ():
+            if one is not None:
+                use_tree_attention(self.accelerator.unwrap_model(one))
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         self._policy = PolicyBackbone(
             self._tokenizer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agemem.train.tree_attention import TREE
 from agemem_envs.errors import ConfigurationError
 
 TREES = ("auto", "on", "off")
@@ -53,7 +54,7 @@ def tree_obstacle(model: Any) -> str | None:
             not kinds <= {"default", "linear", "llama3", "yarn"} or getattr(config, "alibi", False)
         ),
         "the adapter adds virtual tokens": any(one.is_prompt_learning for one in adapters),
-        f"the attention implementation is {attention}, not sdpa": attention != "sdpa",
+        f"the attention implementation is {attention}, not sdpa": attention not in ("sdpa", TREE),
     }
     return next((text for text, found in checks.items() if found), None)
 

@@ -41,6 +41,7 @@ from agemem.train.models import find_model
 from agemem.train.objective import stepwise_loss
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.samples import Sample, Tensors, collate, step_rows
+from agemem.train.tree_attention import use_tree_attention
 from agemem.train.trees import collate_tree, tree_rows, tree_size
 from agemem_envs.registration import ENVS
 
@@ -142,13 +143,14 @@ def update(way: str, budget: int, every: int, options: dict[str, Any]) -> None:
     if way == "trees":
         batches = [collate_tree(row) for row in tree_rows(samples, budget)]
     else:
-        batches = [collate(row, 0) for row in step_rows(samples, 1, budget)]
+        batches = [collate(row, 0) for row in step_rows(samples, 4, None)]
     done = batches[every // 2 :: every]
     whole, computed = (sum(one["input_ids"].numel() for one in part) for part in (batches, done))
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(MODEL.source)
     from trl.trainer.utils import add_fused_lm_head
 
+    use_tree_attention(model)
     add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     model.activation_checkpointing_enable()
     model.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
+from agemem.train import tree_attention
 from agemem.train.logprobs import completion_logprobs
 from agemem.train.samples import IGNORED, Sample, Tensors, collate
+from agemem.train.tree_attention import TREE, use_tree_attention
 from agemem.train.tree_support import tree_obstacle, uses_trees
 from agemem.train.trees import ancestors, collate_tree, tree_rows, tree_size
 from agemem_envs.errors import ConfigurationError
@@ -137,22 +140,44 @@ def build(kind: str, **options: Any) -> Any:
     return AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
 
 
+@pytest.mark.parametrize("block", [1, 4, 256])
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "olmo2", "gemma"])
-def test_the_log_probabilities_are_those_of_the_steps(kind: str) -> None:
+def test_the_log_probabilities_are_those_of_the_steps(
+    kind: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = build(kind)
     assert tree_obstacle(model) is None
     (row,) = tree_rows(PARTED, 100)
-    got, entropies = completion_logprobs(model, collate_tree(row), temperature=0.7, fused=False)
-    assert entropies is not None
-    for index, one in enumerate(row):
-        ids = torch.tensor([tokens(one)])
-        scores = (model(input_ids=ids).logits[0] / 0.7).log_softmax(-1)
-        scores = scores[len(one.prompt) - 1 : -1]
-        count = len(one.completion)
-        want = scores[range(count), list(one.completion)]
-        assert (got[index, :count] - want).abs().max() < 1e-6
-        spread = -(scores.exp() * scores).sum(-1)
-        assert (entropies[index, :count] - spread).abs().max() < 1e-6
+    want = [alone(model, one, 0.7) for one in row]
+    monkeypatch.setattr(tree_attention, "_BLOCK", block)
+    for known in (False, True):  # the dense mask, and blocks
+        if known:
+            use_tree_attention(model)
+        batch = collate_tree(row)
+        got, entropies = completion_logprobs(model, batch, temperature=0.7, fused=False)
+        assert entropies is not None
+        for index, (logprobs, spread) in enumerate(want):
+            count = len(logprobs)
+            assert (got[index, :count] - logprobs).abs().max() < 1e-6
+            assert (entropies[index, :count] - spread).abs().max() < 1e-6
+    again = [alone(model, one, 0.7) for one in row]  # without a tree it is SDPA
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(want, again, strict=True))
+
+
+def alone(model: Any, one: Sample, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies of a step by itself."""
+    ids = torch.tensor([tokens(one)])
+    scores = (model(input_ids=ids).logits[0] / temperature).log_softmax(-1)
+    scores = scores[len(one.prompt) - 1 : -1]
+    chosen = scores[range(len(one.completion)), list(one.completion)]
+    return chosen, -(scores.exp() * scores).sum(-1)
+
+
+def test_a_saved_model_does_not_name_the_attention(tmp_path: Path) -> None:
+    model = build("llama")
+    use_tree_attention(model)
+    model.save_pretrained(tmp_path)
+    assert TREE not in (tmp_path / "config.json").read_text()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
