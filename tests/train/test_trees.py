@@ -26,6 +26,8 @@ SMALL = {
     "bos_token_id": None, "eos_token_id": 1, "max_position_embeddings": 256,
 }  # fmt: skip
 
+KINDS = ("llama", "qwen2", "qwen3", "olmo2", "gemma")
+
 
 def sample(prompt: Sequence[int], completion: Sequence[int]) -> Sample:
     return Sample(tuple(prompt), tuple(completion), None, 1.0, 0.5)
@@ -141,7 +143,7 @@ def build(kind: str, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("block", [1, 4, 256])
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "olmo2", "gemma"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_log_probabilities_are_those_of_the_steps(
     kind: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +173,25 @@ def alone(model: Any, one: Sample, temperature: float) -> tuple[torch.Tensor, to
     scores = scores[len(one.prompt) - 1 : -1]
     chosen = scores[range(len(one.completion)), list(one.completion)]
     return chosen, -(scores.exp() * scores).sum(-1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_layer_attends_by_blocks(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(kind)
+    use_tree_attention(model)
+    (row,) = tree_rows(PARTED, 100)
+    keys: list[int] = []
+    attend = tree_attention.sdpa_attention_forward
+
+    def count(module: Any, query: Any, key: torch.Tensor, *others: Any, **options: Any) -> Any:
+        keys.append(key.size(2))
+        return attend(module, query, key, *others, **options)
+
+    monkeypatch.setattr(tree_attention, "_BLOCK", 1)
+    monkeypatch.setattr(tree_attention, "sdpa_attention_forward", count)
+    batch = collate_tree(row)
+    completion_logprobs(model, batch, temperature=1.0, fused=False)
+    assert keys == [depth + 1 for depth in batch["position_ids"][0].tolist()] * 2  # two layers
 
 
 def test_a_saved_model_does_not_name_the_attention(tmp_path: Path) -> None:
