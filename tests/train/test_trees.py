@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from agemem.train import tree_attention
 from agemem.train.logprobs import completion_logprobs
@@ -181,11 +182,10 @@ def test_every_layer_attends_by_blocks(kind: str, monkeypatch: pytest.MonkeyPatc
     use_tree_attention(model)
     (row,) = tree_rows(PARTED, 100)
     keys: list[int] = []
-    attend = tree_attention.sdpa_attention_forward
 
     def count(module: Any, query: Any, key: torch.Tensor, *others: Any, **options: Any) -> Any:
         keys.append(key.size(2))
-        return attend(module, query, key, *others, **options)
+        return sdpa_attention_forward(module, query, key, *others, **options)
 
     monkeypatch.setattr(tree_attention, "_BLOCK", 1)
     monkeypatch.setattr(tree_attention, "sdpa_attention_forward", count)
