@@ -219,6 +219,22 @@ class GRPOConfig(PolicyConfig):
     temperature: float = setting(
         1.0, "sampling temperature of the rollouts", Scope.METHOD, LEARNING, 0.001, 10.0
     )
+    token_trees: str = setting(
+        "auto",
+        "compute what the steps of a group share only once; auto: if the model allows it",
+        Scope.METHOD,
+        EXECUTION,
+        choices=("auto", "on", "off"),
+    )
+    tokens_per_micro_batch: int | None = setting(
+        None,
+        "most tokens in one forward pass; GPU memory grows with it",
+        Scope.METHOD,
+        EXECUTION,
+        1,
+        100_000_000,
+        default_text="8192 with token trees, otherwise --micro-batch steps",
+    )
     iterations: int = setting(
         1, "optimizer steps for each round of rollouts", Scope.METHOD, LEARNING, 1, 1_000
     )

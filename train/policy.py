@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem.agents.backbones.transformers_model import chat_text
+from agemem.train.splicing import SampledPrompts
 from agemem_envs.errors import EndpointError, PromptTooLongError
 
 Generation = tuple[list[list[int]], list[list[float]] | None]
@@ -23,7 +24,8 @@ Generate = Callable[[list[list[int]]], Generation]
 class PolicyBackbone(Backbone):
     """Completes a round's prompts in one batched generation by the trainer's own engine.
 
-    Token ids are kept exactly as read and sampled: training never encodes a text again. The
+    Token ids are kept exactly as read and sampled: training never encodes a text again, nor does
+    a prompt that continues an earlier step of the round. The
     random numbers depend only on ``seed`` and the number of the call, so that a resumed run
     samples the same tokens as an uninterrupted one.
 
@@ -56,19 +58,21 @@ class PolicyBackbone(Backbone):
         self._ends = frozenset(ends)
         self._longest = longest
         self._agree = agree
+        self._prompts = SampledPrompts(tokenizer, self._encode)
         self.begin((0,))
 
     def begin(self, seed: Sequence[int]) -> None:
         """Begin a round of rollouts, whose random numbers ``seed`` determines."""
         self._seed = tuple(seed)
         self._calls = 0
+        self._prompts.clear()
         self.seconds = 0.0
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling
     ) -> list[Completion | EndpointError]:
         """Complete all prompts in one batch."""
-        prompts = [self._encode(request) for request in requests]
+        prompts = [self._prompts.encode(request) for request in requests]
         fitting = [ids for ids in prompts if len(ids) <= self._longest]
         start = time.perf_counter()
         completions, logprobs = self._batch(fitting, len(requests)) or ([], None)
@@ -78,12 +82,12 @@ class PolicyBackbone(Backbone):
         # The fillers of a lockstep batch come last, and are dropped.
         scores: Sequence[list[float] | None] = logprobs or [None] * len(completions)
         done = zip(completions, scores, strict=True)
-        for ids in prompts:
+        for request, ids in zip(requests, prompts, strict=True):
             if len(ids) > self._longest:
                 text = f"the prompt has {len(ids)} tokens; the limit is {self._longest}"
                 replies.append(PromptTooLongError(text))
             else:
-                replies.append(self._completion(ids, *next(done), seconds))
+                replies.append(self._completion(request, ids, *next(done), seconds))
         return replies
 
     def finish(self) -> None:
@@ -110,12 +114,19 @@ class PolicyBackbone(Backbone):
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _completion(
-        self, prompt: list[int], ids: list[int], logprobs: list[float] | None, seconds: float
+        self,
+        request: Request,
+        prompt: list[int],
+        ids: list[int],
+        logprobs: list[float] | None,
+        seconds: float,
     ) -> Completion:
         finished = bool(ids) and ids[-1] in self._ends
         said = ids[:-1] if finished else ids
+        text = cast(str, self._tokenizer.decode(said, skip_special_tokens=True))
+        self._prompts.add(request, prompt, said, text)
         return Completion(
-            text=cast(str, self._tokenizer.decode(said, skip_special_tokens=True)),
+            text=text,
             prompt_tokens=len(prompt),
             completion_tokens=len(ids),
             finish_reason="stop" if finished else "length",

@@ -157,6 +157,8 @@ def _trainer_config(config: GRPOConfig, out: Path) -> Any:
         per_device_train_batch_size=trajectories(config) // config.accumulation,
         gradient_accumulation_steps=config.accumulation,
         micro_batch_size=config.micro_batch,
+        token_trees=config.token_trees,
+        tokens_per_micro_batch=config.tokens_per_micro_batch,
         num_generations=config.group_size,
         num_iterations=config.iterations,
         beta=config.beta,

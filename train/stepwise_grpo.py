@@ -9,7 +9,8 @@ model, PEFT, generation (transformers or vLLM), optimizer, checkpoints and distr
 Departures from TRL's GRPO: rewards come from the environment; the loss is the mean over the steps
 of a round (of the mean over tokens), across all processes and accumulation steps, however many
 steps each trajectory took; one round of rollouts feeds one optimizer step (times
-``num_iterations``).
+``num_iterations``); the language-model head is computed for completions alone; and where the model
+allows it, what several steps share is computed once (:mod:`agemem.train.trees`).
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ from trl.trainer.utils import use_adapter
 
 from agemem.agents.rollout import Rollout
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
+from agemem.train.logprobs import completion_logprobs
 from agemem.train.metrics import average, describe
 from agemem.train.objective import stepwise_loss, truncated_importance
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.rollouts import RolloutPool, sampled_steps, samples_of
-from agemem.train.samples import Sample, Tensors, collate, micro_batches
-from agemem_envs.errors import AgeMemError, ConfigurationError
+from agemem.train.samples import Sample, Tensors, collate, fill, step_rows
+from agemem.train.tree_attention import use_tree_attention
+from agemem.train.tree_support import TREES, uses_trees
+from agemem.train.trees import collate_tree, tree_rows
+from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
 
 FIXED: dict[str, Any] = {
     "loss_type": "grpo",
@@ -56,6 +61,8 @@ FIXED: dict[str, Any] = {
 }
 """Options of GRPOConfig with only one valid value: they define the objective, or the order of the
 data, which an exact resume relies on. Any other value is refused rather than ignored."""
+TREE_TOKENS = 8192
+"""The default of ``tokens_per_micro_batch`` with token trees."""
 
 
 @dataclass
@@ -65,12 +72,18 @@ class StepwiseGRPOConfig(GRPOConfig):
     ``per_device_train_batch_size`` counts trajectories.
 
     Attributes:
-        micro_batch_size: Steps in one forward and backward pass. Peak memory grows with it, not
-            with the number of steps of a trajectory.
+        token_trees: Compute what the steps of a round share only once: ``auto`` where the model
+            allows it, ``on`` or ``off``. The update is the same.
+        tokens_per_micro_batch: Most tokens in one forward and backward pass. Peak memory grows
+            with it, not with the number of steps of a trajectory. A step that is longer has a
+            pass of its own. None is 8,192 with token trees, and otherwise ``micro_batch_size``.
+        micro_batch_size: Steps in one forward and backward pass, without token trees.
         skip_flat_groups: Leave out groups whose rewards are all equal.
         per_trajectory: Weigh trajectories equally instead of steps.
     """
 
+    token_trees: str = "auto"
+    tokens_per_micro_batch: int | None = None
     micro_batch_size: int = 4
     skip_flat_groups: bool = False
     per_trajectory: bool = False
@@ -99,10 +112,12 @@ class StepwiseGRPOConfig(GRPOConfig):
             given = getattr(self, name)
             if given != value:
                 raise ConfigurationError(f"{name} must be {value!r}, got {given!r}")
-        if self.micro_batch_size < 1:
-            raise ConfigurationError(
-                f"micro_batch_size must be positive, got {self.micro_batch_size}"
-            )
+        for name in ("micro_batch_size", "tokens_per_micro_batch"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ConfigurationError(f"{name} must be positive, got {size}")
+        if self.token_trees not in TREES:
+            raise UnknownNameError("token_trees", self.token_trees, TREES)
         if self.steps_per_generation != self.gradient_accumulation_steps:
             raise ConfigurationError("one round of rollouts feeds one optimizer step: omit "
                                      "steps_per_generation and generation_batch_size")  # fmt: skip
@@ -139,6 +154,11 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self._marks: dict[str, float] = {}
         self._round: list[Tensors] | None = None
+        policy = self.accelerator.unwrap_model(self.model)
+        self._trees = uses_trees(self.args.token_trees, policy)
+        for one in (policy, self.ref_model) if self._trees else ():
+            if one is not None:
+                use_tree_attention(self.accelerator.unwrap_model(one))
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         self._policy = PolicyBackbone(
             self._tokenizer,
@@ -182,21 +202,31 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         played_at = time.perf_counter()
         samples = self._samples(played)
         accumulation = self.args.gradient_accumulation_steps
-        size = self.args.micro_batch_size
-        # Every process runs as many as the one with the most steps, one in each part at least.
-        count = max(accumulation, math.ceil(self._largest(len(samples)) / size))
-        filler = self._tokenizer.eos_token_id
+        packed = self._packed(samples)
+        # Every process runs as many as the one with the most, one in each part at least.
+        count = max(accumulation, self._largest(len(packed)))
         batches = [
-            self._scored(collate(batch, self._tokenizer.pad_token_id))
-            for batch in micro_batches(samples, size, count, filler)
+            self._scored(self._collated(row))
+            for row in fill(packed, count, self._tokenizer.eos_token_id)
         ]
         end = time.perf_counter()
         self._log_round(played, samples)
+        self._log_computed(batches)
         self._note("time/generation", self._policy.seconds)
         self._note("time/environment", played_at - start - self._policy.seconds)
         self._note("time/reference", end - played_at)
         self._marks = {"start": start, "update": end}
         return batches
+
+    def _packed(self, samples: list[Sample]) -> list[list[Sample]]:
+        """The samples of each micro-batch of this process."""
+        budget = self.args.tokens_per_micro_batch
+        if self._trees:
+            return tree_rows(samples, budget or TREE_TOKENS)
+        return step_rows(samples, self.args.micro_batch_size, budget)
+
+    def _collated(self, row: list[Sample]) -> Tensors:
+        return collate_tree(row) if self._trees else collate(row, self._tokenizer.pad_token_id)
 
     def _samples(self, played: list[Rollout]) -> list[Sample]:
         """The steps of this process's trajectories, with their advantages and weights."""
@@ -260,16 +290,17 @@ class StepwiseGRPOTrainer(GRPOTrainer):
 
     def _logprobs(
         self, model: torch.nn.Module, batch: Tensors
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probability and entropy of each completion token, both (B, T)."""
-        logprobs, entropies, _ = self._get_per_token_logps_and_entropies(
-            model,
-            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
-            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
-            batch["completion_ids"].size(1),
-            compute_entropy=model is not self.ref_model,
-        )
-        return logprobs, entropies
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Log-probability and entropy of each completion token, both (S, T)."""
+        on_cpu = self.accelerator.device.type == "cpu"
+        with self.accelerator.autocast():
+            return completion_logprobs(
+                model,
+                batch,
+                temperature=self.temperature,
+                fused=not on_cpu or self.args.cast_lm_head_to_fp32,
+                entropy=torch.is_grad_enabled(),
+            )
 
     # -- an optimizer step -------------------------------------------------------------
 
@@ -316,6 +347,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             clip=(self.epsilon_low, self.epsilon_high),
             correction=inputs.get("correction"),
         )
+        assert entropies is not None
         entropy = (entropies.detach() * mask * (inputs["weights"] > 0).unsqueeze(1)).sum()
         for name, value in {**terms.sums, "entropy": entropy}.items():
             self._sums[name] = self._sums[name].to(value.device) + value
@@ -340,6 +372,11 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         tokens = sum(gather_object([sum(sample.tokens for sample in samples)]))
         self.state.num_input_tokens_seen += tokens
         self._note("tokens", tokens)
+
+    def _log_computed(self, batches: list[Tensors]) -> None:
+        """Log the number of tokens that all processes compute, padding included."""
+        computed = sum(gather_object([sum(batch["input_ids"].numel() for batch in batches)]))
+        self._note("computed_tokens", computed)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the optimizer step's own numbers, and log as TRL does."""

@@ -86,6 +86,7 @@ def stepwise(model: Path, out: Path) -> tuple[Clock, list[float]]:
     trainer = toy_trainer(
         model, out, envs=[OneStep() for _ in range(TRAJECTORIES)], callbacks=[clock],
         max_steps=STEPS, max_completion_length=COMPLETION, micro_batch_size=TRAJECTORIES,
+        token_trees="off",
     )  # fmt: skip
     trainer.train()
     log = [entry for entry in trainer.state.log_history if "loss" in entry]

@@ -1,7 +1,8 @@
 """The trainer's gradient against a hand-written one; also run by torchrun, hence a program.
 
-At each optimizer step: ``1/N * sum over steps of mean_t(-ratio * A + beta * KL)``, over all
-steps of all processes, computed one sample at a time on a plain copy of the model.
+At each optimizer step: ``1/N * sum over steps of mean_t(-min(ratio * A, clip(ratio) * A) +
+beta * KL)``, over all steps of all processes, computed one sample at a time on a plain copy of the
+model. In double precision, unless it is asked otherwise.
 
     torchrun --nproc_per_node 2 tests/train/gradient_check.py MODEL OUT '{"option": value}'
 """
@@ -56,6 +57,7 @@ class Compare(TrainerCallback):
     def __init__(self) -> None:
         self.differences: list[float] = []
         self.counts: list[tuple[int, int]] = []
+        self.old: list[torch.Tensor] = []
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -65,7 +67,10 @@ class Compare(TrainerCallback):
         self.counts.append((len(trainer.recorded), len(samples)))
         model = trainer.accelerator.unwrap_model(trainer.model)
         got = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-        want = by_hand(model, self.reference, samples)
+        if state.global_step % trainer.num_iterations == 0:  # the policy is the one that sampled
+            with torch.no_grad():
+                self.old = [logprobs(model, one.prompt, one.completion) for one in samples]
+        want = by_hand(model, self.reference, samples, self.old)
         scale = max(g.abs().max() for g in want.values())
         worst = max((got[name] - want[name]).abs().max() for name in got)
         self.differences.append(float(worst / scale))
@@ -82,26 +87,28 @@ def logprobs(
 
 
 def by_hand(
-    model: torch.nn.Module, reference: torch.nn.Module, samples: Sequence[Sample]
+    model: torch.nn.Module,
+    reference: torch.nn.Module,
+    samples: Sequence[Sample],
+    old: Sequence[torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     plain: Any = copy.deepcopy(model)
     plain.zero_grad()
     base = plain.get_base_model() if hasattr(plain, "peft_config") else plain
     base.__dict__.pop("forward", None)  # without TRL's fused head
     loss = torch.zeros(())
-    for sample in samples:
+    for sample, before in zip(samples, old, strict=True):
         now = logprobs(plain, sample.prompt, sample.completion)
-        with torch.no_grad():
-            gap = logprobs(reference, sample.prompt, sample.completion) - now
         gap = logprobs(reference, sample.prompt, sample.completion).detach() - now
-        ratio = (now - now.detach()).exp()
+        ratio = (now - before).exp()
+        gain = torch.min(ratio * sample.advantage, ratio.clamp(0.8, 1.2) * sample.advantage)
         kl = gap.exp() - gap - 1
-        loss = loss + (-ratio * sample.advantage + BETA * kl).mean() / len(samples)
+        loss = loss + (BETA * kl - gain).mean() / len(samples)
     loss.backward()
     return {n: p.grad for n, p in plain.named_parameters() if p.grad is not None}
 
 
-def check(model: Path, out: Path, peft: Any = None, **options: Any) -> Compare:
+def check(model: Path, out: Path, peft: Any = None, double: bool = True, **options: Any) -> Compare:
     """Train a little, comparing at every optimizer step."""
     compare = Compare()
     compare.reference = AutoModelForCausalLM.from_pretrained(model)
@@ -110,6 +117,10 @@ def check(model: Path, out: Path, peft: Any = None, **options: Any) -> Compare:
     )
     assert isinstance(trainer, Recording)
     compare.trainer = trainer
+    if double:
+        for one in (trainer.model, trainer.ref_model, compare.reference):
+            if one is not None:
+                one.double()
     trainer.train()
     return compare
 

@@ -25,6 +25,9 @@ from tests.train.gradient_check import check
 from tests.train.toy import ToyEnv, build_model, toy_trainer
 
 TOLERANCE = 1e-6
+SINGLE = 1e-5
+"""Of single precision."""
+TREES = pytest.mark.parametrize("trees", ["on", "off"])
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +38,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # -- the gradient ----------------------------------------------------------------------
 
 
-def test_the_gradient_equals_a_hand_written_one(model: Path, tmp_path: Path) -> None:
-    result = check(model, tmp_path)
+@TREES
+@pytest.mark.parametrize("double", [True, False])
+def test_the_gradient_equals_a_hand_written_one(
+    model: Path, tmp_path: Path, trees: str, double: bool
+) -> None:
+    result = check(model, tmp_path, double=double, token_trees=trees)
     assert len(result.differences) == 2
-    assert max(result.differences) < TOLERANCE
+    assert max(result.differences) < (TOLERANCE if double else SINGLE)
     envs = cast(list[ToyEnv], result.trainer._rollout_pool.envs)
     lengths = [len(one.said) for one in envs]
     assert len(set(lengths)) > 1  # trajectories of unequal length, or nothing is shown
@@ -48,20 +55,54 @@ def test_the_gradient_equals_a_hand_written_one(model: Path, tmp_path: Path) -> 
     "options",
     [
         {"gradient_accumulation_steps": 4, "per_device_train_batch_size": 2},
-        {"micro_batch_size": 7},
-        {"micro_batch_size": 1, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
+        {"tokens_per_micro_batch": 1},
+        {"tokens_per_micro_batch": 300, "token_trees": "off"},
+        {"micro_batch_size": 7, "token_trees": "off"},
+        {"micro_batch_size": 1, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4,
+         "token_trees": "off"},
     ],
-)
-def test_however_it_is_split(model: Path, tmp_path: Path, options: dict[str, int]) -> None:
+)  # fmt: skip
+def test_however_it_is_split(model: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     assert max(check(model, tmp_path, **options).differences) < TOLERANCE
 
 
-def test_with_lora(model: Path, tmp_path: Path) -> None:
+@TREES
+def test_with_lora(model: Path, tmp_path: Path, trees: str) -> None:
     peft = pytest.importorskip("peft")
     adapter = peft.LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    result = check(model, tmp_path, peft=adapter)
+    result = check(model, tmp_path, peft=adapter, token_trees=trees)
     assert max(result.differences) < TOLERANCE
     assert result.trainer.ref_model is None
+
+
+@TREES
+def test_with_contexts_that_grow(model: Path, tmp_path: Path, trees: str) -> None:
+    result = check(model, tmp_path, grows=True, token_trees=trees)
+    assert max(result.differences) < TOLERANCE
+    log = result.trainer.state.log_history[0]
+    assert (log["computed_tokens"] < log["tokens"] / 2) is (trees == "on")
+
+
+@TREES
+def test_with_two_passes_over_a_round_and_clipping(model: Path, tmp_path: Path, trees: str) -> None:
+    result = check(
+        model, tmp_path, grows=True, token_trees=trees, num_iterations=2, max_steps=4,
+        learning_rate=1.0, optim="sgd",
+    )  # fmt: skip
+    assert len(result.differences) == 4
+    assert max(result.differences) < TOLERANCE
+    log = result.trainer.state.log_history
+    assert log[1]["clip_fraction"] > 0.02
+
+
+@TREES
+def test_with_flat_and_unscored_trajectories(model: Path, tmp_path: Path, trees: str) -> None:
+    first = [Unscored(grows=True) if index < 3 else ToyEnv(grows=True) for index in range(8)]
+    envs = [*first, *(Flat(grows=True) for _ in range(8))]
+    result = check(model, tmp_path, envs=envs, token_trees=trees, per_device_train_batch_size=16)
+    assert max(result.differences) < TOLERANCE
+    log = result.trainer.state.log_history[0]
+    assert (log["unscored"], log["flat_groups"]) == (3 / 16, 0.5)
 
 
 @pytest.mark.slow
@@ -69,12 +110,13 @@ def test_with_lora(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"per_device_train_batch_size": 4},
-        {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
+        {"per_device_train_batch_size": 4, "token_trees": "off"},
+        {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "grows": True,
+         "tokens_per_micro_batch": 400},
     ],
-)
+)  # fmt: skip
 def test_in_two_processes_with_uneven_step_counts(
-    model: Path, tmp_path: Path, options: dict[str, int]
+    model: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     run = subprocess.run(
         [
@@ -162,6 +204,14 @@ class Unscored(ToyEnv):
         return replace(episode, reward=None, errors=("the judge is down",))
 
 
+class Flat(ToyEnv):
+    def record(self) -> Episode:
+        from dataclasses import replace
+
+        episode = super().record()
+        return replace(episode, reward=replace(not_none(episode.reward), total=0.5))
+
+
 def test_unscored_trajectories_are_not_trained_on(model: Path, tmp_path: Path) -> None:
     from tests.train.gradient_check import Recording
 
@@ -201,6 +251,8 @@ def test_the_papers_defaults(tmp_path: Path) -> None:
         ({"shuffle_dataset": True}, "shuffle_dataset"),
         ({"delta": 2.0}, "delta"),
         ({"micro_batch_size": 0}, "micro_batch_size"),
+        ({"tokens_per_micro_batch": 0}, "tokens_per_micro_batch"),
+        ({"token_trees": "yes"}, "token_trees"),
         ({"steps_per_generation": 2}, "steps_per_generation"),
         ({"max_steps": -1}, "max_steps"),
         ({"num_iterations": 2, "save_steps": 5, "save_strategy": "steps"}, "multiple"),
@@ -227,13 +279,6 @@ def test_a_window_without_room_for_a_prompt_is_an_error(model: Path, tmp_path: P
 
 def test_flat_groups_may_be_left_out(model: Path, tmp_path: Path) -> None:
     from tests.train.gradient_check import Recording
-
-    class Flat(ToyEnv):
-        def record(self) -> Episode:
-            from dataclasses import replace
-
-            episode = super().record()
-            return replace(episode, reward=replace(not_none(episode.reward), total=0.5))
 
     for skip, empty in ((False, False), (True, True)):
         trainer = toy_trainer(

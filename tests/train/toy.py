@@ -58,12 +58,16 @@ def build_model(folder: Path) -> Path:
 
 
 class ToyEnv(gym.Env[str, str]):
-    """Three stages of one to ``rounds`` steps; a text that begins with an even letter ends one."""
+    """Three stages of one to ``rounds`` steps; a text that begins with an even letter ends one.
+
+    If it ``grows``, the context holds the steps of the stage so far, and their middle is forgotten
+    when there are more than two.
+    """
 
     env_id, source = "toy", SOURCE
 
-    def __init__(self, rounds: int = 3, early: bool = True) -> None:
-        self.rounds, self.early = rounds, early
+    def __init__(self, rounds: int = 3, early: bool = True, grows: bool = False) -> None:
+        self.rounds, self.early, self.grows = rounds, early, grows
 
     def settings(self) -> dict[str, Any]:
         return {}
@@ -74,19 +78,21 @@ class ToyEnv(gym.Env[str, str]):
         self.id, self.seed = (options or {})["task_id"], seed
         self.stage, self.here = 1, 0
         self.said: list[str] = []
+        self.chat: list[dict[str, str]] = [{"role": "system", "content": "toy"}]
         return "", self._info()
 
     def _info(self) -> dict[str, Any]:
         content = f"{self.id} {self.seed} stage {self.stage} round {self.here}"
-        return {
-            "messages": [{"role": "system", "content": "toy"}, {"role": "user", "content": content}]
-        }
+        return {"messages": [*self.chat, {"role": "user", "content": content}]}
 
     def step(self, action: str) -> Transition:
         self.said.append(action)
+        if self.grows:
+            self.chat = [*self._info()["messages"], {"role": "assistant", "content": action}]
+            self.chat = self.chat[:1] + self.chat[3:] if len(self.chat) > 5 else self.chat
         self.here += 1
         if self.here >= self.rounds or (self.early and action[:1] and ord(action[0]) % 2 == 0):
-            self.stage, self.here = self.stage + 1, 0
+            self.stage, self.here, self.chat = self.stage + 1, 0, self.chat[:1]
         info, done = self._info(), self.stage > 3
         if done:
             info["episode"] = self.record()
@@ -115,7 +121,7 @@ def tasks(count: int) -> Dataset:
 
 def toy_trainer(
     model: Path, out: Path, *, peft: Any = None, kind: Any = StepwiseGRPOTrainer,
-    envs: list[Any] | None = None, callbacks: Any = None, **options: Any,
+    envs: list[Any] | None = None, callbacks: Any = None, grows: bool = False, **options: Any,
 ) -> StepwiseGRPOTrainer:  # fmt: skip
     defaults: dict[str, Any] = {
         "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 8,
@@ -124,7 +130,7 @@ def toy_trainer(
     }  # fmt: skip
     config = StepwiseGRPOConfig(output_dir=str(out), **(defaults | options))
     trajectories = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    envs = envs or [ToyEnv() for _ in range(trajectories)]
+    envs = envs or [ToyEnv(grows=grows) for _ in range(trajectories)]
     groups = config.max_steps * not_none(config.generation_batch_size) // config.num_generations
     trainer: StepwiseGRPOTrainer = kind(
         rollout_pool=RolloutPool(envs, [AgeMemAgent() for _ in envs]),

@@ -1,0 +1,71 @@
+"""Attention over a token tree: each block of queries sees its own positions and those above it.
+
+In depth-first order, what the positions of a block attend to before the block are the ancestors of
+its first position. So the work grows with the depth of the tree, not with its size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from agemem.train.trees import ancestors
+
+TREE = "agemem_tree"
+"""The attention implementation's name: SDPA where no tree is given."""
+_BLOCK = 256
+"""Queries of a block."""
+Block = tuple[int, int, torch.Tensor, torch.Tensor]
+"""The first query, the one after the last, the keys, and the mask (1, 1, queries, keys)."""
+
+
+def use_tree_attention(model: PreTrainedModel) -> None:
+    """Let a model attend over trees, where ``tree`` is passed to it."""
+    AttentionInterface.register(TREE, _attend)
+    AttentionMaskInterface.register(TREE, sdpa_mask)
+    model.set_attn_implementation(TREE)
+
+
+def tree_inputs(ends: torch.Tensor) -> dict[str, Any]:
+    """The arguments of a model's forward pass over one tree.
+
+    Args:
+        ends: The first position after each position's subtree, (1, N).
+
+    Returns:
+        ``tree``, the blocks, and ``attention_mask``, which holds for a layer that does not know
+        ``tree``.
+    """
+    mask, size = ancestors(ends), ends.size(1)
+    here = torch.arange(size, device=ends.device)
+    blocks: list[Block] = []
+    for start in range(0, size, _BLOCK):
+        stop = min(start + _BLOCK, size)
+        keys = here[:stop][(ends[0, :stop] > start)]
+        blocks.append((start, stop, keys, mask[:, :, start:stop, keys]))
+    return {"attention_mask": mask, "tree": blocks}
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    tree: list[Block] | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    if tree is None:
+        result, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return result, None
+    parts = [
+        sdpa_attention_forward(
+            module, query[:, :, start:stop], key[:, :, keys], value[:, :, keys], mask, **options
+        )[0]
+        for start, stop, keys, mask in tree
+    ]
+    return torch.cat(parts, 1), None
