@@ -293,6 +293,8 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         total = torch.zeros((), device=self.accelerator.device)
         for index, batch in enumerate(share):
             exchange = slot == accumulation - 1 and index == len(share) - 1
+            # DeepSpeed takes an optimizer step in each backward pass for which this is set.
+            self.accelerator.gradient_state._set_sync_gradients(exchange)
             with nullcontext() if exchange else self.accelerator.no_sync(model):
                 total += Trainer.training_step(self, model, batch, num_items_in_batch)
         self._step += 1
