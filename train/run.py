@@ -236,15 +236,32 @@ def check_checkpoint(folder: Path) -> None:
 
 
 def save_model(trainer: Any, folder: Path) -> None:
-    """Save the trained model for evaluation, with an adapter merged into it."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
-        if trainer.accelerator.is_main_process:
-            trainer.save_model(str(folder / "adapter"))
-            model.merge_and_unload().save_pretrained(folder)
-            trainer.processing_class.save_pretrained(folder)
-    else:
-        trainer.save_model(str(folder))
+    """Save the trained model for evaluation: whole, and with an adapter merged into it.
+
+    Every process calls this, since one holds only a part of a sharded model.
+    """
+    accelerator = trainer.accelerator
+    state = accelerator.get_state_dict(
+        trainer.deepspeed if trainer.is_deepspeed_enabled else trainer.model
+    )
+    if accelerator.is_main_process:
+        model = accelerator.unwrap_model(trainer.model)
+        adapted = hasattr(model, "merge_and_unload")
+        for name in getattr(model, "all_tied_weights_keys", None) or {}:
+            state.pop(name, None)  # a gathered copy of the weight that it is tied to
+        model.save_pretrained(folder / "adapter" if adapted else folder, state_dict=state)
+        if adapted:
+            _merge(folder / "adapter", folder, model.dtype)
+        trainer.processing_class.save_pretrained(folder)
+    accelerator.wait_for_everyone()
+
+
+def _merge(adapter: Path, folder: Path, dtype: Any) -> None:
+    """Save an adapter's base model with the adapter merged into it."""
+    from peft import AutoPeftModelForCausalLM
+
+    model: Any = AutoPeftModelForCausalLM.from_pretrained(adapter, dtype=dtype)
+    model.merge_and_unload().save_pretrained(folder)
 
 
 def record_model(out: Path, record: RunRecord[Any]) -> None:

@@ -51,7 +51,14 @@ def updates(trainer: StepwiseGRPOTrainer) -> int:
 
 def allow_fsdp_on_a_cpu() -> None:
     """Accelerate shards on GPUs alone, although PyTorch can do so on CPUs, through gloo."""
-    PartialState(cpu=True).distributed_type = DistributedType.MULTI_GPU
+    original = PartialState.__init__
+
+    def changed(self: PartialState, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **options)
+        if self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.MULTI_GPU
+
+    PartialState.__init__ = changed
 
 
 def main(model: Path, out: Path, options: dict[str, Any]) -> None:
@@ -76,6 +83,7 @@ def main(model: Path, out: Path, options: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    import faulthandler; faulthandler.dump_traceback_later(30)
     main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
     if "torch.distributed" in sys.modules:
         import torch.distributed
