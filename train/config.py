@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from agemem.agents.backbones.chat_template import template_arguments, template_setting
 from agemem.train.tasks import task_rows
 from agemem_envs.env_settings import BenchmarkSettings
 from agemem_envs.errors import ConfigurationError, UnknownNameError
@@ -44,6 +45,7 @@ class PolicyConfig(BenchmarkSettings):
     backbone: str | None = setting(
         None, "language model to train", Scope.METHOD, TRAINED, metavar="NAME"
     )
+    chat_template_arg: tuple[str, ...] = template_setting(TRAINED)
     lora_rank: int = setting(
         0,
         "rank of the LoRA adapter to train; 0 trains all weights",
@@ -102,7 +104,7 @@ class PolicyConfig(BenchmarkSettings):
         if self.env not in ENVS:
             raise UnknownNameError("environment", self.env, ENVS)
         check_names(self)
-        _ = self.extra
+        _ = self.extra, template_arguments(self.chat_template_arg)
 
     @property
     def extra(self) -> dict[str, Any]:

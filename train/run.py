@@ -86,7 +86,7 @@ def training(config: GRPOConfig, out: Path) -> Iterator[Any]:
         AgeMemError: A model, data set or library that the settings name is unavailable.
     """
     model = find_model(str(config.backbone))
-    tokenizer = model.tokenizer()
+    tokenizer = model.tokenizer(config.chat_template_arg)
     _find_agent(config.agent)
     rows = config.rows(config.steps * config.tasks_per_step)
     workers = EnvWorkers(

@@ -105,7 +105,7 @@ def run(argv: Sequence[str]) -> int:
     if backbone == TINY:
         backbone = str(_tiny(config, out))
     model = find_model(backbone)
-    tokenizer = model.tokenizer()
+    tokenizer = model.tokenizer(config.chat_template_arg)
     counter = f"tokenizer:{model.source}"
     episodes = demonstrate(config, config.episodes, counter, config.teacher_errors)
     window = model.window()

@@ -8,7 +8,6 @@ Options: those of the trainer's configuration; ``lora`` trains an adapter, ``res
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,13 +76,17 @@ def main(model: Path, out: Path, options: dict[str, Any]) -> None:
         "kind": str(trainer.accelerator.distributed_type.value),
         "updates": count.updates,
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
-        "rewards": [entry["reward/total"] for entry in trainer.state.log_history if "loss" in entry],
+        "rewards": [
+            entry["reward/total"] for entry in trainer.state.log_history if "loss" in entry
+        ],
     }
     print(f"RESULT {json.dumps(result)}", flush=True)
 
 
 if __name__ == "__main__":
-    import faulthandler; faulthandler.dump_traceback_later(30)
+    import faulthandler
+
+    faulthandler.dump_traceback_later(30)
     main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
     if "torch.distributed" in sys.modules:
         import torch.distributed

@@ -297,7 +297,7 @@ def test_vllm_is_asked_with_token_ids_and_its_logprobs_correct_the_loss(
     # As GRPOTrainer leaves them where vLLM is installed.
     trainer.use_vllm, trainer._last_loaded_step = True, -1
     trainer.vllm_generation = engine  # type: ignore[assignment]
-    trainer._policy._agree = trainer._largest
+    trainer._policy._lockstep = trainer._any
     seen: list[Tensors] = []
     scored = trainer._scored
 
