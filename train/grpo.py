@@ -21,6 +21,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
     use_checkout()
 
 from agemem.train.config import KINDS, MAY_RESUME, GRPOConfig, fold_options
+from agemem.train.libraries import require_training
 from agemem.train.run import (
     check_checkpoint,
     is_main_process,
@@ -169,8 +170,7 @@ def _record(config: GRPOConfig, options: argparse.Namespace) -> None:
 def run(argv: Sequence[str]) -> int:
     """Run the command line, and return the exit status."""
     config, options = parse(argv)
-    for module in ("torch", "trl", "peft", "datasets"):
-        require(module, extra="train")
+    require_training()
     if config.vllm != "off":
         require("vllm", command='pip install "trl[vllm]"')
     if is_main_process():

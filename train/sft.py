@@ -21,7 +21,8 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
     use_checkout()
 
 from agemem.train.config import WarmStartConfig, fold_options
-from agemem_envs.errors import ConfigurationError, require
+from agemem.train.libraries import require_training
+from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import (
     RunKind,
     RunRecord,
@@ -91,8 +92,7 @@ def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
 def run(argv: Sequence[str]) -> int:
     """Run the command line, and return the exit status."""
     config, out = parse(argv)
-    for module in ("torch", "trl", "peft", "datasets"):
-        require(module, extra="train")
+    require_training()
     if (out / "model").exists():
         raise ConfigurationError(f"{out} already holds a model: choose another --out")
     if has_record(out):  # of a warm start that was interrupted, which starts again

@@ -31,12 +31,15 @@ from trl.trainer.utils import use_adapter
 
 from agemem.agents.rollout import Rollout
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
+from agemem.train.libraries import check_trl
 from agemem.train.metrics import average, describe
 from agemem.train.objective import stepwise_loss, truncated_importance
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.rollouts import RolloutPool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, collate, micro_batches
 from agemem_envs.errors import AgeMemError, ConfigurationError
+
+check_trl()
 
 FIXED: dict[str, Any] = {
     "loss_type": "grpo",
@@ -159,6 +162,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
 
     def __init__(self, *, rollout_pool: RolloutPool, **arguments: Any) -> None:
         super().__init__(reward_funcs=[_unused], **arguments)
+        self._check_saving()
         self._rollout_pool = rollout_pool
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self._marks: dict[str, float] = {}
@@ -170,6 +174,22 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             longest=self._window() - self.max_completion_length,
             lockstep=self._any if self._in_lockstep() else None,
         )
+
+    def _check_saving(self) -> None:
+        """Refuse now what could not be saved at the end.
+
+        Raises:
+            ConfigurationError: DeepSpeed would keep the weights of ZeRO-3 in parts.
+        """
+        if not self.is_deepspeed_enabled:
+            return
+        zero = self.accelerator.deepspeed_config["zero_optimization"]
+        if zero["stage"] == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
+            raise ConfigurationError(
+                "ZeRO-3 would save no whole model: set zero3_save_16bit_model: true in the "
+                "configuration of accelerate (DeepSpeed's own: "
+                "stage3_gather_16bit_weights_on_model_save)"
+            )
 
     def _in_lockstep(self) -> bool:
         """Whether the processes must generate at the same time, and equally often.
