@@ -183,7 +183,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         """
         if not self.is_deepspeed_enabled:
             return
-        zero = self.accelerator.deepspeed_config["zero_optimization"]
+        zero = self.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
         if zero["stage"] == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
             raise ConfigurationError(
                 "ZeRO-3 would save no whole model: set zero3_save_16bit_model: true in the "
@@ -258,7 +258,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
                 structured_outputs_regex=engine.structured_outputs_regex,
                 generation_kwargs=engine.generation_kwargs,
             )
-            scores = [[first for first, *_ in one] for one in output["logprobs"]]
+            scores = [[token[0] for token in one] for one in output["logprobs"]]
             reply = [(output["completion_ids"], scores)]
         broadcast_object_list(reply, from_process=0)
         ids, logprobs = cast(tuple[list[list[int]], list[list[float]]], reply[0])
@@ -446,7 +446,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         wanted = self.args.save_strategy != "no" and self.state.global_step > 0
         if wanted and not (folder / "trainer_state.json").is_file():
-            self._save_checkpoint(self.model, trial=None)
+            self._save_checkpoint(self.model, trial=None)  # type: ignore[no-untyped-call]
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """Return the micro-batch, which is prepared already."""

@@ -23,6 +23,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from agemem.train.run import lora, save_model
 from agemem.train.stepwise_grpo import StepwiseGRPOTrainer
+from tests.conftest import not_none
 from tests.train.toy import toy_trainer
 
 
@@ -43,8 +44,8 @@ class Count(TrainerCallback):
 def updates(trainer: StepwiseGRPOTrainer) -> int:
     """How often the optimizer has changed the weights."""
     if trainer.is_deepspeed_enabled:
-        return int(trainer.deepspeed.global_steps)
-    (steps,) = {int(state["step"]) for state in trainer.optimizer.state.values()}
+        return int(not_none(trainer.deepspeed).global_steps)
+    (steps,) = {int(state["step"]) for state in not_none(trainer.optimizer).state.values()}
     return steps
 
 
@@ -84,9 +85,6 @@ def main(model: Path, out: Path, options: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    import faulthandler
-
-    faulthandler.dump_traceback_later(30)
     main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
     if "torch.distributed" in sys.modules:
         import torch.distributed
