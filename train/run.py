@@ -259,7 +259,9 @@ def save_model(trainer: Any, folder: Path) -> None:
 def _merge(adapter: Path, folder: Path, dtype: Any) -> None:
     """Save an adapter's base model with the adapter merged into it."""
     from peft import AutoPeftModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    unset_hf_deepspeed_config()  # or ZeRO-3 would shard this model too, among all processes
     model: Any = AutoPeftModelForCausalLM.from_pretrained(adapter, dtype=dtype)
     model.merge_and_unload().save_pretrained(folder)
 
