@@ -27,6 +27,7 @@ from agemem.train.run import (
     is_main_process,
     last_checkpoint,
     memory_estimate,
+    memory_estimates,
     record_model,
     save_model,
     training,
@@ -51,6 +52,12 @@ examples:
   the paper's training on one node with 8 GPUs, with generation by vLLM on the same GPUs:
     torchrun --nproc_per_node 8 train/grpo.py --backbone qwen3-4b --tasks-per-step 8 \\
         --micro-batch 1 --vllm colocate --out results/runs/agemem-4b
+
+  all weights of a larger model, sharded over the GPUs (accelerate config asks for FSDP or
+  DeepSpeed, of which ZeRO-3 needs zero3_save_16bit_model: true; pip install deepspeed):
+    accelerate launch --num_processes 8 --use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy \\
+        TRANSFORMER_BASED_WRAP train/grpo.py --backbone qwen2.5-7b --vllm colocate \\
+        --micro-batch 1 --out results/runs/agemem-7b
 
   the reward ablation, and the ablation without short-term tools:
     agemem grpo --backbone qwen3-4b --reward answer-only --out results/runs/answer-only
@@ -171,12 +178,13 @@ def run(argv: Sequence[str]) -> int:
     """Run the command line, and return the exit status."""
     config, options = parse(argv)
     require_training()
+    if options.estimate:
+        print(memory_estimates(config))
+        return EXIT_OK
     if config.vllm != "off":
         require("vllm", command='pip install "trl[vllm]"')
     if is_main_process():
         print(memory_estimate(config), flush=True)
-    if options.estimate:
-        return EXIT_OK
     checkpoint = last_checkpoint(options.out) if options.resume else None
     if checkpoint is not None:
         check_checkpoint(checkpoint)

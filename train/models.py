@@ -58,6 +58,7 @@ class TrainableModel:
             hidden=text.hidden_size,
             kv_heads=getattr(text, "num_key_value_heads", None) or heads,
             head_size=getattr(text, "head_dim", None) or text.hidden_size // heads,
+            vocabulary=text.vocab_size,
         )
 
     def tokenizer(self, template: Sequence[str] = ()) -> PreTrainedTokenizerBase:

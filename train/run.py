@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -66,6 +67,7 @@ def model_load(config: GRPOConfig) -> Load:
         live=trajectories(config),
         lora_rank=config.lora_rank,
         own_engine=config.vllm == "off",
+        vllm_share=config.vllm_memory if config.vllm == "colocate" else 0.0,
     )
 
 
@@ -76,6 +78,24 @@ def memory_estimate(config: GRPOConfig) -> str:
         BackboneUnavailableError: The size of the model is unknown and cannot be looked up.
     """
     return sentence(find_model(str(config.backbone)).shape(), model_load(config))
+
+
+def memory_estimates(config: GRPOConfig) -> str:
+    """The estimates for one GPU and for eight, whole and sharded, a line each.
+
+    Raises:
+        BackboneUnavailableError: The size of the model is unknown and cannot be looked up.
+    """
+    shape = find_model(str(config.backbone)).shape()
+    load = model_load(config)
+    total = config.tasks_per_step * config.group_size
+    eight = replace(load, live=math.ceil(total / 8))
+    loads = {
+        "1 GPU": replace(load, live=total),
+        "8 GPUs": eight,
+        "8 GPUs, sharded (FSDP, ZeRO-3)": replace(eight, shards=8),
+    }
+    return "\n".join(f"{name}: {sentence(shape, one)}" for name, one in loads.items())
 
 
 @contextmanager

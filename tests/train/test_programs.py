@@ -107,6 +107,10 @@ def test_further_options_of_the_environment(tmp_path: Path) -> None:
         ),
         (["--out", "RUN", "--resume"], "no run to read"),
         (
+            ["--out", "RUN", "--backbone", "qwen3-4b", "--chat-template-arg", "thinking"],
+            "--chat-template-arg takes NAME=VALUE",
+        ),
+        (
             [
                 "--out",
                 "RUN",
@@ -141,6 +145,11 @@ def test_the_memory_of_the_papers_backbones_is_known_beforehand(
     said = capsys.readouterr().out
     assert "7.62 billion parameters, LoRA of rank 16" in said
     assert "weights 14." in said  # 7.62e9 * 2 bytes = 14.2 GiB, and the adapter
+    assert [line.split(":")[0] for line in said.splitlines()] == [
+        "1 GPU", "8 GPUs", "8 GPUs, sharded (FSDP, ZeRO-3)"
+    ]  # fmt: skip
+    assert main(["--backbone", "qwen3-4b", "--vllm", "colocate", "--estimate"]) == 0
+    assert capsys.readouterr().out.count("vLLM takes 30% of the GPU besides") == 3
 
 
 def test_an_unfinished_checkpoint_is_not_taken_up(tmp_path: Path) -> None:
