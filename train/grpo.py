@@ -20,7 +20,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.config import KINDS, MAY_RESUME, GRPOConfig, fold_options
+from agemem.train.config import KINDS, MAY_RESUME, GRPOConfig, file_settings, fold_options
 from agemem.train.libraries import require_training
 from agemem.train.run import (
     check_checkpoint,
@@ -71,6 +71,10 @@ examples:
         --steps 2 --tasks-per-step 1 --group-size 2 --max-completion-tokens 128 --micro-batch 1 \\
         --out results/runs/small
 
+  the settings in a file, and the curves in a browser:
+    agemem grpo --config training.yaml --report-to tensorboard --out results/runs/agemem-4b
+    tensorboard --logdir results/runs/agemem-4b
+
   after a crash or Ctrl-C:
     agemem grpo --out RUN --resume
 
@@ -115,6 +119,12 @@ def build_parser() -> argparse.ArgumentParser:
     run = groups[Group.EXECUTION]
     run.add_argument("--out", type=folder, metavar="RUN", help="folder of the run")
     run.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings in YAML, or the config.json of a training; other flags override them",
+    )
+    run.add_argument(
         "--resume", action="store_true", help="continue the run in the folder of --out"
     )
     run.add_argument(
@@ -134,6 +144,11 @@ def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
     if options.out is None and not options.estimate:
         raise ConfigurationError("name a folder for the run: --out RUN")
     stored = None
+    if options.config is not None:
+        if options.resume:
+            raise ConfigurationError("--resume reads the run's own settings: leave out --config")
+        parser.set_defaults(**file_settings(options.config, GRPOConfig))
+        options = parser.parse_args(argv)
     if options.resume:
         stored = read_record(options.out, GRPOConfig, KINDS).config
         parser.set_defaults(**plain_settings(stored))  # the command line overrides them
@@ -181,6 +196,8 @@ def run(argv: Sequence[str]) -> int:
     if options.estimate:
         print(memory_estimates(config))
         return EXIT_OK
+    if config.report_to != "none":
+        require(config.report_to, command=f"pip install {config.report_to}")
     if config.vllm != "off":
         require("vllm", command='pip install "trl[vllm]"')
     if is_main_process():

@@ -194,6 +194,7 @@ def _trainer_config(config: GRPOConfig, out: Path) -> Any:
         save_steps=config.save_every,
         save_total_limit=2,
         disable_tqdm=True,
+        report_to=config.report_to,
         **_vllm(config),
     )
 

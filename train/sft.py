@@ -20,7 +20,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.config import WarmStartConfig, fold_options
+from agemem.train.config import WarmStartConfig, file_settings, fold_options
 from agemem.train.libraries import require_training
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import (
@@ -68,8 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     groups = add_flags(parser, WarmStartConfig, omit=("token_counter",))
-    groups[Group.EXECUTION].add_argument(
-        "--out", type=folder, metavar="RUN", help="folder of the run"
+    run = groups[Group.EXECUTION]
+    run.add_argument("--out", type=folder, metavar="RUN", help="folder of the run")
+    run.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings in YAML, or the config.json of a warm start; other flags override them",
     )
     return parser
 
@@ -80,7 +85,11 @@ def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
     Raises:
         ConfigurationError: An option is missing, out of range or unknown.
     """
-    options = build_parser().parse_args(argv)
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if options.config is not None:
+        parser.set_defaults(**file_settings(options.config, WarmStartConfig))
+        options = parser.parse_args(argv)
     if options.out is None:
         raise ConfigurationError("name a folder for the run: --out RUN")
     config = from_flags(WarmStartConfig, argparse.Namespace(**fold_options(vars(options))))

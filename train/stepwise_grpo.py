@@ -15,6 +15,7 @@ steps each trajectory took; one round of rollouts feeds one optimizer step (time
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import defaultdict
 from contextlib import nullcontext
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate import DistributedType
 from accelerate.utils import broadcast_object_list, gather, gather_object
 from transformers import PreTrainedModel, Trainer
 from trl import GRPOConfig, GRPOTrainer
@@ -162,7 +164,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
 
     def __init__(self, *, rollout_pool: RolloutPool, **arguments: Any) -> None:
         super().__init__(reward_funcs=[_unused], **arguments)
-        self._check_saving()
+        self._check_launcher()
         self._rollout_pool = rollout_pool
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self._marks: dict[str, float] = {}
@@ -175,12 +177,19 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             lockstep=self._any if self._in_lockstep() else None,
         )
 
-    def _check_saving(self) -> None:
-        """Refuse now what could not be saved at the end.
+    def _check_launcher(self) -> None:
+        """Refuse now what would be ignored, or could not be saved at the end.
 
         Raises:
-            ConfigurationError: DeepSpeed would keep the weights of ZeRO-3 in parts.
+            ConfigurationError: FSDP is asked for and not in use, or DeepSpeed would keep the
+                weights of ZeRO-3 in parts.
         """
+        asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+        if asked and self.accelerator.distributed_type != DistributedType.FSDP:
+            raise ConfigurationError(
+                "FSDP is asked for, but accelerate shards among several GPUs alone, and here are "
+                f"{self.accelerator.num_processes} processes on {self.accelerator.device.type}"
+            )
         if not self.is_deepspeed_enabled:
             return
         zero = self.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
