@@ -255,7 +255,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         reply: list[Generation | None] = [None]
         if self.accelerator.is_main_process:
             engine = self.vllm_generation
-            output = engine.vllm_client.generate(
+            output: Any = engine.vllm_client.generate(
                 prompts=every,
                 repetition_penalty=engine.repetition_penalty,
                 temperature=engine.temperature,
