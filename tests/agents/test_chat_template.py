@@ -19,6 +19,7 @@ from agemem.agents.backbones.chat_template import (
     template_arguments,
     text_ids,
 )
+from agemem.agents.backbones.registry import Options, make_backbone
 from agemem.agents.smollm2 import FILE, gguf_path
 from agemem.train.tiny import CHAT_TEMPLATE
 from agemem_envs.context import ChatMessages
@@ -136,3 +137,9 @@ def test_arguments_of_the_template_are_saved_with_the_model(tmp_path: Path) -> N
 def test_mistaken_arguments(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         template_arguments([text])
+
+
+@pytest.mark.parametrize("name", ["qwen3-4b@http://localhost:1/v1", "scripted", "smollm2-135m"])
+def test_an_engine_that_renders_chats_itself_takes_no_arguments(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="takes no --chat-template-arg"):
+        make_backbone(name, Options(template={"enable_thinking": False}))
