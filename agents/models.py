@@ -37,6 +37,7 @@ class Shape:
         hidden: Hidden units.
         kv_heads: Key-value heads.
         head_size: Units of one head.
+        vocabulary: Tokens that the model can write.
     """
 
     parameters: int
@@ -44,6 +45,7 @@ class Shape:
     hidden: int
     kv_heads: int
     head_size: int
+    vocabulary: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,16 @@ MODELS: dict[str, Model] = {
         Model(
             "qwen3-4b",
             hub_id="Qwen/Qwen3-4B-Instruct-2507",
-            shape=Shape(4_022_468_096, layers=36, hidden=2560, kv_heads=8, head_size=128),
+            shape=Shape(
+                4_022_468_096, layers=36, hidden=2560, kv_heads=8, head_size=128, vocabulary=151_936
+            ),
         ),
         Model(
             "qwen2.5-7b",
             hub_id="Qwen/Qwen2.5-7B-Instruct",
-            shape=Shape(7_615_616_512, layers=28, hidden=3584, kv_heads=4, head_size=128),
+            shape=Shape(
+                7_615_616_512, layers=28, hidden=3584, kv_heads=4, head_size=128, vocabulary=152_064
+            ),
         ),
         Model(
             "smollm2-135m",

@@ -6,17 +6,28 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+from agemem.agents.backbones.chat_template import template_arguments, template_setting
 from agemem.train.tasks import task_rows
 from agemem_envs.env_settings import BenchmarkSettings
-from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.errors import ConfigurationError, UnknownNameError, require
 from agemem_envs.judging.rewards import make_reward
 from agemem_envs.names import check_names
 from agemem_envs.protocols import resolve
 from agemem_envs.registration import ENVS
 from agemem_envs.run_record import RunKind, Upgrade
-from agemem_envs.settings import Group, Scope, check_settings, in_scope, setting, settings_of
+from agemem_envs.settings import (
+    Group,
+    Scope,
+    check_settings,
+    in_scope,
+    plain_settings,
+    setting,
+    settings_from,
+    settings_of,
+)
 from agemem_envs.tasks.base import make_task
 from agemem_envs.util.cli import name_value
 
@@ -44,6 +55,7 @@ class PolicyConfig(BenchmarkSettings):
     backbone: str | None = setting(
         None, "language model to train", Scope.METHOD, TRAINED, metavar="NAME"
     )
+    chat_template_arg: tuple[str, ...] = template_setting(TRAINED)
     lora_rank: int = setting(
         0,
         "rank of the LoRA adapter to train; 0 trains all weights",
@@ -102,7 +114,7 @@ class PolicyConfig(BenchmarkSettings):
         if self.env not in ENVS:
             raise UnknownNameError("environment", self.env, ENVS)
         check_names(self)
-        _ = self.extra
+        _ = self.extra, template_arguments(self.chat_template_arg)
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -156,6 +168,31 @@ class PolicyConfig(BenchmarkSettings):
     def agent(self) -> str:
         """Import path of the agent, which retrieves at each step if it has no short-term tools."""
         return RAG_AGENT if self.tools == "ltm" else AGENT
+
+
+C = TypeVar("C", bound=PolicyConfig)
+
+
+def file_settings(path: Path, kind: type[C]) -> dict[str, Any]:
+    """The settings in a file: YAML, JSON, or the ``config.json`` of a training.
+
+    Args:
+        path: The file, with the names of the flags, with underscores, as keys.
+        kind: The settings of the program.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or has an unknown name or a wrong value.
+    """
+    yaml = require("yaml", extra="train")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    if isinstance(values, dict) and isinstance(values.get("config"), dict):
+        values = values["config"]  # of the record of a run
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path} holds no settings: it should have lines like 'steps: 20'")
+    return plain_settings(settings_from(kind, values))
 
 
 def fold_options(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,6 +313,13 @@ class GRPOConfig(PolicyConfig):
         EXECUTION,
         0.01,
         1.0,
+    )
+    report_to: str = setting(
+        "none",
+        "a tracker that gets the log too",
+        Scope.RUN,
+        EXECUTION,
+        choices=("none", "tensorboard", "trackio", "wandb"),
     )
     save_every: int = setting(
         10, "optimizer steps between checkpoints", Scope.RUN, EXECUTION, 1, 10_000_000

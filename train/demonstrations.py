@@ -9,7 +9,7 @@ import gymnasium as gym
 from transformers import PreTrainedTokenizerBase
 
 import agemem_envs  # noqa: F401 - registers the environments
-from agemem.agents.backbones.transformers_model import chat_text
+from agemem.agents.backbones.chat_template import chat_ids, text_ids
 from agemem.agents.rollout import Job, rollout
 from agemem.train.config import PolicyConfig
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
@@ -75,9 +75,8 @@ def encode(
     """
     rows = []
     for step in steps:
-        text = chat_text(tokenizer, step.prompt)
-        prompt = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        completion = list(tokenizer(step.action, add_special_tokens=False)["input_ids"])
+        prompt = chat_ids(tokenizer, step.prompt)
+        completion = text_ids(tokenizer, step.action)
         completion.append(tokenizer.eos_token_id)
         if len(prompt) + len(completion) <= window:
             mask = [0] * len(prompt) + [1] * len(completion)

@@ -14,6 +14,9 @@ _WORKING_SET = 34
 precision, with a flash-attention kernel; Korthikanti et al. 2022, arXiv 2205.05198)."""
 _ADAPTED = 7
 """Linear layers of a transformer layer that LoRA adapts."""
+_TILE = (4096, 32_768)
+"""Positions and words of the vocabulary that TRL's head scores at a time."""
+_SHARDED = ("weights", "reference", "gradients", "optimizer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Load:
         lora_rank: The rank of the adapter; 0 trains all weights.
         own_engine: Whether the trainer's process holds the generation cache; with vLLM it
             does not.
+        vllm_share: The fraction of the GPU that vLLM reserves for itself.
+        shards: Processes that weights, gradients and optimizer are divided among (FSDP, ZeRO-3).
     """
 
     window: int
@@ -34,12 +39,14 @@ class Load:
     live: int
     lora_rank: int
     own_engine: bool
+    vllm_share: float = 0.0
+    shards: int = 1
 
 
 def estimate(shape: Shape, load: Load) -> dict[str, float]:
     """The memory of one process by purpose, in GiB, and their sum as ``all``.
 
-    All weights are on one GPU; sharding divides the first four entries. Full training keeps
+    What vLLM reserves is no part of it: see :func:`gpu_size`. Full training keeps
     weights and reference in float32 under bfloat16 autocast, as TRL does; LoRA keeps the frozen
     weights in bfloat16 and needs no second model. With gradient checkpointing, activations are
     each layer's input and one layer's working set.
@@ -52,15 +59,36 @@ def estimate(shape: Shape, load: Load) -> dict[str, float]:
         width, reference = _HALF, 0
     tokens = load.window * load.micro_batch
     cache = load.window * load.live * shape.layers * 2 * shape.kv_heads * shape.head_size * _HALF
-    sizes = {
+    # A tile of the scored positions, and the gradient of the head before it is added; or, at
+    # another time, the next tokens of all trajectories and their probabilities.
+    scored = min(_TILE[0], tokens) * min(_TILE[1], shape.vocabulary)
+    head = 0 if load.lora_rank else shape.vocabulary * shape.hidden
+    sampled = 2 * load.live * shape.vocabulary if load.own_engine else 0
+    sizes: dict[str, float] = {
         "weights": shape.parameters * width + (trained * _FULL if load.lora_rank else 0),
         "reference": reference,
         "gradients": trained * _FULL,
         "optimizer": trained * _ADAM,
         "activations": tokens * shape.hidden * (shape.layers * _HALF + _WORKING_SET),
+        "logits": max(scored + head, sampled) * _FULL,
         "generation cache": cache if load.own_engine else 0,
     }
+    for name in _SHARDED:
+        sizes[name] /= load.shards
     return {name: size / GIB for name, size in sizes.items()} | {"all": sum(sizes.values()) / GIB}
+
+
+def gpu_size(shape: Shape, load: Load) -> float:
+    """The memory that a GPU needs in GiB, with the share that vLLM reserves.
+
+    In its share vLLM keeps the whole model in half precision, and the cache of one trajectory.
+    """
+    total = estimate(shape, load)["all"]
+    if not load.vllm_share:
+        return total
+    cache = load.window * shape.layers * 2 * shape.kv_heads * shape.head_size
+    engine = (shape.parameters + cache) * _HALF / GIB
+    return max(total / (1 - load.vllm_share), engine / load.vllm_share)
 
 
 def sentence(shape: Shape, load: Load) -> str:
@@ -69,7 +97,13 @@ def sentence(shape: Shape, load: Load) -> str:
     total = sizes.pop("all")
     parts = ", ".join(f"{name} {size:.1f}" for name, size in sizes.items() if size >= 0.05)
     kind = f"LoRA of rank {load.lora_rank}" if load.lora_rank else "full training"
-    return (
+    text = (
         f"{shape.parameters / 1e9:.2f} billion parameters, {kind}: about {total:.1f} GiB a "
         f"process ({parts})"
     )
+    if load.vllm_share:
+        text += (
+            f"; vLLM takes {load.vllm_share:.0%} of the GPU besides, which so needs "
+            f"{gpu_size(shape, load):.0f} GiB"
+        )
+    return text

@@ -20,12 +20,14 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.config import KINDS, MAY_RESUME, GRPOConfig, fold_options
+from agemem.train.config import KINDS, MAY_RESUME, GRPOConfig, file_settings, fold_options
+from agemem.train.libraries import require_training
 from agemem.train.run import (
     check_checkpoint,
     is_main_process,
     last_checkpoint,
     memory_estimate,
+    memory_estimates,
     record_model,
     save_model,
     training,
@@ -51,6 +53,12 @@ examples:
     torchrun --nproc_per_node 8 train/grpo.py --backbone qwen3-4b --tasks-per-step 8 \\
         --micro-batch 1 --vllm colocate --out results/runs/agemem-4b
 
+  all weights of a larger model, sharded over the GPUs (accelerate config asks for FSDP or
+  DeepSpeed, of which ZeRO-3 needs zero3_save_16bit_model: true; pip install deepspeed):
+    accelerate launch --num_processes 8 --use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy \\
+        TRANSFORMER_BASED_WRAP train/grpo.py --backbone qwen2.5-7b --vllm colocate \\
+        --micro-batch 1 --out results/runs/agemem-7b
+
   the reward ablation, and the ablation without short-term tools:
     agemem grpo --backbone qwen3-4b --reward answer-only --out results/runs/answer-only
     agemem grpo --backbone qwen3-4b --stm-tools off --out results/runs/agemem-rag
@@ -62,6 +70,10 @@ examples:
     agemem grpo --backbone smollm2-135m --env AgeMem-SyntheticQA-v0 --lora-rank 8 \\
         --steps 2 --tasks-per-step 1 --group-size 2 --max-completion-tokens 128 --micro-batch 1 \\
         --out results/runs/small
+
+  the settings in a file, and the curves in a browser:
+    agemem grpo --config training.yaml --report-to tensorboard --out results/runs/agemem-4b
+    tensorboard --logdir results/runs/agemem-4b
 
   after a crash or Ctrl-C:
     agemem grpo --out RUN --resume
@@ -107,6 +119,12 @@ def build_parser() -> argparse.ArgumentParser:
     run = groups[Group.EXECUTION]
     run.add_argument("--out", type=folder, metavar="RUN", help="folder of the run")
     run.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings in YAML, or the config.json of a training; other flags override them",
+    )
+    run.add_argument(
         "--resume", action="store_true", help="continue the run in the folder of --out"
     )
     run.add_argument(
@@ -126,6 +144,11 @@ def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
     if options.out is None and not options.estimate:
         raise ConfigurationError("name a folder for the run: --out RUN")
     stored = None
+    if options.config is not None:
+        if options.resume:
+            raise ConfigurationError("--resume reads the run's own settings: leave out --config")
+        parser.set_defaults(**file_settings(options.config, GRPOConfig))
+        options = parser.parse_args(argv)
     if options.resume:
         stored = read_record(options.out, GRPOConfig, KINDS).config
         parser.set_defaults(**plain_settings(stored))  # the command line overrides them
@@ -169,14 +192,16 @@ def _record(config: GRPOConfig, options: argparse.Namespace) -> None:
 def run(argv: Sequence[str]) -> int:
     """Run the command line, and return the exit status."""
     config, options = parse(argv)
-    for module in ("torch", "trl", "peft", "datasets"):
-        require(module, extra="train")
+    require_training()
+    if options.estimate:
+        print(memory_estimates(config))
+        return EXIT_OK
+    if config.report_to != "none":
+        require(config.report_to, command=f"pip install {config.report_to}")
     if config.vllm != "off":
         require("vllm", command='pip install "trl[vllm]"')
     if is_main_process():
         print(memory_estimate(config), flush=True)
-    if options.estimate:
-        return EXIT_OK
     checkpoint = last_checkpoint(options.out) if options.resume else None
     if checkpoint is not None:
         check_checkpoint(checkpoint)

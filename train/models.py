@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agemem.agents.backbones.chat_template import (
+    check_template,
+    set_arguments,
+    template_arguments,
+)
 from agemem.agents.backbones.transformers_model import require_model, unavailable
 from agemem.agents.models import MODELS, Shape
-from agemem_envs.errors import BackboneUnavailableError, ConfigurationError, UnknownNameError
+from agemem_envs.errors import BackboneUnavailableError, UnknownNameError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,21 +58,26 @@ class TrainableModel:
             hidden=text.hidden_size,
             kv_heads=getattr(text, "num_key_value_heads", None) or heads,
             head_size=getattr(text, "head_dim", None) or text.hidden_size // heads,
+            vocabulary=text.vocab_size,
         )
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The model's tokenizer, with a padding token.
+    def tokenizer(self, template: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+        """The model's tokenizer, with a padding token and a template that keeps earlier turns.
+
+        Args:
+            template: Arguments of the chat template, NAME=VALUE.
 
         Raises:
             BackboneUnavailableError: The model is neither on this machine nor on a reachable hub.
-            ConfigurationError: The tokenizer has no chat template.
+            ConfigurationError: The chat template is missing, fails or changes earlier turns.
         """
         from transformers import AutoTokenizer
 
         require_model(self.source, self.name)
         tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
-        if tokenizer.chat_template is None:
-            raise ConfigurationError(f"the tokenizer of {self.source} has no chat template")
+        if tokenizer.chat_template is not None:
+            set_arguments(tokenizer, template_arguments(template))
+        check_template(tokenizer, self.source)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
-from agemem.agents.backbones.transformers_model import chat_text
+from agemem.agents.backbones.chat_template import chat_ids
 from agemem.train.splicing import SampledPrompts
 from agemem_envs.errors import EndpointError, PromptTooLongError
 
@@ -35,8 +35,9 @@ class PolicyBackbone(Backbone):
             ``sampling`` of a call has no effect.
         ends: Ids of the tokens that end a completion.
         longest: Most tokens of a prompt; a longer one ends the episode by context overflow.
-        agree: Returns the largest number of prompts of all processes, given that of this one.
-            None where processes need not generate in lockstep.
+        lockstep: Returns whether any process has a live episode, given whether this one has.
+            All processes then call ``generate`` equally often, some with no prompt. None where
+            each process generates by itself.
 
     Attributes:
         seconds: Time spent in generation since :meth:`begin`.
@@ -50,14 +51,14 @@ class PolicyBackbone(Backbone):
         generate: Generate,
         ends: Sequence[int],
         longest: int,
-        agree: Callable[[int], int] | None = None,
+        lockstep: Callable[[bool], bool] | None = None,
     ) -> None:
         self.name = str(tokenizer.name_or_path)
         self._tokenizer = tokenizer
         self._generate = generate
         self._ends = frozenset(ends)
         self._longest = longest
-        self._agree = agree
+        self._lockstep = lockstep
         self._prompts = SampledPrompts(tokenizer, self._encode)
         self.begin((0,))
 
@@ -75,11 +76,10 @@ class PolicyBackbone(Backbone):
         prompts = [self._prompts.encode(request) for request in requests]
         fitting = [ids for ids in prompts if len(ids) <= self._longest]
         start = time.perf_counter()
-        completions, logprobs = self._batch(fitting, len(requests)) or ([], None)
+        completions, logprobs = self._batch(fitting, True) or ([], None)
         seconds = time.perf_counter() - start
         self.seconds += seconds
         replies: list[Completion | EndpointError] = []
-        # The fillers of a lockstep batch come last, and are dropped.
         scores: Sequence[list[float] | None] = logprobs or [None] * len(completions)
         done = zip(completions, scores, strict=True)
         for request, ids in zip(requests, prompts, strict=True):
@@ -92,26 +92,22 @@ class PolicyBackbone(Backbone):
 
     def finish(self) -> None:
         """Generate along with the processes whose episodes have not ended yet."""
-        while self._agree is not None and self._batch([], 0) is not None:
+        while self._lockstep is not None and self._batch([], False) is not None:
             pass
 
-    def _batch(self, prompts: list[list[int]], live: int) -> Generation | None:
-        """One generation; None if no process has a prompt."""
-        width = len(prompts) if self._agree is None else self._agree(live)
-        if width == 0:
+    def _batch(self, prompts: list[list[int]], live: bool) -> Generation | None:
+        """One generation; None if there is nothing to generate, in any process in lockstep."""
+        if not (prompts if self._lockstep is None else self._lockstep(live)):
             return None
-        # The engines of several processes need the same number of prompts from each.
-        filled = prompts + [[self._tokenizer.eos_token_id]] * (width - len(prompts))
         self._calls += 1
         words = np.random.SeedSequence([*self._seed, self._calls]).generate_state(1, np.uint64)
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices):  # leaves the global generators unchanged
             torch.manual_seed(int(words[0]))
-            return self._generate(filled)
+            return self._generate(prompts)
 
     def _encode(self, request: Request) -> list[int]:
-        text = chat_text(self._tokenizer, request.messages)
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return chat_ids(self._tokenizer, request.messages)
 
     def _completion(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -66,6 +67,7 @@ def model_load(config: GRPOConfig) -> Load:
         live=trajectories(config),
         lora_rank=config.lora_rank,
         own_engine=config.vllm == "off",
+        vllm_share=config.vllm_memory if config.vllm == "colocate" else 0.0,
     )
 
 
@@ -78,6 +80,24 @@ def memory_estimate(config: GRPOConfig) -> str:
     return sentence(find_model(str(config.backbone)).shape(), model_load(config))
 
 
+def memory_estimates(config: GRPOConfig) -> str:
+    """The estimates for one GPU and for eight, whole and sharded, a line each.
+
+    Raises:
+        BackboneUnavailableError: The size of the model is unknown and cannot be looked up.
+    """
+    shape = find_model(str(config.backbone)).shape()
+    load = model_load(config)
+    total = config.tasks_per_step * config.group_size
+    eight = replace(load, live=math.ceil(total / 8))
+    loads = {
+        "1 GPU": replace(load, live=total),
+        "8 GPUs": eight,
+        "8 GPUs, sharded (FSDP, ZeRO-3)": replace(eight, shards=8),
+    }
+    return "\n".join(f"{name}: {sentence(shape, one)}" for name, one in loads.items())
+
+
 @contextmanager
 def training(config: GRPOConfig, out: Path) -> Iterator[Any]:
     """Provide the trainer of a run, and close its environments at the end.
@@ -86,7 +106,7 @@ def training(config: GRPOConfig, out: Path) -> Iterator[Any]:
         AgeMemError: A model, data set or library that the settings name is unavailable.
     """
     model = find_model(str(config.backbone))
-    tokenizer = model.tokenizer()
+    tokenizer = model.tokenizer(config.chat_template_arg)
     _find_agent(config.agent)
     rows = config.rows(config.steps * config.tasks_per_step)
     workers = EnvWorkers(
@@ -176,6 +196,7 @@ def _trainer_config(config: GRPOConfig, out: Path) -> Any:
         save_steps=config.save_every,
         save_total_limit=2,
         disable_tqdm=True,
+        report_to=config.report_to,
         **_vllm(config),
     )
 
@@ -238,15 +259,34 @@ def check_checkpoint(folder: Path) -> None:
 
 
 def save_model(trainer: Any, folder: Path) -> None:
-    """Save the trained model for evaluation, with an adapter merged into it."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
-        if trainer.accelerator.is_main_process:
-            trainer.save_model(str(folder / "adapter"))
-            model.merge_and_unload().save_pretrained(folder)
-            trainer.processing_class.save_pretrained(folder)
-    else:
-        trainer.save_model(str(folder))
+    """Save the trained model for evaluation: whole, and with an adapter merged into it.
+
+    Every process calls this, since one holds only a part of a sharded model.
+    """
+    accelerator = trainer.accelerator
+    state = accelerator.get_state_dict(
+        trainer.deepspeed if trainer.is_deepspeed_enabled else trainer.model
+    )
+    if accelerator.is_main_process:
+        model = accelerator.unwrap_model(trainer.model)
+        adapted = hasattr(model, "merge_and_unload")
+        for name in getattr(model, "all_tied_weights_keys", None) or {}:
+            state.pop(name, None)  # a gathered copy of the weight that it is tied to
+        model.save_pretrained(folder / "adapter" if adapted else folder, state_dict=state)
+        if adapted:
+            _merge(folder / "adapter", folder, model.dtype)
+        trainer.processing_class.save_pretrained(folder)
+    accelerator.wait_for_everyone()
+
+
+def _merge(adapter: Path, folder: Path, dtype: Any) -> None:
+    """Save an adapter's base model with the adapter merged into it."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()  # or ZeRO-3 would shard this model too, among all processes
+    model: Any = AutoPeftModelForCausalLM.from_pretrained(adapter, dtype=dtype)
+    model.merge_and_unload().save_pretrained(folder)
 
 
 def record_model(out: Path, record: RunRecord[Any]) -> None:

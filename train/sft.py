@@ -20,8 +20,9 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.config import WarmStartConfig, fold_options
-from agemem_envs.errors import ConfigurationError, require
+from agemem.train.config import WarmStartConfig, file_settings, fold_options
+from agemem.train.libraries import require_training
+from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import (
     RunKind,
     RunRecord,
@@ -67,8 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     groups = add_flags(parser, WarmStartConfig, omit=("token_counter",))
-    groups[Group.EXECUTION].add_argument(
-        "--out", type=folder, metavar="RUN", help="folder of the run"
+    run = groups[Group.EXECUTION]
+    run.add_argument("--out", type=folder, metavar="RUN", help="folder of the run")
+    run.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings in YAML, or the config.json of a warm start; other flags override them",
     )
     return parser
 
@@ -79,7 +85,11 @@ def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
     Raises:
         ConfigurationError: An option is missing, out of range or unknown.
     """
-    options = build_parser().parse_args(argv)
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if options.config is not None:
+        parser.set_defaults(**file_settings(options.config, WarmStartConfig))
+        options = parser.parse_args(argv)
     if options.out is None:
         raise ConfigurationError("name a folder for the run: --out RUN")
     config = from_flags(WarmStartConfig, argparse.Namespace(**fold_options(vars(options))))
@@ -91,8 +101,7 @@ def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
 def run(argv: Sequence[str]) -> int:
     """Run the command line, and return the exit status."""
     config, out = parse(argv)
-    for module in ("torch", "trl", "peft", "datasets"):
-        require(module, extra="train")
+    require_training()
     if (out / "model").exists():
         raise ConfigurationError(f"{out} already holds a model: choose another --out")
     if has_record(out):  # of a warm start that was interrupted, which starts again
@@ -105,7 +114,7 @@ def run(argv: Sequence[str]) -> int:
     if backbone == TINY:
         backbone = str(_tiny(config, out))
     model = find_model(backbone)
-    tokenizer = model.tokenizer()
+    tokenizer = model.tokenizer(config.chat_template_arg)
     counter = f"tokenizer:{model.source}"
     episodes = demonstrate(config, config.episodes, counter, config.teacher_errors)
     window = model.window()

@@ -16,14 +16,17 @@ allows it, what several steps share is computed once (:mod:`agemem.train.trees`)
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate.utils import gather, gather_object
+from accelerate import DistributedType
+from accelerate.utils import broadcast_object_list, gather, gather_object
 from transformers import PreTrainedModel, Trainer
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -31,6 +34,7 @@ from trl.trainer.utils import use_adapter
 
 from agemem.agents.rollout import Rollout
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
+from agemem.train.libraries import check_trl
 from agemem.train.logprobs import completion_logprobs
 from agemem.train.metrics import average, describe
 from agemem.train.objective import stepwise_loss, truncated_importance
@@ -41,6 +45,8 @@ from agemem.train.tree_attention import use_tree_attention
 from agemem.train.tree_support import TREES, uses_trees
 from agemem.train.trees import collate_tree, tree_rows
 from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
+
+check_trl()
 
 FIXED: dict[str, Any] = {
     "loss_type": "grpo",
@@ -54,6 +60,17 @@ FIXED: dict[str, Any] = {
     "off_policy_mask_threshold": None,
     "delta": None,
     "mask_truncated_completions": False,
+    "vllm_importance_sampling_clip_min": None,
+    "vllm_enable_sleep_mode": False,
+    "sync_ref_model": False,
+    "log_completions": False,
+    "log_unique_prompts": False,
+    "log_completions_hub_repo": None,
+    "reward_weights": None,
+    "multi_objective_aggregation": "sum_then_normalize",
+    "chat_template_kwargs": None,
+    "router_aux_loss_coef": None,
+    "max_tool_calling_iterations": None,
     "shuffle_dataset": False,
     "remove_unused_columns": False,
     "logging_steps": 1,
@@ -63,6 +80,13 @@ FIXED: dict[str, Any] = {
 data, which an exact resume relies on. Any other value is refused rather than ignored."""
 TREE_TOKENS = 8192
 """The default of ``tokens_per_micro_batch`` with token trees."""
+
+SEED_SHIFT = 1_000_003
+"""Between the episode seeds of a round and of its repetition."""
+
+
+class UnscoredRoundError(AgeMemError):
+    """No trajectory of a round has a reward, for example because the judge is down."""
 
 
 @dataclass
@@ -80,6 +104,8 @@ class StepwiseGRPOConfig(GRPOConfig):
         micro_batch_size: Steps in one forward and backward pass, without token trees.
         skip_flat_groups: Leave out groups whose rewards are all equal.
         per_trajectory: Weigh trajectories equally instead of steps.
+        round_attempts: How often a round is played in which no trajectory can be scored, before
+            the training stops.
     """
 
     token_trees: str = "auto"
@@ -87,6 +113,7 @@ class StepwiseGRPOConfig(GRPOConfig):
     micro_batch_size: int = 4
     skip_flat_groups: bool = False
     per_trajectory: bool = False
+    round_attempts: int = 3
 
     num_generations: int = 8
     beta: float = 0.1
@@ -112,7 +139,7 @@ class StepwiseGRPOConfig(GRPOConfig):
             given = getattr(self, name)
             if given != value:
                 raise ConfigurationError(f"{name} must be {value!r}, got {given!r}")
-        for name in ("micro_batch_size", "tokens_per_micro_batch"):
+        for name in ("micro_batch_size", "tokens_per_micro_batch", "round_attempts"):
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ConfigurationError(f"{name} must be positive, got {size}")
@@ -150,6 +177,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
 
     def __init__(self, *, rollout_pool: RolloutPool, **arguments: Any) -> None:
         super().__init__(reward_funcs=[_unused], **arguments)
+        self._check_launcher()
         self._rollout_pool = rollout_pool
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self._marks: dict[str, float] = {}
@@ -159,22 +187,121 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         for one in (policy, self.ref_model) if self._trees else ():
             if one is not None:
                 use_tree_attention(self.accelerator.unwrap_model(one))
-        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         self._policy = PolicyBackbone(
             self._tokenizer,
             generate=self._sample,
             ends=self.eos_token_ids,
             longest=self._window() - self.max_completion_length,
-            agree=self._largest if self.use_vllm or sharded else None,
+            lockstep=self._any if self._in_lockstep() else None,
         )
 
+    def _check_launcher(self) -> None:
+        """Refuse now what would be ignored, or could not be saved at the end.
+
+        Raises:
+            ConfigurationError: FSDP is asked for and not in use, or DeepSpeed would keep the
+                weights of ZeRO-3 in parts.
+        """
+        asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+        if asked and self.accelerator.distributed_type != DistributedType.FSDP:
+            raise ConfigurationError(
+                "FSDP is asked for, but accelerate shards among several GPUs alone, and here are "
+                f"{self.accelerator.num_processes} processes on {self.accelerator.device.type}"
+            )
+        if not self.is_deepspeed_enabled:
+            return
+        zero = self.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
+        if zero["stage"] == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
+            raise ConfigurationError(
+                "ZeRO-3 would save no whole model: set zero3_save_16bit_model: true in the "
+                "configuration of accelerate (DeepSpeed's own: "
+                "stage3_gather_16bit_weights_on_model_save)"
+            )
+
+    def _in_lockstep(self) -> bool:
+        """Whether the processes must generate at the same time, and equally often.
+
+        A sharded model gathers its weights from all, and a vLLM server is asked by one for all.
+        An engine of vLLM in each process is asked as its own trajectories go.
+        """
+        if self.use_vllm:
+            return self.vllm_mode == "server" or self.args.vllm_tensor_parallel_size > 1
+        return self.is_fsdp_enabled or self.is_deepspeed_enabled
+
+    def _sync_engine(self) -> None:
+        """Give vLLM the weights of this optimizer step: of all processes, so at one time."""
+        if self.use_vllm and self.state.global_step != self._last_loaded_step:
+            self.vllm_generation.sync_weights()  # type: ignore[no-untyped-call]
+            self._last_loaded_step = self.state.global_step
+
     def _sample(self, prompts: list[list[int]]) -> Generation:
-        """One completion for each prompt, by transformers or vLLM."""
+        """One completion for each prompt, by transformers or vLLM.
+
+        In lockstep a process that has none takes part all the same.
+        """
+        if self.use_vllm and self.vllm_mode == "server":
+            return self._ask_server(prompts)
+        if self.use_vllm and self.args.vllm_tensor_parallel_size > 1:
+            return self._in_parallel(prompts)
+        if prompts or self.use_vllm:
+            return self._generate(prompts) if prompts else ([], [])
+        longest = self.generation_config.max_new_tokens
+        self.generation_config.max_new_tokens = 1
+        try:
+            self._generate([[self._tokenizer.eos_token_id]])
+        finally:
+            self.generation_config.max_new_tokens = longest
+        return [], None
+
+    def _generate(self, prompts: list[list[int]]) -> Generation:
+        if self.is_fsdp_enabled:
+            # Accelerate does not tell transformers, whose processes would not wait for the one
+            # with the longest completion, which needs their parts of the weights.
+            for module in self.model.modules():
+                if isinstance(module, PreTrainedModel):
+                    module.__dict__["_is_fsdp_managed_module"] = True
         # TRL's method has no annotations.
         ids, logprobs = self._generate_single_turn(  # type: ignore[no-untyped-call]
             prompts, images=None, multimodal_fields={}, num_generations=1
         )
         return ids, logprobs
+
+    def _ask_server(self, prompts: list[list[int]]) -> Generation:
+        """Ask the server for the completions of all processes, however many each has."""
+        counts = gather_object([len(prompts)])
+        every = gather_object(prompts)
+        reply: list[Generation | None] = [None]
+        if self.accelerator.is_main_process:
+            engine = self.vllm_generation
+            output: Any = engine.vllm_client.generate(
+                prompts=every,
+                repetition_penalty=engine.repetition_penalty,
+                temperature=engine.temperature,
+                top_p=engine.top_p,
+                top_k=engine.top_k,
+                min_p=engine.min_p or 0.0,
+                max_tokens=engine.max_completion_length,
+                logprobs=0,
+                structured_outputs_regex=engine.structured_outputs_regex,
+                generation_kwargs=engine.generation_kwargs,
+            )
+            scores = [[token[0] for token in one] for one in output["logprobs"]]
+            reply = [(output["completion_ids"], scores)]
+        broadcast_object_list(reply, from_process=0)
+        ids, logprobs = cast(tuple[list[list[int]], list[list[float]]], reply[0])
+        start = sum(counts[: self.accelerator.process_index])
+        mine = slice(start, start + len(prompts))
+        return ids[mine], logprobs[mine]
+
+    def _in_parallel(self, prompts: list[list[int]]) -> Generation:
+        """Fill up to the largest number of prompts, which processes that share an engine need.
+
+        A filler is a prompt that is asked anyway, so it takes about as long.
+        """
+        asked = gather_object(prompts[:1])
+        missing = self._largest(len(prompts)) - len(prompts)
+        ids, logprobs = self._generate(prompts + asked[:1] * missing)
+        return ids[: len(prompts)], None if logprobs is None else logprobs[: len(prompts)]
 
     def _window(self) -> int:
         """The number of tokens, prompt and completion, that the model or its engine can hold."""
@@ -187,6 +314,10 @@ class StepwiseGRPOTrainer(GRPOTrainer):
                 f"completions of {self.max_completion_length}: lower max_completion_length"
             )
         return int(window)
+
+    def _any(self, value: bool) -> bool:
+        """Whether the value is true in any process."""
+        return self._largest(int(value)) > 0
 
     def _largest(self, count: int) -> int:
         """The largest ``count`` of all processes."""
@@ -239,7 +370,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         trained = ~advantages.isnan()
         if not trained.any():
             errors = [error for one in played for error in one.episode.errors]
-            raise AgeMemError(
+            raise UnscoredRoundError(
                 "no trajectory of this round could be scored; the first error: "
                 f"{errors[0] if errors else 'on another process'}"
             )
@@ -318,16 +449,42 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         accumulation = self.args.gradient_accumulation_steps
         if self._round is None or self._step % (accumulation * self.num_iterations) == 0:
             self._round = None  # free the last round before the next one is played
-            self._round = self._collect(inputs)
+            self._round = self._next_round(inputs)
         slot = self._step % accumulation
         share = self._round[slot::accumulation]
         total = torch.zeros((), device=self.accelerator.device)
         for index, batch in enumerate(share):
             exchange = slot == accumulation - 1 and index == len(share) - 1
+            # DeepSpeed takes an optimizer step in each backward pass for which this is set.
+            self.accelerator.gradient_state._set_sync_gradients(exchange)
             with nullcontext() if exchange else self.accelerator.no_sync(model):
                 total += Trainer.training_step(self, model, batch, num_items_in_batch)
         self._step += 1
         return total
+
+    def _next_round(self, rows: list[dict[str, Any]]) -> list[Tensors]:
+        """Play a round; if none of it can be scored, play its tasks again with other seeds.
+
+        If that fails too, the state is saved before the error ends the training, so that no
+        step is lost.
+        """
+        self._sync_engine()
+        for attempt in range(self.args.round_attempts):
+            shift = attempt * SEED_SHIFT
+            try:
+                return self._collect([{**row, "seed": row["seed"] + shift} for row in rows])
+            except UnscoredRoundError:
+                if attempt + 1 == self.args.round_attempts:
+                    self._save_now()
+                    raise
+        raise AssertionError("there is at least one attempt")
+
+    def _save_now(self) -> None:
+        """Save a checkpoint of the last whole step, if there is none yet."""
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        wanted = self.args.save_strategy != "no" and self.state.global_step > 0
+        if wanted and not (folder / "trainer_state.json").is_file():
+            self._save_checkpoint(self.model, trial=None)  # type: ignore[no-untyped-call]
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """Return the micro-batch, which is prepared already."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class Options:
     Attributes:
         base_url: An OpenAI-compatible server for a model that has a hub id.
         grammar: A GBNF grammar that constrains decoding, or None.
+        template: Arguments of the chat template, for a model that transformers runs.
         timeout: Seconds for one request to a server.
         attempts: Maximum number of attempts for one request.
         in_flight: Maximum number of requests to a server at once.
@@ -30,6 +31,7 @@ class Options:
     timeout: float = 120.0
     attempts: int = 4
     in_flight: int = MAX_IN_FLIGHT
+    template: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -54,16 +56,18 @@ def _transformers(model: Model, name: str, options: Options) -> Backbone:
     if options.base_url and model.hub_id is not None:
         from agemem.agents.backbones.openai_server import OpenAIBackbone
 
+        _no_template(name, options)
         return OpenAIBackbone(options.endpoint(model.hub_id, options.base_url), options.grammar)
     _no_server(name, options)
     _no_grammar(name, options)
     from agemem.agents.backbones.transformers_model import TransformersBackbone
 
-    return TransformersBackbone(model.source(), name)
+    return TransformersBackbone(model.source(), name, options.template)
 
 
 def _llama_cpp(model: Model, name: str, options: Options) -> Backbone:
     _no_server(name, options)
+    _no_template(name, options)
     from agemem.agents.backbones.llama_cpp import LlamaCppBackbone
 
     return LlamaCppBackbone(_weights(model), name, options.grammar, **options.limits)
@@ -71,6 +75,7 @@ def _llama_cpp(model: Model, name: str, options: Options) -> Backbone:
 
 def _llama_cpp_shared(model: Model, name: str, options: Options) -> Backbone:
     _no_server(name, options)
+    _no_template(name, options)
     from agemem.agents.backbones.server.local import LocalBackbone
 
     return LocalBackbone(_weights(model), name, options.grammar, **options.limits)
@@ -78,6 +83,7 @@ def _llama_cpp_shared(model: Model, name: str, options: Options) -> Backbone:
 
 def _scripted(model: Model, name: str, options: Options) -> Backbone:
     _no_server(name, options)
+    _no_template(name, options)
     _no_grammar(name, options)
     from agemem.agents.backbones.scripted import ScriptedBackbone
 
@@ -127,6 +133,7 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
             raise ConfigurationError(f"{name!r} names its server: it takes no --base-url")
         from agemem.agents.backbones.openai_server import OpenAIBackbone
 
+        _no_template(name, options)
         return OpenAIBackbone(options.endpoint(served, url), options.grammar)
     if "/" in name or Path(name).is_dir():
         return _transformers(Model(name, hub_id=name), name, options)
@@ -145,4 +152,12 @@ def _no_grammar(name: str, options: Options) -> None:
         raise ConfigurationError(
             f"backbone {name!r} cannot be constrained by a grammar: use smollm2-135m "
             "(llama.cpp), or a vLLM server with MODEL@URL or --base-url"
+        )
+
+
+def _no_template(name: str, options: Options) -> None:
+    if options.template:
+        raise ConfigurationError(
+            f"backbone {name!r} takes no --chat-template-arg: its engine renders the chats. Start "
+            "a server with the template that it should use (vllm serve --chat-template FILE)"
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
-from agemem_envs.context import ChatMessages
+from agemem.agents.backbones.chat_template import chat_ids, set_arguments
 from agemem_envs.errors import (
     BackboneUnavailableError,
     ConfigurationError,
@@ -16,7 +16,6 @@ from agemem_envs.errors import (
     require,
 )
 from agemem_envs.tokens import TokenCounter, TokenizerCounter
-from agemem_envs.util.sanitize import sendable
 
 PROBE_TIMEOUT = 5.0
 """Seconds to wait for the hub before giving up."""
@@ -30,6 +29,7 @@ class TransformersBackbone(Backbone):
     Args:
         model: A hub id, or a folder with a saved model and tokenizer.
         name: The name recorded in results; by default ``model``.
+        template: Arguments of the model's chat template.
 
     Raises:
         MissingDependencyError: torch or transformers is not installed.
@@ -38,7 +38,12 @@ class TransformersBackbone(Backbone):
 
     engine = "transformers"
 
-    def __init__(self, model: str | Path, name: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        name: str | None = None,
+        template: Mapping[str, Any] | None = None,
+    ) -> None:
         self.name = name or str(model)
         require_model(str(model), self.name)
         self._torch = require("torch", extra="transformers")
@@ -58,6 +63,7 @@ class TransformersBackbone(Backbone):
             raise unavailable(self.name, str(model), error) from error
         if self._tokenizer.chat_template is None:
             raise ConfigurationError(f"the tokenizer of {model} has no chat template")
+        set_arguments(self._tokenizer, template or {})
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model.eval()
@@ -71,10 +77,10 @@ class TransformersBackbone(Backbone):
         batches may differ from that of single prompts in the last bits.
         """
         start = time.perf_counter()
-        texts = [chat_text(self._tokenizer, request.messages) for request in requests]
-        batch = self._tokenizer(
-            texts, return_tensors="pt", padding=True, add_special_tokens=False
-        ).to(self._model.device)
+        prompts = [chat_ids(self._tokenizer, request.messages) for request in requests]
+        batch = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(
+            self._model.device
+        )
         width = batch["input_ids"].shape[1]
         devices = range(self._torch.cuda.device_count())
         with self._torch.inference_mode(), self._torch.random.fork_rng(devices=devices):
@@ -114,15 +120,6 @@ class TransformersBackbone(Backbone):
     def token_counter(self) -> TokenCounter:
         """Counts with the model's own tokenizer."""
         return TokenizerCounter(self._tokenizer, self.name)
-
-
-def chat_text(tokenizer: Any, messages: ChatMessages) -> str:
-    """A chat in the model's template, up to the start of the assistant's reply.
-
-    Encode it without special tokens: the template has written them.
-    """
-    clean = [{key: sendable(text) for key, text in message.items()} for message in messages]
-    return str(tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True))
 
 
 def require_model(model: str, name: str) -> None:

@@ -88,6 +88,7 @@ def _check_backbone(config: RunConfig, agent: type[Agent]) -> None:
                 ("--training-record", config.training_record),
                 ("--constrained", config.constrained),
                 ("--few-shot", config.few_shot),
+                ("--chat-template-arg", config.chat_template_arg),
             )
             if value
         ]

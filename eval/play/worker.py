@@ -10,6 +10,7 @@ from typing import cast
 import gymnasium as gym
 
 from agemem.agents.backbones.base import Backbone
+from agemem.agents.backbones.chat_template import template_arguments
 from agemem.agents.backbones.grammar import protocol_grammar
 from agemem.agents.backbones.openai_server import OpenAIBackbone
 from agemem.agents.backbones.registry import Options, make_backbone
@@ -124,7 +125,8 @@ class EpisodeWorker:
         grammar = None
         if config.constrained:
             grammar = protocol_grammar(choose_tools(self._run.tools).values())
-        return Options(config.base_url, grammar, **config.request_limits)
+        template = template_arguments(config.chat_template_arg)
+        return Options(config.base_url, grammar, template=template, **config.request_limits)
 
     def _make_gateway(self) -> Gateway | None:
         """The gateway to the backbone for a memory system that calls the model itself, or None."""

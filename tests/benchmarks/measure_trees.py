@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM
 
 import agemem_envs  # noqa: F401 - registers the environments
 from agemem.agents.backbones.base import Completion, Request, Sampling
-from agemem.agents.backbones.transformers_model import chat_text
+from agemem.agents.backbones.chat_template import chat_text
 from agemem.agents.base import RolloutEnv
 from agemem.agents.rollout import Job, rollout
 from agemem.train.config import PolicyConfig

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agemem.agents.models import Shape
-from agemem.train.gpu_memory import GIB, Load, estimate
+from agemem.train.gpu_memory import GIB, Load, estimate, gpu_size, sentence
 
-SHAPE = Shape(GIB, layers=10, hidden=1024, kv_heads=2, head_size=64)
+SHAPE = Shape(GIB, layers=10, hidden=1024, kv_heads=2, head_size=64, vocabulary=1024)
 
 
 def test_full_training_keeps_sixteen_bytes_a_parameter_and_a_reference() -> None:
@@ -27,3 +29,34 @@ def test_lora_needs_no_second_model_and_half_the_weights() -> None:
     assert sizes["reference"] == sizes["generation cache"] == 0
     assert sizes["weights"] == pytest.approx(2 + 4 * adapter / GIB)
     assert sizes["optimizer"] == pytest.approx(8 * adapter / GIB)
+
+
+def test_logits_are_those_that_are_scored_at_once() -> None:
+    big = replace(SHAPE, vocabulary=100_000)
+    # At most 4096 positions x 32768 words x 4 bytes; in full training, the head's gradient.
+    adapter = estimate(big, Load(8192, 2, 4, 8, False))["logits"] * GIB
+    assert adapter == 4096 * 32_768 * 4
+    full = estimate(big, Load(8192, 2, 4, 0, False))["logits"] * GIB
+    assert full == adapter + 100_000 * 1024 * 4
+    # Few positions; then the next tokens of 600 trajectories.
+    assert estimate(SHAPE, Load(100, 1, 1, 8, True))["logits"] * GIB == 100 * 1024 * 4
+    assert estimate(SHAPE, Load(100, 1, 600, 8, True))["logits"] * GIB == 2 * 600 * 1024 * 4
+
+
+def test_vllm_reserves_a_share_of_the_gpu() -> None:
+    load = Load(1024, 2, 4, 0, False, vllm_share=0.5)
+    assert gpu_size(SHAPE, load) == pytest.approx(2 * estimate(SHAPE, load)["all"])
+    assert "vLLM takes 50% of the GPU besides" in sentence(SHAPE, load)
+    # In a small share, the model itself in half precision, and a cache, decide.
+    small = replace(load, vllm_share=0.01, lora_rank=8)
+    cache = 1024 * 10 * 2 * 2 * 64 * 2 / GIB
+    assert gpu_size(SHAPE, small) == pytest.approx((2 + cache) / 0.01)
+
+
+def test_sharding_divides_what_does_not_depend_on_the_batch() -> None:
+    whole = estimate(SHAPE, Load(1024, 2, 4, 0, True))
+    sharded = estimate(SHAPE, Load(1024, 2, 4, 0, True, shards=8))
+    for name in ("weights", "reference", "gradients", "optimizer"):
+        assert sharded[name] == whole[name] / 8
+    for name in ("activations", "logits", "generation cache"):
+        assert sharded[name] == whole[name]

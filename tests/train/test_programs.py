@@ -18,7 +18,8 @@ from agemem.train.config import KINDS, GRPOConfig
 from agemem.train.grpo import main, parse
 from agemem.train.run import base_of, last_checkpoint, record_model
 from agemem_envs import PROTOCOLS
-from agemem_envs.run_record import RunKind, RunRecord, read_record, training_record
+from agemem_envs.errors import AgeMemError
+from agemem_envs.run_record import RunKind, RunRecord, read_record, training_record, write_record
 from tests.conftest import ROOT
 
 SETTING = (
@@ -77,6 +78,45 @@ def test_further_options_of_the_environment(tmp_path: Path) -> None:
     assert options["token_counter"] == "tokenizer:x/y"
 
 
+def test_settings_in_a_file(tmp_path: Path) -> None:
+    file, out = tmp_path / "training.yaml", str(tmp_path / "run")
+    file.write_text("backbone: qwen3-4b\nbeta: 0.2\nsteps: 7\nenv_option: [max_task_rounds=9]\n")
+    given, _ = parse(["--config", str(file), "--steps", "8", "--out", out])
+    assert (given.backbone, given.beta, given.steps) == ("qwen3-4b", 0.2, 8)
+    assert given.extra | {"max_task_rounds": given.max_task_rounds} == {"max_task_rounds": 9}
+    write_record(tmp_path, RunRecord(kind=RunKind.TRAINING, config=given))
+    again, _ = parse(["--config", str(tmp_path / "config.json"), "--out", out])
+    assert again == given
+    file.write_text("backbone: tiny\nepisodes: 5\n")
+    warm, _ = sft.parse(["--config", str(file), "--out", out])
+    assert (warm.backbone, warm.episodes) == ("tiny", 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("step: 7", "Did you mean 'steps'"),
+        ("steps: many", "steps must be an integer"),
+        ("- steps", "holds no settings"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_mistakes_in_a_file(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "training.yaml").write_text(text)
+    with pytest.raises(AgeMemError, match=message):
+        parse(["--config", str(tmp_path / "training.yaml"), "--out", str(tmp_path / "run")])
+
+
+def test_a_tracker_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("trl")
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    arguments = ["--backbone", "qwen3-4b", "--report-to", "trackio", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 2
+    assert "pip install trackio" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -106,6 +146,10 @@ def test_further_options_of_the_environment(tmp_path: Path) -> None:
             "--stm-tools on means --tools all, not ltm",
         ),
         (["--out", "RUN", "--resume"], "no run to read"),
+        (
+            ["--out", "RUN", "--backbone", "qwen3-4b", "--chat-template-arg", "thinking"],
+            "--chat-template-arg takes NAME=VALUE",
+        ),
         (
             [
                 "--out",
@@ -141,6 +185,11 @@ def test_the_memory_of_the_papers_backbones_is_known_beforehand(
     said = capsys.readouterr().out
     assert "7.62 billion parameters, LoRA of rank 16" in said
     assert "weights 14." in said  # 7.62e9 * 2 bytes = 14.2 GiB, and the adapter
+    assert [line.split(":")[0] for line in said.splitlines()] == [
+        "1 GPU", "8 GPUs", "8 GPUs, sharded (FSDP, ZeRO-3)"
+    ]  # fmt: skip
+    assert main(["--backbone", "qwen3-4b", "--vllm", "colocate", "--estimate"]) == 0
+    assert capsys.readouterr().out.count("vLLM takes 30% of the GPU besides") == 3
 
 
 def test_an_unfinished_checkpoint_is_not_taken_up(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from agemem.agents.backbones.base import Request
-from agemem.agents.backbones.transformers_model import chat_text
+from agemem.agents.backbones.chat_template import chat_text
 from agemem.train.splicing import SampledPrompts
 from agemem.train.tiny import CHAT_TEMPLATE
 from agemem_envs.context import ChatMessages

@@ -232,6 +232,55 @@ def test_a_round_without_any_score_is_an_error_that_says_why(model: Path, tmp_pa
         trainer.train()
 
 
+class DownBetween(ToyEnv):
+    """Unscored from one round to another, both counted from 1."""
+
+    def __init__(self, first: int, last: int) -> None:
+        super().__init__()
+        self.down, self.round = range(first, last + 1), 0
+        self.seeds: list[int | None] = []
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        self.round += 1
+        self.seeds.append(seed)
+        return super().reset(seed=seed, options=options)
+
+    def record(self) -> Episode:
+        from dataclasses import replace
+
+        episode = super().record()
+        down = self.round in self.down
+        return replace(episode, reward=None, errors=("the judge is down",)) if down else episode
+
+
+def test_a_round_without_any_score_is_played_again_with_other_seeds(
+    model: Path, tmp_path: Path
+) -> None:
+    envs = [DownBetween(2, 3) for _ in range(8)]
+    toy_trainer(model, tmp_path, envs=envs, max_steps=2).train()
+    first, second, third, fourth = envs[0].seeds
+    assert first == 0
+    assert second == 1, "the second task"
+    assert len({second, third, fourth}) == 3
+
+
+def test_an_outage_costs_no_step(model: Path, tmp_path: Path) -> None:
+    """The state is saved when the rounds fail, and the training goes on from there."""
+    options: dict[str, Any] = {"max_steps": 4, "save_strategy": "steps", "save_steps": 100}
+    down = [DownBetween(4, 10) for _ in range(8)]
+    with pytest.raises(AgeMemError, match="the judge is down"):
+        toy_trainer(model, tmp_path / "cut", envs=down, **options).train()
+    assert [one.name for one in (tmp_path / "cut").glob("checkpoint-*")] == ["checkpoint-3"]
+    resumed = toy_trainer(model, tmp_path / "cut", **options)
+    resumed.train(resume_from_checkpoint=True)
+    whole = toy_trainer(model, tmp_path / "whole", **options)
+    whole.train()
+    for wanted, got in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(wanted, got)
+
+
 # -- options ---------------------------------------------------------------------------
 
 
@@ -250,6 +299,14 @@ def test_the_papers_defaults(tmp_path: Path) -> None:
         ({"scale_rewards": "batch"}, "scale_rewards"),
         ({"shuffle_dataset": True}, "shuffle_dataset"),
         ({"delta": 2.0}, "delta"),
+        ({"vllm_importance_sampling_clip_min": 0.5}, "clip_min must be None"),
+        ({"log_completions": True}, "log_completions"),
+        ({"sync_ref_model": True}, "sync_ref_model"),
+        ({"vllm_enable_sleep_mode": True}, "vllm_enable_sleep_mode"),
+        ({"reward_weights": [1.0]}, "reward_weights"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs"),
+        ({"max_tool_calling_iterations": 3}, "max_tool_calling_iterations"),
+        ({"round_attempts": 0}, "round_attempts"),
         ({"micro_batch_size": 0}, "micro_batch_size"),
         ({"tokens_per_micro_batch": 0}, "tokens_per_micro_batch"),
         ({"token_trees": "yes"}, "token_trees"),
@@ -342,7 +399,7 @@ def test_vllm_is_asked_with_token_ids_and_its_logprobs_correct_the_loss(
     # As GRPOTrainer leaves them where vLLM is installed.
     trainer.use_vllm, trainer._last_loaded_step = True, -1
     trainer.vllm_generation = engine  # type: ignore[assignment]
-    trainer._policy._agree = trainer._largest
+    trainer._policy._lockstep = trainer._any
     seen: list[Tensors] = []
     scored = trainer._scored
 
@@ -358,3 +415,60 @@ def test_vllm_is_asked_with_token_ids_and_its_logprobs_correct_the_loss(
     want = (real["old_logprobs"] + 5.0).exp().clamp(max=trainer.vllm_importance_sampling_clip_max)
     kept = real["completion_mask"] == 1
     assert torch.allclose(real["correction"][kept], want[kept])
+
+
+class FakeServer:
+    """In the place of TRL's client, with an engine's settings."""
+
+    repetition_penalty = temperature = top_p = 1.0
+    top_k, min_p, max_completion_length = 0, None, 8
+    structured_outputs_regex = generation_kwargs = None
+
+    def __init__(self) -> None:
+        self.vllm_client = self
+        self.asked: list[dict[str, Any]] = []
+
+    def generate(self, **arguments: Any) -> dict[str, Any]:
+        self.asked.append(arguments)
+        prompts = arguments["prompts"]
+        return {
+            "completion_ids": [[65, 256] for _ in prompts],
+            "logprobs": [[[-1.0], [-2.0]] for _ in prompts],
+        }
+
+
+def test_a_server_is_asked_with_what_there_is(model: Path, tmp_path: Path) -> None:
+    trainer = toy_trainer(model, tmp_path)
+    server = FakeServer()
+    trainer.use_vllm, trainer.vllm_mode = True, "server"
+    trainer.vllm_generation = server  # type: ignore[assignment]
+    assert trainer._in_lockstep()
+    completions, logprobs = trainer._sample([[1, 2], [3]])
+    assert (completions, logprobs) == ([[65, 256]] * 2, [[-1.0, -2.0]] * 2)
+    (asked,) = server.asked
+    assert asked["prompts"] == [[1, 2], [3]]
+    assert (asked["max_tokens"], asked["logprobs"], asked["min_p"]) == (8, 0, 0.0)
+
+
+def test_an_engine_of_its_own_needs_no_lockstep(model: Path, tmp_path: Path) -> None:
+    trainer = toy_trainer(model, tmp_path)
+    assert not trainer._in_lockstep()
+    trainer.use_vllm, trainer.vllm_mode = True, "colocate"
+    assert not trainer._in_lockstep()
+    trainer.args.vllm_tensor_parallel_size = 2
+    assert trainer._in_lockstep()
+
+
+def test_a_process_without_prompts_takes_part_for_one_token(model: Path, tmp_path: Path) -> None:
+    trainer = toy_trainer(model, tmp_path)
+    longest = trainer.generation_config.max_new_tokens
+    taken: list[tuple[list[list[int]], int | None]] = []
+
+    def generate(prompts: list[list[int]]) -> Any:
+        taken.append((prompts, trainer.generation_config.max_new_tokens))
+        return [], None
+
+    trainer._generate = generate  # type: ignore[method-assign]
+    assert trainer._sample([]) == ([], None)
+    assert taken == [([[trainer._tokenizer.eos_token_id]], 1)]
+    assert trainer.generation_config.max_new_tokens == longest
