@@ -127,15 +127,16 @@ def _until(date: str) -> float:
     return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
 
 
-_sessions: dict[int, Any] = {}
-"""The session of each event loop, by the loop's id. There is one, unless a process has forked."""
+_sessions: dict[asyncio.AbstractEventLoop, Any] = {}
+"""The session of each event loop. There is one, unless the process was forked."""
+_keepers: list[asyncio.Task[None]] = []
 
 
 async def _session() -> Any:
     loop = asyncio.get_running_loop()
-    if (session := _sessions.get(id(loop))) is None:
+    if (session := _sessions.get(loop)) is None:
         aiohttp = require("aiohttp", extra="eval")
-        session = _sessions[id(loop)] = aiohttp.ClientSession(
+        session = _sessions[loop] = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),  # each endpoint has a limit of its own
             timeout=aiohttp.ClientTimeout(total=None),
             trust_env=True,  # proxies, as other clients do
@@ -143,9 +144,6 @@ async def _session() -> Any:
         )
         _keepers.append(asyncio.create_task(_keep(session)))
     return session
-
-
-_keepers: list[asyncio.Task[None]] = []
 
 
 async def _keep(session: Any) -> None:

@@ -200,15 +200,15 @@ def test_a_caller_that_gives_up_cancels_its_call() -> None:
     assert cancelled.wait(5)
 
 
-def test_a_forked_child_has_a_loop_of_its_own() -> None:
-    async def answer() -> int:
-        return 42
-
-    assert background.run(answer()) == 42
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if background.run(answer()) == 42 else 1)
-    assert os.waitpid(child, 0)[1] == 0
+def test_a_forked_child_has_a_loop_and_connections_of_its_own() -> None:
+    with OpenAIStub(lambda _: "fine") as server:
+        endpoint = ChatEndpoint("m", server.url, attempts=1, timeout=20.0)
+        assert endpoint.complete(CHAT).text == "fine"
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if endpoint.complete(CHAT).text == "fine" else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert endpoint.complete(CHAT).text == "fine"
 
 
 def test_a_thread_of_its_own_calls_in_order_and_passes_errors_on() -> None:
