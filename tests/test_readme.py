@@ -126,6 +126,10 @@ def understand(command: str, tmp_path: Path) -> None:
         config, _ = parse_run([a for a in arguments if a != "--resume"])
         assert set(config.envs) <= set(ENVS)
     if module == "agemem.train.grpo" and not options.resume:
+        if options.config is not None:
+            file = tmp_path / "settings.yaml"
+            file.write_text("backbone: smollm2-135m\n", encoding="utf-8")
+            arguments[arguments.index("--config") + 1] = str(file)
         parse_grpo(arguments)
     if module == "agemem.eval.report":
         assert options.published or options.out
