@@ -121,10 +121,13 @@ async def play_async(
         environments.append(gym.make(env_id, **(options or {})))
         return Job(environments[0], AgeMemAgent(few_shot), seed, task_id)
 
+    def close() -> None:  # in the seat's thread: after a call that was cancelled amid prepare, too
+        for env in environments:
+            env.close()
+
     seat: Seat[int] = Seat(prepare)
     try:
         return (await play_task(seed, seat, backbone, Sampling(**ours))).episode
     finally:
-        for env in environments:
-            seat.thread.submit(env.close)
+        seat.thread.submit(close)
         seat.thread.shutdown()
