@@ -263,6 +263,14 @@ class BenchmarkSettings(EnvSettings):
         default_text=GOVERNED,
     )
 
+    level: str | None = setting(
+        None,
+        "SyntheticQA: easy, medium or hard for questions of that level alone",
+        Scope.TASKS,
+        Group.ENVIRONMENT,
+        default_text="all",
+    )
+
     @property
     def task_options(self) -> dict[str, Any]:
         """The arguments of the task that were set, by name."""

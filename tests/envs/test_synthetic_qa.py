@@ -97,3 +97,17 @@ def test_splits_are_disjoint_and_ids_strict() -> None:
 def test_a_row_round_trips_through_hotpotqas_schema() -> None:
     for record in RECORDS[:20]:
         assert QARecord.from_row(record.to_row()) == record
+
+
+@pytest.mark.parametrize(("level", "hops"), [("easy", 2), ("medium", 3), ("hard", 4)])
+def test_questions_of_one_level(level: str, hops: int) -> None:
+    task = SyntheticQATask(level=level, facts=12, updates=2)
+    records = [task.record(f"synthetic-validation-{number}") for number in range(20)]
+    assert {record.level for record in records} == {level}
+    assert {len({title for title, _ in record.supporting_facts}) for record in records} == {hops}
+    assert task.variant.endswith(f"level={level}"), "results of different levels do not mix"
+
+
+def test_an_unknown_level_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'medium'"):
+        SyntheticQATask(level="medum")

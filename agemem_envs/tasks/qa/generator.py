@@ -249,17 +249,19 @@ def make_record(task_id: str, seed: str) -> QARecord:
     return make_question(task_id, seed).record
 
 
-def make_question(task_id: str, seed: str) -> FictionalQuestion:
+def make_question(task_id: str, seed: str, level: str | None = None) -> FictionalQuestion:
     """Make the question with this seed, together with its world.
 
     Args:
         task_id: The id of the record.
         seed: Any text.
+        level: One of :data:`LEVELS`; None leaves it to chance.
     """
     chance = Random(f"{VERSION}/{seed}")
     while True:
         world = make_world(chance)
-        hops = chance.choice(list(LEVELS))
+        drawn = chance.choice(list(LEVELS))
+        hops = next((count for count, name in LEVELS.items() if name == level), drawn)
         compares = chance.random() < 0.4
         for _ in range(50):
             path = _draw_path(world, hops, compares, chance)

@@ -7,7 +7,7 @@ from agemem_envs.errors import UnknownNameError
 from agemem_envs.tasks.catalogue import GeneratedIds
 from agemem_envs.tasks.qa.cases import Case
 from agemem_envs.tasks.qa.fictional_case import FictionalCase
-from agemem_envs.tasks.qa.generator import VERSION, make_question
+from agemem_envs.tasks.qa.generator import LEVELS, VERSION, make_question
 from agemem_envs.tasks.qa.record import QARecord
 from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QATask
 
@@ -29,6 +29,7 @@ class SyntheticQATask(QATask):
 
     Args:
         split: ``train``, ``validation`` or ``test``.
+        level: ``easy``, ``medium`` or ``hard`` for questions of that level alone.
         noise, distractors, facts, updates, together: See
             :class:`~agemem_envs.tasks.qa.task.QATask`.
     """
@@ -43,11 +44,16 @@ class SyntheticQATask(QATask):
         facts: int = 0,
         updates: int = 0,
         together: bool = False,
+        level: str | None = None,
     ) -> None:
         super().__init__(noise, distractors, facts, updates, together)
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
-        self._split = split
+        if level is not None:
+            if level not in LEVELS.values():
+                raise UnknownNameError("level", level, LEVELS.values())
+            self.variant = ", ".join(filter(None, [self.variant, f"level={level}"]))
+        self._split, self._level = split, level
         self.source = DataSource(self.name, "embedded", split, VERSION, "synthetic_worlds")
         self.catalogue: GeneratedIds = GeneratedIds(
             f"synthetic-{split}-", ("question",), str(self.source)
@@ -60,4 +66,4 @@ class SyntheticQATask(QATask):
     def case(self, task_id: str) -> Case:
         """Generate the question with this id, and its world."""
         _, number = self.catalogue.parse(task_id)
-        return FictionalCase(make_question(task_id, f"{self._split}/{number}"))
+        return FictionalCase(make_question(task_id, f"{self._split}/{number}", self._level))
