@@ -92,6 +92,9 @@ class PolicyConfig(BenchmarkSettings):
         repeated=True,
         metavar="NAME=VALUE",
     )
+    max_completion_tokens: int = setting(
+        2048, "most tokens of one model output", Scope.METHOD, LEARNING, 1, 1_000_000
+    )
     seed: int = setting(0, "seed for task selection and sampling", Scope.TASKS, ON, 0, 999_999)
     micro_batch: int = setting(
         4,
@@ -101,11 +104,31 @@ class PolicyConfig(BenchmarkSettings):
         1,
         1_000_000,
     )
+    token_trees: str = setting(
+        "auto",
+        "compute what steps share only once; auto: if the model allows it",
+        Scope.METHOD,
+        EXECUTION,
+        choices=("auto", "on", "off"),
+    )
+    tokens_per_micro_batch: int | None = setting(
+        None,
+        "most tokens in one forward pass; GPU memory grows with it",
+        Scope.METHOD,
+        EXECUTION,
+        1,
+        100_000_000,
+        default_text="8192 with token trees, otherwise --micro-batch steps",
+    )
     gradient_checkpointing: bool = setting(
         True,
         "recompute activations in the backward pass: less memory, more time",
         Scope.METHOD,
         EXECUTION,
+    )
+
+    save_every: int = setting(
+        10, "optimizer steps between checkpoints", Scope.RUN, EXECUTION, 1, 10_000_000
     )
 
     def __post_init__(self) -> None:
@@ -250,27 +273,8 @@ class GRPOConfig(PolicyConfig):
     warmup: int = setting(
         0, "optimizer steps of linear learning-rate warmup", Scope.METHOD, LEARNING, 0, 10_000_000
     )
-    max_completion_tokens: int = setting(
-        2048, "most tokens of one model output", Scope.METHOD, LEARNING, 1, 1_000_000
-    )
     temperature: float = setting(
         1.0, "sampling temperature of the rollouts", Scope.METHOD, LEARNING, 0.001, 10.0
-    )
-    token_trees: str = setting(
-        "auto",
-        "compute what the steps of a group share only once; auto: if the model allows it",
-        Scope.METHOD,
-        EXECUTION,
-        choices=("auto", "on", "off"),
-    )
-    tokens_per_micro_batch: int | None = setting(
-        None,
-        "most tokens in one forward pass; GPU memory grows with it",
-        Scope.METHOD,
-        EXECUTION,
-        1,
-        100_000_000,
-        default_text="8192 with token trees, otherwise --micro-batch steps",
     )
     iterations: int = setting(
         1, "optimizer steps for each round of rollouts", Scope.METHOD, LEARNING, 1, 1_000
@@ -321,9 +325,6 @@ class GRPOConfig(PolicyConfig):
         EXECUTION,
         choices=("none", "tensorboard", "trackio", "wandb"),
     )
-    save_every: int = setting(
-        10, "optimizer steps between checkpoints", Scope.RUN, EXECUTION, 1, 10_000_000
-    )
 
 
 MAY_RESUME = set(in_scope(GRPOConfig, Scope.RUN))
@@ -337,6 +338,15 @@ class WarmStartConfig(PolicyConfig):
     episodes: int = setting(
         300, "number of demonstrated episodes", Scope.METHOD, LEARNING, 1, 1_000_000
     )
+    teacher: str = setting(
+        "oracle",
+        "demonstrator: oracle stores what is needed alone; diligent, for questions, stores "
+        "everything and looks up one statement after another; or the folder of a model, whose "
+        "sampled episodes are shown if they succeed (rejection sampling)",
+        Scope.METHOD,
+        LEARNING,
+        metavar="NAME",
+    )
     teacher_errors: float = setting(
         0.0,
         "fraction of wrong decisions by the demonstrator",
@@ -345,11 +355,14 @@ class WarmStartConfig(PolicyConfig):
         0.0,
         1.0,
     )
+    teacher_seats: int = setting(
+        32, "episodes that a model as teacher plays at a time", Scope.METHOD, EXECUTION, 1, 10_000
+    )
     epochs: float = setting(
         1.0, "passes over the demonstrated steps", Scope.METHOD, LEARNING, 0.001, 10_000.0
     )
     batch_size: int = setting(
-        16, "demonstrated steps in one optimizer step", Scope.METHOD, LEARNING, 1, 1_000_000
+        4, "demonstrated episodes in one optimizer step", Scope.METHOD, LEARNING, 1, 1_000_000
     )
     learning_rate: float = setting(1e-4, "learning rate", Scope.METHOD, LEARNING, 0.0, 10.0)
 

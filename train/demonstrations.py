@@ -1,84 +1,124 @@
-"""Demonstrated steps as token ids, with a loss mask on the completions."""
+"""Demonstrated episodes, and their steps as token ids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 from transformers import PreTrainedTokenizerBase
 
 import agemem_envs  # noqa: F401 - registers the environments
+from agemem.agents.backbones.base import Sampling
 from agemem.agents.backbones.chat_template import chat_ids, text_ids
-from agemem.agents.rollout import Job, rollout
-from agemem.train.config import PolicyConfig
+from agemem.agents.backbones.transformers_model import TransformersBackbone
+from agemem.agents.rollout import Job, Seat, play_tasks, rollout
+from agemem.train.config import WarmStartConfig
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
-from agemem_envs.errors import AgeMemError
+from agemem.train.diligent import DiligentDemonstrator
+from agemem.train.samples import Sample
+from agemem_envs.episode import Episode
+from agemem_envs.errors import AgeMemError, UnknownNameError
 from agemem_envs.tokens import TokenCounter
+from agemem_envs.util.loading import load
 
+TEACHERS: dict[str, type[Demonstrator]] = {
+    "oracle": Demonstrator,
+    "diligent": DiligentDemonstrator,
+}
 MAX_FAILURES = 20
 """Failed episodes at the start, after which the demonstrator cannot play this environment."""
+Steps = list[DemonstratedStep]
 
 
 def demonstrate(
-    config: PolicyConfig,
-    episodes: int,
-    token_counter: str | TokenCounter,
-    error_rate: float = 0.0,
-) -> Iterator[list[DemonstratedStep]]:
-    """Play the demonstrator, and yield the steps of each episode.
+    config: WarmStartConfig, episodes: int, token_counter: str | TokenCounter
+) -> Iterator[Steps]:
+    """Play the teacher, and yield the steps of each episode.
 
-    Failed episodes are left out, unless ``error_rate`` is positive: then the scored ones are
+    Failed episodes are left out, unless the teacher is meant to err: then the scored ones are
     part of the demonstration.
 
     Args:
-        config: The environment, and the seed that determines the tasks.
+        config: The environment, the teacher, and the seed that determines the tasks.
         episodes: Number of episodes to play.
         token_counter: The environment's token counter.
-        error_rate: Share of the demonstrator's decisions that are wrong.
 
     Raises:
-        AgeMemError: None of the first 20 episodes succeeded.
+        AgeMemError: None of the first 20 episodes succeeded, or the teacher is unknown.
     """
-    rows = config.rows(episodes)
     options = {**config.make_options(""), "token_counter": token_counter}
+    if config.teacher in TEACHERS:
+        played = _by_demonstrator(config, episodes, options)
+    elif Path(config.teacher).is_dir():
+        played = _by_model(config, episodes, options)
+    else:
+        raise UnknownNameError("teacher", config.teacher, [*TEACHERS, "path/to/model"])
     used = 0
+    for number, (episode, steps) in enumerate(played, 1):
+        if episode.success or (config.teacher_errors > 0 and episode.reward is not None):
+            used += 1
+            yield steps
+        elif used == 0 and number == MAX_FAILURES:
+            why = ", ".join(episode.errors) or str(episode.stop_reason)
+            raise AgeMemError(
+                f"the teacher failed in the first {MAX_FAILURES} episodes of {config.env}; the "
+                f"last one: {why}"
+            )
+
+
+def _by_demonstrator(
+    config: WarmStartConfig, episodes: int, options: dict[str, Any]
+) -> Iterator[tuple[Episode, Steps]]:
     with closing(gym.make(config.env, **options)) as env:
-        for number, row in enumerate(rows, 1):
-            demonstrator = Demonstrator(error_rate)
+        for row in config.rows(episodes):
+            demonstrator = TEACHERS[config.teacher](config.teacher_errors)
             (played,) = rollout([Job(env, demonstrator, row["seed"], row["task_id"])])
-            scored = played.episode.reward is not None
-            if played.episode.success or (error_rate > 0 and scored):
-                used += 1
-                yield demonstrator.steps
-            elif used == 0 and number == MAX_FAILURES:
-                why = ", ".join(played.episode.errors) or str(played.episode.stop_reason)
-                raise AgeMemError(
-                    f"the demonstrator failed in the first {MAX_FAILURES} episodes of "
-                    f"{config.env}; the last one: {why}"
-                )
+            yield played.episode, demonstrator.steps
+
+
+def _by_model(
+    config: WarmStartConfig, episodes: int, options: dict[str, Any]
+) -> Iterator[tuple[Episode, Steps]]:
+    """Episodes that a model samples, in the order of their tasks."""
+    backbone = TransformersBackbone(config.teacher)
+    agent = load(config.agent)
+
+    def seat() -> Seat[dict[str, Any]]:
+        env, player = gym.make(config.env, **options), agent()
+        return Seat(lambda row: Job(env, player, row["seed"], row["task_id"]))
+
+    seats = [seat() for _ in range(min(config.teacher_seats, episodes))]
+    sampling = Sampling(max_tokens=config.max_completion_tokens, temperature=1.0)
+    played = [one for _, one in play_tasks(config.rows(episodes), seats, backbone, sampling)]
+    for one in sorted(played, key=lambda one: one.job):
+        pairs = zip(one.prompts, one.completions, strict=True)
+        yield (
+            one.episode,
+            [
+                DemonstratedStep(request.messages, completion.text)
+                for request, completion in pairs
+                if request and completion and completion.finish_reason == "stop"
+            ],
+        )
 
 
 def encode(
     tokenizer: PreTrainedTokenizerBase, steps: Sequence[DemonstratedStep], window: int
-) -> list[dict[str, list[int]]]:
-    """Encode each step as a row for TRL's SFTTrainer, the prompt as in GRPO training.
+) -> list[Sample]:
+    """Encode the steps of an episode, the prompts as in GRPO training.
 
     Args:
         tokenizer: The model's tokenizer.
         steps: Steps that do not fit into the window are left out.
         window: Tokens of prompt and completion that the model can hold.
-
-    Returns:
-        Rows with ``input_ids`` and ``completion_mask`` (1 for a completion token), of equal
-        length.
     """
-    rows = []
+    samples = []
     for step in steps:
         prompt = chat_ids(tokenizer, step.prompt)
-        completion = text_ids(tokenizer, step.action)
-        completion.append(tokenizer.eos_token_id)
+        completion = [*text_ids(tokenizer, step.action), tokenizer.eos_token_id]
         if len(prompt) + len(completion) <= window:
-            mask = [0] * len(prompt) + [1] * len(completion)
-            rows.append({"input_ids": prompt + completion, "completion_mask": mask})
-    return rows
+            samples.append(Sample(tuple(prompt), tuple(completion), None, 1.0, 1.0))
+    return samples

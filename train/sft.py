@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -34,7 +33,12 @@ from agemem_envs.settings import Group
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder
 from agemem_envs.util.flags import add_flags, from_flags
 
+if TYPE_CHECKING:
+    from agemem.train.samples import Sample
+
 TINY = "tiny"
+FOR_TOKENIZER = 300
+"""Most episodes from which the tokenizer of the tiny policy is learned."""
 
 EPILOG = """\
 backbones:
@@ -116,14 +120,13 @@ def run(argv: Sequence[str]) -> int:
     model = find_model(backbone)
     tokenizer = model.tokenizer(config.chat_template_arg)
     counter = f"tokenizer:{model.source}"
-    episodes = demonstrate(config, config.episodes, counter, config.teacher_errors)
+    episodes = demonstrate(config, config.episodes, counter)
     window = model.window()
-    rows = list(chain.from_iterable(encode(tokenizer, steps, window) for steps in episodes))
-    print(f"{len(rows)} demonstrated steps to imitate", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     record = RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
     write_record(out, record)
-    imitate(model.source, tokenizer, rows, out, config)
+    samples = (encode(tokenizer, steps, window) for steps in episodes)
+    imitate(model.source, tokenizer, samples, out, config)
     record_model(out, record)
     return EXIT_OK
 
@@ -134,7 +137,7 @@ def _tiny(config: WarmStartConfig, out: Path) -> Path:
     from agemem.train.tiny import PieceCounter, TinyShape, build_policy, texts_of, train_tokenizer
 
     shape = TinyShape()
-    episodes = list(demonstrate(config, config.episodes, PieceCounter()))
+    episodes = list(demonstrate(config, min(config.episodes, FOR_TOKENIZER), PieceCounter()))
     tokenizer = train_tokenizer(
         (text for steps in episodes for text in texts_of(steps)),
         [episodes[0][0].prompt[0]["content"]],
@@ -147,47 +150,74 @@ def _tiny(config: WarmStartConfig, out: Path) -> Path:
 
 
 def imitate(
-    model: str, tokenizer: Any, rows: list[dict[str, Any]], out: Path, config: WarmStartConfig
+    model: str,
+    tokenizer: Any,
+    episodes: Iterable[Sequence[Sample]],
+    out: Path,
+    config: WarmStartConfig,
 ) -> None:
-    """Train on encoded steps, and save the model in ``out/model``."""
-    import torch
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    """Train on demonstrated episodes, and save the model in ``out/model``.
 
-    from agemem.train.run import lora, save_model
+    A training that was interrupted goes on from its last checkpoint.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, TrainingArguments
+
+    from agemem.train.imitation import DemonstratedRows, ImitationTrainer
+    from agemem.train.run import check_checkpoint, last_checkpoint, lora, save_model
+    from agemem.train.tree_attention import use_tree_attention
+    from agemem.train.tree_support import uses_trees
+    from agemem.train.trees import TREE_TOKENS
 
     on_gpu = torch.cuda.is_available()
-    micro = min(config.micro_batch, config.batch_size)
-    arguments = SFTConfig(
+    dtype = torch.bfloat16 if on_gpu and config.lora_rank else torch.float32
+    policy: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    if config.lora_rank:
+        from peft import get_peft_model
+
+        torch.manual_seed(config.seed)
+        policy = get_peft_model(policy, lora(config.lora_rank))
+    trees = uses_trees(config.token_trees, policy)
+    if trees:
+        use_tree_attention(policy)
+    rows = DemonstratedRows(
+        episodes,
+        config.tokens_per_micro_batch or TREE_TOKENS,
+        trees=trees,
+        padding=tokenizer.pad_token_id,
+    )
+    print(f"{len(rows)} rows of {rows.tokens:,} tokens to imitate", flush=True)
+    arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"),
         seed=config.seed,
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=max(1, config.batch_size // micro),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=config.batch_size,
         learning_rate=config.learning_rate,
         adam_beta2=0.95,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,  # a fraction of all steps
-        max_length=None,
-        completion_only_loss=True,
-        train_sampling_strategy="group_by_length",
-        model_init_kwargs={"dtype": "bfloat16" if on_gpu and config.lora_rank else "float32"},
+        remove_unused_columns=False,
+        label_names=["labels"],
         bf16=on_gpu,
         use_cpu=not on_gpu,
         gradient_checkpointing=config.gradient_checkpointing,
         logging_steps=10,
-        save_strategy="no",
+        save_steps=config.save_every,
+        save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
     )
-    trainer = SFTTrainer(
-        model=model,
+    trainer = ImitationTrainer(
+        model=policy,
         args=arguments,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=rows,
         processing_class=tokenizer,
-        peft_config=lora(config.lora_rank) if config.lora_rank else None,
     )
-    trainer.train()
+    checkpoint = last_checkpoint(out)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     save_model(trainer, out / "model")
 
 

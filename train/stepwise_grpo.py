@@ -43,7 +43,7 @@ from agemem.train.rollouts import RolloutPool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, collate, fill, step_rows
 from agemem.train.tree_attention import use_tree_attention
 from agemem.train.tree_support import TREES, uses_trees
-from agemem.train.trees import collate_tree, tree_rows
+from agemem.train.trees import TREE_TOKENS, collate_tree, tree_rows
 from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
 
 check_trl()
@@ -78,9 +78,6 @@ FIXED: dict[str, Any] = {
 }
 """Options of GRPOConfig with only one valid value: they define the objective, or the order of the
 data, which an exact resume relies on. Any other value is refused rather than ignored."""
-TREE_TOKENS = 8192
-"""The default of ``tokens_per_micro_batch`` with token trees."""
-
 SEED_SHIFT = 1_000_003
 """Between the episode seeds of a round and of its repetition."""
 

@@ -29,7 +29,7 @@ _PIECE = r"[A-Z][a-z]+|[0-9]|[^A-Z0-9]+|[A-Z]"
 
 @dataclass(frozen=True, slots=True)
 class TinyShape:
-    """The size of the policy; about half a million parameters by default.
+    """The size of the policy; about a million parameters by default.
 
     Attributes:
         vocabulary: Tokens that the tokenizer learns.
@@ -41,9 +41,9 @@ class TinyShape:
 
     vocabulary: int = 2_000
     width: int = 128
-    layers: int = 2
+    layers: int = 4
     heads: int = 4
-    window: int = 1_024
+    window: int = 1_536
 
 
 class PieceCounter:

@@ -9,11 +9,12 @@ import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
 from agemem.agents.rollout import Job, rollout
-from agemem.train.config import PolicyConfig
+from agemem.train.config import WarmStartConfig
 from agemem.train.demonstrations import demonstrate
 from agemem.train.demonstrator import Demonstrator
 from agemem.train.tiny import PieceCounter
 from agemem_envs.episode import Episode
+from agemem_envs.errors import UnknownNameError
 
 OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_rounds": 2}
 
@@ -60,7 +61,15 @@ def test_errors_are_of_the_given_rate_and_of_the_seed_alone() -> None:
 
 def test_failed_episodes_are_shown_if_it_is_meant_to_fail() -> None:
     extra = tuple(f"{name}={json.dumps(value)}" for name, value in OPTIONS.items())
-    config = PolicyConfig(env="AgeMem-SyntheticQA-v0", protocol="full", env_option=extra)
-    episodes = list(demonstrate(config, 5, PieceCounter(), error_rate=1.0))
+    config = WarmStartConfig(
+        teacher_errors=1.0, env="AgeMem-SyntheticQA-v0", protocol="full", env_option=extra
+    )
+    episodes = list(demonstrate(config, 5, PieceCounter()))
     assert len(episodes) == 5
     assert not any("Retrieve_memory" in step.action for steps in episodes for step in steps)
+
+
+def test_an_unknown_teacher_is_named() -> None:
+    config = WarmStartConfig(env="AgeMem-SyntheticQA-v0", teacher="diligant")
+    with pytest.raises(UnknownNameError, match="Did you mean 'diligent'"):
+        list(demonstrate(config, 1, PieceCounter()))

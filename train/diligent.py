@@ -1,0 +1,189 @@
+"""A demonstrator for questions that does nothing which its prompt could not tell a reader."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from agemem.agents.base import RolloutEnv
+from agemem.agents.budget import REDUCTION, is_full
+from agemem.agents.scripted_policy import Reading
+from agemem.train.demonstrator import DemonstratedStep, Demonstrator
+from agemem_envs.episode import UNKNOWN, Change, MemoryItem, ToolCall
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.judging.effective import withdrawn
+from agemem_envs.stages import Stage
+from agemem_envs.tasks.base import Talk
+from agemem_envs.tasks.qa.cases import stated
+from agemem_envs.tasks.qa.key_items import key_items
+from agemem_envs.tasks.qa.task import QATask
+from agemem_envs.turns import MAX_CALLS, Turn, render
+
+TOPIC_WORDS = 8
+"""Words of a message that name it in a filter."""
+NOTED = Turn("Nothing is left to do here.", answer="Noted.")
+_QUOTED = re.compile('"([^"]+)"')
+
+
+class DiligentDemonstrator(Demonstrator):
+    """Stores every statement, keeps memory right, and answers from what it has looked up.
+
+    - It stores each statement of a message, whether or not the question will need it.
+    - When a message corrects a statement, it looks the memory up, unless the prompt shows it, and
+      updates it. What is withdrawn it deletes. What only others say it leaves.
+    - It filters each message when the next one has come, and summarises a nearly full context.
+    - In stage 3 it looks up one statement after another, by the names that it knows by then, and
+      repeats what it has found before it answers.
+
+    Args:
+        error_rate: Share of its tool calls that it leaves out, in [0, 1].
+    """
+
+    def begin(self, env: RolloutEnv, seed: int) -> None:
+        """Begin an episode.
+
+        Raises:
+            ConfigurationError: The environment does not ask questions.
+        """
+        super().begin(env, seed)
+        _ = self._task
+        self._turns: Iterator[Turn] = iter(())
+        self._arrived: list[Talk] = []
+
+    def act(self, observation: str, info: Mapping[str, Any]) -> str:
+        """The next action of the demonstration."""
+        self._info = info
+        action = render(self._turn(info))
+        self.steps.append(DemonstratedStep(info["messages"], action))
+        return action
+
+    def _turn(self, info: Mapping[str, Any]) -> Turn:
+        state = self._state
+        here = (state.stage, state.message_index)
+        if here != self._here:
+            self._here, self._turns = here, self._about_this_message()
+        return next(self._turns)
+
+    def _about_this_message(self) -> Iterator[Turn]:
+        """The turns that follow the message which has just come."""
+        state = self._state
+        if state.stage is Stage.REASONING:
+            yield from self._answer()
+            return
+        talk = self._talks(state)[state.message_index]
+        earlier, self._arrived = self._arrived, [talk]
+        if state.message_index == 0:  # the context of the stage before is gone
+            earlier = []
+        calls = [_filter_of(one) for one in earlier if self._matches_topics]
+        if talk.changes:
+            yield from self._change(talk, calls)
+        else:
+            calls += [ToolCall("Add_memory", {"content": fact.text}) for fact in talk.facts]
+            yield from self._called("I store what I was told.", calls)
+        yield NOTED
+
+    def _called(self, thought: str, calls: Sequence[ToolCall]) -> Iterator[Turn]:
+        """Turns with these calls, but for those that it errs about; first it makes room."""
+        left = [call for call in calls if self._errors.random() >= self._error_rate]
+        while left:
+            room = [REDUCTION] if is_full(self._info) else []
+            now, left = [*room, *left][:MAX_CALLS], left[MAX_CALLS - len(room) :]
+            yield Turn(thought, calls=tuple(now))
+
+    def _change(self, talk: Talk, calls: list[ToolCall]) -> Iterator[Turn]:
+        """Look the memories up that a message changes, and change them."""
+        for change in talk.changes:
+            if change.stale in [fact.text for fact in talk.facts]:  # a rumour
+                yield from self._called("What I know still holds.", calls)
+            elif unseen := [item for item in self._stating(change) if not self._shows(item)]:
+                query = {"query": _said_of(change, talk), "top_k": len(unseen[:3])}
+                calls = [*calls, ToolCall("Retrieve_memory", query)]
+                yield from self._called("I look up what this changes.", calls)
+            calls = [_mend(change, item) for item in self._stating(change)]
+            yield from self._called("I keep my memory right.", calls)
+
+    def _stating(self, change: Change) -> list[MemoryItem]:
+        return [item for item in self._memory if change.stale in item.content]
+
+    def _shows(self, item: MemoryItem) -> bool:
+        """Whether the prompt shows the id of a memory."""
+        return any(f"[{item.id}]" in message["content"] for message in self._info["messages"])
+
+    # -- stage 3 -----------------------------------------------------------------------
+
+    def _answer(self) -> Iterator[Turn]:
+        """Look up what the question needs, then answer."""
+        calls = [_filter_of(talk) for talk in self._arrived if self._matches_topics]
+        asked: list[str] = []
+        while (wanted := self._missing(asked)) is not None:
+            asked.append(wanted)
+            calls.append(ToolCall("Retrieve_memory", {"query": self._without_unknown(wanted)}))
+            yield from self._called(" ".join(self._found()) or "I look in my memory.", calls)
+            calls = []
+        answer = self._say(self._state, self._read(self._state) is Reading.RIGHT)
+        found = self._found() + (["My memory does not say more."] if answer == UNKNOWN else [])
+        yield Turn(" ".join(found) or "I answer.", answer=answer)
+
+    def _missing(self, asked: Sequence[str]) -> str | None:
+        """The next statement to look up: one that it has not seen, about a name that it knows."""
+        known, visible = self._known(), self._visible()
+        for statement in self._chain():
+            if statement not in visible and statement not in asked:
+                return statement if any(name in known for name in key_items(statement)) else None
+        return None
+
+    def _without_unknown(self, statement: str) -> str:
+        """A statement without the names and numbers that only the memory can tell."""
+        known = self._known()
+        for name in key_items(statement):
+            statement = statement if name in known else statement.replace(name, "")
+        return " ".join(statement.split())
+
+    def _known(self) -> str:
+        return " ".join([self._state.spec.query, *self._found()])
+
+    def _found(self) -> list[str]:
+        """The needed statements that the context shows, in the order of the reasoning."""
+        visible = self._visible()
+        return [statement for statement in self._chain() if statement in visible]
+
+    def _chain(self) -> list[str]:
+        """The needed statements in the order of the reasoning; what was withdrawn as it was."""
+        spec = self._state.spec
+        record = self._task.record(spec.id)
+        said = dict(record.context)
+        order = [stated(title, said[title][index]) for title, index in record.supporting_facts]
+        lost = {change.valid: change.stale for change in spec.changes if withdrawn(change)}
+
+        def place(fact: str) -> int:
+            return next((i for i, text in enumerate(order) if text in fact), len(order))
+
+        return [lost.get(fact, fact) for fact in sorted(spec.gold_facts, key=place)]
+
+    @property
+    def _task(self) -> QATask:
+        task = self._env.task
+        if not isinstance(task, QATask):
+            raise ConfigurationError(
+                "the diligent demonstrator answers questions: choose a benchmark of question "
+                "answering, or --teacher oracle"
+            )
+        return task
+
+
+def _filter_of(talk: Talk) -> ToolCall:
+    return ToolCall("Filter_context", {"criteria": " ".join(talk.text.split()[:TOPIC_WORDS])})
+
+
+def _said_of(change: Change, talk: Talk) -> str:
+    """The words of a message that name the memory which it changes."""
+    quoted = _QUOTED.search(talk.text)
+    return change.valid if change.valid in talk.text or quoted is None else quoted[1]
+
+
+def _mend(change: Change, item: MemoryItem) -> ToolCall:
+    if withdrawn(change):
+        return ToolCall("Delete_memory", {"memory_id": item.id, "confirmation": True})
+    content = item.content.replace(change.stale, change.valid)
+    return ToolCall("Update_memory", {"memory_id": item.id, "content": content})

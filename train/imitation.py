@@ -1,0 +1,89 @@
+"""Imitation: maximum likelihood of demonstrated completions, on token trees where they can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import Trainer
+
+from agemem.train.logprobs import completion_logprobs
+from agemem.train.samples import Sample, Tensors, collate, step_rows
+from agemem.train.trees import collate_tree, tree_rows
+
+_READ = ("input_ids", "position_ids", "labels", "ends", "attention_mask", "predicting",
+         "completion_mask")  # fmt: skip
+"""The tensors that imitation needs of a collated row."""
+
+
+class DemonstratedRows(Dataset[Tensors]):
+    """Demonstrated steps as rows, each of which is one forward pass.
+
+    Rows are kept as 32-bit integers, so that thousands of episodes fit into memory.
+
+    Args:
+        episodes: The steps of each episode. Only steps of one episode share a row.
+        budget: Most positions of a row. A longer step is a row of its own.
+        trees: Compute what the steps of a row share only once.
+        padding: The token id to pad with, without trees.
+    """
+
+    def __init__(
+        self, episodes: Iterable[Sequence[Sample]], budget: int, *, trees: bool, padding: int
+    ) -> None:
+        self._rows: list[Tensors] = []
+        for samples in episodes:
+            rows = tree_rows(samples, budget) if trees else step_rows(samples, 1, budget)
+            for row in rows:
+                tensors = collate_tree(row) if trees else collate(row, padding)
+                small = {name: tensors[name].int() for name in _READ if name in tensors}
+                self._rows.append(small)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Tensors:
+        """The tensors of a row: see :func:`~agemem.train.trees.collate_tree`."""
+        return {name: tensor.long() for name, tensor in self._rows[index].items()}
+
+    @property
+    def tokens(self) -> int:
+        """The number of positions of all rows, padding included."""
+        return sum(row["input_ids"].numel() for row in self._rows)
+
+
+class ImitationTrainer(Trainer):
+    """Minimises the mean negative log-likelihood of the completion tokens of a batch of rows.
+
+    Args:
+        arguments: Those of the Trainer; ``train_dataset`` is a :class:`DemonstratedRows`.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(data_collator=_alone, **arguments)
+        self.model_accepts_loss_kwargs = True  # so the Trainer counts the labels of a batch
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Tensors,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """The row's share of the loss of its batch, which has ``num_items_in_batch`` labels."""
+        mask = inputs["completion_mask"]
+        logprobs, _ = completion_logprobs(
+            model, inputs, temperature=1.0, fused=False, entropy=False
+        )
+        count = mask.sum() if num_items_in_batch is None else num_items_in_batch
+        # Gradients are averaged over the processes, whose labels are counted together.
+        processes: int = self.accelerator.num_processes
+        return -(logprobs * mask).sum() * processes / count
+
+
+def _alone(rows: list[Tensors]) -> Tensors:
+    """The only row of a micro-batch."""
+    (row,) = rows
+    return row
