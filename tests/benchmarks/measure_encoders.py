@@ -45,7 +45,10 @@ from agemem_envs.util.cli import EXIT_OK
 from tests.conftest import ROOT
 
 ENV = "AgeMem-HotpotQA-v0"
-METHODS = ("rag", "mem0", "agemem", "agemem-norl", "agemem-rag", "no-memory")
+METHODS = (
+    "agemem", "agemem-norl", "agemem-rag", "agemem-norl-rag", "no-memory", "full-context",
+    "running-summary", "rag", "langmem", "a-mem-fork", "mem0", "mem0-graph",
+)  # fmt: skip
 """Memory systems store messages as they arrive, the scripted model without their first words: each
 half has texts of its own, which its first method encodes."""
 OTHERS = 2
