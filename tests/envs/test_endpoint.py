@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 from agemem_envs.summarizers import make_summarizer
+from agemem_envs.util import http_client
 from agemem_envs.util.endpoint import ChatEndpoint, is_endpoint
 from tests.openai_stub import OpenAIStub, Reply
 
@@ -97,3 +99,35 @@ def test_the_llm_summarizer() -> None:
         assert summarizer.summarize(["one", "two"]) == "short."
         assert summarizer.name == "llm:sum"
     assert server.requests[0]["messages"][1]["content"] == "one\n\ntwo"
+
+
+@pytest.fixture
+def no_proxies_kept() -> Iterator[None]:
+    http_client._proxy.cache_clear()
+    yield
+    http_client._proxy.cache_clear()
+
+
+def test_the_proxy_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch, no_proxies_kept: None
+) -> None:
+    reply = b'{"choices": [{"message": {"content": "by proxy"}}]}'
+    with OpenAIStub(lambda _: (200, reply)) as server:
+        address = server.url.removeprefix("http://").partition("/")[0]
+        monkeypatch.setenv("http_proxy", f"http://me:p%40ss@{address}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert endpoint("http://nowhere.invalid/v1").complete(CHAT).text == "by proxy"
+        assert endpoint(server.url).complete(CHAT).text == "by proxy", "which needs none"
+    assert len(server.requests) == 2
+    options = http_client._proxy("http://nowhere.invalid/v1/chat/completions")
+    assert options["proxy"] == f"http://{address}"
+    login = options["proxy_headers"]["Proxy-Authorization"].removeprefix("Basic ")
+    assert base64.b64decode(login) == b"me:p@ss"
+
+
+def test_without_a_proxy_there_are_no_arguments(
+    monkeypatch: pytest.MonkeyPatch, no_proxies_kept: None
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert http_client._proxy("http://nowhere.invalid/v1") == {}
