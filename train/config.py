@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from agemem.agents.backbones.chat_template import template_arguments, template_setting
+from agemem.train.metrics import DESCRIBED
 from agemem.train.tasks import task_rows
 from agemem_envs.env_settings import BenchmarkSettings
 from agemem_envs.errors import ConfigurationError, UnknownNameError, require
@@ -318,6 +319,30 @@ class GRPOConfig(PolicyConfig):
         0.01,
         1.0,
     )
+    eval_every: int = setting(
+        0,
+        "optimizer steps between evaluations on held-out tasks, after which the best model is "
+        "saved; 0 for none",
+        Scope.METHOD,
+        LEARNING,
+        0,
+        10_000_000,
+    )
+    eval_tasks: int = setting(64, "held-out tasks", Scope.METHOD, LEARNING, 1, 1_000_000)
+    eval_split: str | None = setting(
+        None,
+        "data split of the held-out tasks",
+        Scope.METHOD,
+        LEARNING,
+        default_text="the benchmark's own for evaluation",
+    )
+    best_by: str = setting(
+        "success",
+        "the number of the held-out evaluation by which a model is the best, such as reward/total",
+        Scope.METHOD,
+        LEARNING,
+        metavar="NAME",
+    )
     report_to: str = setting(
         "none",
         "a tracker that gets the log too",
@@ -325,6 +350,30 @@ class GRPOConfig(PolicyConfig):
         EXECUTION,
         choices=("none", "tensorboard", "trackio", "wandb"),
     )
+
+    def __post_init__(self) -> None:
+        """Check that what is evaluated is not trained on, and can be saved.
+
+        Raises:
+            ConfigurationError: It is, or cannot be; or ``best_by`` is not a number that is logged.
+        """
+        super(GRPOConfig, self).__post_init__()
+        if self.best_by not in DESCRIBED:
+            raise UnknownNameError("number of an evaluation", self.best_by, DESCRIBED)
+        if self.eval_every and self.eval_split is not None and self.eval_split == self.split:
+            raise ConfigurationError(
+                f"--eval-split {self.eval_split} is the split that is trained on: the tasks of an "
+                "evaluation must be unseen"
+            )
+        if self.eval_every and self.save_every % self.eval_every:
+            raise ConfigurationError(
+                f"--save-every {self.save_every} must be a multiple of --eval-every "
+                f"{self.eval_every}, so that the best model is saved"
+            )
+
+    def held_out(self) -> GRPOConfig:
+        """The same settings for the tasks of the evaluation during training."""
+        return replace(self, split=self.eval_split, tasks=None, eval_every=0)
 
 
 MAY_RESUME = set(in_scope(GRPOConfig, Scope.RUN))
@@ -357,6 +406,14 @@ class WarmStartConfig(PolicyConfig):
     )
     teacher_seats: int = setting(
         32, "episodes that a model as teacher plays at a time", Scope.METHOD, EXECUTION, 1, 10_000
+    )
+    copying: int = setting(
+        1_500,
+        "backbone tiny: optimizer steps in which it learns to copy random tokens at first",
+        Scope.METHOD,
+        LEARNING,
+        0,
+        1_000_000,
     )
     epochs: float = setting(
         1.0, "passes over the demonstrated steps", Scope.METHOD, LEARNING, 0.001, 10_000.0

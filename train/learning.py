@@ -1,24 +1,21 @@
-"""Show on a small machine that the policy learns from its reward.
+"""Train the arms of a recipe, and evaluate them on tasks that none of them has seen.
 
-    python train/learning.py --out results/learning
+    python train/learning.py --recipe train/recipes/small.yaml --out results/learning
 
-A tiny policy imitates a demonstrator that plays a small setting of SyntheticQA under the protocol
-``full``, and errs in three decisions of ten: it leaves out a tool call, or stores a text that
-nobody needs. From this warm start, step-wise GRPO trains the policy once for each seed, with the
-reward ``effective`` and with the answer's return alone. All arms measure the returns of the reward
-``effective``. Files:
+For each seed a policy imitates a demonstrator; from this warm start each arm trains. Then every
+model plays the held-out tasks, greedily. Files:
 
-    curves.csv    all steps of all runs
-    summary.csv   the warm start (the same training at a learning rate of 0) and the last fifth of
-                  the steps of each arm: mean over seeds and 95% interval (Student's t)
-    runs/         the runs; finished ones are kept, so the same command continues after an
-                  interruption
+    held_out.csv  each metric of each arm on the held-out tasks, with intervals
+    tests.csv     paired tests of the arms against the warm start
+    curves.csv    all steps of all runs of GRPO
+    runs/         trainings and evaluations; what is finished is kept, so the same command goes on
+                  after an interruption, from the last checkpoints
 
 The report draws the curves. ``results/learning/curves.png`` is ``figure5-light.png`` of:
 
     agemem report --out results/reports/learning
-        --curves warm-start=results/learning/curves.csv
         --curves effective=results/learning/curves.csv
+        --curves all-returns=results/learning/curves.csv
         --curves answer-only=results/learning/curves.csv
         --curve-metric mean_return --curve-metric success --curve-metric reward/task
         --curve-metric reward/context --curve-metric reward/memory --curve-metric memory_quality
@@ -30,10 +27,11 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -42,152 +40,152 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
     use_checkout()
 
 from agemem.train.curves import write_curves
-from agemem_envs.errors import AgeMemError, require
+from agemem.train.held_out import held_out
+from agemem.train.recipe import Recipe, Settings, filled, read_recipe
+from agemem_envs.errors import AgeMemError, ConfigurationError, require
+from agemem_envs.run_record import has_record
 from agemem_envs.util.cli import EXIT_OK, exit_status
-from agemem_envs.util.student import student_interval
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-SETTING = (
-    "--env AgeMem-SyntheticQA-v0 --protocol full --difficulty easy --tasks 16 "
-    "--max-context-tokens 1024 "
-    "--env-option noise=1 --env-option distractors=1 --env-option rounds_per_message=1 "
-    "--env-option max_task_rounds=2"
-).split()
-"""Sixteen tasks of two paragraphs to remember and two to ignore, with one round for each of them
-and two for the question. The pool is small: the result is that training improves the policy on
-these tasks, not that the policy generalises."""
-WARM_START = (
-    "--backbone tiny --episodes 240 --teacher-errors 0.3 --epochs 12 --learning-rate 3e-3 "
-    "--micro-batch 16 --no-gradient-checkpointing"
-).split()
-"""Long enough to copy names without errors; GRPO then has to learn when to use which tool."""
-GRPO = (
-    "--tasks-per-step 8 --group-size 8 --max-completion-tokens 64 --micro-batch 8 --workers 1 "
-    "--no-gradient-checkpointing --beta 0 --warmup 5 --save-every 20"
-).split()
-BEFORE, EFFECTIVE, ANSWER = "warm-start", "effective", "answer-only"
-ANSWER_ONLY = (
-    '{"task_weight": 1, "context_weight": 0, "memory_weight": 0, "round_penalty": 0, '
-    '"overflow_penalty": 0, "effective": true}'
-)
-"""The reward ``answer-only``, with the other returns measured as in ``effective``."""
-ARMS = {
-    BEFORE: ["--learning-rate", "0", "--reward", "effective"],
-    EFFECTIVE: ["--learning-rate", "2e-4", "--reward", "effective"],
-    ANSWER: ["--learning-rate", "2e-4", "--env-option", f"reward={ANSWER_ONLY}"],
-}
-MEASURES = (
-    "reward/total",
-    "mean_return",
-    "success",
-    "memory_quality",
-    "reward/context",
-    "reward/memory",
-)
-"""``reward/total`` weighs the returns as the arm does; ``mean_return`` weighs them equally."""
-LAST = 0.2
-"""The share of the steps that counts as the end of training."""
+HERE = Path(__file__).resolve().parent
+WARM, UNTRAINED = "warm-start", "untrained"
+EVALUATION = HERE.parent / "eval" / "run.py"
 
 
-def train_all(
-    out: Path, seeds: int, steps: int, jobs: int, chosen: Sequence[str] = tuple(ARMS)
-) -> dict[str, list[Path]]:
-    """Train the runs that are not finished yet, and return the runs of each chosen arm."""
-    warm = out / "warm-start"
-    if not (warm / "model").exists():
-        _program("sft.py", [*SETTING, *WARM_START, "--out", str(warm)], out / "warm-start.log")
-    runs: dict[str, list[Path]] = {arm: [] for arm in chosen}
-    tasks = []
-    for seed in range(1, seeds + 1):
-        for arm in chosen:
-            options = ARMS[arm]
-            run = out / f"{arm}-{seed}"
-            runs[arm].append(run)
-            if (run / "model").exists():
-                continue
-            length = max(1, round(LAST * steps)) if arm == BEFORE else steps
-            resume = ["--resume"] if (run / "config.json").exists() else []
-            arguments = [
-                *SETTING, *GRPO, *options, "--backbone", str(warm / "model"),
-                "--seed", str(seed), "--steps", str(length), "--out", str(run), *resume,
-            ]  # fmt: skip
-            tasks.append(("grpo.py", arguments, out / f"{run.name}.log"))
-    with ThreadPoolExecutor(jobs) as pool:
-        for finished in [pool.submit(_program, *task) for task in tasks]:
-            finished.result()
-    return runs
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """The trainings and evaluations of a recipe.
 
-
-def _program(name: str, arguments: Sequence[str], log: Path) -> None:
-    command = [sys.executable, str(Path(__file__).with_name(name)), *arguments]
-    print(" ".join(command[1:]), flush=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # With one thread, sums have a fixed order, and a repetition gives the same curves.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with log.open("ab") as output:
-        done = subprocess.run(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
-        )
-    if done.returncode:
-        raise AgeMemError(f"{name} ended with status {done.returncode}; see {log}")
-
-
-def summarize(table: DataFrame, steps: int) -> DataFrame:
-    """The final scores of arms and their paired differences, with 95% intervals over seeds.
-
-    Args:
-        table: From :func:`agemem.train.curves.curve_table`.
-        steps: Optimizer steps of a full run.
-
-    Returns:
-        A table with the columns ``compared`` and ``seeds``, and for each measure its mean and
-        the half width of its interval.
+    Attributes:
+        recipe: The recipe.
+        runs: The folder of all runs.
+        jobs: Programs that run at the same time.
     """
-    pandas = require("pandas", extra="train")
-    last = table[(table["series"] == BEFORE) | (table["step"] > steps * (1 - LAST))]
-    ends = last.groupby(["series", "run"])[list(MEASURES)].mean()
-    ends["seed"] = [run.rpartition("-")[2] for _, run in ends.index]
-    arms = {arm: ends.loc[arm].set_index("seed") for arm in ARMS if arm in ends.index}
-    pairs = ((EFFECTIVE, BEFORE), (ANSWER, BEFORE), (EFFECTIVE, ANSWER))
-    differences = {
-        f"{one} - {other}": arms[one] - arms[other]
-        for one, other in pairs
-        if one in arms and other in arms
-    }
-    rows = []
-    for label, values in {**arms, **differences}.items():
-        row: dict[str, Any] = {"compared": label, "seeds": len(values)}
-        for name in MEASURES:
-            mean, half_width = student_interval(values[name].dropna())
-            row[name], row[f"{name} +-"] = float(mean), float(half_width)
-        rows.append(row)
-    return pandas.DataFrame(rows)
+
+    recipe: Recipe
+    runs: Path
+    jobs: int
+
+    def train(self, arms: Sequence[str], seeds: range) -> None:
+        """Train what is not trained yet: all warm starts, then all arms."""
+        self._together([partial(self._warm_start, seed) for seed in seeds])
+        self._together([partial(self._arm, arm, seed) for seed in seeds for arm in arms])
+
+    def evaluate(self, arms: Sequence[str], seeds: range) -> dict[str, list[Path]]:
+        """Evaluate what is not evaluated yet, and return the evaluations of each arm."""
+        names = (WARM, UNTRAINED, *arms)
+        self._together([partial(self._evaluation, arm, seed) for seed in seeds for arm in names])
+        return {arm: [self.runs / f"{arm}-{seed}" / "held-out" for seed in seeds] for arm in names}
+
+    def model(self, arm: str, seed: int) -> Path:
+        """The folder of a model."""
+        if arm == UNTRAINED:
+            return self.runs / f"{WARM}-{seed}" / "base"
+        return self.runs / f"{arm}-{seed}" / "model"
+
+    def _together(self, tasks: Sequence[Callable[[], None]]) -> None:
+        with ThreadPoolExecutor(self.jobs) as pool:
+            for finished in [pool.submit(task) for task in tasks]:
+                finished.result()
+
+    def _warm_start(self, seed: int) -> None:
+        self._trained(WARM, "sft", self.recipe.warm_start, seed)
+
+    def _arm(self, arm: str, seed: int) -> None:
+        program, settings = self.recipe.arms[arm]
+        warm = str(self.model(WARM, seed))
+        given = filled({"backbone": warm, **settings}, warm_start=warm)
+        # Other tasks than those that the warm start has seen.
+        self._trained(arm, program, given, seed, shift=len(self.recipe.arms) + seed)
+
+    def _trained(
+        self, arm: str, program: str, settings: Settings, seed: int, shift: int = 0
+    ) -> None:
+        run = self.runs / f"{arm}-{seed}"
+        if (run / "model").exists():
+            return
+        values = {**self.recipe.setting, **settings, "seed": seed + 1_000 * shift}
+        arguments = ["--out", str(run)]
+        if program == "grpo" and has_record(run):
+            arguments += ["--resume"]
+        else:
+            arguments += ["--config", str(_write(values, self.runs / f"{run.name}.yaml"))]
+        self._program(HERE / f"{program}.py", arguments, self.runs / f"{run.name}.log")
+
+    def _evaluation(self, arm: str, seed: int) -> None:
+        out, model = self.runs / f"{arm}-{seed}" / "held-out", self.model(arm, seed)
+        if (out / "summary.csv").exists():
+            return
+        if has_record(out):
+            arguments = ["--out", str(out), "--resume"]
+        else:
+            values = {**self.recipe.setting, **self.recipe.held_out}
+            env = values.pop("env")
+            arguments = ["--agent", "agemem", "--backbone", str(model), "--envs", env]
+            arguments += [*_flags(values), "--out", str(out)]
+        self._program(EVALUATION, arguments, self.runs / f"{arm}-{seed}.evaluation.log")
+
+    def _program(self, program: Path, arguments: Sequence[str], log: Path) -> None:
+        command = [sys.executable, str(program), *arguments]
+        print(" ".join(command[1:]), flush=True)
+        # With one thread, sums have a fixed order, and a repetition gives the same curves.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            done = subprocess.run(
+                command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
+            )
+        if done.returncode:
+            raise AgeMemError(f"{program.name} ended with status {done.returncode}; see {log}")
+
+
+def _write(settings: Settings, path: Path) -> Path:
+    yaml = require("yaml", extra="train")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _flags(settings: Settings) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="train/learning.py", description="Show that the policy learns.", allow_abbrev=False
+        prog="train/learning.py",
+        description="Train the arms of a recipe, and evaluate them on unseen tasks.",
+        allow_abbrev=False,
     )
+    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="the recipe")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="results")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each arm (3)")
-    parser.add_argument("--steps", type=int, default=60, metavar="N", help="steps of each run (60)")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs in parallel (2)")
-    parser.add_argument(
-        "--arms", nargs="+", choices=ARMS, default=list(ARMS), help="the arms to train (all)"
-    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="repetitions (3)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="programs at a time (2)")
+    parser.add_argument("--arms", nargs="*", metavar="ARM", help="arms of the recipe (all)")
     return parser
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Run the command line, and return the exit status."""
+    """Run the command line, and return the exit status.
+
+    Raises:
+        AgeMemError: The recipe is not one, or a program has failed.
+    """
     options = build_parser().parse_args(argv)
-    runs = train_all(options.out / "runs", options.seeds, options.steps, options.jobs, options.arms)
-    summary = summarize(write_curves(runs, options.out), options.steps)
-    summary.to_csv(options.out / "summary.csv", index=False, float_format="%.4f")
-    print(summary.round(3).to_string(index=False))
+    recipe = read_recipe(options.recipe)
+    arms = list(recipe.arms) if options.arms is None else options.arms
+    if unknown := [arm for arm in arms if arm not in recipe.arms]:
+        raise ConfigurationError(f"{options.recipe} has no arm {', '.join(unknown)}")
+    experiment = Experiment(recipe, options.out / "runs", options.jobs)
+    seeds = range(1, options.seeds + 1)
+    experiment.train(arms, seeds)
+    means, tests = held_out(experiment.evaluate(arms, seeds))
+    means.to_csv(options.out / "held_out.csv", index=False, float_format="%.4f")
+    tests.to_csv(options.out / "tests.csv", index=False, float_format="%.4f")
+    logs = {arm: [experiment.runs / f"{arm}-{seed}" for seed in seeds]
+            for arm in arms if recipe.arms[arm][0] == "grpo"}  # fmt: skip
+    if logs:
+        write_curves(logs, options.out)
+    print(means.pivot(index="arm", columns="metric", values="mean").round(3).to_string())
     return EXIT_OK
 
 

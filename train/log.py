@@ -12,6 +12,8 @@ from agemem_envs.tools import short_name
 from agemem_envs.util.records import parse_json, refuse_newer
 
 FILE = "log.jsonl"
+HELD_OUT = "held_out.jsonl"
+"""The file of the evaluations during training, a line each: the step, and ``eval_...``."""
 NEEDED = ("step", "reward/task", "reward/context", "reward/memory")
 """What every line has."""
 FORMAT = 1

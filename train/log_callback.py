@@ -1,4 +1,4 @@
-"""The trainer's part of the training log: it writes each optimizer step as it ends."""
+"""The trainer's part of the training log: it writes each step and evaluation as it ends."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from agemem.train.log import FILE, log_line
+from agemem.train.log import FILE, HELD_OUT, log_line
 
 
 class TrainingLog(TrainerCallback):
-    """Writes each optimizer step as it ends.
+    """Writes each optimizer step, and each evaluation on held-out tasks, as it ends.
 
     A resumed run first drops the steps after its checkpoint.
 
@@ -20,15 +20,16 @@ class TrainingLog(TrainerCallback):
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+        self._files = {folder / FILE: "loss", folder / HELD_OUT: "eval_success"}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Begin the file with the steps that the trainer has restored."""
-        if state.is_world_process_zero:
-            kept = [entry for entry in state.log_history if "loss" in entry]
-            self._path.write_text("".join(map(log_line, kept)), encoding="utf-8")
+        for path, name in self._files.items() if state.is_world_process_zero else ():
+            kept = "".join(log_line(entry) for entry in state.log_history if name in entry)
+            if kept or path.exists() or path.name == FILE:
+                path.write_text(kept, encoding="utf-8")
 
     def on_log(
         self,
@@ -38,7 +39,8 @@ class TrainingLog(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Append the optimizer step."""
-        if state.is_world_process_zero and logs and "loss" in logs:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(log_line({**logs, "step": state.global_step}))
+        """Append the optimizer step, or the evaluation after it."""
+        for path, name in self._files.items() if state.is_world_process_zero else ():
+            if logs and name in logs:
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(log_line({**logs, "step": state.global_step}))

@@ -56,6 +56,20 @@ class RolloutPool:
         policy.finish()
         return sorted(played, key=lambda one: one.job)
 
+    def play_all(
+        self, rows: Sequence[dict[str, Any]], policy: PolicyBackbone, most: int
+    ) -> list[Rollout]:
+        """Play one trajectory for each of any number of rows, as many at a time as fit.
+
+        Args:
+            rows: As in :meth:`play`.
+            policy: The model under training.
+            most: The largest number of rows of any process. All of them play equally often.
+        """
+        size = len(self.envs)
+        starts = range(0, most, size)
+        return [one for start in starts for one in self.play(rows[start : start + size], policy)]
+
 
 def sampled_steps(trajectory: Rollout) -> list[Completion]:
     """The steps of a trajectory that can be trained on: those with sampled tokens."""

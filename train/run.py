@@ -6,10 +6,10 @@ import math
 import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agemem.train.config import GRPOConfig, PolicyConfig
 from agemem.train.env_workers import EnvWorkers
@@ -21,6 +21,9 @@ from agemem_envs.training_record import MODEL, TrainedModel, weights_sha256
 from agemem_envs.util.loading import load
 from agemem_envs.util.records import parse_json
 from agemem_envs.util.sanitize import natural_number
+
+if TYPE_CHECKING:
+    from agemem.train.rollouts import RolloutPool
 
 MARGIN = 1024
 """Tokens of a prompt beyond T_max, for the chat template and for text that an agent adds."""
@@ -108,18 +111,18 @@ def training(config: GRPOConfig, out: Path) -> Iterator[Any]:
     model = find_model(str(config.backbone))
     tokenizer = model.tokenizer(config.chat_template_arg)
     _find_agent(config.agent)
-    rows = config.rows(config.steps * config.tasks_per_step)
-    workers = EnvWorkers(
-        trajectories(config),
-        config.workers,
-        config.env,
-        config.make_options(model.source),
-        config.agent,
-    )
-    try:
-        yield _trainer(config, out, model, tokenizer, rows, workers)
-    finally:
-        workers.close()
+    with ExitStack() as stack:
+        workers = stack.enter_context(closing(_workers(config, model, trajectories(config))))
+        held_out: EnvWorkers | None = None
+        if config.eval_every:
+            here = min(math.ceil(config.eval_tasks / processes()), trajectories(config))
+            held_out = stack.enter_context(closing(_workers(config.held_out(), model, here)))
+        yield _trainer(config, out, model, tokenizer, workers, held_out)
+
+
+def _workers(config: GRPOConfig, model: TrainableModel, count: int) -> EnvWorkers:
+    options = config.make_options(model.source)
+    return EnvWorkers(count, config.workers, config.env, options, config.agent)
 
 
 def _find_agent(path: str) -> None:
@@ -135,21 +138,23 @@ def _trainer(
     out: Path,
     model: TrainableModel,
     tokenizer: Any,
-    rows: list[dict[str, Any]],
     workers: EnvWorkers,
+    held_out: EnvWorkers | None,
 ) -> Any:
     from datasets import Dataset
 
     from agemem.train.log_callback import TrainingLog
-    from agemem.train.rollouts import RolloutPool
     from agemem.train.stepwise_grpo import StepwiseGRPOTrainer
 
+    unseen = [] if held_out is None else config.held_out().rows(config.eval_tasks)
     try:
         return StepwiseGRPOTrainer(
-            rollout_pool=RolloutPool(workers.envs, workers.agents, workers.begin),
+            rollout_pool=_pool(workers),
+            held_out_pool=None if held_out is None else _pool(held_out),
             model=model.source,
             args=_trainer_config(config, out),
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=Dataset.from_list(config.rows(config.steps * config.tasks_per_step)),
+            eval_dataset=None if held_out is None else Dataset.from_list(unseen),
             processing_class=tokenizer,
             peft_config=lora(config.lora_rank) if config.lora_rank else None,
             callbacks=[TrainingLog(out)],
@@ -159,6 +164,12 @@ def _trainer(
             f"no vLLM server answers at {config.vllm_url}. Start one with: "
             f"{VLLM_COMMAND.format(model=model.source)}"
         ) from error
+
+
+def _pool(workers: EnvWorkers) -> RolloutPool:
+    from agemem.train.rollouts import RolloutPool
+
+    return RolloutPool(workers.envs, workers.agents, workers.begin)
 
 
 def _trainer_config(config: GRPOConfig, out: Path) -> Any:
@@ -197,8 +208,21 @@ def _trainer_config(config: GRPOConfig, out: Path) -> Any:
         save_total_limit=2,
         disable_tqdm=True,
         report_to=config.report_to,
+        **_evaluation(config),
         **_vllm(config),
     )
+
+
+def _evaluation(config: GRPOConfig) -> dict[str, Any]:
+    if not config.eval_every:
+        return {}
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": config.eval_every,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": f"eval_{config.best_by}",
+        "greater_is_better": True,
+    }
 
 
 def _vllm(config: GRPOConfig) -> dict[str, Any]:

@@ -42,8 +42,8 @@ FOR_TOKENIZER = 300
 
 EPILOG = """\
 backbones:
-  those of `agemem grpo`, and tiny: a new policy of half a million parameters with its own
-  tokenizer
+  those of `agemem grpo`, and tiny: a new policy of a million parameters with its own tokenizer,
+  which can copy
 
 examples:
   agemem sft --backbone qwen3-4b --lora-rank 16 --episodes 500 --out results/runs/sft-4b
@@ -132,7 +132,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _tiny(config: WarmStartConfig, out: Path) -> Path:
-    """Build the untrained tiny policy, with a tokenizer trained on demonstrations."""
+    """Build the tiny policy, which can only copy, with a tokenizer trained on demonstrations."""
     from agemem.train.demonstrations import demonstrate
     from agemem.train.tiny import PieceCounter, TinyShape, build_policy, texts_of, train_tokenizer
 
@@ -144,7 +144,7 @@ def _tiny(config: WarmStartConfig, out: Path) -> Path:
         shape.vocabulary,
     )
     folder = out / "base"
-    parameters = build_policy(folder, tokenizer, shape, config.seed)
+    parameters = build_policy(folder, tokenizer, shape, config.seed, config.copying)
     print(f"a policy of {parameters:,} parameters, {len(tokenizer):,} tokens", flush=True)
     return folder
 

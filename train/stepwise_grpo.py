@@ -19,7 +19,8 @@ import math
 import os
 import time
 from collections import defaultdict
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -74,7 +75,7 @@ FIXED: dict[str, Any] = {
     "shuffle_dataset": False,
     "remove_unused_columns": False,
     "logging_steps": 1,
-    "eval_strategy": "no",
+    "eval_on_start": False,
 }
 """Options of GRPOConfig with only one valid value: they define the objective, or the order of the
 data, which an exact resume relies on. Any other value is refused rather than ignored."""
@@ -113,6 +114,7 @@ class StepwiseGRPOConfig(GRPOConfig):
     round_attempts: int = 3
 
     num_generations: int = 8
+    num_generations_eval: int | None = 1
     beta: float = 0.1
     max_completion_length: int = 2048
     loss_type: str = "grpo"
@@ -161,6 +163,8 @@ class StepwiseGRPOTrainer(GRPOTrainer):
 
     Args:
         rollout_pool: The environments and agents of this process.
+        held_out_pool: Those that play the tasks of ``eval_dataset``, which has rows as
+            ``train_dataset`` does. Without it the policy is not evaluated during training.
         arguments: GRPOTrainer's: ``model`` (a path or hub id, from which the reference model is
             loaded too), ``args``, ``train_dataset`` (rows with ``prompt``, ``task_id`` and
             ``seed``), ``processing_class``, ``callbacks``, ``peft_config``.
@@ -172,10 +176,19 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     max_completion_length: int
     vllm_importance_sampling_clip_max: float
 
-    def __init__(self, *, rollout_pool: RolloutPool, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        rollout_pool: RolloutPool,
+        held_out_pool: RolloutPool | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(reward_funcs=[_unused], **arguments)
         self._check_launcher()
         self._rollout_pool = rollout_pool
+        self._held_out_pool = held_out_pool
+        if self.args.eval_strategy != "no" and held_out_pool is None:
+            raise ConfigurationError("an evaluation during training needs a held_out_pool")
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
         self._marks: dict[str, float] = {}
         self._round: list[Tensors] | None = None
@@ -509,9 +522,56 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         processes: int = self.accelerator.num_processes
         return terms.loss * processes
 
+    # -- evaluation during training ----------------------------------------------------
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Play each task of ``eval_dataset`` once, greedily, and log the means of all processes.
+
+        Returns:
+            The numbers of :func:`~agemem.train.metrics.describe`, named ``eval_success`` and so
+            on, by which ``metric_for_best_model`` chooses the best checkpoint.
+        """
+        rows: list[Any] = list(cast(Any, eval_dataset or self.eval_dataset))
+        processes, index = self.accelerator.num_processes, self.accelerator.process_index
+        was_training = self.model.training
+        self.model.eval()
+        self._sync_engine()
+        self._policy.begin((self.args.seed, self.state.global_step, index, 1))
+        assert self._held_out_pool is not None
+        with self._greedily():
+            # As many rounds in every process, since some engines need all of them.
+            played = self._held_out_pool.play_all(
+                rows[index::processes], self._policy, most=math.ceil(len(rows) / processes)
+            )
+        numbers = average(gather_object([describe(one.episode) for one in played]))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        self.model.train(was_training)
+        return metrics
+
+    @contextmanager
+    def _greedily(self) -> Iterator[None]:
+        """Let the engine choose the most probable token."""
+        engine = self.vllm_generation if self.use_vllm else self.generation_config
+        name, value = ("temperature", 0.0) if self.use_vllm else ("do_sample", False)
+        before = getattr(engine, name)
+        setattr(engine, name, value)
+        try:
+            yield
+        finally:
+            setattr(engine, name, before)
+
     def prediction_step(self, *arguments: Any, **options: Any) -> Any:
-        """Not supported: ``eval/run.py`` evaluates a checkpoint."""
-        raise NotImplementedError("evaluate a checkpoint with eval/run.py --backbone CHECKPOINT")
+        """Not supported: :meth:`evaluate` plays episodes."""
+        raise NotImplementedError("evaluate() plays episodes: there is nothing to predict")
 
     # -- the log -----------------------------------------------------------------------
 

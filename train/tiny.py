@@ -1,8 +1,11 @@
 """A tiny policy with a tokenizer of its own, to show learning on a small machine.
 
-The tokenizer is trained on demonstrations. Capitalised words and digits are pieces of their own,
-and the text between two of them may become one token. Text that every episode repeats, such as the
-system prompt, therefore costs few tokens, and a name is always split in the same way.
+The tokenizer is trained on demonstrations. A name is two pieces, its first syllable and the rest,
+a year is two pieces as well, and the text between two of them may become one token. Text that every
+episode repeats, such as the system prompt, therefore costs few tokens, and a name is always split
+in the same way. Few names of a world share their first syllable, so that a name which the policy
+has never seen can be copied by the simplest means of a transformer: find the last token in the
+context, and repeat what followed it there.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import Olmo2Config, Olmo2ForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from agemem.train.demonstrator import DemonstratedStep
 
@@ -24,7 +27,12 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """ChatML."""
-_PIECE = r"[A-Z][a-z]+|[0-9]|[^A-Z0-9]+|[A-Z]"
+COPYING_TOKENS, COPYING_RATE = 2_048, 3e-3
+"""Tokens of a step of copying, and its learning rate."""
+_PIECE = r"[A-Z][a-z]+|[0-9]{1,2}|[^A-Z0-9]+|[A-Z]"
+_CONSONANTS = "[b-df-hj-np-tv-z]"
+_SYLLABLE = rf"^[A-Z]{_CONSONANTS}*[aeiou]+{_CONSONANTS}+"
+"""The first syllable of a piece that is a capitalised word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +47,9 @@ class TinyShape:
         window: Tokens of prompt and completion.
     """
 
-    vocabulary: int = 2_000
+    vocabulary: int = 6_000
     width: int = 128
-    layers: int = 4
+    layers: int = 2
     heads: int = 4
     window: int = 1_536
 
@@ -52,8 +60,9 @@ class PieceCounter:
     name = "tiny-pieces"
 
     def count(self, text: str) -> int:
-        """The number of names, digits and texts between them."""
-        return len(re.findall(_PIECE, text))
+        """The number of syllables of names, of numbers and of texts between them."""
+        pieces = re.findall(_PIECE, text)
+        return len(pieces) + sum(bool(re.match(_SYLLABLE + ".", piece)) for piece in pieces)
 
 
 def train_tokenizer(
@@ -70,6 +79,7 @@ def train_tokenizer(
     bare.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_PIECE), "isolated"),
+            pre_tokenizers.Split(Regex(_SYLLABLE), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -100,16 +110,21 @@ def texts_of(steps: Sequence[DemonstratedStep]) -> Iterator[str]:
 
 
 def build_policy(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int
+    folder: Path, tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int, copying: int
 ) -> int:
-    """Save an untrained OLMo 2 and its tokenizer to a folder.
+    """Save a policy that can copy, and nothing else, and its tokenizer to a folder.
 
-    It is not a Qwen2, because transformers would rebuild the tokenizer by Qwen's own rules.
+    Args:
+        folder: Where to save it.
+        tokenizer: Its tokenizer.
+        shape: Its size.
+        seed: The seed of its weights and of what it copies.
+        copying: Steps of :func:`teach_copying`.
 
     Returns:
         The number of parameters.
     """
-    config = Olmo2Config(
+    config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
         intermediate_size=2 * shape.width,
@@ -125,7 +140,36 @@ def build_policy(
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Olmo2ForCausalLM(config)
+        model = LlamaForCausalLM(config)
+    teach_copying(model, copying, seed)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return int(model.num_parameters())
+
+
+def teach_copying(model: LlamaForCausalLM, steps: int, seed: int) -> None:
+    """Train a model to repeat sequences of random tokens.
+
+    A transformer learns to copy late and suddenly: demonstrations alone take many times as many
+    tokens until it does. Short sequences of any tokens teach it in minutes, and what it copies with
+    does not depend on the tokens.
+
+    Args:
+        model: The model.
+        steps: Optimizer steps, of about two thousand tokens each.
+        seed: The seed of the sequences.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
+    for step in range(steps):
+        length = int(torch.randint(6, 25, (1,), generator=chance))
+        shape = (COPYING_TOKENS // (2 * length), length)
+        text = torch.randint(model.config.vocab_size, shape, generator=chance)
+        states = model.model(torch.cat([text, text], 1)).last_hidden_state[:, length - 1 : -1]
+        scores = model.lm_head(states).flatten(0, 1)
+        loss = torch.nn.functional.cross_entropy(scores, text.flatten())
+        optimizer.param_groups[0]["lr"] = COPYING_RATE * min(1.0, (step + 1) / 50)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()

@@ -234,7 +234,10 @@ def test_a_training_records_the_model_that_it_made(tmp_path: Path) -> None:
 def test_from_demonstrations_to_evaluation(tmp_path: Path) -> None:
     pytest.importorskip("trl")
     warm, run, results = (str(tmp_path / name) for name in ("warm", "run", "results"))
-    sft = program("train/sft.py", "--backbone", "tiny", *SETTING, "--episodes", "8", "--out", warm)
+    sft = program(
+        "train/sft.py", "--backbone", "tiny", "--copying", "3", *SETTING, "--episodes", "8",
+        "--out", warm,
+    )  # fmt: skip
     assert sft.returncode == 0, sft.stderr[-2000:]
     arguments = [
         "--backbone", f"{warm}/model", *SETTING, "--steps", "3", "--tasks-per-step", "1",

@@ -1,0 +1,121 @@
+"""Evaluation during training: on other tasks, greedily, without a trace in what is learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("trl")
+
+from datasets import Dataset
+
+from agemem.train.config import GRPOConfig
+from agemem.train.grpo import parse
+from agemem.train.log import read_log
+from agemem.train.log_callback import TrainingLog
+from agemem_envs.errors import AgeMemError, ConfigurationError
+from tests.train.toy import ToyEnv, build_model, toy_trainer
+
+UNSEEN = Dataset.from_list(
+    [{"prompt": f"unseen{i}", "task_id": f"unseen{i}", "seed": i} for i in range(5)]
+)
+
+
+class Noted(ToyEnv):
+    """A toy that notes its tasks and what is said in it."""
+
+    played: list[tuple[str, str]]
+
+    def record(self) -> Any:
+        self.played.append((self.id, "".join(self.said)))
+        return super().record()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("toy"))
+
+
+def evaluated(model: Path, out: Path, **options: Any) -> tuple[Any, list[tuple[str, str]]]:
+    played: list[tuple[str, str]] = []
+    envs = [Noted(), Noted()]
+    for env in envs:
+        env.played = played
+    given = {"max_steps": 4, "eval_strategy": "steps", "eval_steps": 2, **options}
+    trainer = toy_trainer(
+        model, out, held_out=envs, unseen=UNSEEN, callbacks=[TrainingLog(out)], **given
+    )
+    trainer.train()
+    return trainer, played
+
+
+def test_each_held_out_task_is_played_once_by_the_most_probable_tokens(
+    model: Path, tmp_path: Path
+) -> None:
+    trainer, played = evaluated(model, tmp_path)
+    names = [name for name, _ in played]
+    assert sorted(names) == sorted(2 * [f"unseen{i}" for i in range(5)])
+    lines = [json.loads(line) for line in (tmp_path / "held_out.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert all(0.0 <= line["eval_reward/total"] <= 1.0 for line in lines)
+    assert [entry["step"] for entry in read_log(tmp_path)] == [1, 2, 3, 4]
+    # Greedily: the same once more, whatever the chance.
+    torch.rand(7)
+    again = trainer.evaluate()
+    assert again["eval_reward/total"] == pytest.approx(lines[-1]["eval_reward/total"])
+    assert sorted(played[5:10]) == sorted(played[10:])
+
+
+def test_what_is_learned_does_not_depend_on_evaluations(model: Path, tmp_path: Path) -> None:
+    trainer, _ = evaluated(model, tmp_path / "with")
+    plain = toy_trainer(model, tmp_path / "without", max_steps=4)
+    plain.train()
+    for one, other in zip(trainer.model.parameters(), plain.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_best_model_is_kept(model: Path, tmp_path: Path) -> None:
+    """With this learning rate the policy gets worse, in the end."""
+    options: dict[str, Any] = {
+        "max_steps": 6, "eval_steps": 1, "save_strategy": "steps", "save_steps": 1,
+        "load_best_model_at_end": True, "metric_for_best_model": "eval_reward/total",
+        "greater_is_better": True, "learning_rate": 0.05, "save_total_limit": 2,
+    }  # fmt: skip
+    trainer, _ = evaluated(model, tmp_path, **options)
+    lines = [json.loads(line) for line in (tmp_path / "held_out.jsonl").read_text().splitlines()]
+    scores = [line["eval_reward/total"] for line in lines]
+    assert scores[-1] < max(scores), "the last model is another one"
+    assert trainer.state.best_metric == pytest.approx(max(scores))
+    assert trainer.evaluate()["eval_reward/total"] == pytest.approx(max(scores))
+
+
+def test_no_environments_for_it(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="held_out_pool"):
+        toy_trainer(model, tmp_path, unseen=UNSEEN, eval_strategy="steps", eval_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--eval-split", "train"], "must be unseen"),
+        (["--save-every", "15"], "must be a multiple of --eval-every"),
+        (["--best-by", "sucess"], "Did you mean 'success'"),
+    ],
+)
+def test_settings_that_contradict(arguments: list[str], message: str, tmp_path: Path) -> None:
+    given = ["--backbone", "qwen3-4b", "--out", str(tmp_path), "--eval-every", "10", *arguments]
+    with pytest.raises(AgeMemError, match=message):
+        parse(given)
+
+
+def test_the_tasks_are_those_of_another_split() -> None:
+    config = GRPOConfig(env="AgeMem-SyntheticQA-v0", eval_every=10, eval_tasks=30, tasks=4)
+    trained = {row["task_id"] for row in config.rows(40)}
+    unseen = {row["task_id"] for row in config.held_out().rows(30)}
+    assert len(trained) == 4
+    assert len(unseen) == 30
+    assert all(name.startswith("synthetic-validation-") for name in unseen)

@@ -1,0 +1,157 @@
+"""The experiment on unseen tasks: recipes, its programs in order, the table and the tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl")
+pytest.importorskip("pandas")
+
+from agemem.eval.run import main as evaluate
+from agemem.train import learning
+from agemem.train.config import GRPOConfig, WarmStartConfig, file_settings
+from agemem.train.held_out import held_out
+from agemem.train.recipe import filled, read_recipe
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.settings import settings_from
+from tests.conftest import ROOT
+
+RECIPES = sorted((ROOT / "train" / "recipes").glob("*.yaml"))
+SMALL = """
+setting: {env: AgeMem-SyntheticQA-v0, protocol: full}
+held_out: {split: validation, episodes: 2}
+warm_start: {backbone: tiny, episodes: 3}
+arms:
+  again: {program: sft, teacher: "{warm_start}"}
+  trained: {program: grpo, steps: 2}
+"""
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_settings_of_a_recipe_are_those_of_the_programs(path: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(path)
+    kinds: dict[str, Any] = {"sft": WarmStartConfig, "grpo": GRPOConfig}
+    programs = [("sft", recipe.warm_start), *recipe.arms.values()]
+    for program, settings in programs:
+        file = learning._write({**recipe.setting, **settings}, tmp_path / "settings.yaml")
+        given = settings_from(kinds[program], file_settings(file, kinds[program]))
+        assert given.env == recipe.setting["env"]
+        assert given.split == "train"
+    assert recipe.held_out["split"] != "train", "unseen tasks"
+    assert recipe.held_out["episodes"] >= 200
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "cannot be read"),
+        ("setting: {}", "is not a recipe"),
+        (SMALL.replace("program: sft", "program: ppo"), "again needs a program, sft or grpo"),
+        (SMALL.replace("{split: validation, episodes: 2}", "[]"), "held_out holds no settings"),
+    ],
+)
+def test_what_is_not_a_recipe(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=message):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_texts_are_filled_in_whole_or_not_at_all() -> None:
+    given = {"a": "{x}", "b": "{x} and", "c": 3}
+    assert filled(given, x="y") == {"a": "y", "b": "{x} and", "c": 3}
+
+
+class Programs:
+    """Stands for the programs: notes their command lines, and makes what they would make."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.fails = ""
+        self._run = subprocess.run
+
+    def __call__(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+        if "--out" not in command:  # of git, for the record of a run
+            return self._run(command, **options)
+        program, out = Path(command[1]).stem, Path(command[command.index("--out") + 1])
+        self.calls.append([program, *command[2:]])
+        if program == self.fails:
+            return subprocess.CompletedProcess(command, 2)
+        if program == "run":
+            played = ["--agent", "random", "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "2"]
+            assert evaluate([*played, "--protocol", "full", "--out", str(out)]) == 0
+        else:
+            (out / "model").mkdir(parents=True)
+            entry = {"step": 1, "loss": 0.0, "reward/task": 0.5, "reward/context": 0.5,
+                     "reward/memory": 0.5}  # fmt: skip
+            (out / "log.jsonl").write_text(json.dumps(entry) + "\n")
+        return subprocess.CompletedProcess(command, 0)
+
+
+def test_what_is_finished_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    recipe.write_text(SMALL)
+    programs = Programs()
+    monkeypatch.setattr(subprocess, "run", programs)
+    arguments = ["--recipe", str(recipe), "--out", str(out), "--seeds", "2", "--jobs", "1"]
+    programs.fails = "grpo"
+    assert learning.main(arguments) == 2
+    assert [call[0] for call in programs.calls] == ["sft", "sft", "sft", "grpo", "sft", "grpo"]
+    programs.calls, programs.fails = [], ""
+    assert learning.main(arguments) == 0
+    names = [call[0] for call in programs.calls]
+    assert names == ["grpo", "grpo", *["run"] * 8], "2 seeds of the warm start and three others"
+    warm = str(out / "runs" / "warm-start-2" / "model")
+    assert f"teacher: {warm}" in (out / "runs" / "again-2.yaml").read_text()
+    assert f"backbone: {warm}" in (out / "runs" / "trained-2.yaml").read_text()
+    untrained = [call for call in programs.calls if "untrained-1" in " ".join(call)]
+    assert str(out / "runs" / "warm-start-1" / "base") in untrained[0]
+    assert all("--split=validation" in call for call in programs.calls if call[0] == "run")
+    assert {file.name for file in out.iterdir() if file.is_file()} == {
+        "held_out.csv", "tests.csv", "curves.csv",
+    }  # fmt: skip
+    programs.calls = []
+    assert learning.main(arguments) == 0
+    assert programs.calls == []
+
+
+def test_an_arm_that_is_not_in_the_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(SMALL)
+    arguments = ["--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
+    assert learning.main([*arguments, "--arms", "trained", "tranied"]) == 2
+    assert "has no arm tranied" in capsys.readouterr().err
+
+
+def test_the_table_and_its_tests(tmp_path: Path) -> None:
+    """The oracle against the random agent."""
+    runs = {agent: [tmp_path / agent] for agent in ("random", "oracle")}
+    for agent, (folder,) in runs.items():
+        options = ["--agent", agent, "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "8"]
+        assert evaluate([*options, "--protocol", "full", "--out", str(folder)]) == 0
+    means, tests = held_out(runs)
+    table = means.pivot(index="arm", columns="metric", values="mean")
+    assert table.loc["oracle", "success"] == 1.0
+    assert table.loc["random", "success"] == 0.0
+    assert table.loc["oracle", "retrieve_calls"] > 0
+    (success,) = tests[tests["metric"] == "success"].to_dict("records")
+    assert (success["arm"], success["against"], success["difference"]) == ("oracle", "random", 1.0)
+    assert 0.2 < success["low"] < 1.0
+    assert success["p"] < success["p_holm"] < 0.05
+
+
+def test_the_program_starts_from_a_checkout(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train" / "learning.py"), "--help"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "--recipe" in done.stdout

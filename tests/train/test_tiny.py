@@ -1,0 +1,48 @@
+"""The tiny policy: how its tokenizer splits names, and that it can copy what it has never seen."""
+
+from __future__ import annotations
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from agemem.train.tiny import PieceCounter, teach_copying, train_tokenizer
+
+TEXTS = ["Vosath is a town in the region of Kraeliath, founded in 1018."] * 3
+CONSTANT = "You are an assistant."
+
+
+def test_a_name_is_two_tokens_and_the_text_between_names_one() -> None:
+    tokenizer = train_tokenizer(TEXTS, [CONSTANT], 400)
+    ids = tokenizer(TEXTS[0])["input_ids"]
+    pieces = [tokenizer.decode([one]) for one in ids]
+    assert pieces == [
+        "Vos", "ath", " is a town in the region of ", "Krael", "iath", ", founded in ", "10", "18",
+        ".",
+    ]  # fmt: skip
+    assert PieceCounter().count(TEXTS[0]) == len(ids)
+    assert len(tokenizer(CONSTANT)["input_ids"]) == 1
+    other = "The river Maeskox, é <|im_end|>"
+    assert tokenizer.decode(tokenizer(other, split_special_tokens=True)["input_ids"]) == other
+
+
+def copied(model: LlamaForCausalLM, tokens: int) -> float:
+    """The share of tokens of new sequences that the model repeats."""
+    text = torch.randint(tokens, (64, 12), generator=torch.Generator().manual_seed(99))
+    with torch.no_grad():
+        logits = model(torch.cat([text, text], 1)).logits[:, 11:-1]
+    return float((logits.argmax(-1) == text).float().mean())
+
+
+def test_it_learns_to_copy_sequences_that_it_has_not_seen() -> None:
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=100, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=4, tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 1_000.0},
+        )
+    )  # fmt: skip
+    before = copied(model, 100)
+    teach_copying(model, 500, seed=0)
+    assert before < 0.1
+    assert copied(model, 100) > 0.8
