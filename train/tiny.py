@@ -27,6 +27,8 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """ChatML."""
+COPYING_LAYERS = 2
+"""The layers that learn to copy: the fewest that can."""
 COPYING_TOKENS, COPYING_RATE = 2_048, 3e-3
 """Tokens of a step of copying, and its learning rate."""
 _PIECE = r"[A-Z][a-z]+|[0-9]{1,2}|[^A-Z0-9]+|[A-Z]"
@@ -37,7 +39,7 @@ _SYLLABLE = rf"^[A-Z]{_CONSONANTS}*[aeiou]+{_CONSONANTS}+"
 
 @dataclass(frozen=True, slots=True)
 class TinyShape:
-    """The size of the policy; about a million parameters by default.
+    """The size of the policy; about one and a half million parameters by default.
 
     Attributes:
         vocabulary: Tokens that the tokenizer learns.
@@ -49,7 +51,7 @@ class TinyShape:
 
     vocabulary: int = 6_000
     width: int = 128
-    layers: int = 2
+    layers: int = 4
     heads: int = 4
     window: int = 1_536
 
@@ -150,9 +152,10 @@ def build_policy(
 def teach_copying(model: LlamaForCausalLM, steps: int, seed: int) -> None:
     """Train a model to repeat sequences of random tokens.
 
-    A transformer learns to copy late and suddenly: demonstrations alone take many times as many
-    tokens until it does. Short sequences of any tokens teach it in minutes, and what it copies with
-    does not depend on the tokens.
+    A transformer learns to copy late and suddenly, and the later the more layers it has:
+    demonstrations alone take many times as many tokens until it does. Short sequences of any tokens
+    teach the first two layers in minutes, and by what they copy does not depend on the tokens. The
+    layers above pass on what they get, until demonstrations teach them more.
 
     Args:
         model: The model.
@@ -160,7 +163,13 @@ def teach_copying(model: LlamaForCausalLM, steps: int, seed: int) -> None:
         seed: The seed of the sequences.
     """
     chance = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
+    upper = model.model.layers[COPYING_LAYERS:]
+    for layer in upper:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
+    left_out = {id(weight) for weight in upper.parameters()}
+    weights = [weight for weight in model.parameters() if id(weight) not in left_out]
+    optimizer = torch.optim.AdamW(weights, betas=(0.9, 0.95), weight_decay=0.0)
     for step in range(steps):
         length = int(torch.randint(6, 25, (1,), generator=chance))
         shape = (COPYING_TOKENS // (2 * length), length)
@@ -171,5 +180,5 @@ def teach_copying(model: LlamaForCausalLM, steps: int, seed: int) -> None:
         optimizer.param_groups[0]["lr"] = COPYING_RATE * min(1.0, (step + 1) / 50)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()

@@ -37,12 +37,18 @@ def test_it_learns_to_copy_sequences_that_it_has_not_seen() -> None:
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=100, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+            vocab_size=100, hidden_size=64, intermediate_size=128, num_hidden_layers=3,
             num_attention_heads=4, num_key_value_heads=4, tie_word_embeddings=True,
             rope_parameters={"rope_type": "default", "rope_theta": 1_000.0},
         )
     )  # fmt: skip
     before = copied(model, 100)
+    third = [weight.clone() for weight in model.model.layers[2].self_attn.parameters()]
     teach_copying(model, 500, seed=0)
     assert before < 0.1
     assert copied(model, 100) > 0.8
+    moved = [
+        not torch.equal(old, new)
+        for old, new in zip(third, model.model.layers[2].self_attn.parameters(), strict=True)
+    ]
+    assert moved == [False, False, False, True], "the third layer is the identity, and no more"
