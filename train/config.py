@@ -38,6 +38,8 @@ TRAINED, ON, LEARNING, EXECUTION = (
     Group.LEARNING,
     Group.EXECUTION,
 )
+TREE_TOKENS = 8192
+"""The default of ``tokens_per_micro_batch`` with token trees."""
 AGENT = "agemem.agents.agemem:AgeMemAgent"
 RAG_AGENT = "agemem.agents.agemem_rag:AgeMemRAGAgent"
 TASK_OPTIONS = ("data", "noise", "distractors", "facts", "updates")
@@ -119,7 +121,7 @@ class PolicyConfig(BenchmarkSettings):
         EXECUTION,
         1,
         100_000_000,
-        default_text="8192 with token trees, otherwise --micro-batch steps",
+        default_text=f"{TREE_TOKENS} with token trees, otherwise --micro-batch steps",
     )
     gradient_checkpointing: bool = setting(
         True,

@@ -25,7 +25,7 @@ class Load:
 
     Attributes:
         window: Tokens of prompt and completion.
-        micro_batch: Steps in one forward and backward pass.
+        tokens: Most tokens in one forward and backward pass.
         live: Trajectories that one process generates for at once.
         lora_rank: The rank of the adapter; 0 trains all weights.
         own_engine: Whether the trainer's process holds the generation cache; with vLLM it
@@ -35,7 +35,7 @@ class Load:
     """
 
     window: int
-    micro_batch: int
+    tokens: int
     live: int
     lora_rank: int
     own_engine: bool
@@ -57,11 +57,10 @@ def estimate(shape: Shape, load: Load) -> dict[str, float]:
     if load.lora_rank:
         trained = 2 * _ADAPTED * shape.layers * shape.hidden * load.lora_rank
         width, reference = _HALF, 0
-    tokens = load.window * load.micro_batch
     cache = load.window * load.live * shape.layers * 2 * shape.kv_heads * shape.head_size * _HALF
     # A tile of the scored positions, and the gradient of the head before it is added; or, at
     # another time, the next tokens of all trajectories and their probabilities.
-    scored = min(_TILE[0], tokens) * min(_TILE[1], shape.vocabulary)
+    scored = min(_TILE[0], load.tokens) * min(_TILE[1], shape.vocabulary)
     head = 0 if load.lora_rank else shape.vocabulary * shape.hidden
     sampled = 2 * load.live * shape.vocabulary if load.own_engine else 0
     sizes: dict[str, float] = {
@@ -69,7 +68,7 @@ def estimate(shape: Shape, load: Load) -> dict[str, float]:
         "reference": reference,
         "gradients": trained * _FULL,
         "optimizer": trained * _ADAM,
-        "activations": tokens * shape.hidden * (shape.layers * _HALF + _WORKING_SET),
+        "activations": load.tokens * shape.hidden * (shape.layers * _HALF + _WORKING_SET),
         "logits": max(scored + head, sampled) * _FULL,
         "generation cache": cache if load.own_engine else 0,
     }

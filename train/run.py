@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agemem.train.config import GRPOConfig, PolicyConfig
+from agemem.train.config import TREE_TOKENS, GRPOConfig, PolicyConfig
 from agemem.train.env_workers import EnvWorkers
 from agemem.train.gpu_memory import Load, sentence
 from agemem.train.models import TrainableModel, find_model
@@ -63,10 +63,12 @@ def trajectories(config: GRPOConfig) -> int:
 
 
 def model_load(config: GRPOConfig) -> Load:
-    """The load that the run puts on the model."""
+    """The load that the run puts on the model, which is taken to allow token trees."""
+    window = config.context_budget + config.max_completion_tokens
+    steps = config.micro_batch * window if config.token_trees == "off" else TREE_TOKENS
     return Load(
-        window=config.context_budget + config.max_completion_tokens,
-        micro_batch=config.micro_batch,
+        window=window,
+        tokens=max(window, config.tokens_per_micro_batch or steps),
         live=trajectories(config),
         lora_rank=config.lora_rank,
         own_engine=config.vllm == "off",

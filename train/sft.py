@@ -19,7 +19,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.config import WarmStartConfig, file_settings, fold_options
+from agemem.train.config import TREE_TOKENS, WarmStartConfig, file_settings, fold_options
 from agemem.train.libraries import require_training
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import (
@@ -167,7 +167,6 @@ def imitate(
     from agemem.train.run import check_checkpoint, last_checkpoint, lora, save_model
     from agemem.train.tree_attention import use_tree_attention
     from agemem.train.tree_support import uses_trees
-    from agemem.train.trees import TREE_TOKENS
 
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu and config.lora_rank else torch.float32

@@ -35,6 +35,7 @@ from trl.trainer.utils import use_adapter
 
 from agemem.agents.rollout import Rollout
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
+from agemem.train.config import TREE_TOKENS
 from agemem.train.libraries import check_trl
 from agemem.train.logprobs import completion_logprobs
 from agemem.train.metrics import average, describe
@@ -44,7 +45,7 @@ from agemem.train.rollouts import RolloutPool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, collate, fill, step_rows
 from agemem.train.tree_attention import use_tree_attention
 from agemem.train.tree_support import TREES, uses_trees
-from agemem.train.trees import TREE_TOKENS, collate_tree, tree_rows
+from agemem.train.trees import collate_tree, tree_rows
 from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
 
 check_trl()

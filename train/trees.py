@@ -18,9 +18,6 @@ import torch
 
 from agemem.train.samples import IGNORED, Sample, Tensors, loss_terms
 
-TREE_TOKENS = 8192
-"""Most positions of a row by default."""
-
 
 def tree_rows(samples: Sequence[Sample], budget: int) -> list[list[Sample]]:
     """Divide samples into rows, such that the rows have the fewest positions in total.

@@ -16,7 +16,7 @@ from agemem.eval.runs.reading import read_run
 from agemem.train import sft
 from agemem.train.config import KINDS, GRPOConfig
 from agemem.train.grpo import main, parse
-from agemem.train.run import base_of, last_checkpoint, record_model
+from agemem.train.run import base_of, last_checkpoint, model_load, record_model
 from agemem_envs import PROTOCOLS
 from agemem_envs.errors import AgeMemError
 from agemem_envs.run_record import RunKind, RunRecord, read_record, training_record, write_record
@@ -277,3 +277,17 @@ def test_a_teacher_errs_in_a_share_of_decisions(
     assert status == 2
     assert "teacher_errors must be a number in [0, 1]" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_estimate_counts_the_tokens_of_a_pass(tmp_path: Path) -> None:
+    base = ["--backbone", "qwen3-4b", "--out", str(tmp_path), "--max-context-tokens", "6144"]
+    window = 6144 + 2048
+    for arguments, tokens in (
+        ([], 8192),
+        (["--max-completion-tokens", "4096"], 6144 + 4096),  # a step is never divided
+        (["--tokens-per-micro-batch", "20000"], 20_000),
+        (["--token-trees", "off"], 4 * window),
+        (["--token-trees", "off", "--micro-batch", "1"], window),
+    ):
+        config, _ = parse([*base, *arguments])
+        assert model_load(config).tokens == tokens
