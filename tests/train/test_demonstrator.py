@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
+from agemem.agents.backbones.base import Completion, Reply, Request, Sampling
+from agemem.agents.backbones.scripted import ScriptedBackbone
 from agemem.agents.rollout import Job, rollout
 from agemem.train.config import WarmStartConfig
 from agemem.train.demonstrations import demonstrate
-from agemem.train.demonstrator import Demonstrator
+from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.tiny import PieceCounter
 from agemem_envs.episode import Episode
 from agemem_envs.errors import UnknownNameError
+from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 
 OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_rounds": 2}
 
@@ -73,3 +79,40 @@ def test_an_unknown_teacher_is_named() -> None:
     config = WarmStartConfig(env="AgeMem-SyntheticQA-v0", teacher="diligant")
     with pytest.raises(UnknownNameError, match="Did you mean 'diligent'"):
         list(demonstrate(config, 1, PieceCounter()))
+
+
+class Cut(ScriptedBackbone):
+    """A scripted model, whose retrievals are cut by length."""
+
+    temperatures: ClassVar[list[float]] = []
+
+    async def complete(self, request: Request, sampling: Sampling) -> Reply:
+        self.temperatures.append(sampling.temperature)
+        reply = await super().complete(request, sampling)
+        assert isinstance(reply, Completion)
+        return replace(reply, finish_reason="length") if "Retrieve" in reply.text else reply
+
+
+def by_model(folder: Path, **options: Any) -> list[list[DemonstratedStep]]:
+    config = WarmStartConfig(
+        env="AgeMem-SyntheticQA-v0", protocol="full", noise=0, distractors=1, level="easy",
+        teacher=str(folder), teacher_seats=2, **options,
+    )  # fmt: skip
+    return list(demonstrate(config, 6, PieceCounter()))
+
+
+def test_a_model_as_teacher_shows_its_own_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agemem.train.demonstrations.TransformersBackbone", lambda _: Cut())
+    episodes = by_model(tmp_path, teacher_errors=0.1)
+    assert set(Cut.temperatures) == {1.0}
+    task = SyntheticQATask(split="train", level="easy")
+    config = WarmStartConfig(env="AgeMem-SyntheticQA-v0", level="easy")
+    questions = [task.record(row["task_id"]).question for row in config.rows(6)]
+    asked = [" ".join(m["content"] for m in steps[-1].prompt) for steps in episodes]
+    assert all(one in text for one, text in zip(questions, asked, strict=True)), "in their order"
+    actions = [step.action for steps in episodes for step in steps]
+    assert any("Add_memory" in action for action in actions)
+    assert not any("Retrieve_memory" in action for action in actions), "what was cut is left out"
+    assert len(by_model(tmp_path)) < 6, "what fails is not shown"
