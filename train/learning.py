@@ -27,7 +27,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,6 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
     use_checkout()
 
 from agemem.train.curves import write_curves
-from agemem.train.held_out import held_out
 from agemem.train.recipe import Recipe, Settings, filled, read_recipe
 from agemem_envs.errors import AgeMemError, ConfigurationError, require
 from agemem_envs.run_record import has_record
@@ -48,7 +47,7 @@ from agemem_envs.util.cli import EXIT_OK, exit_status
 
 HERE = Path(__file__).resolve().parent
 WARM, UNTRAINED = "warm-start", "untrained"
-EVALUATION = HERE.parent / "eval" / "run.py"
+EVALUATION, COMPARISON = (HERE.parent / "eval" / name for name in ("run.py", "compare.py"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,12 @@ class Experiment:
         names = (WARM, UNTRAINED, *arms)
         self._together([partial(self._evaluation, arm, seed) for seed in seeds for arm in names])
         return {arm: [self.runs / f"{arm}-{seed}" / "held-out" for seed in seeds] for arm in names}
+
+    def compare(self, evaluations: Mapping[str, Sequence[Path]], out: Path) -> None:
+        """Write the tables of the held-out tasks, with tests against the warm start."""
+        arms = (f"{arm}={','.join(map(str, runs))}" for arm, runs in evaluations.items())
+        flags = [text for arm in arms for text in ("--arm", arm)]
+        self._program(COMPARISON, [*flags, "--out", str(out)], self.runs / "comparison.log")
 
     def model(self, arm: str, seed: int) -> Path:
         """The folder of a model."""
@@ -178,14 +183,11 @@ def run(argv: Sequence[str] | None) -> int:
     experiment = Experiment(recipe, options.out / "runs", options.jobs)
     seeds = range(1, options.seeds + 1)
     experiment.train(arms, seeds)
-    means, tests = held_out(experiment.evaluate(arms, seeds))
-    means.to_csv(options.out / "held_out.csv", index=False, float_format="%.4f")
-    tests.to_csv(options.out / "tests.csv", index=False, float_format="%.4f")
+    experiment.compare(experiment.evaluate(arms, seeds), options.out)
     logs = {arm: [experiment.runs / f"{arm}-{seed}" for seed in seeds]
             for arm in arms if recipe.arms[arm][0] == "grpo"}  # fmt: skip
     if logs:
         write_curves(logs, options.out)
-    print(means.pivot(index="arm", columns="metric", values="mean").round(3).to_string())
     return EXIT_OK
 
 

@@ -29,14 +29,16 @@ from agemem_envs.run_record import (
     read_record,
     write_record,
 )
-from agemem_envs.settings import Group
+from agemem_envs.settings import Group, Scope, differences, in_scope
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder
 from agemem_envs.util.flags import add_flags, from_flags
 
 if TYPE_CHECKING:
     from agemem.train.samples import Sample
 
-TINY = "tiny"
+TINY, BASE = "tiny", "base"
+MAY_GO_ON = set(in_scope(WarmStartConfig, Scope.RUN))
+"""Settings that may change when a warm start goes on: none of them affects what it learns."""
 FOR_TOKENIZER = 300
 """Most episodes from which the tokenizer of the tiny policy is learned."""
 
@@ -53,7 +55,7 @@ files of a run:
   config.json      all settings, versions, git revision, data source; at the end the SHA-256 of
                    the model's weights
   model/           the trained model, for `agemem grpo` and `agemem run` (with --lora-rank: merged)
-  checkpoints/     the state of the trainer
+  checkpoints/     the state of the trainer, from which the same command goes on after a crash
 
 exit status:
   0  trained
@@ -108,15 +110,16 @@ def run(argv: Sequence[str]) -> int:
     require_training()
     if (out / "model").exists():
         raise ConfigurationError(f"{out} already holds a model: choose another --out")
-    if has_record(out):  # of a warm start that was interrupted, which starts again
-        read_record(out, WarmStartConfig, {RunKind.WARM_START: None})
+    goes_on = has_record(out)
+    if goes_on:
+        _check_same(config, out)
     from agemem.train.demonstrations import demonstrate, encode
     from agemem.train.models import find_model
-    from agemem.train.run import record_model
+    from agemem.train.run import is_main_process, record_model
 
     backbone = str(config.backbone)
     if backbone == TINY:
-        backbone = str(_tiny(config, out))
+        backbone = str(out / BASE if goes_on else _tiny(config, out))
     model = find_model(backbone)
     tokenizer = model.tokenizer(config.chat_template_arg)
     counter = f"tokenizer:{model.source}"
@@ -124,11 +127,28 @@ def run(argv: Sequence[str]) -> int:
     window = model.window()
     out.mkdir(parents=True, exist_ok=True)
     record = RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
-    write_record(out, record)
+    if is_main_process():
+        write_record(out, record)
     samples = (encode(tokenizer, steps, window) for steps in episodes)
     imitate(model.source, tokenizer, samples, out, config)
-    record_model(out, record)
+    if is_main_process():
+        record_model(out, record)
     return EXIT_OK
+
+
+def _check_same(config: WarmStartConfig, out: Path) -> None:
+    """Check that an interrupted warm start goes on as it began.
+
+    Raises:
+        ConfigurationError: It was started with other settings.
+    """
+    stored = read_record(out, WarmStartConfig, {RunKind.WARM_START: None}).config
+    changed = list(differences(stored, config, MAY_GO_ON))
+    if changed:
+        raise ConfigurationError(
+            f"{out} was started with other settings ({'; '.join(changed)}). Leave out these "
+            "options to go on with it, or start a new warm start with another --out."
+        )
 
 
 def _tiny(config: WarmStartConfig, out: Path) -> Path:
@@ -143,7 +163,7 @@ def _tiny(config: WarmStartConfig, out: Path) -> Path:
         [episodes[0][0].prompt[0]["content"]],
         shape.vocabulary,
     )
-    folder = out / "base"
+    folder = out / BASE
     parameters = build_policy(folder, tokenizer, shape, config.seed, config.copying)
     print(f"a policy of {parameters:,} parameters, {len(tokenizer):,} tokens", flush=True)
     return folder

@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("trl")
 pytest.importorskip("pandas")
 
+from agemem.eval.compare import main as compare
 from agemem.eval.run import main as evaluate
 from agemem.train import learning
 from agemem.train.config import GRPOConfig, WarmStartConfig, file_settings
-from agemem.train.held_out import held_out
 from agemem.train.recipe import filled, read_recipe
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.settings import settings_from
@@ -82,6 +82,8 @@ class Programs:
         self.calls.append([program, *command[2:]])
         if program == self.fails:
             return subprocess.CompletedProcess(command, 2)
+        if program == "compare":
+            return subprocess.CompletedProcess(command, compare(command[2:]))
         if program == "run":
             played = ["--agent", "random", "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "2"]
             assert evaluate([*played, "--protocol", "full", "--out", str(out)]) == 0
@@ -107,7 +109,9 @@ def test_what_is_finished_is_not_done_again(
     programs.calls, programs.fails = [], ""
     assert learning.main(arguments) == 0
     names = [call[0] for call in programs.calls]
-    assert names == ["grpo", "grpo", *["run"] * 8], "2 seeds of the warm start and three others"
+    assert names == ["grpo", "grpo", *["run"] * 8, "compare"], (
+        "2 seeds of the warm start and three others"
+    )
     warm = str(out / "runs" / "warm-start-2" / "model")
     assert f"teacher: {warm}" in (out / "runs" / "again-2.yaml").read_text()
     assert f"backbone: {warm}" in (out / "runs" / "trained-2.yaml").read_text()
@@ -119,7 +123,7 @@ def test_what_is_finished_is_not_done_again(
     }  # fmt: skip
     programs.calls = []
     assert learning.main(arguments) == 0
-    assert programs.calls == []
+    assert [call[0] for call in programs.calls] == ["compare"]
 
 
 def test_an_arm_that_is_not_in_the_recipe(
@@ -129,23 +133,6 @@ def test_an_arm_that_is_not_in_the_recipe(
     arguments = ["--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
     assert learning.main([*arguments, "--arms", "trained", "tranied"]) == 2
     assert "has no arm tranied" in capsys.readouterr().err
-
-
-def test_the_table_and_its_tests(tmp_path: Path) -> None:
-    """The oracle against the random agent."""
-    runs = {agent: [tmp_path / agent] for agent in ("random", "oracle")}
-    for agent, (folder,) in runs.items():
-        options = ["--agent", agent, "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "8"]
-        assert evaluate([*options, "--protocol", "full", "--out", str(folder)]) == 0
-    means, tests = held_out(runs)
-    table = means.pivot(index="arm", columns="metric", values="mean")
-    assert table.loc["oracle", "success"] == 1.0
-    assert table.loc["random", "success"] == 0.0
-    assert table.loc["oracle", "retrieve_calls"] > 0
-    (success,) = tests[tests["metric"] == "success"].to_dict("records")
-    assert (success["arm"], success["against"], success["difference"]) == ("oracle", "random", 1.0)
-    assert 0.2 < success["low"] < 1.0
-    assert success["p"] < success["p_holm"] < 0.05
 
 
 def test_the_program_starts_from_a_checkout(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,3 +292,42 @@ def test_the_estimate_counts_the_tokens_of_a_pass(tmp_path: Path) -> None:
     ):
         config, _ = parse([*base, *arguments])
         assert model_load(config).tokens == tokens
+
+
+def test_an_interrupted_warm_start_goes_on_with_the_same_settings_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("trl")
+    out = tmp_path / "run"
+    given = ["--backbone", "tiny", "--teacher", "diligent", "--out", str(out)]
+    config, _ = sft.parse(given)
+    out.mkdir()
+    write_record(out, RunRecord(kind=RunKind.WARM_START, config=config))
+    before = (out / "config.json").read_bytes()
+    assert sft.main([*given, "--learning-rate", "0.5", "--save-every", "3"]) == 2
+    error = capsys.readouterr().err
+    assert "started with other settings (learning_rate: 0.0001 -> 0.5)" in error
+    assert (out / "config.json").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_killed_warm_start_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    arguments = [
+        "--backbone", "tiny", "--copying", "3", *SETTING, "--episodes", "8", "--batch-size", "1",
+        "--save-every", "2", "--no-gradient-checkpointing",
+    ]  # fmt: skip
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert program("train/sft.py", *arguments, "--out", str(whole)).returncode == 0
+    command = [sys.executable, str(ROOT / "train" / "sft.py"), *arguments, "--out", str(cut)]
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while last_checkpoint(cut) is None and started.poll() is None:
+        time.sleep(0.05)
+    started.kill()
+    started.wait()
+    assert not (cut / "model").exists()
+    again = program("train/sft.py", *arguments, "--out", str(cut))
+    assert again.returncode == 0, again.stderr[-2000:]
+    weights = [(run / "model" / "model.safetensors").read_bytes() for run in (whole, cut)]
+    assert weights[0] == weights[1]

@@ -1,24 +1,21 @@
-"""The held-out table: what the arms of an experiment do on tasks that no training has seen."""
+"""Arms of an experiment on the same tasks: their means, and paired tests against the first arm."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agemem.eval.reporting.estimates import Estimate, compared, estimate, stable_seed
+from agemem.eval.reporting.summary import Row
 from agemem.eval.runs.metrics import METRICS
 from agemem.eval.runs.reading import read_runs
 from agemem.eval.stats.pairing import difference
 from agemem.eval.stats.significance import holm, permutation_p
-from agemem_envs.errors import require
+from agemem_envs.errors import ConfigurationError
 from agemem_envs.tools import TOOLS, short_name
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 TESTED = ("success", "reward", "memory_quality")
-"""Metrics by which the arms are tested against the warm start."""
+"""Metrics by which the arms are tested against the first one."""
 SHOWN = (
     *TESTED,
     "stale_answer",
@@ -28,25 +25,35 @@ SHOWN = (
 )
 
 
-def held_out(runs: Mapping[str, Sequence[Path]]) -> tuple[DataFrame, DataFrame]:
-    """The means of the arms, and their paired tests against the first arm of all.
+Numbers = Mapping[tuple[str, str], Estimate]
+"""The numbers of each arm and metric."""
 
-    Tasks and training runs are resampled for the intervals. The tests are one family of hypotheses
-    for Holm's correction.
+
+def read_arms(runs: Mapping[str, Sequence[Path]]) -> Numbers:
+    """The means of the arms, with intervals over tasks and training runs.
 
     Args:
         runs: The evaluations of each arm, one for each training run, in the order of the seeds.
 
-    Returns:
-        A table with a row for each arm and metric, and one with a row for each test.
+    Raises:
+        ConfigurationError: The arms have played different tasks.
     """
-    pandas = require("pandas", extra="train")
     numbers = {
         (arm, metric): _estimate(arm, folders, metric)
         for arm, folders in runs.items()
         for metric in SHOWN
     }
-    means = [
+    first = next(iter(runs))
+    for arm in runs:
+        ours, theirs = (numbers[name, "rounds"].samples for name in (arm, first))
+        if [sample.tasks for sample in ours] != [sample.tasks for sample in theirs]:
+            raise ConfigurationError(f"{arm} and {first} have not played the same tasks")
+    return numbers
+
+
+def means(numbers: Numbers) -> list[Row]:
+    """A row for each arm and metric."""
+    return [
         {
             "arm": arm,
             "metric": metric,
@@ -59,7 +66,6 @@ def held_out(runs: Mapping[str, Sequence[Path]]) -> tuple[DataFrame, DataFrame]:
         }
         for (arm, metric), number in numbers.items()
     ]
-    return pandas.DataFrame(means), pandas.DataFrame(_tests(list(runs), numbers))
 
 
 def _estimate(arm: str, folders: Sequence[Path], metric: str) -> Estimate:
@@ -69,20 +75,24 @@ def _estimate(arm: str, folders: Sequence[Path], metric: str) -> Estimate:
     return estimate(results, metric, seeds)
 
 
-def _tests(
-    arms: Sequence[str], numbers: Mapping[tuple[str, str], Estimate]
-) -> list[dict[str, object]]:
-    first, *others = arms
-    rows: list[dict[str, object]] = []
+def tests(numbers: Numbers) -> list[Row]:
+    """A row for each paired test of an arm against the first one.
+
+    The tests are one family of hypotheses for Holm's correction. What has no score is not tested.
+    """
+    first, *others = dict.fromkeys(arm for arm, _ in numbers)
+    rows: list[Row] = []
     for metric in TESTED:
         base = numbers[first, metric]
         for arm in others:
             one, name = numbers[arm, metric], f"{metric}/{arm}/{first}"
             share = METRICS[metric].share
             result = compared(one, base, difference, share=share, name=name)
-            assert result is not None, "both have played the same tasks"
+            if result is None:
+                continue
             (ours,), (theirs,) = one.samples, base.samples
-            pairs = zip(ours.by_task.values(), theirs.by_task.values(), strict=True)
+            shared = [task for task in ours.tasks if task in theirs.by_task]
+            pairs = [ours.by_task[task] - theirs.by_task[task] for task in shared]
             rows.append(
                 {
                     "arm": arm,
@@ -92,9 +102,8 @@ def _tests(
                     "low": result.low,
                     "high": result.high,
                     "tasks": result.tasks,
-                    "p": permutation_p([a - b for a, b in pairs], stable_seed(name)),
+                    "p": permutation_p(pairs, stable_seed(name)),
                 }
             )
-    for row, p in zip(rows, holm([float(str(row["p"])) for row in rows]), strict=True):
-        row["p_holm"] = p
-    return rows
+    adjusted = holm([float(str(row["p"])) for row in rows])
+    return [{**row, "p_holm": p} for row, p in zip(rows, adjusted, strict=True)]
