@@ -29,7 +29,8 @@ _QUOTED = re.compile('"([^"]+)"')
 class DiligentDemonstrator(Demonstrator):
     """Stores every statement, keeps memory right, and answers from what it has looked up.
 
-    - It stores each statement of a message, whether or not the question will need it.
+    - It stores each statement of a message, whether or not the question will need it: those that
+      follow one another about one subject as one memory.
     - When a message corrects a statement, it looks the memory up, unless the prompt shows it, and
       updates it. What is withdrawn it deletes. What only others say it leaves.
     - It filters each message when the next one has come, and summarises a nearly full context.
@@ -79,7 +80,7 @@ class DiligentDemonstrator(Demonstrator):
         if talk.changes:
             yield from self._change(talk, calls)
         else:
-            calls += [ToolCall("Add_memory", {"content": fact.text}) for fact in talk.facts]
+            calls += [ToolCall("Add_memory", {"content": text}) for text in _by_subject(talk)]
             yield from self._called("I store what I was told.", calls)
         yield NOTED
 
@@ -96,11 +97,11 @@ class DiligentDemonstrator(Demonstrator):
         for change in talk.changes:
             if change.stale in [fact.text for fact in talk.facts]:  # a rumour
                 yield from self._called("What I know still holds.", calls)
-            elif unseen := [item for item in self._stating(change) if not self._shows(item)]:
-                query = {"query": _said_of(change, talk), "top_k": len(unseen[:3])}
+            elif not all(map(self._shows, self._stating(change))):
+                query = {"query": _said_of(change, talk)}
                 calls = [*calls, ToolCall("Retrieve_memory", query)]
                 yield from self._called("I look up what this changes.", calls)
-            calls = [_mend(change, item) for item in self._stating(change)]
+            calls = [_mend(change, item) for item in self._stating(change) if self._shows(item)]
             yield from self._called("I keep my memory right.", calls)
 
     def _stating(self, change: Change) -> list[MemoryItem]:
@@ -170,6 +171,19 @@ class DiligentDemonstrator(Demonstrator):
                 "answering, or --teacher oracle"
             )
         return task
+
+
+def _by_subject(talk: Talk) -> list[str]:
+    """The statements of a message; those that follow one another and share a name, as one text."""
+    groups: list[tuple[set[str], list[str]]] = []
+    for fact in talk.facts:
+        names = set(key_items(fact.text))
+        shared = groups[-1][0] & names if groups else set[str]()
+        if shared:
+            groups[-1] = (shared, [*groups[-1][1], fact.text])
+        else:
+            groups.append((names, [fact.text]))
+    return [" ".join(texts) for _, texts in groups]
 
 
 def _filter_of(talk: Talk) -> ToolCall:

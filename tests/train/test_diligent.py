@@ -20,7 +20,7 @@ from agemem_envs.tools import TOOLS
 
 SMALL: Mapping[str, Any] = {
     "protocol": "memory", "facts": 8, "updates": 2, "distractors": 1, "level": "easy",
-    "encoder": "hashing", "max_context_tokens": 640, "split": "train",
+    "encoder": "hashing", "max_context_tokens": 768, "split": "train",
 }  # fmt: skip
 NAME = re.compile(r"[A-Z][a-z]+|\bm\d+\b|\d{3,}")
 
