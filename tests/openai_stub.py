@@ -18,6 +18,7 @@ class OpenAIStub:
 
     def __init__(self, rule: Callable[[dict[str, Any]], Reply], delay: float = 0.0) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         stub, lock = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,6 +29,7 @@ class OpenAIStub:
                 pass
 
             def do_POST(self) -> None:
+                stub.headers.append(dict(self.headers))
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 with lock:
                     stub.requests.append(body)

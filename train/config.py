@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agemem.agents.backbones.chat_template import template_arguments, template_setting
-from agemem.train.metrics import DESCRIBED
 from agemem.train.tasks import task_rows
 from agemem_envs.env_settings import BenchmarkSettings
 from agemem_envs.errors import ConfigurationError, UnknownNameError, require
@@ -321,16 +320,15 @@ class GRPOConfig(PolicyConfig):
         0.01,
         1.0,
     )
-    eval_every: int = setting(
+    eval_tasks: int = setting(
         0,
-        "optimizer steps between evaluations on held-out tasks, after which the best model is "
-        "saved; 0 for none",
+        "held-out tasks that the policy plays before each checkpoint; the best model is saved in "
+        "the end; 0 for none",
         Scope.METHOD,
         LEARNING,
         0,
-        10_000_000,
+        1_000_000,
     )
-    eval_tasks: int = setting(64, "held-out tasks", Scope.METHOD, LEARNING, 1, 1_000_000)
     eval_split: str | None = setting(
         None,
         "data split of the held-out tasks",
@@ -340,10 +338,10 @@ class GRPOConfig(PolicyConfig):
     )
     best_by: str = setting(
         "success",
-        "the number of the held-out evaluation by which a model is the best, such as reward/total",
+        "the mean over held-out episodes by which a model is the best",
         Scope.METHOD,
         LEARNING,
-        metavar="NAME",
+        choices=("success", "progress", "memory_quality", "reward/total"),
     )
     report_to: str = setting(
         "none",
@@ -353,29 +351,24 @@ class GRPOConfig(PolicyConfig):
         choices=("none", "tensorboard", "trackio", "wandb"),
     )
 
-    def __post_init__(self) -> None:
-        """Check that what is evaluated is not trained on, and can be saved.
+    def held_out_rows(self) -> list[dict[str, Any]]:
+        """The tasks of the evaluation during training.
 
         Raises:
-            ConfigurationError: It is, or cannot be; or ``best_by`` is not a number that is logged.
+            ConfigurationError: They are of the split that is trained on.
         """
-        super(GRPOConfig, self).__post_init__()
-        if self.best_by not in DESCRIBED:
-            raise UnknownNameError("number of an evaluation", self.best_by, DESCRIBED)
-        if self.eval_every and self.eval_split is not None and self.eval_split == self.split:
+        unseen = self.held_out
+        if unseen.sources() == self.sources():
             raise ConfigurationError(
-                f"--eval-split {self.eval_split} is the split that is trained on: the tasks of an "
-                "evaluation must be unseen"
+                "the tasks of an evaluation must be unseen, and would be of the split that is "
+                "trained on: change --eval-split or --split"
             )
-        if self.eval_every and self.save_every % self.eval_every:
-            raise ConfigurationError(
-                f"--save-every {self.save_every} must be a multiple of --eval-every "
-                f"{self.eval_every}, so that the best model is saved"
-            )
+        return unseen.rows(self.eval_tasks)
 
+    @property
     def held_out(self) -> GRPOConfig:
         """The same settings for the tasks of the evaluation during training."""
-        return replace(self, split=self.eval_split, tasks=None, eval_every=0)
+        return replace(self, split=self.eval_split, tasks=None)
 
 
 MAY_RESUME = set(in_scope(GRPOConfig, Scope.RUN))
@@ -421,7 +414,13 @@ class WarmStartConfig(PolicyConfig):
         1.0, "passes over the demonstrated steps", Scope.METHOD, LEARNING, 0.001, 10_000.0
     )
     batch_size: int = setting(
-        4, "demonstrated episodes in one optimizer step", Scope.METHOD, LEARNING, 1, 1_000_000
+        4,
+        "demonstrated episodes in an optimizer step of each process (a longer one than a forward "
+        "pass holds counts as its parts)",
+        Scope.METHOD,
+        LEARNING,
+        1,
+        1_000_000,
     )
     learning_rate: float = setting(1e-4, "learning rate", Scope.METHOD, LEARNING, 0.0, 10.0)
 

@@ -47,10 +47,12 @@ def demonstrate(
         token_counter: The environment's token counter.
 
     Raises:
-        AgeMemError: None of the first 20 episodes succeeded, or the teacher is unknown.
+        AgeMemError: No episode can be shown, of a demonstrator none of the first 20; or the
+            teacher is unknown.
     """
     options = {**config.make_options(""), "token_counter": token_counter}
-    if config.teacher in TEACHERS:
+    by_rule = config.teacher in TEACHERS
+    if by_rule:
         played = _by_demonstrator(config, episodes, options)
     elif Path(config.teacher).is_dir():
         played = _by_model(config, episodes, options)
@@ -61,11 +63,11 @@ def demonstrate(
         if episode.success or (config.teacher_errors > 0 and episode.reward is not None):
             used += 1
             yield steps
-        elif used == 0 and number == MAX_FAILURES:
+        elif used == 0 and (number == episodes or (by_rule and number == MAX_FAILURES)):
             why = ", ".join(episode.errors) or str(episode.stop_reason)
             raise AgeMemError(
-                f"the teacher failed in the first {MAX_FAILURES} episodes of {config.env}; the "
-                f"last one: {why}"
+                f"the teacher failed in all of {number} episodes of {config.env}; the last one: "
+                f"{why}"
             )
 
 

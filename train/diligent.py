@@ -97,7 +97,7 @@ class DiligentDemonstrator(Demonstrator):
         for change in talk.changes:
             if change.stale in [fact.text for fact in talk.facts]:  # a rumour
                 yield from self._called("What I know still holds.", calls)
-            elif not all(map(self._shows, self._stating(change))):
+            elif not any(map(self._shows, self._stating(change))):
                 query = {"query": _said_of(change, talk)}
                 calls = [*calls, ToolCall("Retrieve_memory", query)]
                 yield from self._called("I look up what this changes.", calls)

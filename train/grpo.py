@@ -86,9 +86,9 @@ files of a run:
                    the model's weights: the training record, by which results are AgeMem's
   log.jsonl        one line for each optimizer step: all reward components, tool calls, KL,
                    clip fraction, tokens per second, time per phase
-  held_out.jsonl   with --eval-every: one line for each evaluation on unseen tasks
+  held_out.jsonl   with --eval-tasks: one line for each evaluation on unseen tasks
   checkpoints/     the last two checkpoints, each sufficient for an exact resume
-  model/           the trained model, with --eval-every the best one (with --lora-rank: merged, and
+  model/           the trained model, with --eval-tasks the best one (with --lora-rank: merged, and
                    the adapter in adapter/)
 
 environment variables:

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer
 
+from agemem.train.config import TREE_TOKENS
 from agemem.train.logprobs import completion_logprobs
 from agemem.train.samples import Sample, Tensors, collate, step_rows
 from agemem.train.trees import collate_tree, tree_rows
@@ -25,17 +26,28 @@ class DemonstratedRows(Dataset[Tensors]):
 
     Args:
         episodes: The steps of each episode. Only steps of one episode share a row.
-        budget: Most positions of a row. A longer step is a row of its own.
+        budget: Most positions of a row; None for ``size``, without trees. A longer step is a row
+            of its own.
+        size: Most steps of a row, without trees and without a budget.
         trees: Compute what the steps of a row share only once.
         padding: The token id to pad with, without trees.
     """
 
     def __init__(
-        self, episodes: Iterable[Sequence[Sample]], budget: int, *, trees: bool, padding: int
+        self,
+        episodes: Iterable[Sequence[Sample]],
+        budget: int | None,
+        size: int = 1,
+        *,
+        trees: bool,
+        padding: int,
     ) -> None:
         self._rows: list[Tensors] = []
         for samples in episodes:
-            rows = tree_rows(samples, budget) if trees else step_rows(samples, 1, budget)
+            if trees:
+                rows = tree_rows(samples, budget or TREE_TOKENS)
+            else:
+                rows = step_rows(samples, size, budget)
             for row in rows:
                 tensors = collate_tree(row) if trees else collate(row, padding)
                 small = {name: tensors[name].int() for name in _READ if name in tensors}

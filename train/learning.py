@@ -41,6 +41,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
 from agemem.train.curves import write_curves
 from agemem.train.recipe import Recipe, Settings, filled, read_recipe
+from agemem.train.sft import BASE, TINY
 from agemem_envs.errors import AgeMemError, ConfigurationError, require
 from agemem_envs.run_record import has_record
 from agemem_envs.util.cli import EXIT_OK, exit_status
@@ -82,9 +83,10 @@ class Experiment:
         self._program(COMPARISON, [*flags, "--out", str(out)], self.runs / "comparison.log")
 
     def model(self, arm: str, seed: int) -> Path:
-        """The folder of a model."""
+        """The folder of a model, or the name of the one that is not trained."""
         if arm == UNTRAINED:
-            return self.runs / f"{WARM}-{seed}" / "base"
+            backbone = str(self.recipe.warm_start.get("backbone"))
+            return self.runs / f"{WARM}-{seed}" / BASE if backbone == TINY else Path(backbone)
         return self.runs / f"{arm}-{seed}" / "model"
 
     def _together(self, tasks: Sequence[Callable[[], None]]) -> None:
@@ -106,24 +108,26 @@ class Experiment:
         self, arm: str, program: str, settings: Settings, seed: int, shift: int = 0
     ) -> None:
         run = self.runs / f"{arm}-{seed}"
+        values = {**self.recipe.setting, **settings, "seed": seed + 1_000 * shift}
+        file = _write(values, self.runs / f"{run.name}.yaml", begun=has_record(run))
         if (run / "model").exists():
             return
-        values = {**self.recipe.setting, **settings, "seed": seed + 1_000 * shift}
         arguments = ["--out", str(run)]
         if program == "grpo" and has_record(run):
             arguments += ["--resume"]
         else:
-            arguments += ["--config", str(_write(values, self.runs / f"{run.name}.yaml"))]
+            arguments += ["--config", str(file)]
         self._program(HERE / f"{program}.py", arguments, self.runs / f"{run.name}.log")
 
     def _evaluation(self, arm: str, seed: int) -> None:
         out, model = self.runs / f"{arm}-{seed}" / "held-out", self.model(arm, seed)
+        values = {**self.recipe.setting, **self.recipe.held_out}
+        _write(values, self.runs / f"{arm}-{seed}.evaluation.yaml", begun=has_record(out))
         if (out / "summary.csv").exists():
             return
         if has_record(out):
             arguments = ["--out", str(out), "--resume"]
         else:
-            values = {**self.recipe.setting, **self.recipe.held_out}
             env = values.pop("env")
             arguments = ["--agent", "agemem", "--backbone", str(model), "--envs", env]
             arguments += [*_flags(values), "--out", str(out)]
@@ -143,10 +147,20 @@ class Experiment:
             raise AgeMemError(f"{program.name} ended with status {done.returncode}; see {log}")
 
 
-def _write(settings: Settings, path: Path) -> Path:
+def _write(settings: Settings, path: Path, begun: bool = False) -> Path:
+    """Write the settings of a run to a file.
+
+    Raises:
+        ConfigurationError: The run has begun with others.
+    """
     yaml = require("yaml", extra="train")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    text = yaml.safe_dump(settings, sort_keys=False)
+    if begun and path.exists() and path.read_text(encoding="utf-8") != text:
+        raise ConfigurationError(
+            f"the recipe has changed since the run of {path} began: take another --out"
+        )
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -180,6 +194,8 @@ def run(argv: Sequence[str] | None) -> int:
     arms = list(recipe.arms) if options.arms is None else options.arms
     if unknown := [arm for arm in arms if arm not in recipe.arms]:
         raise ConfigurationError(f"{options.recipe} has no arm {', '.join(unknown)}")
+    if reserved := {WARM, UNTRAINED} & recipe.arms.keys():
+        raise ConfigurationError(f"{options.recipe}: no arm may be called {', '.join(reserved)}")
     experiment = Experiment(recipe, options.out / "runs", options.jobs)
     seeds = range(1, options.seeds + 1)
     experiment.train(arms, seeds)

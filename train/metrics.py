@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
-from agemem_envs.episode import Episode, RewardBreakdown, StopReason
+from agemem_envs.episode import Episode, StopReason
 from agemem_envs.metrics import METRICS, mean
 from agemem_envs.tools import TOOLS, short_name
 
@@ -24,18 +24,6 @@ LOGGED = (
     "malformed_rate",
 )
 """Metrics that evaluation also reports, under the same names."""
-
-
-DESCRIBED = (
-    *LOGGED,
-    "context_tokens",
-    "completion_tokens",
-    "stopped/rounds",
-    "stopped/overflow",
-    "unscored",
-    *(f"reward/{field.name}" for field in fields(RewardBreakdown)),
-)
-"""All names of :func:`describe`."""
 
 
 def describe(episode: Episode) -> Numbers:

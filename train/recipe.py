@@ -58,6 +58,6 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def filled(settings: Settings, **values: object) -> Settings:
-    """The settings with each text such as ``{seed}`` replaced by the value of that name."""
+    """The settings with each text such as ``{warm_start}`` replaced by the value of that name."""
     texts = {f"{{{name}}}": value for name, value in values.items()}
     return {k: texts.get(v, v) if isinstance(v, str) else v for k, v in settings.items()}

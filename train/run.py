@@ -116,9 +116,9 @@ def training(config: GRPOConfig, out: Path) -> Iterator[Any]:
     with ExitStack() as stack:
         workers = stack.enter_context(closing(_workers(config, model, trajectories(config))))
         held_out: EnvWorkers | None = None
-        if config.eval_every:
+        if config.eval_tasks:
             here = min(math.ceil(config.eval_tasks / processes()), trajectories(config))
-            held_out = stack.enter_context(closing(_workers(config.held_out(), model, here)))
+            held_out = stack.enter_context(closing(_workers(config.held_out, model, here)))
         yield _trainer(config, out, model, tokenizer, workers, held_out)
 
 
@@ -148,7 +148,7 @@ def _trainer(
     from agemem.train.log_callback import TrainingLog
     from agemem.train.stepwise_grpo import StepwiseGRPOTrainer
 
-    unseen = [] if held_out is None else config.held_out().rows(config.eval_tasks)
+    unseen = [] if held_out is None else config.held_out_rows()
     try:
         return StepwiseGRPOTrainer(
             rollout_pool=_pool(workers),
@@ -216,11 +216,11 @@ def _trainer_config(config: GRPOConfig, out: Path) -> Any:
 
 
 def _evaluation(config: GRPOConfig) -> dict[str, Any]:
-    if not config.eval_every:
+    if not config.eval_tasks:
         return {}
     return {
         "eval_strategy": "steps",
-        "eval_steps": config.eval_every,
+        "eval_steps": config.save_every,  # else the best model might not be saved
         "load_best_model_at_end": True,
         "metric_for_best_model": f"eval_{config.best_by}",
         "greater_is_better": True,

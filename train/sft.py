@@ -19,9 +19,9 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.config import TREE_TOKENS, WarmStartConfig, file_settings, fold_options
+from agemem.train.config import WarmStartConfig, file_settings, fold_options
 from agemem.train.libraries import require_training
-from agemem_envs.errors import ConfigurationError
+from agemem_envs.errors import AgeMemError, ConfigurationError
 from agemem_envs.run_record import (
     RunKind,
     RunRecord,
@@ -115,9 +115,13 @@ def run(argv: Sequence[str]) -> int:
         _check_same(config, out)
     from agemem.train.demonstrations import demonstrate, encode
     from agemem.train.models import find_model
-    from agemem.train.run import is_main_process, record_model
+    from agemem.train.run import is_main_process, processes, record_model
 
     backbone = str(config.backbone)
+    if backbone == TINY and processes() > 1:
+        raise ConfigurationError(
+            "the tiny policy is built by one process: start it without a launcher"
+        )
     if backbone == TINY:
         backbone = str(out / BASE if goes_on else _tiny(config, out))
     model = find_model(backbone)
@@ -201,10 +205,13 @@ def imitate(
         use_tree_attention(policy)
     rows = DemonstratedRows(
         episodes,
-        config.tokens_per_micro_batch or TREE_TOKENS,
+        config.tokens_per_micro_batch,
+        config.micro_batch,
         trees=trees,
         padding=tokenizer.pad_token_id,
     )
+    if not len(rows):
+        raise AgeMemError("no demonstrated step fits into the window of the model")
     print(f"{len(rows)} rows of {rows.tokens:,} tokens to imitate", flush=True)
     arguments = TrainingArguments(
         output_dir=str(out / "checkpoints"),

@@ -535,13 +535,38 @@ class StepwiseGRPOTrainer(GRPOTrainer):
 
         Returns:
             The numbers of :func:`~agemem.train.metrics.describe`, named ``eval_success`` and so
-            on, by which ``metric_for_best_model`` chooses the best checkpoint.
+            on, by which ``metric_for_best_model`` chooses the best checkpoint; without those that
+            no episode has.
+
+        Raises:
+            UnscoredRoundError: No episode has the metric that chooses, after several attempts.
         """
         rows: list[Any] = list(cast(Any, eval_dataset or self.eval_dataset))
-        processes, index = self.accelerator.num_processes, self.accelerator.process_index
         was_training = self.model.training
         self.model.eval()
         self._sync_engine()
+        metrics: dict[str, float] = {}
+        wanted = self.args.metric_for_best_model
+        for _ in range(self.args.round_attempts):
+            numbers = average(gather_object(self._play_held_out(rows)))
+            # What no episode has is left out: a checkpoint with NaN could not be read again.
+            finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+            metrics = {f"{metric_key_prefix}_{name}": value for name, value in finite.items()}
+            if wanted is None or wanted in metrics:
+                break
+        else:
+            self._save_now()
+            raise UnscoredRoundError(f"no held-out episode has {wanted}: is the judge down?")
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        self.model.train(was_training)
+        return metrics
+
+    def _play_held_out(self, rows: list[Any]) -> list[dict[str, float | None]]:
+        """The numbers of this process's share of the held-out tasks."""
+        processes, index = self.accelerator.num_processes, self.accelerator.process_index
         self._policy.begin((self.args.seed, self.state.global_step, index, 1))
         assert self._held_out_pool is not None
         with self._greedily():
@@ -549,14 +574,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             played = self._held_out_pool.play_all(
                 rows[index::processes], self._policy, most=math.ceil(len(rows) / processes)
             )
-        numbers = average(gather_object([describe(one.episode) for one in played]))
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in numbers.items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
-        )
-        self.model.train(was_training)
-        return metrics
+        return [describe(one.episode) for one in played]
 
     @contextmanager
     def _greedily(self) -> Iterator[None]:

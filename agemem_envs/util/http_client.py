@@ -74,7 +74,9 @@ async def post_json(target: Target, body: Mapping[str, Any]) -> Any:
         ServerError: There is no reply of status 200 with JSON of at most ``MAX_REPLY`` bytes.
     """
     aiohttp = require("aiohttp", extra="eval")
-    options = {"data": json.dumps(body).encode(), "headers": target.headers, **_proxy(target.url)}
+    proxy = _proxy(target.url)
+    options = {"data": json.dumps(body).encode(), **proxy}
+    options["headers"] = {**target.headers, **proxy.get("headers", {})}
     try:
         async with (
             asyncio.timeout(target.timeout),
@@ -158,15 +160,17 @@ def _proxy(url: str) -> Mapping[str, Any]:
     """
     parts = urlsplit(url)
     proxy = getproxies().get(parts.scheme)
-    if proxy is None or proxy_bypass(parts.netloc):
+    address = parts.netloc.rpartition("@")[2]
+    if proxy is None or proxy_bypass(address) or proxy_bypass(parts.hostname or ""):
         return {}
-    address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    bare = urlunsplit(address._replace(netloc=address.netloc.rpartition("@")[2]))
-    if address.username is None:
+    place = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    bare = urlunsplit(place._replace(netloc=place.netloc.rpartition("@")[2]))
+    if place.username is None:
         return {"proxy": bare}
-    login = f"{unquote(address.username)}:{unquote(address.password or '')}".encode()
-    authorization = f"Basic {base64.b64encode(login).decode()}"
-    return {"proxy": bare, "proxy_headers": {"Proxy-Authorization": authorization}}
+    login = f"{unquote(place.username)}:{unquote(place.password or '')}".encode()
+    authorization = {"Proxy-Authorization": f"Basic {base64.b64encode(login).decode()}"}
+    # The request itself goes to the proxy, or a tunnel is asked for, whose inside it must not see.
+    return {"proxy": bare, "headers" if parts.scheme == "http" else "proxy_headers": authorization}
 
 
 async def _keep(session: Any) -> None:

@@ -119,10 +119,38 @@ def test_the_proxy_of_the_environment_is_used(
         assert endpoint("http://nowhere.invalid/v1").complete(CHAT).text == "by proxy"
         assert endpoint(server.url).complete(CHAT).text == "by proxy", "which needs none"
     assert len(server.requests) == 2
-    options = http_client._proxy("http://nowhere.invalid/v1/chat/completions")
-    assert options["proxy"] == f"http://{address}"
-    login = options["proxy_headers"]["Proxy-Authorization"].removeprefix("Basic ")
-    assert base64.b64decode(login) == b"me:p@ss"
+    logins = [headers.get("Proxy-Authorization", "") for headers in server.headers]
+    assert base64.b64decode(logins[0].removeprefix("Basic ")) == b"me:p@ss"
+    assert logins[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "url", "used"),
+    [
+        ("", "http://example.com:8000/v1", True),
+        ("example.com", "http://example.com:8000/v1", False),
+        ("example.com:8000", "http://example.com:8000/v1", False),
+        ("example.com:8000", "http://example.com:9000/v1", True),
+        ("example.com", "http://me:pw@example.com:8000/v1", False),
+        ("::1", "http://[::1]:8000/v1", False),
+        ("*", "http://example.com/v1", False),
+    ],
+)
+def test_hosts_that_need_no_proxy(
+    no_proxy: str, url: str, used: bool, monkeypatch: pytest.MonkeyPatch, no_proxies_kept: None
+) -> None:
+    monkeypatch.setenv("http_proxy", "proxy:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert http_client._proxy(url) == ({"proxy": "http://proxy:3128"} if used else {})
+
+
+def test_a_login_is_for_the_proxy_alone(
+    monkeypatch: pytest.MonkeyPatch, no_proxies_kept: None
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://me@proxy:3128")
+    monkeypatch.setenv("no_proxy", "")
+    options = http_client._proxy("https://example.com/v1")
+    assert set(options) == {"proxy", "proxy_headers"}, "not in what goes through the tunnel"
 
 
 def test_without_a_proxy_there_are_no_arguments(

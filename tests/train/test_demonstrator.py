@@ -19,7 +19,7 @@ from agemem.train.demonstrations import demonstrate
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.tiny import PieceCounter
 from agemem_envs.episode import Episode
-from agemem_envs.errors import UnknownNameError
+from agemem_envs.errors import AgeMemError, UnknownNameError
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 
 OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_rounds": 2}
@@ -116,3 +116,16 @@ def test_a_model_as_teacher_shows_its_own_episodes(
     assert any("Add_memory" in action for action in actions)
     assert not any("Retrieve_memory" in action for action in actions), "what was cut is left out"
     assert len(by_model(tmp_path)) < 6, "what fails is not shown"
+
+
+def test_no_episode_to_show_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = WarmStartConfig(
+        env="AgeMem-SyntheticQA-v0", protocol="full", max_context_tokens=130, teacher="oracle"
+    )
+    with pytest.raises(AgeMemError, match="failed in all of 3 episodes"):
+        list(demonstrate(config, 3, PieceCounter()))
+    monkeypatch.setattr(
+        "agemem.train.demonstrations.TransformersBackbone", lambda _: ScriptedBackbone(lambda _: "")
+    )
+    with pytest.raises(AgeMemError, match="failed in all of 6 episodes"):
+        by_model(tmp_path)

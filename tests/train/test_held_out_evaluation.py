@@ -16,10 +16,11 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
 from agemem.train.config import GRPOConfig
-from agemem.train.grpo import parse
 from agemem.train.log import read_log
 from agemem.train.log_callback import TrainingLog
-from agemem_envs.errors import AgeMemError, ConfigurationError
+from agemem.train.run import check_checkpoint
+from agemem.train.stepwise_grpo import UnscoredRoundError
+from agemem_envs.errors import ConfigurationError
 from tests.train.toy import ToyEnv, build_model, toy_trainer
 
 UNSEEN = Dataset.from_list(
@@ -115,24 +116,48 @@ def test_no_environments_for_it(model: Path, tmp_path: Path) -> None:
         toy_trainer(model, tmp_path, unseen=UNSEEN, eval_strategy="steps", eval_steps=1)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--eval-split", "train"], "must be unseen"),
-        (["--save-every", "15"], "must be a multiple of --eval-every"),
-        (["--best-by", "sucess"], "Did you mean 'success'"),
-    ],
-)
-def test_settings_that_contradict(arguments: list[str], message: str, tmp_path: Path) -> None:
-    given = ["--backbone", "qwen3-4b", "--out", str(tmp_path), "--eval-every", "10", *arguments]
-    with pytest.raises(AgeMemError, match=message):
-        parse(given)
+class Silent(ToyEnv):
+    """A toy that the judge does not score."""
+
+    def record(self) -> Any:
+        return replace(super().record(), reward=None, success=None, errors=("the judge is down",))
+
+
+def test_an_outage_during_an_evaluation_saves_the_state_and_says_so(
+    model: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {
+        "max_steps": 4, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps",
+        "save_steps": 2, "load_best_model_at_end": True, "metric_for_best_model": "eval_success",
+    }  # fmt: skip
+    trainer = toy_trainer(model, tmp_path, held_out=[Silent()], unseen=UNSEEN, **options)
+    with pytest.raises(UnscoredRoundError, match="no held-out episode has eval_success"):
+        trainer.train()
+    check_checkpoint(tmp_path / "checkpoint-2")
+    resumed = toy_trainer(model, tmp_path, held_out=[ToyEnv()], unseen=UNSEEN, **options)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 4
+
+
+def test_a_checkpoint_after_an_evaluation_can_be_resumed(model: Path, tmp_path: Path) -> None:
+    """No episode of the toy has an exact match, for example."""
+    trainer, _ = evaluated(model, tmp_path, save_strategy="steps", save_steps=2)
+    assert "eval_em" not in trainer.evaluate()
+    check_checkpoint(tmp_path / "checkpoint-2")
+    check_checkpoint(tmp_path / "checkpoint-4")
+
+
+@pytest.mark.parametrize("splits", [{"eval_split": "train"}, {"split": "validation"}])
+def test_what_is_trained_on_is_not_evaluated(splits: dict[str, Any]) -> None:
+    config = GRPOConfig(env="AgeMem-SyntheticQA-v0", eval_tasks=4, **splits)
+    with pytest.raises(ConfigurationError, match="must be unseen"):
+        config.held_out_rows()
 
 
 def test_the_tasks_are_those_of_another_split() -> None:
-    config = GRPOConfig(env="AgeMem-SyntheticQA-v0", eval_every=10, eval_tasks=30, tasks=4)
+    config = GRPOConfig(env="AgeMem-SyntheticQA-v0", eval_tasks=30, tasks=4)
     trained = {row["task_id"] for row in config.rows(40)}
-    unseen = {row["task_id"] for row in config.held_out().rows(30)}
+    unseen = {row["task_id"] for row in config.held_out_rows()}
     assert len(trained) == 4
     assert len(unseen) == 30
     assert all(name.startswith("synthetic-validation-") for name in unseen)

@@ -126,6 +126,24 @@ def test_what_is_finished_is_not_done_again(
     assert [call[0] for call in programs.calls] == ["compare"]
 
 
+def test_a_recipe_that_has_changed_needs_another_folder(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    learning._write({"steps": 1}, file)
+    learning._write({"steps": 2}, file)
+    learning._write({"steps": 2}, file, begun=True)
+    with pytest.raises(ConfigurationError, match="the recipe has changed"):
+        learning._write({"steps": 3}, file, begun=True)
+
+
+def test_what_is_not_trained_is_the_backbone_itself(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(SMALL)
+    tiny = read_recipe(tmp_path / "recipe.yaml")
+    (tmp_path / "recipe.yaml").write_text(SMALL.replace("backbone: tiny", "backbone: smollm2-135m"))
+    named = read_recipe(tmp_path / "recipe.yaml")
+    models = [learning.Experiment(r, tmp_path, 1).model("untrained", 1) for r in (tiny, named)]
+    assert models == [tmp_path / "warm-start-1" / "base", Path("smollm2-135m")]
+
+
 def test_an_arm_that_is_not_in_the_recipe(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
