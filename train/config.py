@@ -22,6 +22,7 @@ from agemem_envs.settings import (
     Group,
     Scope,
     check_settings,
+    differences,
     in_scope,
     plain_settings,
     setting,
@@ -198,6 +199,19 @@ class PolicyConfig(BenchmarkSettings):
 C = TypeVar("C", bound=PolicyConfig)
 
 
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+    """
+    yaml = require("yaml", extra="train")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
 def file_settings(path: Path, kind: type[C]) -> dict[str, Any]:
     """The settings in a file: YAML, JSON, or the ``config.json`` of a training.
 
@@ -208,16 +222,32 @@ def file_settings(path: Path, kind: type[C]) -> dict[str, Any]:
     Raises:
         ConfigurationError: The file cannot be read, or has an unknown name or a wrong value.
     """
-    yaml = require("yaml", extra="train")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    values = read_yaml(path)
     if isinstance(values, dict) and isinstance(values.get("config"), dict):
         values = values["config"]  # of the record of a run
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} holds no settings: it should have lines like 'steps: 20'")
     return plain_settings(settings_from(kind, values))
+
+
+def refuse_changed(stored: C, config: C, allowed: set[str], out: Path) -> None:
+    """Refuse to continue a run with other settings.
+
+    Args:
+        stored: The settings that the run was started with.
+        config: The settings now.
+        allowed: The settings that may differ.
+        out: The folder of the run, for the message.
+
+    Raises:
+        ConfigurationError: Another setting differs.
+    """
+    changed = list(differences(stored, config, allowed))
+    if changed:
+        raise ConfigurationError(
+            f"{out} was started with other settings ({'; '.join(changed)}). Leave out "
+            "these options to resume it, or start a new run with another --out."
+        )
 
 
 def fold_options(values: Mapping[str, Any]) -> dict[str, Any]:

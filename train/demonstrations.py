@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +88,16 @@ def _by_model(
     backbone = TransformersBackbone(config.teacher)
     agent = load(config.agent)
 
-    def seat() -> Seat[dict[str, Any]]:
-        env, player = gym.make(config.env, **options), agent()
-        return Seat(lambda row: Job(env, player, row["seed"], row["task_id"]))
+    def seat(stack: ExitStack) -> Seat[dict[str, Any]]:
+        env, player = stack.enter_context(closing(gym.make(config.env, **options))), agent()
+        made = Seat[dict[str, Any]](lambda row: Job(env, player, row["seed"], row["task_id"]))
+        stack.callback(made.thread.shutdown)
+        return made
 
-    seats = [seat() for _ in range(min(config.teacher_seats, episodes))]
     sampling = Sampling(max_tokens=config.max_completion_tokens, temperature=1.0)
-    played = [one for _, one in play_tasks(config.rows(episodes), seats, backbone, sampling)]
+    with ExitStack() as stack:
+        seats = [seat(stack) for _ in range(min(config.teacher_seats, episodes))]
+        played = [one for _, one in play_tasks(config.rows(episodes), seats, backbone, sampling)]
     for one in sorted(played, key=lambda one: one.job):
         pairs = zip(one.prompts, one.completions, strict=True)
         yield (

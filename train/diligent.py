@@ -1,4 +1,4 @@
-"""A demonstrator for questions that does nothing which its prompt could not tell a reader."""
+"""A demonstrator for questions: the names, numbers and ids that it writes are in its prompt."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class DiligentDemonstrator(Demonstrator):
     def act(self, observation: str, info: Mapping[str, Any]) -> str:
         """The next action of the demonstration."""
         self._info = info
-        action = render(self._turn(info))
+        action = render(self._turn())
         self.steps.append(DemonstratedStep(info["messages"], action))
         return action
 
-    def _turn(self, info: Mapping[str, Any]) -> Turn:
+    def _turn(self) -> Turn:
         state = self._state
         here = (state.stage, state.message_index)
         if here != self._here:

@@ -20,7 +20,14 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.config import KINDS, MAY_RESUME, GRPOConfig, file_settings, fold_options
+from agemem.train.config import (
+    KINDS,
+    MAY_RESUME,
+    GRPOConfig,
+    file_settings,
+    fold_options,
+    refuse_changed,
+)
 from agemem.train.libraries import require_training
 from agemem.train.run import (
     check_checkpoint,
@@ -40,7 +47,7 @@ from agemem_envs.run_record import (
     refuse_existing,
     write_record,
 )
-from agemem_envs.settings import Group, differences, plain_settings
+from agemem_envs.settings import Group, plain_settings
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder
 from agemem_envs.util.flags import add_flags, from_flags
 
@@ -165,12 +172,7 @@ def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
         values["tools"] = tools
     config = from_flags(GRPOConfig, argparse.Namespace(**values))
     if stored is not None:
-        changed = list(differences(stored, config, MAY_RESUME))
-        if changed:
-            raise ConfigurationError(
-                f"{options.out} was started with other settings ({'; '.join(changed)}). Leave out "
-                "these options to resume it, or start a new run with another --out."
-            )
+        refuse_changed(stored, config, MAY_RESUME, options.out)
     if config.backbone is None:
         raise ConfigurationError("name the model to train: --backbone qwen3-4b")
     return config, options

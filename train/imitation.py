@@ -9,10 +9,9 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer
 
-from agemem.train.config import TREE_TOKENS
 from agemem.train.logprobs import completion_logprobs
-from agemem.train.samples import Sample, Tensors, collate, step_rows
-from agemem.train.trees import collate_tree, tree_rows
+from agemem.train.packing import Packing
+from agemem.train.samples import Sample, Tensors
 
 _READ = ("input_ids", "position_ids", "labels", "ends", "attention_mask", "predicting",
          "completion_mask")  # fmt: skip
@@ -26,30 +25,14 @@ class DemonstratedRows(Dataset[Tensors]):
 
     Args:
         episodes: The steps of each episode. Only steps of one episode share a row.
-        budget: Most positions of a row; None for ``size``, without trees. A longer step is a row
-            of its own.
-        size: Most steps of a row, without trees and without a budget.
-        trees: Compute what the steps of a row share only once.
-        padding: The token id to pad with, without trees.
+        packing: How they are divided.
     """
 
-    def __init__(
-        self,
-        episodes: Iterable[Sequence[Sample]],
-        budget: int | None,
-        size: int = 1,
-        *,
-        trees: bool,
-        padding: int,
-    ) -> None:
+    def __init__(self, episodes: Iterable[Sequence[Sample]], packing: Packing) -> None:
         self._rows: list[Tensors] = []
         for samples in episodes:
-            if trees:
-                rows = tree_rows(samples, budget or TREE_TOKENS)
-            else:
-                rows = step_rows(samples, size, budget)
-            for row in rows:
-                tensors = collate_tree(row) if trees else collate(row, padding)
+            for row in packing.rows(samples):
+                tensors = packing.collate(row)
                 small = {name: tensors[name].int() for name in _READ if name in tensors}
                 self._rows.append(small)
 
@@ -57,7 +40,7 @@ class DemonstratedRows(Dataset[Tensors]):
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Tensors:
-        """The tensors of a row: see :func:`~agemem.train.trees.collate_tree`."""
+        """The tensors of a row, as its packing collates them."""
         return {name: tensor.long() for name, tensor in self._rows[index].items()}
 
     @property

@@ -20,7 +20,7 @@ class TrainingLog(TrainerCallback):
     """
 
     def __init__(self, folder: Path) -> None:
-        self._files = {folder / FILE: "loss", folder / HELD_OUT: "eval_success"}
+        self._files = {folder / FILE: "loss", folder / HELD_OUT: "eval_unscored"}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

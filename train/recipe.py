@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agemem_envs.errors import ConfigurationError, require
+from agemem.train.config import read_yaml
+from agemem_envs.errors import ConfigurationError
 
 Settings = dict[str, Any]
 PROGRAMS = ("sft", "grpo")
@@ -38,11 +39,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         ConfigurationError: The file cannot be read, or has another structure.
     """
-    yaml = require("yaml", extra="train")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict) or set(values) != set(SECTIONS):
         raise ConfigurationError(f"{path} is not a recipe, which has {', '.join(SECTIONS)}")
     for name in SECTIONS:

@@ -19,7 +19,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.config import WarmStartConfig, file_settings, fold_options
+from agemem.train.config import WarmStartConfig, file_settings, fold_options, refuse_changed
 from agemem.train.libraries import require_training
 from agemem_envs.errors import AgeMemError, ConfigurationError
 from agemem_envs.run_record import (
@@ -29,7 +29,7 @@ from agemem_envs.run_record import (
     read_record,
     write_record,
 )
-from agemem_envs.settings import Group, Scope, differences, in_scope
+from agemem_envs.settings import Group, Scope, in_scope
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder
 from agemem_envs.util.flags import add_flags, from_flags
 
@@ -147,12 +147,7 @@ def _check_same(config: WarmStartConfig, out: Path) -> None:
         ConfigurationError: It was started with other settings.
     """
     stored = read_record(out, WarmStartConfig, {RunKind.WARM_START: None}).config
-    changed = list(differences(stored, config, MAY_GO_ON))
-    if changed:
-        raise ConfigurationError(
-            f"{out} was started with other settings ({'; '.join(changed)}). Leave out these "
-            "options to go on with it, or start a new warm start with another --out."
-        )
+    refuse_changed(stored, config, MAY_GO_ON, out)
 
 
 def _tiny(config: WarmStartConfig, out: Path) -> Path:
@@ -188,6 +183,7 @@ def imitate(
     from transformers import AutoModelForCausalLM, TrainingArguments
 
     from agemem.train.imitation import DemonstratedRows, ImitationTrainer
+    from agemem.train.packing import Packing
     from agemem.train.run import check_checkpoint, last_checkpoint, lora, save_model
     from agemem.train.tree_attention import use_tree_attention
     from agemem.train.tree_support import uses_trees
@@ -203,13 +199,10 @@ def imitate(
     trees = uses_trees(config.token_trees, policy)
     if trees:
         use_tree_attention(policy)
-    rows = DemonstratedRows(
-        episodes,
-        config.tokens_per_micro_batch,
-        config.micro_batch,
-        trees=trees,
-        padding=tokenizer.pad_token_id,
+    packing = Packing(
+        trees, config.tokens_per_micro_batch, config.micro_batch, tokenizer.pad_token_id
     )
+    rows = DemonstratedRows(episodes, packing)
     if not len(rows):
         raise AgeMemError("no demonstrated step fits into the window of the model")
     print(f"{len(rows)} rows of {rows.tokens:,} tokens to imitate", flush=True)

@@ -35,17 +35,16 @@ from trl.trainer.utils import use_adapter
 
 from agemem.agents.rollout import Rollout
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
-from agemem.train.config import TREE_TOKENS
 from agemem.train.libraries import check_trl
 from agemem.train.logprobs import completion_logprobs
 from agemem.train.metrics import average, describe
 from agemem.train.objective import stepwise_loss, truncated_importance
+from agemem.train.packing import Packing
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.rollouts import RolloutPool, sampled_steps, samples_of
-from agemem.train.samples import Sample, Tensors, collate, fill, step_rows
+from agemem.train.samples import Sample, Tensors, fill
 from agemem.train.tree_attention import use_tree_attention
 from agemem.train.tree_support import TREES, uses_trees
-from agemem.train.trees import collate_tree, tree_rows
 from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
 
 check_trl()
@@ -194,8 +193,14 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._marks: dict[str, float] = {}
         self._round: list[Tensors] | None = None
         policy = self.accelerator.unwrap_model(self.model)
-        self._trees = uses_trees(self.args.token_trees, policy)
-        for one in (policy, self.ref_model) if self._trees else ():
+        trees = uses_trees(self.args.token_trees, policy)
+        self._packing = Packing(
+            trees,
+            self.args.tokens_per_micro_batch,
+            self.args.micro_batch_size,
+            self._tokenizer.pad_token_id,
+        )
+        for one in (policy, self.ref_model) if trees else ():
             if one is not None:
                 use_tree_attention(self.accelerator.unwrap_model(one))
         self._policy = PolicyBackbone(
@@ -344,11 +349,11 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         played_at = time.perf_counter()
         samples = self._samples(played)
         accumulation = self.args.gradient_accumulation_steps
-        packed = self._packed(samples)
+        packed = self._packing.rows(samples)
         # Every process runs as many as the one with the most, one in each part at least.
         count = max(accumulation, self._largest(len(packed)))
         batches = [
-            self._scored(self._collated(row))
+            self._scored(self._packing.collate(row))
             for row in fill(packed, count, self._tokenizer.eos_token_id)
         ]
         end = time.perf_counter()
@@ -359,16 +364,6 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._note("time/reference", end - played_at)
         self._marks = {"start": start, "update": end}
         return batches
-
-    def _packed(self, samples: list[Sample]) -> list[list[Sample]]:
-        """The samples of each micro-batch of this process."""
-        budget = self.args.tokens_per_micro_batch
-        if self._trees:
-            return tree_rows(samples, budget or TREE_TOKENS)
-        return step_rows(samples, self.args.micro_batch_size, budget)
-
-    def _collated(self, row: list[Sample]) -> Tensors:
-        return collate_tree(row) if self._trees else collate(row, self._tokenizer.pad_token_id)
 
     def _samples(self, played: list[Rollout]) -> list[Sample]:
         """The steps of this process's trajectories, with their advantages and weights."""

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, TrainingArguments
 
 from agemem.train.imitation import DemonstratedRows, ImitationTrainer
+from agemem.train.packing import Packing
 from agemem.train.samples import Sample
 from agemem.train.tree_attention import use_tree_attention
 from tests.train.toy import build_model
@@ -25,7 +26,7 @@ EPISODES = [
 
 
 def rows(trees: bool, budget: int = 100) -> DemonstratedRows:
-    return DemonstratedRows(EPISODES, budget, trees=trees, padding=0)
+    return DemonstratedRows(EPISODES, Packing(trees, budget, size=1, padding=0))
 
 
 def trainer(model: Any, data: DemonstratedRows, out: Path) -> ImitationTrainer:
