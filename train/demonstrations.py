@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -108,6 +109,17 @@ def _by_model(
                 if request and completion and completion.finish_reason == "stop"
             ],
         )
+
+
+def without_repeats(steps: Sequence[DemonstratedStep], most: int | None) -> Steps:
+    """Leave out the steps whose action the episode has already shown ``most`` times."""
+    times: Counter[str] = Counter()
+    kept = []
+    for step in steps:
+        times[step.action] += 1
+        if most is None or times[step.action] <= most:
+            kept.append(step)
+    return kept
 
 
 def encode(

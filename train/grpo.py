@@ -28,8 +28,10 @@ from agemem.train.config import (
     fold_options,
     refuse_changed,
 )
+from agemem.train.hub import prepare_hub, push
 from agemem.train.libraries import require_training
 from agemem.train.run import (
+    base_of,
     check_checkpoint,
     is_main_process,
     last_checkpoint,
@@ -206,6 +208,8 @@ def run(argv: Sequence[str]) -> int:
         require("vllm", command='pip install "trl[vllm]"')
     if is_main_process():
         print(memory_estimate(config), flush=True)
+        if config.push_to_hub:
+            prepare_hub(config.push_to_hub)
     checkpoint = last_checkpoint(options.out) if options.resume else None
     if checkpoint is not None:
         check_checkpoint(checkpoint)
@@ -220,6 +224,8 @@ def run(argv: Sequence[str]) -> int:
         save_model(trainer, options.out / "model")
     if is_main_process():
         record_model(options.out, read_record(options.out, GRPOConfig, KINDS))
+        if config.push_to_hub:
+            push(config.push_to_hub, options.out, base_of(str(config.backbone)), config.env)
         print(f"Trained. Evaluate with: agemem run --agent agemem --backbone "
               f"{options.out / 'model'}")  # fmt: skip
     return EXIT_OK

@@ -203,13 +203,14 @@ def _trainer_config(config: GRPOConfig, out: Path) -> Any:
         skip_flat_groups=config.skip_flat_groups,
         per_trajectory=config.per_trajectory,
         gradient_checkpointing=config.gradient_checkpointing,
-        model_init_kwargs={"dtype": "bfloat16" if on_gpu and config.lora_rank else "float32"},
+        model_init_kwargs={"dtype": frozen_dtype(config)},
         bf16=on_gpu,
         use_cpu=not on_gpu,
         save_steps=config.save_every,
         save_total_limit=2,
         disable_tqdm=True,
         report_to=config.report_to,
+        log_completions=config.log_completions,
         **_evaluation(config),
         **_vllm(config),
     )
@@ -237,6 +238,17 @@ def _vllm(config: GRPOConfig) -> dict[str, Any]:
         "vllm_gpu_memory_utilization": config.vllm_memory,
         "vllm_max_model_length": model_load(config).window + MARGIN,
     }
+
+
+def frozen_dtype(config: PolicyConfig) -> str:
+    """The numbers to load a model with: what is trained is float32."""
+    import torch
+
+    if not config.lora_rank:
+        return "float32"
+    if config.dtype != "auto":
+        return config.dtype
+    return "bfloat16" if torch.cuda.is_available() else "float32"
 
 
 def lora(rank: int) -> Any:

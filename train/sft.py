@@ -20,6 +20,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
     use_checkout()
 
 from agemem.train.config import WarmStartConfig, file_settings, fold_options, refuse_changed
+from agemem.train.hub import prepare_hub, push
 from agemem.train.libraries import require_training
 from agemem_envs.errors import AgeMemError, ConfigurationError
 from agemem_envs.run_record import (
@@ -113,10 +114,12 @@ def run(argv: Sequence[str]) -> int:
     goes_on = has_record(out)
     if goes_on:
         _check_same(config, out)
-    from agemem.train.demonstrations import demonstrate, encode
+    from agemem.train.demonstrations import demonstrate, encode, without_repeats
     from agemem.train.models import find_model
-    from agemem.train.run import is_main_process, processes, record_model
+    from agemem.train.run import base_of, is_main_process, processes, record_model
 
+    if config.push_to_hub and is_main_process():
+        prepare_hub(config.push_to_hub)
     backbone = str(config.backbone)
     if backbone == TINY and processes() > 1:
         raise ConfigurationError(
@@ -133,10 +136,13 @@ def run(argv: Sequence[str]) -> int:
     record = RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
     if is_main_process():
         write_record(out, record)
-    samples = (encode(tokenizer, steps, window) for steps in episodes)
+    shown = (without_repeats(steps, config.repeats) for steps in episodes)
+    samples = (encode(tokenizer, steps, window) for steps in shown)
     imitate(model.source, tokenizer, samples, out, config)
     if is_main_process():
         record_model(out, record)
+        if config.push_to_hub:
+            push(config.push_to_hub, out, base_of(str(config.backbone)), config.env)
     return EXIT_OK
 
 
@@ -184,13 +190,18 @@ def imitate(
 
     from agemem.train.imitation import DemonstratedRows, ImitationTrainer
     from agemem.train.packing import Packing
-    from agemem.train.run import check_checkpoint, last_checkpoint, lora, save_model
+    from agemem.train.run import (
+        check_checkpoint,
+        frozen_dtype,
+        last_checkpoint,
+        lora,
+        save_model,
+    )
     from agemem.train.tree_attention import use_tree_attention
     from agemem.train.tree_support import uses_trees
 
     on_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if on_gpu and config.lora_rank else torch.float32
-    policy: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    policy: Any = AutoModelForCausalLM.from_pretrained(model, dtype=frozen_dtype(config))
     if config.lora_rank:
         from peft import get_peft_model
 

@@ -35,6 +35,7 @@ from trl.trainer.utils import use_adapter
 
 from agemem.agents.rollout import Rollout
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
+from agemem.train.completions import completion_rows, completion_table
 from agemem.train.libraries import check_trl
 from agemem.train.logprobs import completion_logprobs
 from agemem.train.metrics import average, describe
@@ -64,7 +65,7 @@ FIXED: dict[str, Any] = {
     "vllm_importance_sampling_clip_min": None,
     "vllm_enable_sleep_mode": False,
     "sync_ref_model": False,
-    "log_completions": False,
+    "num_completions_to_print": 0,
     "log_unique_prompts": False,
     "log_completions_hub_repo": None,
     "reward_weights": None,
@@ -124,6 +125,7 @@ class StepwiseGRPOConfig(GRPOConfig):
     shuffle_dataset: bool = False
     remove_unused_columns: bool = False
     logging_steps: float = 1
+    num_completions_to_print: int | None = 0  # a model's text may control a terminal
     disable_dropout: bool = True
     report_to: Any = field(default="none")
 
@@ -347,7 +349,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._policy.begin((self.args.seed, self.state.global_step, self.accelerator.process_index))
         played = self._rollout_pool.play(rows, self._policy)
         played_at = time.perf_counter()
-        samples = self._samples(played)
+        samples, advantages = self._samples(played)
         accumulation = self.args.gradient_accumulation_steps
         packed = self._packing.rows(samples)
         # Every process runs as many as the one with the most, one in each part at least.
@@ -357,7 +359,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             for row in fill(packed, count, self._tokenizer.eos_token_id)
         ]
         end = time.perf_counter()
-        self._log_round(played, samples)
+        self._log_round(played, samples, advantages)
         self._log_computed(batches)
         self._note("time/generation", self._policy.seconds)
         self._note("time/environment", played_at - start - self._policy.seconds)
@@ -365,8 +367,12 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._marks = {"start": start, "update": end}
         return batches
 
-    def _samples(self, played: list[Rollout]) -> list[Sample]:
-        """The steps of this process's trajectories, with their advantages and weights."""
+    def _samples(self, played: list[Rollout]) -> tuple[list[Sample], list[float]]:
+        """The steps of this process's trajectories, with their advantages and weights.
+
+        Returns:
+            The steps that are trained on, and the advantage of each trajectory.
+        """
         device = self.accelerator.device
         totals = [one.episode.reward.total if one.episode.reward else None for one in played]
         local = [math.nan if total is None else total for total in totals]
@@ -389,12 +395,13 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._note("flat_groups", flat.double().mean().item())
         self._note("samples", steps[trained].sum().item())
         first = self.accelerator.process_index * len(played)  # gather() goes rank by rank
-        return [
+        samples = [
             sample
             for index, one in enumerate(played, first)
             if trained[index]
             for sample in samples_of(one, advantages[index].item(), weights[index].item())
         ]
+        return samples, advantages[first : first + len(played)].tolist()
 
     def _scored(self, batch: Tensors) -> Tensors:
         """The micro-batch with the log-probabilities that the loss compares the policy's with."""
@@ -592,8 +599,14 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     def _note(self, name: str, value: float) -> None:
         self._metrics["train"][name].append(value)
 
-    def _log_round(self, played: list[Rollout], samples: list[Sample]) -> None:
+    def _log_round(
+        self, played: list[Rollout], samples: list[Sample], advantages: list[float]
+    ) -> None:
         """Log the episodes of all processes, and the number of tokens that are trained on."""
+        if self.args.log_completions:
+            first = self.accelerator.process_index * len(played)
+            rows = gather_object(completion_rows(played, advantages, first))
+            self._logs = completion_table(rows)
         numbers = gather_object([describe(one.episode) for one in played])
         for name, value in average(numbers).items():
             self._note(name, value)
@@ -623,7 +636,9 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             self._note("time/step", seconds)
             self._note("tokens_per_second", self._metrics["train"]["tokens"][-1] / seconds)
             self._marks = {}
+        self.log_completions = bool(self.args.log_completions and self._logs["prompt"])
         super().log(logs, start_time)
+        self._logs = completion_table([])  # the log of an evaluation has no round
 
 
 def _unused(prompts: list[Any], **_: Any) -> list[float | None]:

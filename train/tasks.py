@@ -13,6 +13,7 @@ from agemem_envs.errors import ConfigurationError
 from agemem_envs.registration import ENVS
 from agemem_envs.seeding import episode_seed
 from agemem_envs.tasks.base import Task, make_task
+from agemem_envs.util.sanitize import natural_number
 
 MAX_MISSES = 10_000
 """Consecutive tasks of other difficulties after which the search gives up."""
@@ -34,7 +35,8 @@ def task_rows(
         env_id: A registered id.
         count: The number of tasks.
         seed: The seed of the run, for the selection and order of tasks and for episode seeds.
-        difficulty: Use only tasks of this difficulty, as the benchmark names it.
+        difficulty: Use only tasks of this difficulty, as the benchmark names it, or a
+            :func:`curriculum`.
         distinct: Cycle through only this many tasks, the same ones for every seed.
         options: Arguments of the task: ``split``, ``noise``, ...
 
@@ -42,17 +44,50 @@ def task_rows(
         Rows with ``task_id``, the ``seed`` of the episode, and ``prompt``, which TRL requires.
 
     Raises:
-        ConfigurationError: The split has no task of this difficulty.
+        ConfigurationError: The split has no task of this difficulty, or the curriculum is not one.
     """
+    phases = curriculum(difficulty)
     with closing(make_task(ENVS[env_id]["task"], options)) as task:
         ids = _endless_ids(task, count, seed if distinct is None else 0)
-        selection = itertools.islice(_of_difficulty(task, ids, difficulty), distinct or count)
+        wanted = (
+            itertools.islice(_of_difficulty(task, ids, level), length) for level, length in phases
+        )
+        selection = itertools.islice(itertools.chain.from_iterable(wanted), distinct or count)
         if distinct is not None:
             selection = itertools.islice(itertools.cycle(selection), count)
         return [
             {"prompt": task_id, "task_id": task_id, "seed": episode_seed(seed, index)}
             for index, task_id in enumerate(selection)
         ]
+
+
+def curriculum(text: str | None) -> list[tuple[str | None, int | None]]:
+    """The phases of a training: the difficulty of its tasks, and their number.
+
+    Args:
+        text: One difficulty; several, such as ``easy:200,medium:200,hard``: 200 easy tasks, 200
+            of medium difficulty, and hard ones from then on; or None for all tasks.
+
+    Returns:
+        The phases. The last one has no end.
+
+    Raises:
+        ConfigurationError: A phase has no difficulty, or a number that is not positive, or the
+            last one has a number.
+    """
+    if text is None:
+        return [(None, None)]
+    *earlier, last = text.split(",")
+    phases: list[tuple[str | None, int | None]] = []
+    for phase in earlier:
+        level, _, digits = phase.rpartition(":")
+        length = natural_number(digits)
+        if not level or not length:
+            raise ConfigurationError(f"difficulty {text!r}: {phase!r} is not LEVEL:TASKS")
+        phases.append((level, length))
+    if not last or ":" in last:
+        raise ConfigurationError(f"difficulty {text!r}: the last phase has no end, so no number")
+    return [*phases, (last, None)]
 
 
 def _endless_ids(task: Task, count: int, seed: int) -> Iterator[str]:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from agemem.agents.weights import GGUF
 from agemem_envs.errors import BackboneUnavailableError, require_installed
 
 SERVER = Path(__file__).with_name("llama_server.py")
@@ -20,10 +21,10 @@ _LAST_WORDS = 500
 
 
 class LlamaProcess:
-    """A GGUF model, served on a free local port until :meth:`close` or this process's end.
+    """A model, served on a free local port until :meth:`close` or this process's end.
 
     Args:
-        model: The GGUF file.
+        weights: The GGUF files.
         window: Tokens of prompt and completion of one request. llama.cpp lowers it to the
             length that the model was trained with.
         slots: Requests decoded at once; further requests wait in llama.cpp's queue.
@@ -39,12 +40,12 @@ class LlamaProcess:
         BackboneUnavailableError: The server did not start; the message has its stderr.
     """
 
-    def __init__(self, model: Path, window: int, slots: int = 1) -> None:
+    def __init__(self, weights: GGUF, window: int, slots: int = 1) -> None:
         require_installed("xllamacpp", extra="eval")
         self.key = secrets.token_urlsafe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(SERVER), str(model), str(window), str(slots)],
+            [sys.executable, "-P", str(SERVER), str(window), str(slots), *map(str, weights.files)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -53,7 +54,7 @@ class LlamaProcess:
             start_new_session=True,  # Ctrl-C is for the parent, which then closes in order
         )
         try:
-            self.url = self._read_url(model)
+            self.url = self._read_url(weights.model)
         except BaseException:
             self.close()
             raise

@@ -9,6 +9,7 @@ from typing import Any
 
 from agemem.agents.backbones.base import Backbone
 from agemem.agents.models import MODELS, Model, Serving
+from agemem.agents.weights import GGUF
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.util.endpoint import MAX_IN_FLIGHT, ChatEndpoint, split_endpoint
 
@@ -90,7 +91,7 @@ def _scripted(model: Model, name: str, options: Options) -> Backbone:
     return ScriptedBackbone()
 
 
-def _weights(model: Model) -> Path:
+def _weights(model: Model) -> GGUF:
     assert model.gguf is not None, f"{model.name} has no GGUF file"
     return model.gguf()
 

@@ -45,9 +45,9 @@ class Recording(StepwiseGRPOTrainer):
 
     recorded: list[Sample]
 
-    def _samples(self, played: list[Rollout]) -> list[Sample]:
-        self.recorded = super()._samples(played)
-        return self.recorded
+    def _samples(self, played: list[Rollout]) -> tuple[list[Sample], list[float]]:
+        self.recorded, advantages = super()._samples(played)
+        return self.recorded, advantages
 
 
 class Compare(TrainerCallback):

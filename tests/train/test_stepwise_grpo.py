@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("trl")
 
+import pandas
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -22,7 +23,7 @@ from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError, ConfigurationError
 from tests.conftest import ROOT, not_none
 from tests.train.gradient_check import check
-from tests.train.toy import ToyEnv, build_model, toy_trainer
+from tests.train.toy import ToyEnv, build_model, tasks, toy_trainer
 
 TOLERANCE = 1e-6
 SINGLE = 1e-5
@@ -300,7 +301,7 @@ def test_the_papers_defaults(tmp_path: Path) -> None:
         ({"shuffle_dataset": True}, "shuffle_dataset"),
         ({"delta": 2.0}, "delta"),
         ({"vllm_importance_sampling_clip_min": 0.5}, "clip_min must be None"),
-        ({"log_completions": True}, "log_completions"),
+        ({"num_completions_to_print": 2}, "num_completions_to_print"),
         ({"sync_ref_model": True}, "sync_ref_model"),
         ({"vllm_enable_sleep_mode": True}, "vllm_enable_sleep_mode"),
         ({"reward_weights": [1.0]}, "reward_weights"),
@@ -346,6 +347,30 @@ def test_flat_groups_may_be_left_out(model: Path, tmp_path: Path) -> None:
         trainer.train()
         assert trainer.state.log_history[0]["flat_groups"] == 1.0
         assert (trainer.recorded == []) is empty
+
+
+def test_the_table_of_completions_has_a_row_for_each_step(model: Path, tmp_path: Path) -> None:
+    trainer = toy_trainer(
+        model, tmp_path, max_steps=2, log_completions=True, eval_strategy="steps", eval_steps=1,
+        held_out=[ToyEnv()], unseen=tasks(1),
+    )  # fmt: skip
+    trainer.train()
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    for number, entry in enumerate(entries, 1):
+        path = tmp_path / "completions" / f"completions_{number:05d}.parquet"
+        table = pandas.read_parquet(path)
+        trajectories = table.groupby("trajectory")
+        assert len(trajectories) == 8
+        assert trajectories.size().mean() == pytest.approx(entry["rounds"])
+        assert (trajectories[["reward", "advantage", "task_id"]].nunique() == 1).all(axis=None)
+        rewards = trajectories["reward"].first()
+        assert rewards.mean() == pytest.approx(entry["reward/total"])
+        tops = trajectories["advantage"].first()[rewards == rewards.max()]
+        assert (tops > 0).all()
+        first = table.iloc[0]
+        assert first["prompt"][-1]["content"].endswith("stage 1 round 0")
+        assert first["step"] == number
+        assert isinstance(first["completion"], str)
 
 
 def test_every_step_is_logged_in_full(model: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agemem.train.tasks import task_rows
+from agemem.train.tasks import curriculum, task_rows
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 
@@ -28,6 +28,21 @@ def test_only_tasks_of_a_difficulty() -> None:
     assert {task.record(row["task_id"]).level for row in rows} == {"hard"}
     with pytest.raises(ConfigurationError, match="Found: easy, hard, medium"):
         task_rows(ID, 1, 0, "impossible", split="train")
+
+
+def test_a_curriculum_goes_from_one_difficulty_to_the_next() -> None:
+    task = SyntheticQATask(split="train")
+    rows = task_rows(ID, 12, 0, "easy:3,medium:4,hard", split="train")
+    levels = [task.record(row["task_id"]).level for row in rows]
+    assert levels == ["easy"] * 3 + ["medium"] * 4 + ["hard"] * 5
+    assert rows[:5] == task_rows(ID, 5, 0, "easy:3,medium:4,hard", split="train")
+    assert len({row["task_id"] for row in rows}) == 12
+
+
+@pytest.mark.parametrize("text", ["easy,hard", "easy:0,hard", ":3,hard", "easy:3,", "easy:3", ""])
+def test_what_is_not_a_curriculum_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="difficulty"):
+        curriculum(text)
 
 
 def test_a_pool_of_tasks_is_the_same_for_every_seed_and_gone_through_again() -> None:

@@ -1,0 +1,112 @@
+"""Low-rank adapters (LoRA) as PEFT saves them: merged into a model, or converted for llama.cpp."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agemem_envs.errors import DataFormatError, require
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+_PERMUTED = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
+"""The layers whose rows llama.cpp orders otherwise, and the number of their heads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter: the weight W of a linear layer becomes W + scale B A.
+
+    Attributes:
+        scale: The factor of every layer.
+        pairs: A, (rank, inputs), and B, (outputs, rank), by the name of the layer.
+    """
+
+    scale: float
+    pairs: dict[str, tuple[Any, Any]]
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read an adapter that PEFT has saved.
+
+    Raises:
+        DataFormatError: It is damaged, or of a kind other than plain LoRA.
+        MissingDependencyError: safetensors is not installed.
+    """
+    safetensors = require("safetensors", extra="transformers")
+    loader = require("safetensors.torch", extra="transformers")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = loader.load_file(folder / WEIGHTS)
+        names = [name.removesuffix(_A) for name in tensors if name.endswith(_A)]
+        pairs = {
+            name.removeprefix(_PREFIX): (tensors.pop(name + _A), tensors.pop(name + _B))
+            for name in names
+        }
+        if config["peft_type"] != "LORA" or config.get("use_dora") or tensors:
+            raise ValueError("it is not plain LoRA")
+        root = config["r"] ** 0.5 if config.get("use_rslora") else config["r"]
+        return Adapter(config["lora_alpha"] / root, pairs)
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise DataFormatError(f"the adapter {folder} cannot be read: {error}") from error
+
+
+def merge(model: Any, adapter: Adapter) -> None:
+    """Add an adapter to the weights of a model in place.
+
+    Args:
+        model: A transformers model.
+        adapter: Its adapter.
+
+    Raises:
+        DataFormatError: The adapter belongs to another model.
+    """
+    torch = require("torch", extra="transformers")
+    with torch.no_grad():
+        for name, (a, b) in adapter.pairs.items():
+            try:
+                weight = model.get_submodule(name).weight
+                weight += adapter.scale * (b.float() @ a.float())
+            except (AttributeError, RuntimeError) as error:
+                raise DataFormatError(f"the adapter does not fit the model: {name}") from error
+
+
+def write_gguf(adapter: Adapter, config: Any, target: Path) -> None:
+    """Write an adapter in the form that llama.cpp loads, in half precision.
+
+    Args:
+        adapter: The adapter of a model with Llama's architecture.
+        config: The model's configuration in transformers.
+        target: The GGUF file to write.
+
+    Raises:
+        MissingDependencyError: gguf is not installed.
+    """
+    gguf = require("gguf", extra="transformers")
+    writer = gguf.GGUFWriter(target, "llama")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    rank = next(iter(adapter.pairs.values()))[0].shape[0]
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, adapter.scale * rank)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, tensor in _converted(adapter, config):
+        layer, _, part = name.rpartition(".")
+        writer.add_tensor(f"{names.get_name(layer)}.weight.{part}", tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _converted(adapter: Adapter, config: Any) -> Iterator[tuple[str, Any]]:
+    for name, (a, b) in adapter.pairs.items():
+        heads = _PERMUTED.get(name.rpartition(".")[2])
+        if heads is not None:  # from rotary halves to pairs, as llama.cpp has them
+            count = getattr(config, heads)
+            halves = b.reshape(count, 2, b.shape[0] // count // 2, b.shape[1])
+            b = halves.swapaxes(1, 2).reshape(b.shape)
+        yield f"{name}.lora_a", a.half().numpy()
+        yield f"{name}.lora_b", b.half().contiguous().numpy()
