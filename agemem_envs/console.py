@@ -38,6 +38,7 @@ COMMANDS = {
     "serve": Command("agemem.agents.serve:main", "eval", "serve a local model to OpenAI clients"),
     "sft": Command("agemem.train.sft:main", "train", "fine-tune a policy on demonstrations"),
     "grpo": Command("agemem.train.grpo:main", "train", "train a policy by step-wise GRPO"),
+    "export": Command("agemem.train.export:main", "train", "prepare an adapter for shipping"),
     "curves": Command(
         "agemem.train.curves:main", "train", "write the logs of training runs as CSV"
     ),

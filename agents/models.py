@@ -59,6 +59,7 @@ class Model:
         hub_id: Its id on the Hugging Face hub, or None.
         folder: Finds a folder that transformers can load, for a model without a hub id.
         gguf: Finds its GGUF files, for llama.cpp.
+        training: The folder with the record of the training that made it, or None.
         shape: Its size, where GPU memory is estimated before a download.
     """
 
@@ -67,6 +68,7 @@ class Model:
     hub_id: str | None = None
     folder: Callable[[], Path] | None = None
     gguf: Callable[[], GGUF] | None = None
+    training: Path | None = None
     shape: Shape | None = None
 
     def source(self) -> str:
@@ -117,6 +119,7 @@ MODELS: dict[str, Model] = {
             },
             folder=smollm2.trained_path,
             gguf=smollm2.trained,
+            training=smollm2.ADAPTER,
         ),
         Model("scripted", {"": Serving.SCRIPTED}),
     )

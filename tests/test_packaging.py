@@ -121,6 +121,7 @@ def test_the_wheel_holds_the_code_and_what_it_ships(wheel: Path) -> None:
         *(ROOT / "agemem_envs" / "tasks").rglob("*.txt"),
         *(ROOT / "eval" / "viewer" / "assets").iterdir(),
         *(ROOT / "results" / "published").glob("*.csv"),
+        *(ROOT / "results" / "models").glob("*/*[!d]"),
     ]
     assert len(data) > 15
     assert names == {installed_name(file) for file in [*modules, *data]}

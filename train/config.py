@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -68,7 +70,11 @@ class PolicyConfig(BenchmarkSettings):
         10_000,
     )
     env: str = setting(
-        "AgeMem-HotpotQA-v0", "id of the training environment", Scope.TASKS, ON, metavar="ID"
+        "AgeMem-HotpotQA-v0",
+        "id of the training environment; or several, with commas, that take turns task by task",
+        Scope.TASKS,
+        ON,
+        metavar="ID",
     )
     difficulty: str | None = setting(
         None,
@@ -155,12 +161,20 @@ class PolicyConfig(BenchmarkSettings):
     def __post_init__(self) -> None:
         """Check every value and name, before a model is loaded."""
         check_settings(self)
-        if self.env not in ENVS:
-            raise UnknownNameError("environment", self.env, ENVS)
+        for env in self.envs:
+            if env not in ENVS:
+                raise UnknownNameError("environment", env, ENVS)
+        if len(set(self.envs)) < len(self.envs):
+            raise ConfigurationError(f"--env {self.env} names an environment twice")
         check_names(self)
-        _ = self.extra, template_arguments(self.chat_template_arg)
+        _ = self.extra, self.reward_weights, template_arguments(self.chat_template_arg)
         if self.tasks is not None and len(curriculum(self.difficulty)) > 1:
             raise ConfigurationError("a curriculum has no end: leave out --tasks")
+
+    @property
+    def envs(self) -> tuple[str, ...]:
+        """The ids of the environments: several in a mixture."""
+        return tuple(self.env.split(","))
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -173,20 +187,36 @@ class PolicyConfig(BenchmarkSettings):
         return {name: _json_or_text(value) for name, value in pairs}
 
     def rows(self, count: int) -> list[dict[str, Any]]:
-        """The tasks of a run in training order: see :func:`~agemem.train.tasks.task_rows`."""
-        options = self._task_arguments
-        return task_rows(self.env, count, self.seed, self.difficulty, self.tasks, **options)
+        """The tasks of a run in training order: see :func:`~agemem.train.tasks.task_rows`.
+
+        The environments of a mixture take turns, and a row names its own as ``env``.
+        """
+        each = math.ceil(count / len(self.envs))
+        lists = [
+            task_rows(
+                env, each, self.seed, self.difficulty, self.tasks, **self._task_arguments(env)
+            )
+            for env in self.envs
+        ]
+        turns = (
+            {**row, "env": env}
+            for rows in zip(*lists, strict=True)
+            for env, row in zip(self.envs, rows, strict=True)
+        )
+        return list(itertools.islice(turns, count))
 
     def sources(self) -> dict[str, str]:
-        """The data source of the environment, as a run records it."""
-        with closing(make_task(ENVS[self.env]["task"], self._task_arguments)) as task:
-            return {self.env: str(task.source)}
+        """The data source of each environment, as a run records it."""
+        sources = {}
+        for env in self.envs:
+            with closing(make_task(ENVS[env]["task"], self._task_arguments(env))) as task:
+                sources[env] = str(task.source)
+        return sources
 
-    @property
-    def _task_arguments(self) -> dict[str, Any]:
+    def _task_arguments(self, env: str) -> dict[str, Any]:
         extra = {name: value for name, value in self.extra.items() if name in TASK_OPTIONS}
         given = {**self.task_options, **extra}
-        return resolve(self.protocol, ENVS[self.env]["task"], given).task
+        return resolve(self.protocol, ENVS[env]["task"], given).task
 
     def make_options(self, tokenizer: str) -> dict[str, Any]:
         """The arguments of ``gym.make`` as plain data; the policy's tokenizer counts the tokens.
@@ -199,16 +229,30 @@ class PolicyConfig(BenchmarkSettings):
 
     @property
     def context_budget(self) -> int:
-        """T_max of the training environment in tokens: the given one, or the protocol's."""
-        resolved = resolve(self.protocol, ENVS[self.env]["task"], self.env_options)
-        return int(resolved.settings["max_context_tokens"])
+        """T_max in tokens, the given one or the protocol's; the largest of a mixture."""
+        return max(
+            int(resolved["max_context_tokens"]) for resolved in self._resolved(self.env_options)
+        )
 
     @property
     def reward_weights(self) -> dict[str, float | bool]:
-        """Weights and penalties of the reward: those given, or the protocol's."""
-        given = {**self.env_options, **self.extra}
-        resolved = resolve(self.protocol, ENVS[self.env]["task"], given)
-        return asdict(make_reward(resolved.settings["reward"]))
+        """Weights and penalties of the reward: those given, or the protocol's.
+
+        Raises:
+            ConfigurationError: The environments of a mixture have different ones.
+        """
+        first, *others = (
+            asdict(make_reward(resolved["reward"]))
+            for resolved in self._resolved({**self.env_options, **self.extra})
+        )
+        if any(other != first for other in others):
+            raise ConfigurationError(f"the rewards of {self.env} differ: give one with --reward")
+        return first
+
+    def _resolved(self, given: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """The settings that the protocol decides, in each environment."""
+        for env in self.envs:
+            yield resolve(self.protocol, ENVS[env]["task"], given).settings
 
     @property
     def agent(self) -> str:
@@ -415,7 +459,7 @@ class GRPOConfig(PolicyConfig):
             ConfigurationError: They are of the split that is trained on.
         """
         unseen = self.held_out
-        if unseen.sources() == self.sources():
+        if unseen.sources().items() & self.sources().items():
             raise ConfigurationError(
                 "the tasks of an evaluation must be unseen, and would be of the split that is "
                 "trained on: change --eval-split or --split"

@@ -75,11 +75,20 @@ def demonstrate(
 def _by_demonstrator(
     config: WarmStartConfig, episodes: int, options: dict[str, Any]
 ) -> Iterator[tuple[Episode, Steps]]:
-    with closing(gym.make(config.env, **options)) as env:
+    with ExitStack() as stack:
+        envs = _envs(config, options, stack)
         for row in config.rows(episodes):
             demonstrator = TEACHERS[config.teacher](config.teacher_errors)
-            (played,) = rollout([Job(env, demonstrator, row["seed"], row["task_id"])])
+            job = Job(envs[row["env"]], demonstrator, row["seed"], row["task_id"])
+            (played,) = rollout([job])
             yield played.episode, demonstrator.steps
+
+
+def _envs(
+    config: WarmStartConfig, options: dict[str, Any], stack: ExitStack
+) -> dict[str, gym.Env[str, str]]:
+    """The environments of a seat by their ids, until the stack ends."""
+    return {env: stack.enter_context(closing(gym.make(env, **options))) for env in config.envs}
 
 
 def _by_model(
@@ -90,8 +99,10 @@ def _by_model(
     agent = load(config.agent)
 
     def seat(stack: ExitStack) -> Seat[dict[str, Any]]:
-        env, player = stack.enter_context(closing(gym.make(config.env, **options))), agent()
-        made = Seat[dict[str, Any]](lambda row: Job(env, player, row["seed"], row["task_id"]))
+        envs, player = _envs(config, options, stack), agent()
+        made = Seat[dict[str, Any]](
+            lambda row: Job(envs[row["env"]], player, row["seed"], row["task_id"])
+        )
         stack.callback(made.thread.shutdown)
         return made
 

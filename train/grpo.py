@@ -225,7 +225,7 @@ def run(argv: Sequence[str]) -> int:
     if is_main_process():
         record_model(options.out, read_record(options.out, GRPOConfig, KINDS))
         if config.push_to_hub:
-            push(config.push_to_hub, options.out, base_of(str(config.backbone)), config.env)
+            push(config.push_to_hub, options.out, base_of(str(config.backbone)), config.envs)
         print(f"Trained. Evaluate with: agemem run --agent agemem --backbone "
               f"{options.out / 'model'}")  # fmt: skip
     return EXIT_OK

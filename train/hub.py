@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ tags: [agemem, long-term-memory]
 A policy that manages its long-term memory and its context with the six tools of AgeMem
 (arXiv 2601.01885). It was made from {model} by the training that `training.json` records.
 
-    agemem run --agent agemem --backbone {name} --envs {env}
+    agemem run --agent agemem --backbone {name} --envs {envs}
 """
 
 
@@ -47,14 +48,14 @@ def prepare_hub(name: str) -> None:
         ) from error
 
 
-def push(name: str, run: Path, base: str, env: str) -> str:
+def push(name: str, run: Path, base: str, envs: Sequence[str]) -> str:
     """Send the model of a training, its record and a card to the hub.
 
     Args:
         name: The repository.
         run: The folder of the training.
         base: The untrained model.
-        env: The environment that it was trained in.
+        envs: The environments that it was trained in.
 
     Returns:
         The URL of the commit.
@@ -67,7 +68,7 @@ def push(name: str, run: Path, base: str, env: str) -> str:
     known = MODELS.get(base)
     hub_id = known.hub_id if known else base if "/" in base else None
     card = CARD.format(
-        name=name, model=base, env=env, base=f"base_model: {hub_id}\n" if hub_id else ""
+        name=name, model=base, envs=" ".join(envs), base=f"base_model: {hub_id}\n" if hub_id else ""
     )
     files: list[Any] = [
         hub.CommitOperationAdd(path.relative_to(folder).as_posix(), path)

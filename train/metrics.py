@@ -26,11 +26,16 @@ LOGGED = (
 """Metrics that evaluation also reports, under the same names."""
 
 
-def describe(episode: Episode) -> Numbers:
+def describe(episode: Episode, *, apart: bool = False) -> Numbers:
     """The numbers of one episode by name; None if not scored.
 
     These are :data:`LOGGED`, all components of the reward as ``reward/...``, the mean tokens of a
     step's context and completion, and how the episode ended.
+
+    Args:
+        episode: The episode.
+        apart: Give the success and the reward also under names of the benchmark's own, as
+            ``AgeMem-HotpotQA-v0/success``.
     """
     numbers: Numbers = {
         **{name: METRICS[name].of(episode) for name in LOGGED},
@@ -42,6 +47,9 @@ def describe(episode: Episode) -> Numbers:
     }
     if episode.reward is not None:
         numbers |= {f"reward/{name}": value for name, value in asdict(episode.reward).items()}
+    if apart:
+        own = {name: numbers.get(name) for name in ("success", "reward/total")}
+        numbers |= {f"{episode.env_id}/{name}": value for name, value in own.items()}
     return numbers
 
 

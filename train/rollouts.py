@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,26 +15,33 @@ from agemem.train.samples import Sample
 from agemem_envs.errors import ConfigurationError
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutPool:
-    """The environments and agents that play this process's trajectories.
+class Pool(ABC):
+    """What plays this process's trajectories."""
 
-    Attributes:
-        envs: At least as many as this process has trajectories in a round.
-        agents: One for each environment.
-        begin: Called before each round.
-    """
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number of trajectories that it can play at once."""
 
-    envs: Sequence[RolloutEnv]
-    agents: Sequence[Agent]
-    begin: Callable[[], None] = lambda: None
+    @abstractmethod
+    def prepare(self) -> None:
+        """Prepare for a new round."""
+
+    @abstractmethod
+    def jobs(self, rows: Sequence[dict[str, Any]]) -> list[Job]:
+        """The trajectory of each row.
+
+        Raises:
+            ConfigurationError: There are more rows than environments.
+        """
 
     def play(self, rows: Sequence[dict[str, Any]], policy: PolicyBackbone) -> list[Rollout]:
         """Play one trajectory for each row.
 
         Args:
-            rows: Each with ``task_id`` and ``seed``. Equal rows are a group: its trajectories
-                begin from identical state, and differ only by what the policy samples.
+            rows: Each with ``task_id`` and ``seed``, in a mixture also ``env``. Equal rows are a
+                group: its trajectories begin from identical state, and differ only by what the
+                policy samples.
             policy: The model under training.
 
         Returns:
@@ -42,17 +50,8 @@ class RolloutPool:
         Raises:
             ConfigurationError: There are more rows than environments.
         """
-        if len(rows) > len(self.envs):
-            raise ConfigurationError(
-                f"a round of {len(rows)} trajectories needs as many environments, "
-                f"got {len(self.envs)}"
-            )
-        self.begin()
-        jobs = [
-            Job(env, agent, int(row["seed"]), str(row["task_id"]))
-            for row, env, agent in zip(rows, self.envs, self.agents, strict=False)
-        ]
-        played = list(rollout(jobs, policy))
+        self.prepare()
+        played = list(rollout(self.jobs(rows), policy))
         policy.finish()
         return sorted(played, key=lambda one: one.job)
 
@@ -66,9 +65,81 @@ class RolloutPool:
             policy: The model under training.
             most: The largest number of rows of any process. All of them play equally often.
         """
-        size = len(self.envs)
-        starts = range(0, most, size)
-        return [one for start in starts for one in self.play(rows[start : start + size], policy)]
+        starts = range(0, most, self.size)
+        parts = (rows[start : start + self.size] for start in starts)
+        return [one for part in parts for one in self.play(part, policy)]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPool(Pool):
+    """The environments of one benchmark, and the agents that play them.
+
+    Attributes:
+        envs: At least as many as this process has trajectories in a round.
+        agents: One for each environment.
+        begin: Called before each round.
+    """
+
+    envs: Sequence[RolloutEnv]
+    agents: Sequence[Agent]
+    begin: Callable[[], None] = lambda: None
+
+    @property
+    def size(self) -> int:
+        """The number of trajectories that it can play at once."""
+        return len(self.envs)
+
+    def prepare(self) -> None:
+        """Prepare for a new round."""
+        self.begin()
+
+    def jobs(self, rows: Sequence[dict[str, Any]]) -> list[Job]:
+        """The trajectory of each row, in an environment of its own.
+
+        Raises:
+            ConfigurationError: There are more rows than environments.
+        """
+        if len(rows) > self.size:
+            raise ConfigurationError(
+                f"a round of {len(rows)} trajectories needs as many environments, got {self.size}"
+            )
+        return [
+            Job(env, agent, int(row["seed"]), str(row["task_id"]))
+            for row, env, agent in zip(rows, self.envs, self.agents, strict=False)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class MixedPool(Pool):
+    """A mixture of benchmarks: each row is played in the pool of its ``env``.
+
+    Attributes:
+        pools: The pool of each benchmark, by the id of its environment.
+    """
+
+    pools: Mapping[str, RolloutPool]
+
+    @property
+    def size(self) -> int:
+        """The number of trajectories that each of them can play at once."""
+        return min(pool.size for pool in self.pools.values())
+
+    def prepare(self) -> None:
+        """Prepare for a new round."""
+        for pool in self.pools.values():
+            pool.prepare()
+
+    def jobs(self, rows: Sequence[dict[str, Any]]) -> list[Job]:
+        """The trajectory of each row, in an environment of its own.
+
+        Raises:
+            ConfigurationError: A benchmark has more rows than environments.
+        """
+        made = {
+            name: iter(pool.jobs([row for row in rows if row["env"] == name]))
+            for name, pool in self.pools.items()
+        }
+        return [next(made[row["env"]]) for row in rows]
 
 
 def sampled_steps(trajectory: Rollout) -> list[Completion]:

@@ -6,11 +6,12 @@ import math
 import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agemem.agents.models import MODELS
 from agemem.train.config import TREE_TOKENS, GRPOConfig, PolicyConfig
 from agemem.train.env_workers import EnvWorkers
 from agemem.train.gpu_memory import Load, sentence
@@ -23,7 +24,7 @@ from agemem_envs.util.records import parse_json
 from agemem_envs.util.sanitize import natural_number
 
 if TYPE_CHECKING:
-    from agemem.train.rollouts import RolloutPool
+    from agemem.train.rollouts import Pool
 
 MARGIN = 1024
 """Tokens of a prompt beyond T_max, for the chat template and for text that an agent adds."""
@@ -114,17 +115,25 @@ def training(config: GRPOConfig, out: Path) -> Iterator[Any]:
     tokenizer = model.tokenizer(config.chat_template_arg)
     _find_agent(config.agent)
     with ExitStack() as stack:
-        workers = stack.enter_context(closing(_workers(config, model, trajectories(config))))
-        held_out: EnvWorkers | None = None
+        pool = _pool(config, model, trajectories(config), stack)
+        held_out: Pool | None = None
         if config.eval_tasks:
             here = min(math.ceil(config.eval_tasks / processes()), trajectories(config))
-            held_out = stack.enter_context(closing(_workers(config.held_out, model, here)))
-        yield _trainer(config, out, model, tokenizer, workers, held_out)
+            held_out = _pool(config.held_out, model, here, stack)
+        yield _trainer(config, out, model, tokenizer, pool, held_out)
 
 
-def _workers(config: GRPOConfig, model: TrainableModel, count: int) -> EnvWorkers:
+def _pool(config: GRPOConfig, model: TrainableModel, count: int, stack: ExitStack) -> Pool:
+    """The environments in which ``count`` trajectories are played at once, until the stack ends."""
+    from agemem.train.rollouts import MixedPool, RolloutPool
+
     options = config.make_options(model.source)
-    return EnvWorkers(count, config.workers, config.env, options, config.agent)
+    pools = {}
+    for env in config.envs:
+        workers = EnvWorkers(count, config.workers, env, options, config.agent)
+        stack.callback(workers.close)
+        pools[env] = RolloutPool(workers.envs, workers.agents, workers.begin)
+    return MixedPool(pools) if len(pools) > 1 else pools[config.env]
 
 
 def _find_agent(path: str) -> None:
@@ -140,8 +149,8 @@ def _trainer(
     out: Path,
     model: TrainableModel,
     tokenizer: Any,
-    workers: EnvWorkers,
-    held_out: EnvWorkers | None,
+    pool: Pool,
+    held_out: Pool | None,
 ) -> Any:
     from datasets import Dataset
 
@@ -151,8 +160,8 @@ def _trainer(
     unseen = [] if held_out is None else config.held_out_rows()
     try:
         return StepwiseGRPOTrainer(
-            rollout_pool=_pool(workers),
-            held_out_pool=None if held_out is None else _pool(held_out),
+            rollout_pool=pool,
+            held_out_pool=held_out,
             model=model.source,
             args=_trainer_config(config, out),
             train_dataset=Dataset.from_list(config.rows(config.steps * config.tasks_per_step)),
@@ -166,12 +175,6 @@ def _trainer(
             f"no vLLM server answers at {config.vllm_url}. Start one with: "
             f"{VLLM_COMMAND.format(model=model.source)}"
         ) from error
-
-
-def _pool(workers: EnvWorkers) -> RolloutPool:
-    from agemem.train.rollouts import RolloutPool
-
-    return RolloutPool(workers.envs, workers.agents, workers.begin)
 
 
 def _trainer_config(config: GRPOConfig, out: Path) -> Any:
@@ -345,6 +348,8 @@ def record_model(out: Path, record: RunRecord[Any]) -> None:
 
 def base_of(backbone: str) -> str:
     """The untrained model that a model was made of: through its trainings, as they recorded it."""
-    record = training_record(Path(backbone)) if Path(backbone).is_dir() else None
+    named = MODELS[backbone].training if backbone in MODELS else None
+    folder = named or Path(backbone)
+    record = training_record(folder) if folder.is_dir() else None
     model = (record or {}).get("model")
     return str(model["base"]) if model else backbone

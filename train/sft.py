@@ -142,7 +142,7 @@ def run(argv: Sequence[str]) -> int:
     if is_main_process():
         record_model(out, record)
         if config.push_to_hub:
-            push(config.push_to_hub, out, base_of(str(config.backbone)), config.env)
+            push(config.push_to_hub, out, base_of(str(config.backbone)), config.envs)
     return EXIT_OK
 
 

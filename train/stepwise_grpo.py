@@ -30,7 +30,7 @@ from accelerate import DistributedType
 from accelerate.utils import broadcast_object_list, gather, gather_object
 from transformers import PreTrainedModel, Trainer
 from trl import GRPOConfig, GRPOTrainer
-from trl.models.utils import disable_gradient_checkpointing
+from trl.models.utils import disable_gradient_checkpointing, unwrap_model_for_generation
 from trl.trainer.utils import use_adapter
 
 from agemem.agents.rollout import Rollout
@@ -42,8 +42,9 @@ from agemem.train.metrics import average, describe
 from agemem.train.objective import stepwise_loss, truncated_importance
 from agemem.train.packing import Packing
 from agemem.train.policy import Generation, PolicyBackbone
-from agemem.train.rollouts import RolloutPool, sampled_steps, samples_of
+from agemem.train.rollouts import MixedPool, Pool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, fill
+from agemem.train.shared_prefill import SharedPrefill
 from agemem.train.tree_attention import use_tree_attention
 from agemem.train.tree_support import TREES, uses_trees
 from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
@@ -181,8 +182,8 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     def __init__(
         self,
         *,
-        rollout_pool: RolloutPool,
-        held_out_pool: RolloutPool | None = None,
+        rollout_pool: Pool,
+        held_out_pool: Pool | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(reward_funcs=[_unused], **arguments)
@@ -205,6 +206,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         for one in (policy, self.ref_model) if trees else ():
             if one is not None:
                 use_tree_attention(self.accelerator.unwrap_model(one))
+        self._prefill = SharedPrefill()
         self._policy = PolicyBackbone(
             self._tokenizer,
             generate=self._sample,
@@ -278,11 +280,33 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             for module in self.model.modules():
                 if isinstance(module, PreTrainedModel):
                     module.__dict__["_is_fsdp_managed_module"] = True
+        if self._shares_prefill:
+            return self._generate_together(prompts), None
         # TRL's method has no annotations.
         ids, logprobs = self._generate_single_turn(  # type: ignore[no-untyped-call]
             prompts, images=None, multimodal_fields={}, num_generations=1
         )
         return ids, logprobs
+
+    @property
+    def _shares_prefill(self) -> bool:
+        """Whether prompts share their beginnings: where this process generates by itself."""
+        elsewhere = self.use_vllm or self.use_transformers_continuous_batching
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        return self._packing.trees and not elsewhere and not sharded
+
+    def _generate_together(self, prompts: list[list[int]]) -> list[list[int]]:
+        with (
+            torch.no_grad(),
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                generation_kwargs=self.generation_kwargs,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+        ):
+            padding = self._tokenizer.pad_token_id
+            return self._prefill.generate(model, prompts, self.generation_config, padding)
 
     def _ask_server(self, prompts: list[list[int]]) -> Generation:
         """Ask the server for the completions of all processes, however many each has."""
@@ -346,6 +370,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     def _collect(self, rows: list[dict[str, Any]]) -> list[Tensors]:
         """Play a round, and make this process's micro-batches of its steps."""
         start = time.perf_counter()
+        self._prefill.forget()
         self._policy.begin((self.args.seed, self.state.global_step, self.accelerator.process_index))
         played = self._rollout_pool.play(rows, self._policy)
         played_at = time.perf_counter()
@@ -362,6 +387,9 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._log_round(played, samples, advantages)
         self._log_computed(batches)
         self._note("time/generation", self._policy.seconds)
+        if self._shares_prefill:
+            self._note("prompt_tokens", sum(gather_object([self._prefill.given])))
+            self._note("computed_prompt_tokens", sum(gather_object([self._prefill.computed])))
         self._note("time/environment", played_at - start - self._policy.seconds)
         self._note("time/reference", end - played_at)
         self._marks = {"start": start, "update": end}
@@ -569,6 +597,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     def _play_held_out(self, rows: list[Any]) -> list[dict[str, float | None]]:
         """The numbers of this process's share of the held-out tasks."""
         processes, index = self.accelerator.num_processes, self.accelerator.process_index
+        self._prefill.forget()
         self._policy.begin((self.args.seed, self.state.global_step, index, 1))
         assert self._held_out_pool is not None
         with self._greedily():
@@ -576,7 +605,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             played = self._held_out_pool.play_all(
                 rows[index::processes], self._policy, most=math.ceil(len(rows) / processes)
             )
-        return [describe(one.episode) for one in played]
+        return self._described(played)
 
     @contextmanager
     def _greedily(self) -> Iterator[None]:
@@ -607,12 +636,17 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             first = self.accelerator.process_index * len(played)
             rows = gather_object(completion_rows(played, advantages, first))
             self._logs = completion_table(rows)
-        numbers = gather_object([describe(one.episode) for one in played])
+        numbers = gather_object(self._described(played))
         for name, value in average(numbers).items():
             self._note(name, value)
         tokens = sum(gather_object([sum(sample.tokens for sample in samples)]))
         self.state.num_input_tokens_seen += tokens
         self._note("tokens", tokens)
+
+    def _described(self, played: list[Rollout]) -> list[dict[str, float | None]]:
+        """The numbers of each episode; in a mixture also those of its benchmark alone."""
+        mixed = isinstance(self._rollout_pool, MixedPool)
+        return [describe(one.episode, apart=mixed) for one in played]
 
     def _log_computed(self, batches: list[Tensors]) -> None:
         """Log the number of tokens that all processes compute, padding included."""

@@ -6,6 +6,7 @@ its first position. So the work grows with the depth of the tree, not with its s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,6 +49,47 @@ def tree_inputs(ends: torch.Tensor) -> dict[str, Any]:
         keys = here[:stop][(ends[0, :stop] > start)]
         blocks.append((start, stop, keys, mask[:, :, start:stop, keys]))
     return {"attention_mask": mask, "tree": blocks}
+
+
+def trie_inputs(parents: Sequence[int], done: int, device: Any) -> dict[str, Any]:
+    """The arguments of a forward pass over the new nodes of a trie.
+
+    Args:
+        parents: The node above each node, a smaller number, or -1.
+        done: The number of nodes whose keys and values are known.
+        device: Where the tensors are.
+
+    Returns:
+        ``tree``, the blocks; and ``attention_mask``, (1, 1, new nodes, nodes), in which a layer
+        that does not know ``tree`` finds nothing to attend to.
+    """
+    blocks: list[Block] = []
+    for start in range(done, len(parents), _BLOCK):
+        stop = min(start + _BLOCK, len(parents))
+        lines = [_line(node, parents, start) for node in range(start, stop)]
+        keys = sorted(set().union(*lines))
+        place = {key: number for number, key in enumerate(keys)}
+        mask = torch.zeros(stop - start, len(keys), dtype=torch.bool)
+        for row, line in enumerate(lines):
+            above = parents[start + row]
+            if above >= start:
+                mask[row] = mask[above - start]
+            mask[row, [place[key] for key in line]] = True
+        shown = mask[None, None].to(device)
+        blocks.append((start - done, stop - done, torch.tensor(keys, device=device), shown))
+    nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=device)
+    new = len(parents) - done
+    return {"attention_mask": nothing.expand(1, 1, new, len(parents)), "tree": blocks}
+
+
+def _line(node: int, parents: Sequence[int], start: int) -> list[int]:
+    """A node, and the nodes above it up to the first that is another query of its block."""
+    line = [node]
+    while (node := parents[node]) >= 0:
+        line.append(node)
+        if node >= start:
+            break
+    return line
 
 
 def _attend(

@@ -47,8 +47,8 @@ def stated_training(config: RunConfig) -> Training | None:
     if config.training_record is not None:
         if config.backbone in BACKBONES:
             raise ConfigurationError(
-                f"--training-record: {config.backbone} is the name of an untrained model. Serve "
-                "the trained one under a name of its own, as MODEL@URL"
+                f"--training-record: what {config.backbone} has learned is known. Serve another "
+                "model under a name of its own, as MODEL@URL"
             )
         folder = Path(config.training_record)
         record = training_record(folder)
@@ -58,8 +58,8 @@ def stated_training(config: RunConfig) -> Training | None:
                 f"`agemem grpo` wrote, with its {FILE}"
             )
         return _training(folder, record)
-    folder = Path(config.backbone or "")
-    record = training_record(folder) if config.backbone and folder.is_dir() else None
+    folder = _folder(config.backbone or "")
+    record = training_record(folder) if folder is not None else None
     if record is None or record["kind"] != RunKind.TRAINING:
         return None  # a warm start has learned nothing by reward
     if record.get("model") is None:
@@ -70,6 +70,13 @@ def stated_training(config: RunConfig) -> Training | None:
         )
         return None
     return _training(folder, record)
+
+
+def _folder(backbone: str) -> Path | None:
+    """The folder in which the record of a model's training can be."""
+    if backbone in BACKBONES:
+        return BACKBONES[backbone][0].training
+    return Path(backbone) if backbone and Path(backbone).is_dir() else None
 
 
 def _training(folder: Path, record: dict[str, Any]) -> Training:

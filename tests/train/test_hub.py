@@ -112,7 +112,7 @@ def run(tmp_path: Path) -> Path:
 def test_a_model_goes_to_the_hub_with_its_record_and_a_card(server: Hub, run: Path) -> None:
     prepare_hub("me/agent")
     prepare_hub("me/agent")  # a second training into the same repository
-    url = push("me/agent", run, "qwen3-4b", "AgeMem-HotpotQA-v0")
+    url = push("me/agent", run, "qwen3-4b", ["AgeMem-HotpotQA-v0"])
     assert url == f"{server.url}/me/agent/commit/{COMMIT}"
     files = server.repositories["me/agent"]
     assert set(files) == {
@@ -127,7 +127,7 @@ def test_a_model_goes_to_the_hub_with_its_record_and_a_card(server: Hub, run: Pa
 
 def test_a_model_without_a_hub_id_names_no_base(server: Hub, run: Path) -> None:
     prepare_hub("me/agent")
-    push("me/agent", run, "tiny", "AgeMem-SyntheticQA-v0")
+    push("me/agent", run, "tiny", ["AgeMem-SyntheticQA-v0"])
     card = server.repositories["me/agent"]["README.md"].decode()
     assert card.startswith("---\nlibrary_name: transformers\n")
 
@@ -160,5 +160,5 @@ def test_a_model_that_cannot_be_sent_stays_here(server: Hub, run: Path) -> None:
     prepare_hub("me/agent")
     server.full = True
     with pytest.raises(AgeMemError, match=r"could not be sent .* hf upload me/agent"):
-        push("me/agent", run, "tiny", "AgeMem-SyntheticQA-v0")
+        push("me/agent", run, "tiny", ["AgeMem-SyntheticQA-v0"])
     assert (run / "model" / "model.safetensors").read_bytes() == b"weights"

@@ -122,7 +122,8 @@ def tasks(count: int) -> Dataset:
 def toy_trainer(
     model: Path, out: Path, *, peft: Any = None, kind: Any = StepwiseGRPOTrainer,
     envs: list[Any] | None = None, callbacks: Any = None, grows: bool = False,
-    held_out: list[Any] | None = None, unseen: Any = None, **options: Any,
+    held_out: list[Any] | None = None, unseen: Any = None, pool: Any = None,
+    dataset: Any = None, **options: Any,
 ) -> StepwiseGRPOTrainer:  # fmt: skip
     defaults: dict[str, Any] = {
         "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 8,
@@ -134,11 +135,11 @@ def toy_trainer(
     envs = envs or [ToyEnv(grows=grows) for _ in range(trajectories)]
     groups = config.max_steps * not_none(config.generation_batch_size) // config.num_generations
     trainer: StepwiseGRPOTrainer = kind(
-        rollout_pool=RolloutPool(envs, [AgeMemAgent() for _ in envs]),
+        rollout_pool=pool or RolloutPool(envs, [AgeMemAgent() for _ in envs]),
         held_out_pool=held_out and RolloutPool(held_out, [AgeMemAgent() for _ in held_out]),
         model=str(model),
         args=config,
-        train_dataset=tasks(groups),
+        train_dataset=dataset or tasks(groups),
         eval_dataset=unseen,
         processing_class=byte_tokenizer(),
         peft_config=peft,

@@ -1,0 +1,75 @@
+"""The adapter of a training, ready to be shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agemem.agents.lora import CONFIG, WEIGHTS, read_adapter
+from agemem.agents.smollm2 import GGUF_ADAPTER
+from agemem.train.config import WarmStartConfig
+from agemem.train.export import main
+from agemem.train.run import record_model
+from agemem_envs.run_record import RunKind, RunRecord
+
+torch = pytest.importorskip("torch")
+peft = pytest.importorskip("peft")
+transformers = pytest.importorskip("transformers")
+safetensors = pytest.importorskip("safetensors.torch")
+gguf = pytest.importorskip("gguf")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A training of a small model with an adapter."""
+    config = transformers.LlamaConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
+        num_attention_heads=4, num_key_value_heads=2,
+    )  # fmt: skip
+    folder = tmp_path / "run"
+    base = transformers.LlamaForCausalLM(config)
+    base.save_pretrained(folder / "model")
+    policy: Any = peft.get_peft_model(
+        base, peft.LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+    policy.save_pretrained(folder / "model" / "adapter")
+    settings = WarmStartConfig(backbone="smollm2-135m", lora_rank=4)
+    record_model(folder, RunRecord(kind=RunKind.WARM_START, config=settings))
+    return folder
+
+
+def test_an_adapter_is_halved_and_has_no_path_of_this_machine(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shipped"
+    assert main([str(run), "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {WEIGHTS, CONFIG, GGUF_ADAPTER, "config.json"}
+    settings = json.loads((out / CONFIG).read_text(encoding="utf-8"))
+    assert settings["base_model_name_or_path"] == "smollm2-135m"
+    kept, shipped = (read_adapter(folder) for folder in (run / "model" / "adapter", out))
+    assert shipped.scale == kept.scale == 2.0
+    for name, (a, b) in kept.pairs.items():
+        assert (shipped.pairs[name][0] == a.half()).all()
+        assert (shipped.pairs[name][1] == b.half()).all()
+    assert len(gguf.GGUFReader(out / GGUF_ADAPTER).tensors) == 2 * len(kept.pairs)
+    assert (out / "config.json").read_bytes() == (run / "config.json").read_bytes()
+    for path in out.iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_a_training_without_an_adapter_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "model" / "adapter" / WEIGHTS).unlink()
+    assert main([str(run), "--out", str(tmp_path / "shipped")]) == 2
+    assert "has no adapter: train with --lora-rank" in capsys.readouterr().err
+    assert not (tmp_path / "shipped").exists()
+
+
+def test_a_folder_that_exists_is_kept(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shipped").mkdir()
+    assert main([str(run), "--out", str(tmp_path / "shipped")]) == 2
+    assert "exists already" in capsys.readouterr().err

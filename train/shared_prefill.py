@@ -1,0 +1,158 @@
+"""Generation in which prompts share the keys and values of their common beginnings.
+
+The trajectories of a group begin alike, and each prompt of a trajectory mostly continues the one
+before it. Their tokens are a trie, each node of which is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from agemem.train.tree_attention import trie_inputs
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values of each layer, (1, heads, nodes, size)."""
+
+
+class SharedPrefill:
+    """Generates completions, and keeps what the next prompts may share.
+
+    The model must attend over trees: see :func:`~agemem.train.tree_attention.use_tree_attention`.
+
+    Attributes:
+        computed: The number of prompt tokens that were computed since :meth:`forget`.
+        given: The number of those that were asked for.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all tokens: the weights of the model have changed."""
+        self._trie = _Trie()
+        self._layers: Layers = []
+        self.computed = self.given = 0
+
+    def generate(
+        self, model: Any, prompts: Sequence[Sequence[int]], config: Any, padding: int
+    ) -> list[list[int]]:
+        """Generate a completion for each prompt.
+
+        Args:
+            model: A causal language model.
+            prompts: Token ids, at least one of them each.
+            config: The generation configuration.
+            padding: The token id to pad with.
+
+        Returns:
+            The ids of the completions, an end token included.
+        """
+        # The last token of a prompt is left to the generation, which needs its logits.
+        paths = [self._trie.add(prompt[:-1]) for prompt in prompts]
+        self._compute(model)
+        used = sorted({node for path in paths for node in path})
+        device = model.device
+        index = torch.tensor(used, dtype=torch.long, device=device)
+        self._layers = [(k[:, :, index], v[:, :, index]) for k, v in self._layers]
+        new = self._trie.keep(used)
+        self.given += sum(map(len, paths))
+        places = [[new[node] for node in path] for path in paths]
+        ids, mask = _padded(prompts, padding, device)
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=self._gathered(places, model.config),
+            generation_config=config,
+        )[:, ids.size(1) :]
+        ends = config.eos_token_id
+        return [_until(row, ends if isinstance(ends, list) else [ends]) for row in written.tolist()]
+
+    def _compute(self, model: Any) -> None:
+        """Compute the nodes that have no keys and values yet."""
+        trie, done = self._trie, self._layers[0][0].size(2) if self._layers else 0
+        if done == len(trie.tokens):
+            return
+        self.computed += len(trie.tokens) - done
+        device = model.device
+        cache = DynamicCache(config=model.config)
+        for number, (keys, values) in enumerate(self._layers):
+            cache.update(keys, values, number)
+        model(
+            input_ids=torch.tensor([trie.tokens[done:]], device=device),
+            position_ids=torch.tensor([trie.depths[done:]], device=device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **trie_inputs(trie.parents, done, device),
+        )
+        self._layers = [(layer.keys, layer.values) for layer in cache.layers]
+
+    def _gathered(self, paths: list[list[int]], config: Any) -> DynamicCache:
+        """The keys and values of each path, padded on the left."""
+        longest = max(map(len, paths))
+        cache = DynamicCache(config=config)
+        if not longest:
+            return cache
+        rows = [[0] * (longest - len(path)) + path for path in paths]
+        index = torch.tensor(rows, device=self._layers[0][0].device)
+        for number, (keys, values) in enumerate(self._layers):
+            batch = (part[0][:, index].transpose(0, 1) for part in (keys, values))
+            cache.update(*batch, number)
+        return cache
+
+
+class _Trie:
+    """Tokens under those that precede them; a node's number is the place of its keys and values."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self.depths: list[int] = []
+        self._children: dict[tuple[int, int], int] = {}
+
+    def add(self, tokens: Sequence[int]) -> list[int]:
+        """The nodes of these tokens; those that were missing are added."""
+        path, parent = [], -1
+        for depth, token in enumerate(tokens):
+            node = self._children.get((parent, token))
+            if node is None:
+                node = self._children[parent, token] = len(self.tokens)
+                self.tokens.append(token)
+                self.parents.append(parent)
+                self.depths.append(depth)
+            path.append(node)
+            parent = node
+        return path
+
+    def keep(self, nodes: Sequence[int]) -> dict[int, int]:
+        """Drop all other nodes. Returns the new number of each."""
+        new = {node: number for number, node in enumerate(nodes)} | {-1: -1}
+        self.tokens = [self.tokens[node] for node in nodes]
+        self.parents = [new[self.parents[node]] for node in nodes]
+        self.depths = [self.depths[node] for node in nodes]
+        self._children = {
+            (parent, token): number
+            for number, (parent, token) in enumerate(zip(self.parents, self.tokens, strict=True))
+        }
+        return new
+
+
+def _padded(
+    prompts: Sequence[Sequence[int]], padding: int, device: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts padded on the left, and the mask of their tokens."""
+    longest = max(map(len, prompts))
+    gaps = [longest - len(prompt) for prompt in prompts]
+    rows = [[padding] * gap + list(prompt) for gap, prompt in zip(gaps, prompts, strict=True)]
+    mask = [[0] * gap + [1] * (longest - gap) for gap in gaps]
+    return torch.tensor(rows, device=device), torch.tensor(mask, device=device)
+
+
+def _until(ids: list[int], ends: Sequence[int]) -> list[int]:
+    """The ids up to the first end token."""
+    first = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    return ids[: first + 1]
