@@ -414,6 +414,13 @@ class GRPOConfig(PolicyConfig):
         0.01,
         1.0,
     )
+    ahead: bool = setting(
+        False,
+        "with --vllm server: play the next round while this one is trained on; what it samples "
+        "is of weights that are one optimizer step older, for which the loss corrects",
+        Scope.METHOD,
+        LEARNING,
+    )
     eval_tasks: int = setting(
         0,
         "held-out tasks that the policy plays before each checkpoint; the best model is saved in "
@@ -451,6 +458,12 @@ class GRPOConfig(PolicyConfig):
         EXECUTION,
         choices=("none", "tensorboard", "trackio", "wandb"),
     )
+
+    def __post_init__(self) -> None:
+        """Check every value and name, before a model is loaded."""
+        PolicyConfig.__post_init__(self)  # super() does not work in a class with slots
+        if self.ahead and self.vllm != "server":
+            raise ConfigurationError("--ahead needs a server that plays meanwhile: --vllm server")
 
     def held_out_rows(self) -> list[dict[str, Any]]:
         """The tasks of the evaluation during training.

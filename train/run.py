@@ -236,6 +236,7 @@ def _vllm(config: GRPOConfig) -> dict[str, Any]:
         return {}
     return {
         "use_vllm": True,
+        "ahead": config.ahead,
         "vllm_mode": config.vllm,
         "vllm_server_base_url": config.vllm_url if config.vllm == "server" else None,
         "vllm_gpu_memory_utilization": config.vllm_memory,

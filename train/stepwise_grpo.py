@@ -19,7 +19,7 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ from trl.trainer.utils import use_adapter
 
 from agemem.agents.rollout import Rollout
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
+from agemem.train.ahead import RoundAhead
 from agemem.train.completions import completion_rows, completion_table
 from agemem.train.libraries import check_trl
 from agemem.train.logprobs import completion_logprobs
@@ -104,6 +105,8 @@ class StepwiseGRPOConfig(GRPOConfig):
         micro_batch_size: Steps in one forward and backward pass, without token trees.
         skip_flat_groups: Leave out groups whose rewards are all equal.
         per_trajectory: Weigh trajectories equally instead of steps.
+        ahead: Let a vLLM server play the next round while this one is trained on. Its weights are
+            then one optimizer step older, which the truncated importance ratio corrects.
         round_attempts: How often a round is played in which no trajectory can be scored, before
             the training stops.
     """
@@ -113,6 +116,7 @@ class StepwiseGRPOConfig(GRPOConfig):
     micro_batch_size: int = 4
     skip_flat_groups: bool = False
     per_trajectory: bool = False
+    ahead: bool = False
     round_attempts: int = 3
 
     num_generations: int = 8
@@ -145,6 +149,15 @@ class StepwiseGRPOConfig(GRPOConfig):
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ConfigurationError(f"{name} must be positive, got {size}")
+        if self.ahead and not (
+            self.use_vllm
+            and self.vllm_mode == "server"
+            and self.vllm_importance_sampling_correction
+        ):
+            raise ConfigurationError(
+                "rounds are played ahead by a vLLM server alone, and with "
+                "vllm_importance_sampling_correction: what they sample is of older weights"
+            )
         if self.token_trees not in TREES:
             raise UnknownNameError("token_trees", self.token_trees, TREES)
         if self.steps_per_generation != self.gradient_accumulation_steps:
@@ -207,21 +220,28 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             if one is not None:
                 use_tree_attention(self.accelerator.unwrap_model(one))
         self._prefill = SharedPrefill()
+        self._ahead = RoundAhead(self._play_round) if self.args.ahead else None
         self._policy = PolicyBackbone(
             self._tokenizer,
             generate=self._sample,
             ends=self.eos_token_ids,
             longest=self._window() - self.max_completion_length,
+            seeded=not self.args.ahead,
             lockstep=self._any if self._in_lockstep() else None,
         )
 
     def _check_launcher(self) -> None:
-        """Refuse now what would be ignored, or could not be saved at the end.
+        """Refuse now what would be ignored, would fail, or could not be saved at the end.
 
         Raises:
-            ConfigurationError: FSDP is asked for and not in use, or DeepSpeed would keep the
-                weights of ZeRO-3 in parts.
+            ConfigurationError: FSDP is asked for and not in use, DeepSpeed would keep the
+                weights of ZeRO-3 in parts, or several processes would play ahead.
         """
+        if self.args.ahead and self.accelerator.num_processes > 1:
+            raise ConfigurationError(
+                "rounds are played ahead of one training process alone: several would exchange "
+                "prompts and gradients at the same time"
+            )
         asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
         if asked and self.accelerator.distributed_type != DistributedType.FSDP:
             raise ConfigurationError(
@@ -250,6 +270,10 @@ class StepwiseGRPOTrainer(GRPOTrainer):
 
     def _sync_engine(self) -> None:
         """Give vLLM the weights of this optimizer step: of all processes, so at one time."""
+        if self._ahead is not None:
+            start = time.perf_counter()
+            self._ahead.wait()  # it samples with the weights that it began with
+            self._note("time/waiting", time.perf_counter() - start)
         if self.use_vllm and self.state.global_step != self._last_loaded_step:
             self.vllm_generation.sync_weights()  # type: ignore[no-untyped-call]
             self._last_loaded_step = self.state.global_step
@@ -370,10 +394,10 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     def _collect(self, rows: list[dict[str, Any]]) -> list[Tensors]:
         """Play a round, and make this process's micro-batches of its steps."""
         start = time.perf_counter()
-        self._prefill.forget()
-        self._policy.begin((self.args.seed, self.state.global_step, self.accelerator.process_index))
-        played = self._rollout_pool.play(rows, self._policy)
-        played_at = time.perf_counter()
+        played = self._play(rows)
+        played_at, generation = time.perf_counter(), self._policy.seconds
+        if self._ahead is not None and (coming := self._rows_of(self._round_number + 1)):
+            self._ahead.start(coming, self.state.global_step + self.num_iterations)
         samples, advantages = self._samples(played)
         accumulation = self.args.gradient_accumulation_steps
         packed = self._packing.rows(samples)
@@ -386,14 +410,42 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         end = time.perf_counter()
         self._log_round(played, samples, advantages)
         self._log_computed(batches)
-        self._note("time/generation", self._policy.seconds)
+        self._note("time/generation", generation)
         if self._shares_prefill:
             self._note("prompt_tokens", sum(gather_object([self._prefill.given])))
             self._note("computed_prompt_tokens", sum(gather_object([self._prefill.computed])))
-        self._note("time/environment", played_at - start - self._policy.seconds)
+        self._note("time/environment", max(0.0, played_at - start - generation))
         self._note("time/reference", end - played_at)
         self._marks = {"start": start, "update": end}
         return batches
+
+    def _play(self, rows: list[dict[str, Any]]) -> list[Rollout]:
+        """The trajectories of a round: played ahead, or else now."""
+        ahead = None if self._ahead is None else self._ahead.take(rows)
+        if self._ahead is not None:
+            self._note("staleness", float(ahead is not None))
+        return self._play_round(rows, self.state.global_step) if ahead is None else ahead
+
+    def _play_round(self, rows: Sequence[dict[str, Any]], step: int) -> list[Rollout]:
+        """Play the round of an optimizer step, maybe beside the update of the one before."""
+        self._prefill.forget()
+        self._policy.begin((self.args.seed, step, self.accelerator.process_index))
+        return self._rollout_pool.play(rows, self._policy)
+
+    @property
+    def _round_number(self) -> int:
+        """The number of the round that is trained on, from 0."""
+        return self.state.global_step // self.num_iterations
+
+    def _rows_of(self, number: int) -> list[dict[str, Any]]:
+        """The rows of a round, as the sampler gives them to one process; none after the last."""
+        size = self.args.generation_batch_size
+        assert size is not None
+        tasks = size // self.num_generations
+        data: Any = self.train_dataset
+        last = min((number + 1) * tasks, len(data))
+        chosen = range(number * tasks, last)
+        return [data[index] for index in chosen for _ in range(self.num_generations)]
 
     def _samples(self, played: list[Rollout]) -> tuple[list[Sample], list[float]]:
         """The steps of this process's trajectories, with their advantages and weights.
