@@ -89,7 +89,8 @@ class SharedPrefill:
             logits_to_keep=1,
             **trie_inputs(trie.parents, done, device),
         )
-        self._layers = [(layer.keys, layer.values) for layer in cache.layers]
+        layers: list[Any] = list(cache.layers)
+        self._layers = [(layer.keys, layer.values) for layer in layers]
 
     def _gathered(self, paths: list[list[int]], config: Any) -> DynamicCache:
         """The keys and values of each path, padded on the left."""
@@ -100,8 +101,8 @@ class SharedPrefill:
         rows = [[0] * (longest - len(path)) + path for path in paths]
         index = torch.tensor(rows, device=self._layers[0][0].device)
         for number, (keys, values) in enumerate(self._layers):
-            batch = (part[0][:, index].transpose(0, 1) for part in (keys, values))
-            cache.update(*batch, number)
+            batch = [part[0][:, index].transpose(0, 1) for part in (keys, values)]
+            cache.update(batch[0], batch[1], number)
         return cache
 
 

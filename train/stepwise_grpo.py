@@ -319,6 +319,11 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         return self._packing.trees and not elsewhere and not sharded
 
+    @property
+    def _checkpointing(self) -> dict[str, Any] | None:
+        # A string only on TRL's own command line.
+        return cast(dict[str, Any] | None, self.args.gradient_checkpointing_kwargs)
+
     def _generate_together(self, prompts: list[list[int]]) -> list[list[int]]:
         with (
             torch.no_grad(),
@@ -326,7 +331,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
                 self.model_wrapped,
                 self.accelerator,
                 generation_kwargs=self.generation_kwargs,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                gradient_checkpointing_kwargs=self._checkpointing,
             ) as model,
         ):
             padding = self._tokenizer.pad_token_id
@@ -486,9 +491,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     def _scored(self, batch: Tensors) -> Tensors:
         """The micro-batch with the log-probabilities that the loss compares the policy's with."""
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
-        # A string only on TRL's own command line.
-        checkpointing = cast(dict[str, Any] | None, self.args.gradient_checkpointing_kwargs)
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, self._checkpointing):
             corrected = self.use_vllm and self.vllm_importance_sampling_correction
             if corrected or self.num_iterations > 1:
                 batch["old_logprobs"] = self._logprobs(self.model, batch)[0]

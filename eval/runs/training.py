@@ -58,18 +58,18 @@ def stated_training(config: RunConfig) -> Training | None:
                 f"`agemem grpo` wrote, with its {FILE}"
             )
         return _training(folder, record)
-    folder = _folder(config.backbone or "")
-    record = training_record(folder) if folder is not None else None
-    if record is None or record["kind"] != RunKind.TRAINING:
+    place = _folder(config.backbone or "")
+    record = training_record(place) if place is not None else None
+    if place is None or record is None or record["kind"] != RunKind.TRAINING:
         return None  # a warm start has learned nothing by reward
     if record.get("model") is None:
         warnings.warn(
-            f"the training of {folder} has no hash of its model, because it has not ended or is of "
+            f"the training of {place} has no hash of its model, because it has not ended or is of "
             "an older version: its episodes count as untrained. End it with agemem grpo --resume",
             stacklevel=3,
         )
         return None
-    return _training(folder, record)
+    return _training(place, record)
 
 
 def _folder(backbone: str) -> Path | None:

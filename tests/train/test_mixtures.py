@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,12 +69,14 @@ class Other(ToyEnv):
         return replace(super().record(), env_id="other")
 
 
+def pool_of(kind: type[ToyEnv], size: int) -> RolloutPool:
+    envs: list[Any] = [kind() for _ in range(size)]
+    return RolloutPool(envs, [AgeMemAgent() for _ in envs])
+
+
 def test_each_row_is_played_in_its_own_benchmark(tmp_path: Path) -> None:
     kinds = {"toy": ToyEnv, "other": Other}
-    pools = {
-        name: RolloutPool([kind() for _ in range(16)], [AgeMemAgent() for _ in range(16)])
-        for name, kind in kinds.items()
-    }
+    pools = {name: pool_of(kind, 16) for name, kind in kinds.items()}
     rows = [
         {"prompt": f"task{i}", "task_id": f"task{i}", "seed": i, "env": env}
         for i, env in enumerate(["toy", "other"] * 2)
@@ -91,7 +94,7 @@ def test_each_row_is_played_in_its_own_benchmark(tmp_path: Path) -> None:
 
 
 def test_a_round_larger_than_its_pool_is_refused() -> None:
-    pool = MixedPool({"toy": RolloutPool([ToyEnv()], [AgeMemAgent()])})
+    pool = MixedPool({"toy": pool_of(ToyEnv, 1)})
     rows = [{"task_id": "task0", "seed": 0, "env": "toy"}] * 2
     with pytest.raises(ConfigurationError, match="needs as many environments"):
         pool.jobs(rows)

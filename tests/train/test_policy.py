@@ -24,7 +24,7 @@ def request(text: str) -> Request:
 def policy(
     generate: Generate, longest: int = 1_000, lockstep: Callable[[bool], bool] | None = None
 ) -> PolicyBackbone:
-    return PolicyBackbone(TOKENIZER, generate, (END,), longest, lockstep)
+    return PolicyBackbone(TOKENIZER, generate, (END,), longest, lockstep=lockstep)
 
 
 def random_ids(prompts: list[list[int]]) -> Generation:

@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(3)
         for weight in made.parameters():
-            weight += torch.randn_like(weight) / 3
+            weight.add_(torch.randn_like(weight) / 3)
     use_tree_attention(made)
     return made.eval()
 

@@ -47,7 +47,7 @@ def test_the_gradient_equals_a_hand_written_one(
     result = check(model, tmp_path, double=double, token_trees=trees)
     assert len(result.differences) == 2
     assert max(result.differences) < (TOLERANCE if double else SINGLE)
-    envs = cast(list[ToyEnv], result.trainer._rollout_pool.envs)
+    envs = cast(Any, result.trainer._rollout_pool).envs
     lengths = [len(one.said) for one in envs]
     assert len(set(lengths)) > 1  # trajectories of unequal length, or nothing is shown
 
