@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agemem.agents.policies import POLICIES
+from agemem.agents.smollm2 import TRAINED
 from agemem.baselines.registry import SYSTEMS
 from agemem.eval.paper.benchmarks import QA_PROTOCOL, WORLD_PROTOCOL
 from agemem.eval.paper.methods import METHODS, learning_of, method_of
@@ -42,10 +43,19 @@ class Member:
     Attributes:
         agent: Name of the agent.
         envs: The environments to play, as far as the suite's run includes them; None for all.
+        settings: Fields of :class:`~agemem.eval.runs.config.RunConfig` that this run alone has.
+        suffix: What tells its folder from that of another run of the agent.
     """
 
     agent: str
     envs: tuple[str, ...] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    suffix: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.agent}-{self.suffix}" if self.suffix else self.agent
 
     @property
     def checkpoint(self) -> str | None:
@@ -107,6 +117,26 @@ SUITES: dict[str, Suite] = {
     "figure2": _of_the_paper((*PUBLISHED[1:], "agemem"), QA),
     "figure3": _of_the_paper(("agemem-norl-rag", "agemem-norl", "agemem-rag", "agemem"), QA),
     "figure4": _of_the_paper(("no-memory", "agemem-norl-rag", "agemem-rag", "agemem"), _ABLATION),
+    "embedded": Suite(
+        (
+            Member("agemem-norl", settings={"backbone": TRAINED}, suffix="trained"),
+            Member("agemem-norl", settings={"few_shot": True}),
+            Member("no-memory"),
+        ),
+        DEFAULT,
+        settings={
+            "envs": ["AgeMem-SyntheticQA-v0"],
+            "episodes": 4,
+            "level": "easy",
+            "facts": 8,
+            "updates": 2,
+            "distractors": 1,
+            "rounds_per_message": 2,
+            "max_context_tokens": 2048,
+            "max_tokens": 512,
+        },
+        model={"backbone": "smollm2-135m", "constrained": True},
+    ),
     "smoke": Suite(
         _EVERYTHING,
         FULL_OR_TASK,
@@ -127,7 +157,7 @@ SUITES: dict[str, Suite] = {
     ),
 }
 """The paper's tables and figures, and other sets of runs: all memory systems, the bounds of a
-method's scores, and a small run of everything."""
+method's scores, the embedded model with and without its training, and a small run of everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +198,7 @@ class Part:
             checkpoint_answer_only=None,
             training_record=None,
             training_record_answer_only=None,
+            **self.member.settings,
         )
         stages = config.stages or find_protocol(self.protocol).settings_for("")["stages"]
         if len(named_stages(stages)) == 1:  # no messages are presented
@@ -216,7 +247,7 @@ def parts(config: RunConfig) -> list[Part]:
     if config.suite not in SUITES:
         raise UnknownNameError("suite", str(config.suite), SUITES)
     runs = [
-        Part(f"{member.agent}-{protocol}" if config.protocol in PAIRS else member.agent,
+        Part(f"{member.name}-{protocol}" if config.protocol in PAIRS else member.name,
              member, protocol, envs)
         for member in SUITES[config.suite].members
         for protocol, where in _protocols(config.protocol)

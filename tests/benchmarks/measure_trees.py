@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.measure_trees tokens                # of every environment
     python -m tests.benchmarks.measure_trees update trees --short  # or: steps, steps-all
+    python -m tests.benchmarks.measure_trees prefill --short       # rollouts that share prompts
     python -m tests.benchmarks.measure_trees drift                 # sampled texts encoded anew
 
 ``tokens`` plays groups of eight by the demonstrator that errs in 30% of its decisions, with its
@@ -11,6 +12,8 @@ computes: step by step, with one tree for each trajectory, with one for the grou
 the reference's, and the policy's with its gradient. ``steps-all`` is ``steps`` with TRL's head,
 which computes prompts too. With ``--every N`` only each N-th pass is done, and the seconds are
 scaled by the tokens. One way in each process, because a process's peak memory never falls.
+``prefill`` is the rollouts of such a group: the prompts of all its trajectories, call after call, each
+computed by itself and with what they share computed once; one token is generated each time.
 ``drift`` samples from SmolLM2-135M. Processor seconds, one thread.
 """
 
@@ -27,7 +30,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 import agemem_envs  # noqa: F401 - registers the environments
 from agemem.agents.backbones.base import Completion, Request, Sampling
@@ -41,6 +44,7 @@ from agemem.train.models import find_model
 from agemem.train.objective import stepwise_loss
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.samples import Sample, Tensors, collate, step_rows
+from agemem.train.shared_prefill import SharedPrefill
 from agemem.train.tree_attention import use_tree_attention
 from agemem.train.trees import collate_tree, tree_rows, tree_size
 from agemem_envs.registration import ENVS
@@ -180,6 +184,47 @@ def learn(model: torch.nn.Module, batch: Tensors, fused: bool) -> None:
     terms.loss.backward()
 
 
+def prefill(options: dict[str, Any]) -> None:
+    (group,) = groups("AgeMem-SyntheticQA-v0", 1, False, **options)
+    calls = [
+        [steps[number].prompt for steps in group if number < len(steps)]
+        for number in range(max(map(len, group)))
+    ]
+    model = AutoModelForCausalLM.from_pretrained(MODEL.source).eval()
+    use_tree_attention(model)
+    padding, end = MODEL.tokenizer().pad_token_id, MODEL.tokenizer().eos_token_id
+    config = GenerationConfig(
+        max_new_tokens=1, do_sample=False, eos_token_id=[end], pad_token_id=padding
+    )
+    shared = SharedPrefill()
+    start = time.process_time()
+    together = [shared.generate(model, prompts, config, padding) for prompts in calls]
+    middle = time.process_time()
+    apart = [padded(model, prompts, config, padding) for prompts in calls]
+    seconds = middle - start, time.process_time() - middle
+    agree = sum(
+        a == b
+        for one, other in zip(together, apart, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+    print(
+        f"{sum(map(len, calls))} prompts of {shared.given:,} tokens in {len(calls)} calls: "
+        f"{shared.computed:,} computed, {shared.given / shared.computed:.1f} times fewer; "
+        f"{seconds[0]:.0f} s instead of {seconds[1]:.0f} s, {seconds[1] / seconds[0]:.1f} times "
+        f"less; {agree} next tokens are the same"
+    )
+
+
+def padded(
+    model: Any, prompts: list[tuple[int, ...]], config: GenerationConfig, padding: int
+) -> list[list[int]]:
+    width = max(map(len, prompts))
+    ids = torch.tensor([[padding] * (width - len(p)) + list(p) for p in prompts])
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    made = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+    return [row[width:].tolist() for row in made]
+
+
 def drift() -> None:
     tokenizer = MODEL.tokenizer()
     model = AutoModelForCausalLM.from_pretrained(MODEL.source).eval()
@@ -223,7 +268,7 @@ def drift() -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("tokens", "update", "drift"))
+    parser.add_argument("what", choices=("tokens", "update", "prefill", "drift"))
     parser.add_argument("way", nargs="?", choices=("steps", "steps-all", "trees"), default="trees")
     parser.add_argument("--env", action="append", choices=sorted(ENVS), help="of tokens")
     parser.add_argument("--groups", type=int, default=1, help="of tokens")
@@ -244,5 +289,7 @@ if __name__ == "__main__":
         tokens(options.env or sorted(ENVS), options.groups, given)
     elif options.what == "update":
         update(options.way, options.budget, options.every, given)
+    elif options.what == "prefill":
+        prefill(given)
     else:
         drift()
