@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from agemem_envs.episode import Episode, StopReason
 from agemem_envs.metrics import METRICS, mean
+from agemem_envs.stages import Stage
 from agemem_envs.tools import TOOLS, short_name
 
 Numbers = dict[str, float | None]
@@ -30,7 +31,8 @@ def describe(episode: Episode, *, apart: bool = False) -> Numbers:
     """The numbers of one episode by name; None if not scored.
 
     These are :data:`LOGGED`, all components of the reward as ``reward/...``, the mean tokens of a
-    step's context and completion, and how the episode ended.
+    step's context and completion, the rounds and tool calls of each stage, and how the episode
+    ended.
 
     Args:
         episode: The episode.
@@ -45,6 +47,10 @@ def describe(episode: Episode, *, apart: bool = False) -> Numbers:
         "stopped/overflow": float(episode.stop_reason is StopReason.CONTEXT_OVERFLOW),
         "unscored": float(episode.reward is None or episode.reward.total is None),
     }
+    for stage in Stage:
+        steps = [step for step in episode.steps if step.stage is stage]
+        numbers[f"stage{stage}/rounds"] = float(len(steps))
+        numbers[f"stage{stage}/tool_calls"] = float(sum(len(step.calls) for step in steps))
     if episode.reward is not None:
         numbers |= {f"reward/{name}": value for name, value in asdict(episode.reward).items()}
     if apart:
