@@ -27,6 +27,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agemem.eval.reporting.arms import SHOWN, Numbers, means, read_arms, tests
+from agemem.eval.reporting.console import SafeConsole
 from agemem.eval.reporting.summary import write_csv
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder, name_value
@@ -83,7 +84,7 @@ def _table(arms: Sequence[str], numbers: Numbers) -> Table:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Errors of the user print one message and give exit status 2."""
-    return exit_status(lambda: compare(sys.argv[1:] if argv is None else argv, Console()))
+    return exit_status(lambda: compare(sys.argv[1:] if argv is None else argv, SafeConsole()))
 
 
 if __name__ == "__main__":

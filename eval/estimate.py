@@ -24,10 +24,10 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agemem.eval.reporting.console import SafeConsole
 from agemem.eval.runs.metrics import (
     llm_calls,
     mean_of,
@@ -160,9 +160,9 @@ def run(argv: Sequence[str]) -> int:
             flag = "--" + name.replace("_", "-")
             raise ConfigurationError(f"{flag} must be positive: in [{SMALLEST:g}, {LARGEST:g}]")
     planned = list(needs(read_runs(options.runs)))
-    console = Console()
+    console = SafeConsole()
     if not console.is_terminal:
-        console = Console(width=120)
+        console = SafeConsole(width=120)
     console.print(table(planned, options.episodes, options.prompt_rate, options.completion_rate))
     return EXIT_OK
 

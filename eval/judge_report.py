@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agemem.eval.reporting.console import SafeConsole
 from agemem.eval.reporting.judges import RIGHT, agreement, pair, ranks, read_side
 from agemem.eval.reporting.summary import Row, write_csv
 from agemem_envs.errors import ConfigurationError
@@ -102,7 +103,7 @@ def _text(value: object) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Errors of the user print one message and give exit status 2."""
-    return exit_status(lambda: report(sys.argv[1:] if argv is None else argv, Console()))
+    return exit_status(lambda: report(sys.argv[1:] if argv is None else argv, SafeConsole()))
 
 
 if __name__ == "__main__":

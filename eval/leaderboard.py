@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agemem.eval.paper.methods import Kind, method_of
+from agemem.eval.reporting.console import SafeConsole
 from agemem.eval.reporting.summary import counted
 from agemem.eval.runs.reading import PlayedRun, read_runs
 from agemem.eval.submissions.admission import refusals
@@ -278,7 +279,7 @@ def _say(console: Console, text: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Errors of the user print one message and give exit status 2."""
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console = SafeConsole(width=None if sys.stdout.isatty() else WIDTH)
     return exit_status(lambda: run(sys.argv[1:] if argv is None else argv, console))
 
 

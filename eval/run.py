@@ -24,6 +24,7 @@ from rich.console import Console
 
 from agemem.eval.play.options import parse
 from agemem.eval.play.runner import play_run, play_suite, rejudge_run
+from agemem.eval.reporting.console import SafeConsole
 from agemem.eval.runs.config import RunConfig
 from agemem_envs.util.cli import exit_status
 from agemem_envs.util.paths import results_folder
@@ -48,7 +49,7 @@ def _default_folder(config: RunConfig) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. An error that the user can correct becomes one message and status 2."""
-    return exit_status(lambda: run(sys.argv[1:] if argv is None else argv, Console()))
+    return exit_status(lambda: run(sys.argv[1:] if argv is None else argv, SafeConsole()))
 
 
 if __name__ == "__main__":

@@ -121,7 +121,9 @@ class EnvWorkers:
             arguments = {"count": count, "env_id": env_id, "options": dict(options), "agent": agent}
             # Several environments need more memory than the default limit, made for one.
             worker = _Worker(
-                Simulator(_FACTORY, arguments, timeout=CALL_SECONDS, max_megabytes=8192)
+                Simulator(
+                    _FACTORY, arguments, trusted=True, timeout=CALL_SECONDS, max_megabytes=8192
+                )
             )
             self._workers.append(worker)
             places += [_Slot(worker, number) for number in range(count)]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from agemem_envs.errors import AgeMemError, ConfigurationError
+from agemem_envs.util.sanitize import printable, without_logins
 
 EXIT_OK, EXIT_USAGE, EXIT_INTERRUPTED = 0, 2, 130
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -29,11 +30,16 @@ def exit_status(program: Callable[[], int]) -> int:
             warnings.showwarning = _show_once()
             return program()
     except (AgeMemError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_shown(error)}\n")
         return EXIT_USAGE
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         return EXIT_INTERRUPTED
+
+
+def _shown(message: object) -> str:
+    """A message that may quote anything, without logins and control characters."""
+    return printable(without_logins(str(message)))
 
 
 def folder(text: str) -> Path:
@@ -73,6 +79,7 @@ def _show_once() -> Callable[..., None]:
         line: str | None = None,
     ) -> None:
         text = _ANSI.sub("", str(message)).removeprefix("WARN: ")  # Gymnasium colours its warnings
+        text = _shown(text)
         if text not in texts:
             texts.add(text)
             (file or sys.stderr).write(f"warning: {text}\n")

@@ -20,6 +20,7 @@ from agemem_envs.util.limiter import Limiter
 from agemem_envs.util.sanitize import sendable
 
 ChatMessage = Mapping[str, str]
+_SPEC = re.compile("(.+?)@(https?://.*)", re.DOTALL)
 MAX_IN_FLIGHT = 256
 """Requests in flight at once to one endpoint; vLLM decodes as many sequences by default."""
 
@@ -259,10 +260,8 @@ _TOO_LONG = re.compile(r"context.{0,20}(?:length|size|window)|too long", re.IGNO
 
 def split_endpoint(spec: str) -> tuple[str, str | None]:
     """The model and the URL of ``MODEL@http://...`` (or ``https``); any other name has no URL."""
-    model, _, url = spec.rpartition("@")
-    if model and url.startswith(("http://", "https://")):
-        return model, url
-    return spec, None
+    found = _SPEC.fullmatch(spec)
+    return (found[1], found[2]) if found else (spec, None)
 
 
 def is_endpoint(spec: str) -> bool:
@@ -274,8 +273,14 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        login = parts.username is not None or parts.password is not None
     except ValueError:  # a port out of range, an open bracket
-        valid = False
+        valid = login = False
+    if login:
+        raise ConfigurationError(
+            f"the URL of the server {parts.hostname!r} holds a login, which records and messages "
+            "would repeat. Leave it out: the server's key goes into $OPENAI_API_KEY"
+        )
     if not valid:
         raise ConfigurationError(
             f"{url!r} is not the URL of a server. Write one like http://localhost:8000/v1"

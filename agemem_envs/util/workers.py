@@ -18,6 +18,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,12 @@ MAX_IDLE = 2
 """Most idle workers of one kind in the pool."""
 START_TIMEOUT = 120.0
 """Most seconds that a simulator may take to start (one in Java takes 5 to 8 under load)."""
+_HARMLESS = re.compile(
+    "PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|LANG|LANGUAGE|LC_.*|LD_LIBRARY_PATH|JAVA_HOME"
+    "|JAVA_TOOL_OPTIONS|PYTHON.*|VIRTUAL_ENV|XDG_.*|(OMP|MKL|OPENBLAS)_NUM_THREADS|COVERAGE_.*"
+    "|AGEMEM_(CACHE|DATA)"
+)
+"""The variables that a simulator gets: none that may hold a secret."""
 _CLOSE_SECONDS = 3.0
 _POLL_SECONDS = 1.0
 _ERROR_CHARS = 500
@@ -61,7 +68,9 @@ class Simulator:
     Args:
         factory: ``"module:callable"``; the child hosts the object that it returns.
         options: Keyword arguments of the factory; plain picklable data.
-        environment: Environment variables of the child, in addition to the parent's.
+        environment: Further environment variables of the child.
+        trusted: Whether the child gets all of the parent's variables, API keys included, as one
+            needs that calls a judge. A simulator gets those alone that programs need to run.
         timeout: Most seconds of a call.
         max_episodes: Episodes after which the process is replaced.
         max_megabytes: Resident memory of the child and its own children above which the
@@ -74,12 +83,13 @@ class Simulator:
         options: Mapping[str, Any] | None = None,
         *,
         environment: Mapping[str, str] | None = None,
+        trusted: bool = False,
         timeout: float = 120.0,
         max_episodes: int = 200,
         max_megabytes: float = 1024.0,
     ) -> None:
         require("psutil", extra="alfworld")  # now, not in the middle of an episode
-        key = _Key(factory, dict(options or {}), dict(environment or {}))
+        key = _Key(factory, dict(options or {}), dict(environment or {}), trusted)
         self._timeout = timeout
         self._lease = _Lease(key, max_episodes, max_megabytes)
         # If nobody closes the environment, its process returns to the pool on collection.
@@ -126,6 +136,12 @@ class _Key:
     factory: str
     options: dict[str, Any]
     environment: dict[str, str]
+    trusted: bool
+
+    def variables(self) -> dict[str, str]:
+        """The parent's environment variables that the child gets."""
+        every = os.environ.items()
+        return {name: value for name, value in every if self.trusted or _HARMLESS.fullmatch(name)}
 
 
 @dataclass
@@ -193,7 +209,7 @@ class _Worker:
             pass_fds=[descriptor],
             start_new_session=True,  # Ctrl-C reaches only the parent, which then closes its workers
             env={
-                **os.environ,
+                **key.variables(),
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
                 "PYTHONHASHSEED": "0",  # the order of sets in simulators must not vary
                 "TMPDIR": self._folder,

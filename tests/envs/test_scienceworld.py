@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from py4j import java_gateway
+from py4j.protocol import Py4JError
 
 from agemem_envs.env import MemoryEnv
 from agemem_envs.errors import (
@@ -20,6 +23,7 @@ from agemem_envs.errors import (
     SimulatorError,
     UnknownNameError,
 )
+from agemem_envs.tasks.scienceworld.simulator import ScienceWorldSimulator
 from agemem_envs.tasks.scienceworld.task import VARIATIONS, ScienceWorldTask
 from agemem_envs.util.workers import Simulator
 
@@ -94,6 +98,23 @@ def test_one_task_is_one_course_of_events_in_every_process(task: ScienceWorldTas
     assert play(fresh) == play(past) == play(fresh)
     fresh.close()
     past.close()
+
+
+def test_the_java_process_does_nothing_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PATH", "JAVA_TOOL_OPTIONS"):  # the simulator changes them in its process
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    made = ScienceWorldSimulator("")
+    port = made._env._gateway.gateway_parameters.port
+    try:
+        assert made.start("boil", 0, False)["observation"]
+        for token in (None, "guessed"):
+            parameters = java_gateway.GatewayParameters(port=port, auth_token=token)
+            stranger = java_gateway.JavaGateway(gateway_parameters=parameters)
+            with pytest.raises(Py4JError):
+                stranger.jvm.java.lang.Runtime.getRuntime()
+            stranger.close()
+    finally:
+        made._env.close()
 
 
 def test_the_facts_are_of_this_world(task: ScienceWorldTask) -> None:

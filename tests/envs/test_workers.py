@@ -108,6 +108,21 @@ def test_calls_reach_the_hosted_object(start: Callable[..., Simulator]) -> None:
     assert simulator.call("environment", "PYTHONHASHSEED") == "0"
 
 
+def test_only_a_trusted_child_gets_the_secrets_of_the_environment(
+    start: Callable[..., Simulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = ("OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AGEMEM_SERVE_KEY", "X")
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    simulator = start()
+    assert [simulator.call("environment", name) for name in secrets] == [None] * len(secrets)
+    assert simulator.call("environment", "LC_ALL") == "C.UTF-8"
+    assert simulator.call("environment", "PATH") == os.environ["PATH"]
+    trusted = start(trusted=True)
+    assert trusted.call("environment", "OPENAI_API_KEY") == "secret"
+
+
 def test_an_error_is_reported_and_the_next_episode_has_another_process(
     start: Callable[..., Simulator],
 ) -> None:

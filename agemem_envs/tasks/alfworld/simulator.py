@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from agemem_envs.errors import DataFormatError
+from agemem_envs.tasks.alfworld.expressions import evaluate
 from agemem_envs.tasks.alfworld.generator import generate, goal_classes, walkthrough
 
 MEMOISED_TEXTS = 8192
@@ -51,6 +52,8 @@ class AlfworldSimulator:
         from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
         from textworld.envs.pddl import PddlEnv
 
+        self._refused: list[DataFormatError] = []
+        _run_no_code(self._refused)
         if fast:
             _memoise()
             # A translation makes a million objects and keeps most. Scanning the libraries'
@@ -87,6 +90,7 @@ class AlfworldSimulator:
     def _start(self, game: Reply, task_type: str, params: Reply) -> Reply:
         self._env.load(game)
         self._state = self._env.reset()
+        self._check()
         self._last_command = ""
         self._played: list[str] = []
         self._walkthrough = list(game.get("walkthrough") or ())
@@ -108,9 +112,17 @@ class AlfworldSimulator:
     def step(self, command: str) -> Reply:
         """Carry out a command; an inadmissible one changes nothing."""
         self._state, _, _ = self._env.step(command)
+        self._check()
         self._last_command = command
         self._played.append(command)
         return self._reply()
+
+    def _check(self) -> None:
+        """Raise what an expression was refused for: TextWorld itself goes on after any error."""
+        if self._refused:
+            error = self._refused[0]
+            self._refused.clear()
+            raise error
 
     def _reply(self) -> Reply:
         return {
@@ -232,6 +244,21 @@ def _survey(problem: str) -> Reply:
         "places": sorted({named(name)[0] for name in _STANDING.findall(facts)}),
         "fits": sorted(set(_FITS.findall(facts))),
     }
+
+
+def _run_no_code(refused: list[DataFormatError]) -> None:
+    """Let TextWorld evaluate the expressions of a game's grammar as data, and keep the errors."""
+    from textworld.envs.pddl import textgen
+
+    def derive(symbol: Any, context: Any = None) -> list[Any]:
+        variables = (context or symbol.context)["variables"]
+        try:
+            return [textgen.TerminalSymbol(evaluate(symbol.expression, variables))]
+        except DataFormatError as error:
+            refused.append(error)
+            raise
+
+    textgen.EvalSymbol.derive = derive
 
 
 def _memoise() -> None:

