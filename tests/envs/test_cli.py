@@ -23,6 +23,33 @@ def test_an_error_that_the_user_can_mend_is_one_message(capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "error: no such thing. Take another\n"
 
 
+def test_what_a_message_quotes_cannot_control_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quoted = "\x1b]0;title\x07\x1b[2J\x9b31m \u202eabc a tab:\t"
+
+    def program() -> int:
+        warnings.warn(f"warned of {quoted}", stacklevel=1)
+        raise ConfigurationError(f"no model {quoted}")
+
+    assert exit_status(program) == EXIT_USAGE
+    shown = capsys.readouterr().err
+    plain = r"\x1b]0;title\x07\x1b[2J\x9b31m \u202eabc a tab:" + "\t"
+    assert shown == f"warning: warned of {plain}\nerror: no model {plain}\n"
+
+
+@pytest.mark.parametrize("url", ["http://user:pass-word@host/v1", "https://pass-word@host:80"])
+def test_logins_are_not_shown(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def program() -> int:
+        raise ConfigurationError(f"no server at model@{url}, {url!r}, or a@b.org")
+
+    exit_status(program)
+    shown = capsys.readouterr().err
+    assert "pass-word" not in shown
+    assert shown.count("://***@host") == 2
+    assert "a@b.org" in shown
+
+
 def test_a_defect_is_not_hidden() -> None:
     def program() -> int:
         raise RuntimeError("a defect")

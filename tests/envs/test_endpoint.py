@@ -93,6 +93,14 @@ def test_what_is_no_endpoint(spec: str) -> None:
         ChatEndpoint.parse(spec)
 
 
+@pytest.mark.parametrize("login", ["user:pass-word", "pass-word", "user:pass@word", ":pass-word"])
+def test_a_login_in_a_url_is_refused_and_not_repeated(login: str) -> None:
+    for make in (ChatEndpoint.parse, lambda spec: ChatEndpoint("m", spec.removeprefix("m@"))):
+        with pytest.raises(ConfigurationError, match="holds a login") as caught:
+            make(f"m@http://{login}@host:80/v1")
+        assert "word" not in str(caught.value)
+
+
 def test_the_llm_summarizer() -> None:
     with OpenAIStub(lambda body: " short. ") as server:
         summarizer = make_summarizer(f"sum@{server.url}")
