@@ -56,7 +56,8 @@ def test_an_unknown_command_is_one_message(capsys: pytest.CaptureFixture[str]) -
 def test_a_missing_library_is_one_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "agemem.eval.estimate", raising=False)
+    for ours in ("agemem.eval.estimate", "agemem.eval.reporting.console"):
+        monkeypatch.delitem(sys.modules, ours, raising=False)
     monkeypatch.setitem(sys.modules, "rich.console", None)
     assert main(["estimate", "--help"]) == 2
     assert capsys.readouterr().err == (

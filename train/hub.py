@@ -18,9 +18,8 @@ tags: [agemem, long-term-memory]
 # {name}
 
 A policy that manages its long-term memory and its context with the six tools of AgeMem
-(arXiv 2601.01885). It was made from {model} by the training that `training.json` records.
-
-    agemem run --agent agemem --backbone {name} --envs {envs}
+(arXiv 2601.01885), in {envs}. It was made from {model} by the training that `training.json`
+records, and is a backbone of `agemem run`: `--backbone {name}`.
 """
 
 

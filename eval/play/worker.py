@@ -124,7 +124,9 @@ class EpisodeWorker:
         config = self.config
         grammar = None
         if config.constrained:
-            grammar = protocol_grammar(choose_tools(self._run.tools).values())
+            grammar = protocol_grammar(
+                choose_tools(self._run.tools).values(), self.config.max_tokens
+            )
         template = template_arguments(config.chat_template_arg)
         return Options(config.base_url, grammar, template=template, **config.request_limits)
 

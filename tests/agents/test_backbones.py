@@ -20,6 +20,7 @@ from agemem.agents.backbones.registry import BACKBONES, BUILDERS, Options, make_
 from agemem.agents.models import HUB_NAMES, Serving
 from agemem.agents.rollout import Job, rollout
 from agemem.agents.serve import SERVABLE
+from agemem.agents.smollm2 import TRAINED
 from agemem.train.models import TRAINABLE
 from agemem_envs.errors import (
     BackboneUnavailableError,
@@ -95,8 +96,9 @@ def test_every_row_of_the_models_can_be_run() -> None:
             assert model.hub_id or model.folder
         elif serving is not Serving.SCRIPTED:
             assert model.gguf
-    assert list(TRAINABLE) == ["qwen3-4b", "qwen2.5-7b", "smollm2-135m"]
-    assert list(SERVABLE) == ["smollm2-135m"]
+    ours = ["smollm2-135m", "agemem-smollm2-135m"]
+    assert list(TRAINABLE) == ["qwen3-4b", "qwen2.5-7b", *ours]
+    assert list(SERVABLE) == ours
     assert HUB_NAMES["Qwen/Qwen3-4B-Instruct-2507"] == "qwen3-4b"
 
 
@@ -235,3 +237,25 @@ def test_the_embedded_model_runs_on_transformers_too() -> None:
     reply = backbone.generate([Request(CHAT, 0)], Sampling(max_tokens=20))[0]
     assert isinstance(reply, Completion)
     assert "hello" in reply.text.lower()
+
+
+@pytest.mark.slow
+def test_the_shipped_adapter_acts_as_it_was_taught() -> None:
+    """llama.cpp and transformers read the same adapter: the same first reply, in its own form."""
+    env = gym.make(
+        "AgeMem-SyntheticQA-v0", level="easy", facts=8, updates=2, distractors=1,
+        max_context_tokens=2048, rounds_per_message=2,
+    )  # fmt: skip
+    _, info = env.reset(seed=1)
+    request = Request(info["messages"], seed=0, first=True)
+    replies = []
+    for name in (TRAINED, f"{TRAINED}-transformers"):
+        backbone = make_backbone(name)
+        (reply,) = backbone.generate([request], Sampling(max_tokens=512))
+        backbone.close()
+        assert isinstance(reply, Completion)
+        replies.append(reply.text)
+    assert replies[0] == replies[1]
+    turn = parse(replies[0])
+    assert isinstance(turn, Turn)
+    assert {call.name for call in turn.calls} == {"Add_memory"}

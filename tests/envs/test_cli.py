@@ -29,6 +29,7 @@ def test_what_a_message_quotes_cannot_control_the_terminal(
     quoted = "\x1b]0;title\x07\x1b[2J\x9b31m \u202eabc a tab:\t"
 
     def program() -> int:
+        warnings.simplefilter("always")
         warnings.warn(f"warned of {quoted}", stacklevel=1)
         raise ConfigurationError(f"no model {quoted}")
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from rich.table import Table
 
 from agemem.eval.reporting.console import SafeConsole
 
 HOSTILE = "\x1b]0;title\x07\x1b[2Jname\r\x9b1m\u202e"
-SHOWN = r"\x1b]0;title\x07\x1b[2Jname\x0d\x9b1m\u202e"
+SHOWN = r"\x1b]0;title\x1b[2Jname\x9b1m\u202e"
+"""Rich drops some controls, such as the bell."""
 
 
 def printed(*, terminal: bool) -> str:
     file = io.StringIO()
-    console = SafeConsole(file=file, force_terminal=terminal, width=120, color_system="standard")
+    color: Any = "standard" if terminal else None
+    console = SafeConsole(file=file, force_terminal=terminal, width=120, color_system=color)
     table = Table("method", title=HOSTILE)
     table.add_row(f"[red]{HOSTILE.replace('[', chr(92) + '[')}[/red]")
     console.print(table)

@@ -94,7 +94,10 @@ def test_what_may_change_is_how_it_is_run() -> None:
     } == MAY_RESUME
     judging = {"judge", "judge_cache", "workers", "request_timeout", "attempts", "in_flight"}
     assert judging == MAY_REJUDGE
-    assert {"steps", "save_every", "workers", "vllm_url", "report_to"} == TRAINING_MAY_RESUME
+    assert {
+        *("steps", "save_every", "workers", "vllm_url", "report_to", "log_completions"),
+        "push_to_hub",
+    } == TRAINING_MAY_RESUME
 
 
 def test_the_scope_says_what_keeps_results_apart() -> None:

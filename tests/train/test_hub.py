@@ -122,7 +122,8 @@ def test_a_model_goes_to_the_hub_with_its_record_and_a_card(server: Hub, run: Pa
     assert json.loads(files["training.json"]) == {"kind": "grpo"}
     card = files["README.md"].decode()
     assert "base_model: Qwen/Qwen3-4B-Instruct-2507\n" in card
-    assert "--backbone me/agent --envs AgeMem-HotpotQA-v0" in card
+    assert "in AgeMem-HotpotQA-v0. It was made from qwen3-4b" in card
+    assert "--backbone me/agent`" in card
 
 
 def test_a_model_without_a_hub_id_names_no_base(server: Hub, run: Path) -> None:
