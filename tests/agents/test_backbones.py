@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import subprocess
 import sys
@@ -241,7 +242,7 @@ def test_the_embedded_model_runs_on_transformers_too() -> None:
 
 @pytest.mark.slow
 def test_the_shipped_adapter_acts_as_it_was_taught() -> None:
-    """llama.cpp and transformers read the same adapter: the same first reply, in its own form."""
+    """llama.cpp and transformers read the same adapter; their numbers differ in the last digits."""
     env = gym.make(
         "AgeMem-SyntheticQA-v0", level="easy", facts=8, updates=2, distractors=1,
         max_context_tokens=2048, rounds_per_message=2,
@@ -255,7 +256,8 @@ def test_the_shipped_adapter_acts_as_it_was_taught() -> None:
         backbone.close()
         assert isinstance(reply, Completion)
         replies.append(reply.text)
-    assert replies[0] == replies[1]
-    turn = parse(replies[0])
-    assert isinstance(turn, Turn)
-    assert {call.name for call in turn.calls} == {"Add_memory"}
+    assert difflib.SequenceMatcher(None, replies[0], replies[1], autojunk=False).ratio() > 0.95
+    for text in replies:
+        turn = parse(text)
+        assert isinstance(turn, Turn)
+        assert {call.name for call in turn.calls} == {"Add_memory"}
