@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from py4j import java_gateway
-from py4j.protocol import Py4JError
 
 from agemem_envs.env import MemoryEnv
 from agemem_envs.errors import (
@@ -23,7 +21,6 @@ from agemem_envs.errors import (
     SimulatorError,
     UnknownNameError,
 )
-from agemem_envs.tasks.scienceworld.simulator import ScienceWorldSimulator
 from agemem_envs.tasks.scienceworld.task import VARIATIONS, ScienceWorldTask
 from agemem_envs.util.workers import Simulator
 
@@ -100,21 +97,28 @@ def test_one_task_is_one_course_of_events_in_every_process(task: ScienceWorldTas
     past.close()
 
 
-def test_the_java_process_does_nothing_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PATH", "JAVA_TOOL_OPTIONS"):  # the simulator changes them in its process
-        monkeypatch.setenv(name, os.environ.get(name, ""))
-    made = ScienceWorldSimulator("")
-    port = made._env._gateway.gateway_parameters.port
+def is_refused(port: int, message: bytes) -> bool:
+    """Whether Java ends the connection, or answers with Py4J's mark of an error."""
     try:
-        assert made.start("boil", 0, False)["observation"]
-        for token in (None, "guessed"):
-            parameters = java_gateway.GatewayParameters(port=port, auth_token=token)
-            stranger = java_gateway.JavaGateway(gateway_parameters=parameters)
-            with pytest.raises(Py4JError):
-                stranger.jvm.java.lang.Runtime.getRuntime()
-            stranger.close()
-    finally:
-        made._env.close()
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as stranger:
+            stranger.sendall(message)
+            return stranger.recv(1000)[:2] in (b"", b"!x")
+    except ConnectionError:
+        return True
+
+
+def test_the_java_process_does_nothing_for_others() -> None:
+    host = "agemem_envs.tasks.scienceworld.simulator:ScienceWorldSimulator"
+    simulator = Simulator(host, {"simplifications": ""})
+    simulator.begin()
+    assert simulator.call("start", "boil", 0, False)["observation"]
+    worker = simulator._lease.worker
+    assert worker is not None
+    (java,) = psutil.Process(worker._process.pid).children()
+    (port,) = {one.laddr.port for one in java.net_connections() if one.status == "LISTEN"}
+    for message in (b"A\nguessed\ne\n", b"r\nu\njava.lang.Runtime\ne\n"):
+        assert is_refused(port, message)
+    simulator.close()
 
 
 def test_the_facts_are_of_this_world(task: ScienceWorldTask) -> None:

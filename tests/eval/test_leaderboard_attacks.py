@@ -312,7 +312,7 @@ def test_what_is_no_training_is_no_record(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(ConfigurationError, match="holds no record of a training"):
         find_training(config("m@http://x/v1", training_record=model))
-    with pytest.raises(ConfigurationError, match="the name of an untrained model"):
+    with pytest.raises(ConfigurationError, match="has learned is known"):
         stated_training(config("qwen3-4b", training_record=model))
 
 

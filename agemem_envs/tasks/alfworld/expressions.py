@@ -1,8 +1,9 @@
 """The expressions in the grammar of a game, evaluated without running code.
 
 TextWorld gives each ``{...}`` of a game's grammar to Python's ``eval``, so a game from anywhere
-could run anything. ALFWorld's own games name a variable or an attribute of one, or the first of
-several that is not empty: ``o``, ``r.name``, ``r.name or r.id``. Nothing else is evaluated here.
+could run anything. ALFWorld's own games name a variable or an attribute of one, the first of
+several that is not empty, or texts in a row: ``o``, ``r.name or r.id``, ``o.indefinite + ' ' +
+o.name``. Nothing else is evaluated here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     """The value of an expression.
 
     Args:
-        expression: Names, attributes that do not begin with an underscore, and ``or``.
+        expression: Names, attributes that do not begin with an underscore, ``or``, texts, and the
+            sum of texts.
         variables: The values of the names.
 
     Raises:
@@ -45,6 +47,10 @@ def _value(node: ast.expr, variables: Mapping[str, Any]) -> Any:
             return variables[name]
         case ast.Attribute(value, name) if not name.startswith("_"):
             return getattr(_value(value, variables), name)
+        case ast.Constant(str(text)):
+            return text
+        case ast.BinOp(left, ast.Add(), right):
+            return "".join(_text(_value(side, variables)) for side in (left, right))
         case ast.BoolOp(ast.Or(), values):
             found = None
             for part in values:
@@ -53,3 +59,9 @@ def _value(node: ast.expr, variables: Mapping[str, Any]) -> Any:
                     break
             return found
     raise ValueError("neither a name nor an attribute")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return value
