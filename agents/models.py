@@ -83,6 +83,12 @@ class Model:
         return str(self.folder())
 
 
+_EMBEDDED = {
+    "": Serving.LLAMA_CPP,
+    "@local": Serving.LLAMA_CPP_SHARED,
+    "-transformers": Serving.TRANSFORMERS,
+}
+"""The backbones of the embedded model, with and without its adapter."""
 MODELS: dict[str, Model] = {
     model.name: model
     for model in (
@@ -102,21 +108,13 @@ MODELS: dict[str, Model] = {
         ),
         Model(
             "smollm2-135m",
-            {
-                "": Serving.LLAMA_CPP,
-                "@local": Serving.LLAMA_CPP_SHARED,
-                "-transformers": Serving.TRANSFORMERS,
-            },
+            _EMBEDDED,
             folder=smollm2.transformers_path,
             gguf=smollm2.untrained,
         ),
         Model(
             smollm2.TRAINED,
-            {
-                "": Serving.LLAMA_CPP,
-                "@local": Serving.LLAMA_CPP_SHARED,
-                "-transformers": Serving.TRANSFORMERS,
-            },
+            _EMBEDDED,
             folder=smollm2.trained_path,
             gguf=smollm2.trained,
             training=smollm2.ADAPTER,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agemem.agents.models import MODELS
+from agemem.agents.backbones.registry import training_folder
 from agemem.train.config import TREE_TOKENS, GRPOConfig, PolicyConfig
 from agemem.train.env_workers import EnvWorkers
 from agemem.train.gpu_memory import Load, sentence
@@ -349,8 +349,7 @@ def record_model(out: Path, record: RunRecord[Any]) -> None:
 
 def base_of(backbone: str) -> str:
     """The untrained model that a model was made of: through its trainings, as they recorded it."""
-    named = MODELS[backbone].training if backbone in MODELS else None
-    folder = named or Path(backbone)
-    record = training_record(folder) if folder.is_dir() else None
+    folder = training_folder(backbone)
+    record = training_record(folder) if folder is not None else None
     model = (record or {}).get("model")
     return str(model["base"]) if model else backbone

@@ -61,7 +61,7 @@ class SharedPrefill:
         new = self._trie.keep(used)
         self.given += sum(map(len, paths))
         places = [[new[node] for node in path] for path in paths]
-        ids, mask = _padded(prompts, padding, device)
+        ids, mask = left_padded(prompts, padding, device)
         written = model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -142,10 +142,10 @@ class _Trie:
         return new
 
 
-def _padded(
+def left_padded(
     prompts: Sequence[Sequence[int]], padding: int, device: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts padded on the left, and the mask of their tokens."""
+    """Prompts padded on the left, and the mask of their tokens, (prompts, tokens) both."""
     longest = max(map(len, prompts))
     gaps = [longest - len(prompt) for prompt in prompts]
     rows = [[padding] * gap + list(prompt) for gap, prompt in zip(gaps, prompts, strict=True)]

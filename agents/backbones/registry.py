@@ -110,6 +110,13 @@ BACKBONES: dict[str, tuple[Model, Serving]] = {
 """The names of backbones: the model, and how it is run."""
 
 
+def training_folder(name: str) -> Path | None:
+    """The folder that may hold the record of a model's training, for a name or a folder."""
+    if name in BACKBONES:
+        return BACKBONES[name][0].training
+    return Path(name) if name and Path(name).is_dir() else None
+
+
 def make_backbone(name: str, options: Options | None = None) -> Backbone:
     """A backbone by name.
 

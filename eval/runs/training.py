@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from agemem.agents.backbones.registry import BACKBONES
+from agemem.agents.backbones.registry import BACKBONES, training_folder
 from agemem.eval.runs.config import RunConfig
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import FILE, RunKind, training_record
@@ -58,7 +58,7 @@ def stated_training(config: RunConfig) -> Training | None:
                 f"`agemem grpo` wrote, with its {FILE}"
             )
         return _training(folder, record)
-    place = _folder(config.backbone or "")
+    place = training_folder(config.backbone or "")
     record = training_record(place) if place is not None else None
     if place is None or record is None or record["kind"] != RunKind.TRAINING:
         return None  # a warm start has learned nothing by reward
@@ -70,13 +70,6 @@ def stated_training(config: RunConfig) -> Training | None:
         )
         return None
     return _training(place, record)
-
-
-def _folder(backbone: str) -> Path | None:
-    """The folder in which the record of a model's training can be."""
-    if backbone in BACKBONES:
-        return BACKBONES[backbone][0].training
-    return Path(backbone) if backbone and Path(backbone).is_dir() else None
 
 
 def _training(folder: Path, record: dict[str, Any]) -> Training:

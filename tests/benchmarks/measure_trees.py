@@ -44,7 +44,7 @@ from agemem.train.models import find_model
 from agemem.train.objective import stepwise_loss
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.samples import Sample, Tensors, collate, step_rows
-from agemem.train.shared_prefill import SharedPrefill
+from agemem.train.shared_prefill import SharedPrefill, left_padded
 from agemem.train.tree_attention import use_tree_attention
 from agemem.train.trees import collate_tree, tree_rows, tree_size
 from agemem_envs.registration import ENVS
@@ -218,11 +218,9 @@ def prefill(options: dict[str, Any]) -> None:
 def padded(
     model: Any, prompts: list[tuple[int, ...]], config: GenerationConfig, padding: int
 ) -> list[list[int]]:
-    width = max(map(len, prompts))
-    ids = torch.tensor([[padding] * (width - len(p)) + list(p) for p in prompts])
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    ids, mask = left_padded(prompts, padding, "cpu")
     made = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-    return [row[width:].tolist() for row in made]
+    return [row[ids.size(1) :].tolist() for row in made]
 
 
 def drift() -> None:
@@ -231,12 +229,10 @@ def drift() -> None:
     talks, turns = 8, 4
 
     def generate(prompts: list[list[int]]) -> Generation:
-        width = max(map(len, prompts))
-        ids = torch.tensor([[tokenizer.pad_token_id] * (width - len(p)) + p for p in prompts])
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        ids, mask = left_padded(prompts, tokenizer.pad_token_id, "cpu")
         made = model.generate(input_ids=ids, attention_mask=mask, do_sample=True, top_k=0,
                               max_new_tokens=48)  # fmt: skip
-        said = [row[width:].tolist() for row in made]
+        said = [row[ids.size(1) :].tolist() for row in made]
         end = tokenizer.eos_token_id
         return [row[: row.index(end) + 1] if end in row else row for row in said], None
 

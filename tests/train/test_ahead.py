@@ -19,17 +19,13 @@ from agemem.train.config import GRPOConfig
 from agemem.train.samples import Tensors
 from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from agemem_envs.errors import AgeMemError, ConfigurationError
-from tests.train.toy import ToyEnv, build_model, tasks, toy_trainer
+from tests.train.toy import EngineSettings, ToyEnv, build_model, scored_batches, tasks, toy_trainer
 
 SECONDS = 60
 
 
-class Server:
-    """In the place of TRL's client, with an engine's settings: it knows when it was asked."""
-
-    repetition_penalty = temperature = top_p = 1.0
-    top_k, min_p, max_completion_length = 0, None, 8
-    structured_outputs_regex = generation_kwargs = None
+class Server(EngineSettings):
+    """In the place of TRL's client: it knows when it was asked."""
 
     def __init__(self, trainer: StepwiseGRPOTrainer) -> None:
         self.vllm_client = self
@@ -101,14 +97,7 @@ def test_the_next_round_is_played_during_the_update(tmp_path: Path) -> None:
 
 def test_older_weights_are_corrected_for(tmp_path: Path) -> None:
     trainer = ahead_trainer(tmp_path)
-    seen: list[Tensors] = []
-    scored = trainer._scored
-
-    def remember(batch: Tensors) -> Tensors:
-        seen.append(scored(batch))
-        return seen[-1]
-
-    trainer._scored = remember  # type: ignore[method-assign]
+    seen = scored_batches(trainer)
     trainer.train()
     limit = trainer.vllm_importance_sampling_clip_max
     for batch in seen:

@@ -17,13 +17,12 @@ import pandas
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from agemem.train.samples import Tensors
 from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError, ConfigurationError
 from tests.conftest import ROOT, not_none
 from tests.train.gradient_check import check
-from tests.train.toy import ToyEnv, build_model, tasks, toy_trainer
+from tests.train.toy import EngineSettings, ToyEnv, build_model, scored_batches, tasks, toy_trainer
 
 TOLERANCE = 1e-6
 SINGLE = 1e-5
@@ -425,14 +424,7 @@ def test_vllm_is_asked_with_token_ids_and_its_logprobs_correct_the_loss(
     trainer.use_vllm, trainer._last_loaded_step = True, -1
     trainer.vllm_generation = engine  # type: ignore[assignment]
     trainer._policy._lockstep = trainer._any
-    seen: list[Tensors] = []
-    scored = trainer._scored
-
-    def remember(batch: Tensors) -> Tensors:
-        seen.append(scored(batch))
-        return seen[-1]
-
-    trainer._scored = remember  # type: ignore[method-assign]
+    seen = scored_batches(trainer)
     trainer.train()
     assert engine.synced == 2  # once for each optimizer step
     assert all(isinstance(token, int) for batch in engine.asked for ids in batch for token in ids)
@@ -442,12 +434,8 @@ def test_vllm_is_asked_with_token_ids_and_its_logprobs_correct_the_loss(
     assert torch.allclose(real["correction"][kept], want[kept])
 
 
-class FakeServer:
-    """In the place of TRL's client, with an engine's settings."""
-
-    repetition_penalty = temperature = top_p = 1.0
-    top_k, min_p, max_completion_length = 0, None, 8
-    structured_outputs_regex = generation_kwargs = None
+class FakeServer(EngineSettings):
+    """In the place of TRL's client."""
 
     def __init__(self) -> None:
         self.vllm_client = self

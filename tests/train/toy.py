@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from agemem.agents.agemem import AgeMemAgent
 from agemem.train.rollouts import RolloutPool
+from agemem.train.samples import Tensors
 from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from agemem.train.tiny import CHAT_TEMPLATE
 from agemem_envs.env import Transition
@@ -146,3 +147,24 @@ def toy_trainer(
         callbacks=callbacks,
     )
     return trainer
+
+
+def scored_batches(trainer: StepwiseGRPOTrainer) -> list[Tensors]:
+    """A list to which each micro-batch is added, with the log-probabilities to compare with."""
+    seen: list[Tensors] = []
+    scored = trainer._scored
+
+    def remember(batch: Tensors) -> Tensors:
+        seen.append(scored(batch))
+        return seen[-1]
+
+    trainer._scored = remember  # type: ignore[method-assign]
+    return seen
+
+
+class EngineSettings:
+    """The settings of TRL's vLLM engine, for what stands in its place."""
+
+    repetition_penalty = temperature = top_p = 1.0
+    top_k, min_p, max_completion_length = 0, None, 8
+    structured_outputs_regex = generation_kwargs = None
