@@ -526,6 +526,15 @@ class WarmStartConfig(PolicyConfig):
         1_000_000,
         default_text="all",
     )
+    task_only: float = setting(
+        0.0,
+        "fraction of the episodes of which the steps of stage 3 alone are learned: those of the "
+        "stages before it are many and alike",
+        Scope.METHOD,
+        LEARNING,
+        0.0,
+        1.0,
+    )
     copying: int = setting(
         1_500,
         "backbone tiny: optimizer steps in which it learns to copy random tokens at first",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 import agemem_envs  # noqa: F401 - registers the environments
@@ -22,6 +23,7 @@ from agemem.train.diligent import DiligentDemonstrator
 from agemem.train.samples import Sample
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError, UnknownNameError
+from agemem_envs.stages import Stage
 from agemem_envs.tokens import TokenCounter
 from agemem_envs.util.loading import load
 
@@ -111,18 +113,27 @@ def _by_model(
         seats = [seat(stack) for _ in range(min(config.teacher_seats, episodes))]
         played = [one for _, one in play_tasks(config.rows(episodes), seats, backbone, sampling)]
     for one in sorted(played, key=lambda one: one.job):
-        pairs = zip(one.prompts, one.completions, strict=True)
+        played_steps = zip(one.prompts, one.completions, one.episode.steps, strict=True)
         yield (
             one.episode,
             [
-                DemonstratedStep(request.messages, completion.text)
-                for request, completion in pairs
+                DemonstratedStep(request.messages, completion.text, step.stage)
+                for request, completion, step in played_steps
                 if request and completion and completion.finish_reason == "stop"
             ],
         )
 
 
-def without_repeats(steps: Sequence[DemonstratedStep], most: int | None) -> Steps:
+def shown(episodes: Iterable[Steps], config: WarmStartConfig) -> Iterator[Steps]:
+    """The steps of each episode that are learned, as the settings choose them."""
+    chance = np.random.default_rng([config.seed, 2])
+    for steps in episodes:
+        task_only = chance.random() < config.task_only
+        chosen = [step for step in steps if step.stage is Stage.REASONING or not task_only]
+        yield _without_repeats(chosen, config.repeats)
+
+
+def _without_repeats(steps: Sequence[DemonstratedStep], most: int | None) -> Steps:
     """Leave out the steps whose action the episode has already shown ``most`` times."""
     times: Counter[str] = Counter()
     kept = []

@@ -19,10 +19,17 @@ from agemem_envs.state import EpisodeState
 
 @dataclass(frozen=True, slots=True)
 class DemonstratedStep:
-    """One step of a demonstration: the prompt, and the action that the demonstrator took."""
+    """One step of a demonstration.
+
+    Attributes:
+        prompt: What the demonstrator read.
+        action: The action that it took.
+        stage: The stage of the episode.
+    """
 
     prompt: ChatMessages
     action: str
+    stage: Stage
 
 
 class Demonstrator(PolicyAgent):
@@ -56,7 +63,7 @@ class Demonstrator(PolicyAgent):
     def act(self, observation: str, info: Mapping[str, Any]) -> str:
         """The next action of the demonstration."""
         action = super().act(observation, info)
-        self.steps.append(DemonstratedStep(info["messages"], action))
+        self.steps.append(DemonstratedStep(info["messages"], action, Stage(info["stage"])))
         return action
 
     def _message_calls(self, state: EpisodeState) -> list[ToolCall]:

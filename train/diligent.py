@@ -34,8 +34,8 @@ class DiligentDemonstrator(Demonstrator):
     - When a message corrects a statement, it looks the memory up, unless the prompt shows it, and
       updates it. What is withdrawn it deletes. What only others say it leaves.
     - It filters each message when the next one has come, and summarises a nearly full context.
-    - In stage 3 it looks up one statement after another, by the names that it knows by then, and
-      repeats what it has found before it answers.
+    - In stage 3 it looks up one statement after another, by the names that it knows by then: it
+      repeats what it has found, and says which name comes next. It answers in the same way.
 
     Args:
         error_rate: Share of its tool calls that it leaves out, in [0, 1].
@@ -56,7 +56,7 @@ class DiligentDemonstrator(Demonstrator):
         """The next action of the demonstration."""
         self._info = info
         action = render(self._turn())
-        self.steps.append(DemonstratedStep(info["messages"], action))
+        self.steps.append(DemonstratedStep(info["messages"], action, Stage(info["stage"])))
         return action
 
     def _turn(self) -> Turn:
@@ -120,7 +120,8 @@ class DiligentDemonstrator(Demonstrator):
         while (wanted := self._missing(asked)) is not None:
             asked.append(wanted)
             calls.append(ToolCall("Retrieve_memory", {"query": self._without_unknown(wanted)}))
-            yield from self._called(" ".join(self._found()) or "I look in my memory.", calls)
+            thought = [*self._found(), f"I look up {self._first_known(wanted)}."]
+            yield from self._called(" ".join(thought), calls)
             calls = []
         answer = self._say(self._state, self._read(self._state) is Reading.RIGHT)
         found = self._found() + (["My memory does not say more."] if answer == UNKNOWN else [])
@@ -140,6 +141,10 @@ class DiligentDemonstrator(Demonstrator):
         for name in key_items(statement):
             statement = statement if name in known else statement.replace(name, "")
         return " ".join(statement.split())
+
+    def _first_known(self, statement: str) -> str:
+        known = self._known()
+        return next(name for name in key_items(statement) if name in known)
 
     def _known(self) -> str:
         return " ".join([self._state.spec.query, *self._found()])

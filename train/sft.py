@@ -114,7 +114,7 @@ def run(argv: Sequence[str]) -> int:
     goes_on = has_record(out)
     if goes_on:
         _check_same(config, out)
-    from agemem.train.demonstrations import demonstrate, encode, without_repeats
+    from agemem.train.demonstrations import demonstrate, encode, shown
     from agemem.train.models import find_model
     from agemem.train.run import base_of, is_main_process, processes, record_model
 
@@ -136,8 +136,7 @@ def run(argv: Sequence[str]) -> int:
     record = RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
     if is_main_process():
         write_record(out, record)
-    shown = (without_repeats(steps, config.repeats) for steps in episodes)
-    samples = (encode(tokenizer, steps, window) for steps in shown)
+    samples = (encode(tokenizer, steps, window) for steps in shown(episodes, config))
     imitate(model.source, tokenizer, samples, out, config)
     if is_main_process():
         record_model(out, record)

@@ -25,6 +25,7 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -78,7 +79,7 @@ class Erring(Demonstrator):
             count = self._thoughts.randint(30, 90)
             thought = " ".join(self._thoughts.choices(WORDS, k=count))
             action = f"<think>{thought}</think>{action.partition('</think>')[2]}"
-            self.steps[-1] = DemonstratedStep(self.steps[-1].prompt, action)
+            self.steps[-1] = replace(self.steps[-1], action=action)
         return action
 
 
