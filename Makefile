@@ -21,7 +21,7 @@ PACKAGING := setup.cfg pyproject.toml constraints.txt
 
 EVAL_ENVS := AgeMem-SyntheticQA-v0 $(if $(AGEMEM_DATA),AgeMem-HotpotQA-v0)
 
-.PHONY: eval test lint benchmark clean
+.PHONY: eval test lint attack benchmark clean
 
 eval: $(VENV)/.eval
 	$(BIN)/python eval/run.py --agent agemem --backbone smollm2-135m --constrained --few-shot \
@@ -42,6 +42,10 @@ lint: $(VENV)/.test
 	for name in agents baselines eval train; do ln -sfn ../../../$$name $(TYPED)/$$name; done
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
+
+# Everything that is read, attacked at length; half an hour. The tests do it at small numbers.
+attack: $(VENV)/.test
+	$(BIN)/python -m tests.attacks
 
 benchmark: $(VENV)/.test
 	$(BIN)/python -m pytest tests/benchmarks/bench_*.py --benchmark-only -q -s

@@ -12,16 +12,30 @@ The ``data`` argument of a task is one of
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gymnasium import logger
 
-from agemem_envs.errors import ConfigurationError, DataFormatError, DataNotFoundError
+from agemem_envs.errors import (
+    AgeMemError,
+    ConfigurationError,
+    DataFormatError,
+    DataNotFoundError,
+)
+from agemem_envs.util.records import from_plain, parse_json
 
 ENVIRONMENT_VARIABLE = "AGEMEM_DATA"
+_DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError,
+    re.error,
+)  # fmt: skip
+"""What code raises that expects other values than a record has."""
 AGENTBOARD_REMEDY = (
     f"Get hkust-nlp/agentboard from the Hugging Face hub and set ${ENVIRONMENT_VARIABLE} to a "
     "folder whose subfolder agentboard holds its *_test.jsonl files (for PDDL, pddl/ with the "
@@ -114,7 +128,62 @@ def agentboard_split(split: str) -> str:
     return "agentboard"
 
 
-def agentboard_rows(folder: Path, benchmark: str) -> tuple[list[dict[str, Any]], str]:
+def read_text(file: Path) -> str:
+    """The text of a data file.
+
+    Raises:
+        DataNotFoundError: It cannot be read.
+        DataFormatError: It is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataNotFoundError(f"{file} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataFormatError(f"{file} is not UTF-8: {error}") from error
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn what a damaged record raises into one error.
+
+    Args:
+        where: The file, and its line if it has several records.
+
+    Raises:
+        DataFormatError: The block raised an error of the kind that a record's values cause.
+    """
+    try:
+        yield
+    except AgeMemError:
+        raise
+    except _DAMAGE as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise DataFormatError(f"{where}: {type(error).__name__}: {reason}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentBoardRow:
+    """A row of an AgentBoard list.
+
+    Attributes:
+        goal: The task in words.
+        subgoals: What progress is measured by.
+        subgoals_1: Subgoals that do as well, or None.
+        difficulty: The level, or empty.
+        additional_info: What names the task.
+        where: The file and the line.
+    """
+
+    goal: str
+    subgoals: tuple[str, ...]
+    subgoals_1: tuple[str, ...] | None = None
+    difficulty: str = ""
+    additional_info: dict[str, Any]
+    where: str = ""
+
+
+def agentboard_rows(folder: Path, benchmark: str) -> tuple[list[AgentBoardRow], str]:
     """Read AgentBoard's task list of a benchmark.
 
     Args:
@@ -132,13 +201,12 @@ def agentboard_rows(folder: Path, benchmark: str) -> tuple[list[dict[str, Any]],
     if not file.is_file():
         raise DataNotFoundError(f"there is no {file}. {AGENTBOARD_REMEDY}")
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            row["goal"], row["subgoals"], row["additional_info"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataFormatError(
-                f"{file.name}, line {number} is not a row of AgentBoard's schema: {error!r}"
-            ) from error
-        rows.append(row)
+    for number, line in enumerate(read_text(file).split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{file}, line {number}"
+        with reading(f"{where} is not a row of AgentBoard's schema"):
+            rows.append(replace(from_plain(AgentBoardRow, parse_json(line)), where=where))
+    if not rows:
+        raise DataFormatError(f"{file} has no rows")
     return rows, content_hash(file)

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.stages import Stage
@@ -22,6 +24,9 @@ FORMAT = 2
 UNKNOWN = "unknown"
 """The reference answer, and the answer to give, if the facts do not say."""
 
+MAX_GOLD_FACTS = 1_000
+"""Most gold facts of a record, far above any task's: each is compared with what was stored."""
+GoldFacts = Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_GOLD_FACTS)]
 Role = Literal["system", "user", "assistant"]
 
 
@@ -304,7 +309,7 @@ class Episode:
     difficulty: str
     query: str
     reference: str
-    gold_facts: tuple[str, ...]
+    gold_facts: GoldFacts
     key_items: tuple[str, ...]
     settings: EpisodeSettings
     changes: tuple[Change, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ class Adapter:
 
     scale: float
     pairs: dict[str, tuple[Any, Any]]
+
+    @property
+    def rank(self) -> int:
+        """The rows of A, the columns of B."""
+        return int(next(iter(self.pairs.values()))[0].shape[0])
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -74,6 +79,54 @@ def merge(model: Any, adapter: Adapter) -> None:
                 raise DataFormatError(f"the adapter does not fit the model: {name}") from error
 
 
+def stacked(adapters: Sequence[Adapter]) -> Adapter:
+    """One adapter that adds what all of these add; its rank is the sum of theirs.
+
+    Args:
+        adapters: Adapters of the same layers, at least one.
+
+    Raises:
+        DataFormatError: They have different layers.
+    """
+    first, *others = adapters
+    if not others:
+        return first
+    if any(one.pairs.keys() != first.pairs.keys() for one in others):
+        raise DataFormatError("the adapters of the trainings have different layers")
+    torch = require("torch", extra="transformers")
+    pairs = {
+        name: (
+            torch.cat([one.pairs[name][0].float() for one in adapters]),
+            torch.cat([one.scale * one.pairs[name][1].float() for one in adapters], 1),
+        )
+        for name in first.pairs
+    }
+    return Adapter(1.0, pairs)
+
+
+def write_adapter(adapter: Adapter, settings: Mapping[str, Any], folder: Path) -> None:
+    """Write an adapter in half precision as PEFT reads it.
+
+    Args:
+        adapter: The adapter.
+        settings: PEFT's settings; the rank and the scale become those of the adapter.
+        folder: A folder that exists.
+
+    Raises:
+        MissingDependencyError: safetensors is not installed.
+    """
+    safetensors = require("safetensors.torch", extra="transformers")
+    tensors = {
+        _PREFIX + name + suffix: part.half().contiguous()
+        for name, pair in adapter.pairs.items()
+        for suffix, part in zip((_A, _B), pair, strict=True)
+    }
+    safetensors.save_file(tensors, folder / WEIGHTS)
+    rank = adapter.rank
+    written = {**settings, "r": rank, "lora_alpha": adapter.scale * rank, "use_rslora": False}
+    (folder / CONFIG).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
 def write_gguf(adapter: Adapter, config: Any, target: Path) -> None:
     """Write an adapter in the form that llama.cpp loads, in half precision.
 
@@ -89,8 +142,7 @@ def write_gguf(adapter: Adapter, config: Any, target: Path) -> None:
     writer = gguf.GGUFWriter(target, "llama")
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    rank = next(iter(adapter.pairs.values()))[0].shape[0]
-    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, adapter.scale * rank)
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, adapter.scale * adapter.rank)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     for name, tensor in _converted(adapter, config):
         layer, _, part = name.rpartition(".")

@@ -396,6 +396,8 @@ class _Live:
             decision = self._decide()
             if isinstance(decision, PromptTooLongError):
                 return self._finish(self.env.overflow())
+            if isinstance(decision, EndpointError):  # the server of a memory system
+                return self._fail(StopReason.ENDPOINT_ERROR, decision)
             if isinstance(decision, Exception):
                 return self._fail(StopReason.ENVIRONMENT_ERROR, decision)
             if not isinstance(decision, str):

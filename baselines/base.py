@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from agemem.agents.base import Agent, Decision, RolloutEnv, memory_env
@@ -19,7 +19,7 @@ from agemem.agents.budget import REDUCTION, is_full, is_reducible
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import MemoryItem
-from agemem_envs.errors import PromptTooLongError
+from agemem_envs.errors import EndpointError, PromptTooLongError
 from agemem_envs.stages import Stage
 from agemem_envs.turns import Turn, render
 
@@ -43,6 +43,7 @@ class Usage:
             call, unreadable arguments.
         failures: Exceptions that the system raised; the operation is lost.
         dropped_writes: Messages with one of these faults that changed nothing in the store.
+        unserved: The server's last error, as long as it has answered no call.
     """
 
     llm_calls: int = 0
@@ -53,6 +54,7 @@ class Usage:
     parse_failures: int = 0
     failures: int = 0
     dropped_writes: int = 0
+    unserved: EndpointError | None = None
 
     @property
     def faults(self) -> int:
@@ -138,7 +140,12 @@ class MemoryAgent(Agent):
         self._env.use_memory(SystemMemory(self.system))
 
     def act(self, observation: str, info: Mapping[str, Any]) -> Decision:
-        """Let the system observe the last message; reduce, acknowledge, or prompt the backbone."""
+        """Let the system observe the last message; reduce, acknowledge, or prompt the backbone.
+
+        Raises:
+            EndpointError: The system's server has answered none of its calls: what the system
+                would do with answers, nobody knows.
+        """
         messages: ChatMessages = info["messages"]
         reasoning = info["stage"] == Stage.REASONING
         message = _arrived(messages[-1]["content"])
@@ -148,6 +155,7 @@ class MemoryAgent(Agent):
                 self._query = message  # a question is not stored
             else:
                 self.observe(message)
+                self._require_server()
         may_reduce = is_reducible(info) and not self._reduced
         self._reduced = False
         if may_reduce and is_full(info):
@@ -155,12 +163,18 @@ class MemoryAgent(Agent):
         if not reasoning:
             return render(Turn("I only listen.", answer="Noted."))
         query = self._query if self._last == self._query else f"{self._query}\n{self._last}"
+        recalled = self.recall(query)
+        self._require_server()
         try:
-            return self._env.show_recalled(self.recall(query))
+            return self._env.show_recalled(recalled)
         except PromptTooLongError:
             if not may_reduce:
                 raise
             return self._reduce()
+
+    def _require_server(self) -> None:
+        if (error := self.system.usage.unserved) is not None:
+            raise error
 
     def _reduce(self) -> str:
         """Summarise the conversation, without what was recalled."""
@@ -191,7 +205,9 @@ class MemoryAgent(Agent):
 
     def metrics(self) -> dict[str, float | None]:
         """The system's own usage in this episode, each as ``memory_<field>``."""
-        return {f"memory_{key}": float(value) for key, value in asdict(self.system.usage).items()}
+        usage = {one.name: getattr(self.system.usage, one.name) for one in fields(Usage)}
+        del usage["unserved"]
+        return {f"memory_{name}": float(value) for name, value in usage.items()}
 
     def close(self) -> None:
         """Release the system."""

@@ -14,7 +14,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeGuard
 
 import anyio
 import anyio.to_thread
@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agemem.baselines.base import MemorySystem, Usage
+from agemem_envs.errors import EndpointError, PromptTooLongError
 from agemem_envs.util.chat_stream import MEDIA_TYPE, wants_usage, whole_stream, without_stream
 from agemem_envs.util.endpoint import ChatEndpoint
 from agemem_envs.util.http_errors import Body, RequestError
@@ -82,6 +83,8 @@ class Gateway:
         except Exception as error:  # the endpoint's error, or a defect of ours: the library gets it
             usage.llm_calls += 1
             usage.llm_errors += 1
+            if usage.llm_errors == usage.llm_calls and _is_of_the_server(error):
+                usage.unserved = error
             message = str(error) or type(error).__name__
             raise RequestError(message, HTTPStatus.BAD_GATEWAY) from error
         _count(usage, body, reply)
@@ -105,6 +108,11 @@ class Gateway:
         self._server.close()
 
 
+def _is_of_the_server(error: Exception) -> TypeGuard[EndpointError]:
+    """Whether it is the server's fault, not that of a prompt that is too long."""
+    return isinstance(error, EndpointError) and not isinstance(error, PromptTooLongError)
+
+
 def _is_async(complete: Complete) -> bool:
     call = getattr(complete, "__call__", None)  # noqa: B004 - of an object with the method
     return inspect.iscoroutinefunction(complete) or inspect.iscoroutinefunction(call)
@@ -118,6 +126,7 @@ def _count(usage: Usage, body: Body, reply: Body) -> None:
     given = reply.get("usage")
     tokens = given if isinstance(given, dict) else {}
     usage.llm_calls += 1
+    usage.unserved = None
     usage.prompt_tokens += _tokens(tokens.get("prompt_tokens"))
     usage.completion_tokens += _tokens(tokens.get("completion_tokens"))
     usage.parse_failures += not _is_as_asked(body, reply)

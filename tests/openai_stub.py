@@ -12,11 +12,24 @@ from typing import Any
 Reply = str | tuple[int, bytes]
 """A completion's text, or a raw status and body."""
 
+REFUSED = (401, b'{"error": {"message": "Incorrect API key provided."}}')
+
 
 class OpenAIStub:
-    """Answers ``/v1/chat/completions`` by a rule on the request's body."""
+    """Answers ``/v1/chat/completions`` by a rule on the request's body.
 
-    def __init__(self, rule: Callable[[dict[str, Any]], Reply], delay: float = 0.0) -> None:
+    Args:
+        rule: Makes the reply.
+        delay: Seconds before each reply.
+        key: The API key without which it answers 401.
+    """
+
+    def __init__(
+        self,
+        rule: Callable[[dict[str, Any]], Reply],
+        delay: float = 0.0,
+        key: str | None = None,
+    ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         stub, lock = self, threading.Lock()
@@ -28,13 +41,16 @@ class OpenAIStub:
             def log_message(self, *_: Any) -> None:
                 pass
 
+            def _key(self) -> str:
+                return str(self.headers["authorization"]).removeprefix("Bearer ")
+
             def do_POST(self) -> None:
                 stub.headers.append(dict(self.headers))
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 with lock:
                     stub.requests.append(body)
                 time.sleep(delay)
-                reply = rule(body)
+                reply = rule(body) if key in (None, self._key()) else REFUSED
                 status, data = (200, _completion(reply)) if isinstance(reply, str) else reply
                 try:
                     self.send_response(status)

@@ -3,7 +3,8 @@
     agemem export results/runs/sft --out results/models/my-agent
 
 A training with ``--lora-rank`` keeps its adapter in ``model/adapter``. This program writes it in
-half precision, without the paths of this machine, and in the form that llama.cpp loads.
+half precision, without the paths of this machine, and in the form that llama.cpp loads. If the
+training went on from another one with an adapter, both become one adapter of the untrained model.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
@@ -21,13 +22,26 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.agents.lora import CONFIG, WEIGHTS, read_adapter, write_gguf
+from agemem.agents.backbones.registry import training_folder
+from agemem.agents.lora import (
+    CONFIG,
+    WEIGHTS,
+    Adapter,
+    read_adapter,
+    stacked,
+    write_adapter,
+    write_gguf,
+)
 from agemem.agents.smollm2 import GGUF_ADAPTER
 from agemem.train.run import base_of
 from agemem_envs.errors import ConfigurationError, require
 from agemem_envs.run_record import FILE as RECORD
+from agemem_envs.run_record import training_record
+from agemem_envs.training_record import MODEL
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder
 
+ADAPTER = Path(MODEL, "adapter")
+"""Where a training keeps its adapter."""
 EPILOG = f"""\
 files of an adapter:
   {WEIGHTS}  the weights in half precision, which PEFT loads
@@ -63,28 +77,37 @@ def export(run: Path, out: Path) -> None:
         out: A folder that does not exist yet.
 
     Raises:
-        ConfigurationError: The training has no adapter, or the folder exists.
-        DataFormatError: The adapter is damaged, or the model has another architecture.
+        ConfigurationError: The training, or one before it, has no adapter; or the folder exists.
+        DataFormatError: An adapter is damaged, or the model has another architecture.
         MissingDependencyError: A library is not installed.
     """
-    source = run / "model" / "adapter"
-    if not (source / WEIGHTS).is_file():
-        raise ConfigurationError(f"{run} has no adapter: train with --lora-rank 16")
+    adapters = list(_adapters(run))
     if out.exists():
         raise ConfigurationError(f"{out} exists already: choose another --out")
-    safetensors = require("safetensors.torch", extra="train")
     transformers = require("transformers", extra="train")
     model = transformers.AutoConfig.from_pretrained(run / "model")
-    adapter = read_adapter(source)
+    adapter = stacked(adapters)
     out.mkdir(parents=True)
     write_gguf(adapter, model, out / GGUF_ADAPTER)
-    tensors = safetensors.load_file(source / WEIGHTS)
-    halved = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
-    safetensors.save_file(halved, out / WEIGHTS)
-    settings = json.loads((source / CONFIG).read_text(encoding="utf-8"))
+    settings = json.loads((run / ADAPTER / CONFIG).read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = base_of(str(run / "model"))
-    (out / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_adapter(adapter, settings, out)
     shutil.copy(run / RECORD, out)
+
+
+def _adapters(run: Path) -> Iterator[Adapter]:
+    """The adapters that were added to the untrained model one after another, the latest first."""
+    if not (run / ADAPTER / WEIGHTS).is_file():
+        raise ConfigurationError(f"{run} has no adapter: train with --lora-rank 16")
+    yield read_adapter(run / ADAPTER)
+    record = training_record(run)
+    before = training_folder(str(record["config"]["backbone"])) if record else None
+    if before is None:
+        return
+    if (before / WEIGHTS).is_file():  # an exported one has those before it
+        yield read_adapter(before)
+    elif training_record(before) is not None:
+        yield from _adapters(before.parent if before.name == MODEL else before)
 
 
 def run(argv: Sequence[str]) -> int:

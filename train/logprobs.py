@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from agemem.agents.trees.attention import tree_inputs
 from agemem.train.samples import IGNORED, Tensors
-from agemem.train.tree_attention import tree_inputs
 
 _CHUNK = 256
 """Positions whose entropies are computed at once, to save memory."""

@@ -187,6 +187,8 @@ def imitate(
     import torch
     from transformers import AutoModelForCausalLM, TrainingArguments
 
+    from agemem.agents.trees.attention import use_tree_attention
+    from agemem.agents.trees.support import uses_trees
     from agemem.train.imitation import DemonstratedRows, ImitationTrainer
     from agemem.train.packing import Packing
     from agemem.train.run import (
@@ -196,8 +198,6 @@ def imitate(
         lora,
         save_model,
     )
-    from agemem.train.tree_attention import use_tree_attention
-    from agemem.train.tree_support import uses_trees
 
     on_gpu = torch.cuda.is_available()
     policy: Any = AutoModelForCausalLM.from_pretrained(model, dtype=frozen_dtype(config))

@@ -34,6 +34,9 @@ from trl.models.utils import disable_gradient_checkpointing, unwrap_model_for_ge
 from trl.trainer.utils import use_adapter
 
 from agemem.agents.rollout import Rollout
+from agemem.agents.trees.attention import use_tree_attention
+from agemem.agents.trees.prefill import SharedPrefill
+from agemem.agents.trees.support import TREES, uses_trees
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
 from agemem.train.ahead import RoundAhead
 from agemem.train.completions import completion_rows, completion_table
@@ -45,9 +48,6 @@ from agemem.train.packing import Packing
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.rollouts import MixedPool, Pool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, fill
-from agemem.train.shared_prefill import SharedPrefill
-from agemem.train.tree_attention import use_tree_attention
-from agemem.train.tree_support import TREES, uses_trees
 from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
 
 check_trl()
@@ -334,8 +334,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
                 gradient_checkpointing_kwargs=self._checkpointing,
             ) as model,
         ):
-            padding = self._tokenizer.pad_token_id
-            return self._prefill.generate(model, prompts, self.generation_config, padding)
+            return self._prefill.generate(model, prompts, self.generation_config)
 
     def _ask_server(self, prompts: list[list[int]]) -> Generation:
         """Ask the server for the completions of all processes, however many each has."""

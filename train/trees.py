@@ -92,20 +92,6 @@ def collate_tree(row: Sequence[Sample]) -> Tensors:
     }
 
 
-def ancestors(ends: torch.Tensor) -> torch.Tensor:
-    """Which positions each position attends to: itself and those above it in the tree.
-
-    Args:
-        ends: The first position after each position's subtree, (B, N).
-
-    Returns:
-        Booleans of shape (B, 1, N, N), from query to key.
-    """
-    here = torch.arange(ends.size(1), device=ends.device)
-    below = here.unsqueeze(1) < ends.unsqueeze(1)  # (B, N, N): the query is in the key's subtree
-    return (below & (here <= here.unsqueeze(1))).unsqueeze(1)
-
-
 def _tokens(sample: Sample) -> tuple[int, ...]:
     return (*sample.prompt, *sample.completion)
 

@@ -14,7 +14,7 @@ from agemem_envs.errors import EndpointError
 from agemem_envs.util import background
 from agemem_envs.util.endpoint import ChatEndpoint
 from agemem_envs.util.http_client import ServerError
-from agemem_envs.util.sanitize import sendable
+from agemem_envs.util.sanitize import one_line, sendable
 
 BATCH = 32
 """Most texts of one request: the default limit of text-embeddings-inference."""
@@ -109,7 +109,7 @@ class _EmbeddingEndpoint(ChatEndpoint):
 
     def _failure(self, error: ServerError) -> EndpointError:
         """The error of a call. A text that is too long is not a prompt of the agent."""
-        return EndpointError(f"{self.model} at {self.base_url}: {str(error)[:300]}")
+        return EndpointError(f"{self.model} at {self.base_url}: {one_line(str(error), 300)}")
 
 
 def fingerprint(probes: Vectors) -> str:

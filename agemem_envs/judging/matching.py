@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from agemem_envs.judging.wording import content_words, sentences, template_words
@@ -32,24 +33,21 @@ class SentenceMatcher:
         self._gold = [self._words(piece) for piece in self.gold]
         said = (self._words(piece) for text in told for piece in sentences(text))
         others = dict.fromkeys(words for words in said if words and not self._tells_gold(words))
-        self._stale = [self._words(piece) for text in stale for piece in sentences(text)]
-        self._others = [*self._stale, *others]
+        outdated = [self._words(piece) for text in stale for piece in sentences(text)]
+        self._near_gold = Nearest(self._gold, threshold)
+        self._near_stale = Nearest(outdated, threshold)
+        self._near_others = Nearest([*outdated, *others], threshold)
 
     def matched(self, sentence: str) -> frozenset[int]:
         """The indices of the gold sentences that a sentence states; empty if it states none."""
         words = self._words(sentence)
-        scores = [f1(words, gold) for gold in self._gold]
-        best = max(scores, default=0.0)
-        if best < self._threshold or any(f1(words, other) > best for other in self._others):
-            return frozenset()
-        return frozenset(index for index, score in enumerate(scores) if score == best)
+        best, indices = self._near_gold.find(words)
+        return frozenset() if self._near_others.find(words)[0] > best else indices
 
     def superseded(self, sentence: str) -> bool:
         """Whether a sentence states a superseded statement, or is nearer to one than to gold."""
         words = self._words(sentence)
-        nearest = max((f1(words, stale) for stale in self._stale), default=0.0)
-        gold = max((f1(words, other) for other in self._gold), default=0.0)
-        return nearest >= self._threshold and nearest > gold
+        return self._near_stale.find(words)[0] > self._near_gold.find(words)[0]
 
     def _words(self, sentence: str) -> Words:
         words = frozenset(content_words(sentence))
@@ -61,6 +59,47 @@ class SentenceMatcher:
             words >= gold or (words <= gold and f1(words, gold) >= self._threshold)
             for gold in self._gold
         )
+
+
+class Nearest:
+    """The sets of words that are nearest to a given one, without comparing it with each.
+
+    Args:
+        sets: The sets.
+        threshold: Least token F1 of a set that is found, above 0.
+    """
+
+    def __init__(self, sets: Sequence[Words], threshold: float) -> None:
+        self._threshold = threshold
+        self._places: dict[Words, list[int]] = {}
+        for index, words in enumerate(sets):
+            self._places.setdefault(words, []).append(index)
+        self._by_word: dict[str, list[Words]] = {}
+        for words in self._places:
+            for word in words:
+                self._by_word.setdefault(word, []).append(words)
+
+    def find(self, words: Words) -> tuple[float, frozenset[int]]:
+        """The greatest token F1, and the indices of the sets that have it; 0 if none is near."""
+        if words and words in self._places:
+            return 1.0, frozenset(self._places[words])
+        scores = {other: f1(words, other) for other in self._candidates(words)}
+        best = max(scores.values(), default=0.0)
+        if best < self._threshold:
+            return 0.0, frozenset()
+        nearest = (other for other, score in scores.items() if score == best)
+        return best, frozenset(index for other in nearest for index in self._places[other])
+
+    def _candidates(self, words: Words) -> set[Words]:
+        """The sets that may be near enough.
+
+        A set with at least the threshold's F1 has at least t / (2 - t) of the words in common. So
+        it has one of the rarest words, however many of the others it lacks.
+        """
+        needed = max(1, math.ceil(self._threshold * len(words) / (2 - self._threshold) - 1e-9))
+        rarest = sorted(words, key=lambda word: len(self._by_word.get(word, ())))
+        few = rarest[: len(words) - needed + 1]
+        return {other for word in few for other in self._by_word.get(word, ())}
 
 
 def f1(one: Words, other: Words) -> float:

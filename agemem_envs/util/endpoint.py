@@ -17,7 +17,7 @@ from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongE
 from agemem_envs.util import background
 from agemem_envs.util.http_client import ServerError, Target, post_json
 from agemem_envs.util.limiter import Limiter
-from agemem_envs.util.sanitize import sendable
+from agemem_envs.util.sanitize import one_line, sendable
 
 ChatMessage = Mapping[str, str]
 _SPEC = re.compile("(.+?)@(https?://.*)", re.DOTALL)
@@ -181,7 +181,7 @@ class ChatEndpoint:
             return reply
 
     def _failure(self, error: ServerError) -> EndpointError:
-        message = f"{self.model} at {self.base_url}: {str(error)[:300]}"
+        message = f"{self.model} at {self.base_url}: {one_line(str(error), 300)}"
         if error.status is not None and _TOO_LONG.search(str(error)):
             return PromptTooLongError(message)
         return EndpointError(message)

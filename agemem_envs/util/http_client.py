@@ -80,7 +80,7 @@ async def post_json(target: Target, body: Mapping[str, Any]) -> Any:
     try:
         async with (
             asyncio.timeout(target.timeout),
-            (await _session()).post(target.url, **options) as reply,
+            (await _session()).post(target.url, allow_redirects=False, **options) as reply,
         ):
             content = await _read(reply)
     except TimeoutError as error:

@@ -21,6 +21,11 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def one_line(text: str, most: int) -> str:
+    """The beginning of a text as one line, as :func:`printable` shows it."""
+    return printable(" ".join(text[: 4 * most].split()))[:most]
+
+
 def without_logins(text: str) -> str:
     """Hide the user and the password of each URL."""
     return _LOGIN.sub("***@", text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -67,52 +68,60 @@ class TransformersBackbone(Backbone):
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model.eval()
+        ends = self._model.generation_config.eos_token_id
+        self._ends = [self._tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+        self._generate = self._way_to_generate()
+
+    def _way_to_generate(self) -> Callable[[Any, list[list[int]], Any], list[list[int]]]:
+        """With beginnings that prompts share, if the model can attend over trees."""
+        from agemem.agents.trees.attention import use_tree_attention
+        from agemem.agents.trees.prefill import SharedPrefill, generate
+        from agemem.agents.trees.support import tree_obstacle
+
+        if tree_obstacle(self._model) is not None:
+            return generate
+        use_tree_attention(self._model)
+        return SharedPrefill().generate
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling
     ) -> list[Completion | EndpointError]:
         """Complete all prompts in one padded batch.
 
-        A batch shares one random state, seeded by its first request. Greedy decoding of padded
-        batches may differ from that of single prompts in the last bits.
+        What prompts share with each other, or with the batch before, is computed once, if the
+        model allows it. A batch shares one random state, seeded by its first request. Greedy
+        decoding of batches may differ from that of single prompts in the last bits.
         """
         start = time.perf_counter()
         prompts = [chat_ids(self._tokenizer, request.messages) for request in requests]
-        batch = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(
-            self._model.device
-        )
-        width = batch["input_ids"].shape[1]
         devices = range(self._torch.cuda.device_count())
         with self._torch.inference_mode(), self._torch.random.fork_rng(devices=devices):
             self._torch.manual_seed(requests[0].seed)
-            output = self._model.generate(**batch, **self._arguments(sampling))
+            written = self._generate(self._model, prompts, self._generation(sampling))
         seconds = time.perf_counter() - start
         return [
-            self._completion(row[width:].tolist(), int(mask.sum()), sampling, seconds)
-            for row, mask in zip(output, batch["attention_mask"], strict=True)
+            self._completion(ids, len(prompt), seconds)
+            for ids, prompt in zip(written, prompts, strict=True)
         ]
 
-    def _arguments(self, sampling: Sampling) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "max_new_tokens": sampling.max_tokens,
-            "pad_token_id": self._tokenizer.pad_token_id,
-            "do_sample": sampling.temperature > 0,
-        }
+    def _generation(self, sampling: Sampling) -> Any:
+        config = deepcopy(self._model.generation_config)
+        config.update(
+            max_new_tokens=sampling.max_tokens,
+            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=self._ends,
+            do_sample=sampling.temperature > 0,
+        )
         if sampling.temperature > 0:
-            arguments |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        return arguments
+            config.update(temperature=sampling.temperature, top_p=sampling.top_p, top_k=0)
+        return config
 
-    def _completion(
-        self, tokens: list[int], prompt_tokens: int, sampling: Sampling, seconds: float
-    ) -> Completion:
-        ends = self._model.generation_config.eos_token_id
-        stops = {self._tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
-        length = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
-        finished = length < len(tokens)
+    def _completion(self, ids: list[int], prompt_tokens: int, seconds: float) -> Completion:
+        finished = ids[-1] in self._ends
         return Completion(
-            text=self._tokenizer.decode(tokens[:length], skip_special_tokens=True),
+            text=self._tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=True),
             prompt_tokens=prompt_tokens,
-            completion_tokens=length + finished,
+            completion_tokens=len(ids),
             finish_reason="stop" if finished else "length",
             seconds=seconds,
         )

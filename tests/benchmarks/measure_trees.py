@@ -38,6 +38,8 @@ from agemem.agents.backbones.base import Completion, Request, Sampling
 from agemem.agents.backbones.chat_template import chat_text
 from agemem.agents.base import RolloutEnv
 from agemem.agents.rollout import Job, rollout
+from agemem.agents.trees.attention import use_tree_attention
+from agemem.agents.trees.prefill import SharedPrefill, generate, left_padded
 from agemem.train.config import PolicyConfig
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.logprobs import completion_logprobs
@@ -45,8 +47,6 @@ from agemem.train.models import find_model
 from agemem.train.objective import stepwise_loss
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.samples import Sample, Tensors, collate, step_rows
-from agemem.train.shared_prefill import SharedPrefill, left_padded
-from agemem.train.tree_attention import use_tree_attention
 from agemem.train.trees import collate_tree, tree_rows, tree_size
 from agemem_envs.registration import ENVS
 
@@ -199,9 +199,9 @@ def prefill(options: dict[str, Any]) -> None:
     )
     shared = SharedPrefill()
     start = time.process_time()
-    together = [shared.generate(model, prompts, config, padding) for prompts in calls]
+    together = [shared.generate(model, prompts, config) for prompts in calls]
     middle = time.process_time()
-    apart = [padded(model, prompts, config, padding) for prompts in calls]
+    apart = [generate(model, prompts, config) for prompts in calls]
     seconds = middle - start, time.process_time() - middle
     agree = sum(
         a == b
@@ -214,14 +214,6 @@ def prefill(options: dict[str, Any]) -> None:
         f"{seconds[0]:.0f} s instead of {seconds[1]:.0f} s, {seconds[1] / seconds[0]:.1f} times "
         f"less; {agree} next tokens are the same"
     )
-
-
-def padded(
-    model: Any, prompts: list[tuple[int, ...]], config: GenerationConfig, padding: int
-) -> list[list[int]]:
-    ids, mask = left_padded(prompts, padding, "cpu")
-    made = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-    return [row[ids.size(1) :].tolist() for row in made]
 
 
 def drift() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -16,6 +17,7 @@ from agemem_envs.judging.judges import (
     matcher_of,
     parse_verdict,
 )
+from agemem_envs.judging.matching import Nearest, f1
 from agemem_envs.judging.wording import content_words, sentences, template_words
 from agemem_envs.util.endpoint import ChatEndpoint
 from tests.openai_stub import OpenAIStub
@@ -180,3 +182,23 @@ def test_a_model_sees_the_memories_as_sentences() -> None:
         make_judge(f"m@{server.url}").memory_quality(CASE, ["One. Two.", "Three."])
     (request,) = server.requests
     assert json.loads(request["messages"][1]["content"])["memories"] == ["One.", "Two.", "Three."]
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 1.0])
+def test_the_nearest_words_are_those_of_a_comparison_with_all(threshold: float) -> None:
+    chance = random.Random(0)
+
+    def some() -> frozenset[str]:
+        return frozenset(chance.choices("abcdefghij", k=chance.randint(0, 7)))
+
+    sets = [some() for _ in range(60)]
+    nearest = Nearest(sets, threshold)
+    found = 0
+    for words in (some() for _ in range(500)):
+        scores = [f1(words, other) for other in sets]
+        best = max(scores)
+        wanted = frozenset(i for i, score in enumerate(scores) if score == best)
+        near = best >= threshold
+        assert nearest.find(words) == ((best, wanted) if near else (0.0, frozenset()))
+        found += near
+    assert 0 < found < 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,38 @@ def test_an_adapter_is_halved_and_has_no_path_of_this_machine(run: Path, tmp_pat
     assert (out / "config.json").read_bytes() == (run / "config.json").read_bytes()
     for path in out.iterdir():
         assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_trainings_that_follow_one_another_become_one_adapter(run: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    shutil.copytree(run / "model", later / "model")
+    _randomise(later / "model" / "adapter", seed=2)
+    _randomise(run / "model" / "adapter", seed=1)
+    settings = WarmStartConfig(backbone=str(run / "model"), lora_rank=4)
+    record_model(later, RunRecord(kind=RunKind.WARM_START, config=settings))
+    out = tmp_path / "shipped"
+    assert main([str(later), "--out", str(out)]) == 0
+    one, both = read_adapter(out), [read_adapter(r / "model" / "adapter") for r in (run, later)]
+    assert one.rank == 8
+    for name, (a, b) in one.pairs.items():
+        added = sum(part.scale * part.pairs[name][1] @ part.pairs[name][0] for part in both)
+        torch.testing.assert_close(b.float() @ a.float(), added, atol=2e-2, rtol=0)
+    settings = json.loads((out / CONFIG).read_text(encoding="utf-8"))
+    assert settings["base_model_name_or_path"] == "smollm2-135m"
+    # What was exported has all that was before it.
+    last = tmp_path / "last"
+    shutil.copytree(run / "model", last / "model")
+    settings = WarmStartConfig(backbone=str(out), lora_rank=4)
+    record_model(last, RunRecord(kind=RunKind.WARM_START, config=settings))
+    assert main([str(last), "--out", str(tmp_path / "again")]) == 0
+    assert read_adapter(tmp_path / "again").rank == 12
+
+
+def _randomise(folder: Path, seed: int) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    tensors = safetensors.load_file(folder / WEIGHTS)
+    made = {name: torch.randn(one.shape, generator=chance) for name, one in tensors.items()}
+    safetensors.save_file(made, folder / WEIGHTS)
 
 
 def test_a_training_without_an_adapter_is_refused(

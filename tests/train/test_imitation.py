@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, TrainingArguments
 
+from agemem.agents.trees.attention import use_tree_attention
 from agemem.train.imitation import DemonstratedRows, ImitationTrainer
 from agemem.train.packing import Packing
 from agemem.train.samples import Sample
-from agemem.train.tree_attention import use_tree_attention
 from tests.train.toy import build_model
 
 EPISODES = [

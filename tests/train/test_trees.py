@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from agemem.train import tree_attention
+from agemem.agents.trees import attention
+from agemem.agents.trees.attention import TREE, ancestors, use_tree_attention
+from agemem.agents.trees.support import tree_obstacle, uses_trees
 from agemem.train.logprobs import completion_logprobs
 from agemem.train.samples import IGNORED, Sample, Tensors, collate
-from agemem.train.tree_attention import TREE, use_tree_attention
-from agemem.train.tree_support import tree_obstacle, uses_trees
-from agemem.train.trees import ancestors, collate_tree, tree_rows, tree_size
+from agemem.train.trees import collate_tree, tree_rows, tree_size
 from agemem_envs.errors import ConfigurationError
 
 SMALL = {
@@ -152,7 +152,7 @@ def test_the_log_probabilities_are_those_of_the_steps(
     assert tree_obstacle(model) is None
     (row,) = tree_rows(PARTED, 100)
     want = [alone(model, one, 0.7) for one in row]
-    monkeypatch.setattr(tree_attention, "_BLOCK", block)
+    monkeypatch.setattr(attention, "_BLOCK", block)
     for known in (False, True):  # the dense mask, and blocks
         if known:
             use_tree_attention(model)
@@ -187,8 +187,8 @@ def test_every_layer_attends_by_blocks(kind: str, monkeypatch: pytest.MonkeyPatc
         keys.append(key.size(2))
         return sdpa_attention_forward(module, query, key, *others, **options)
 
-    monkeypatch.setattr(tree_attention, "_BLOCK", 1)
-    monkeypatch.setattr(tree_attention, "sdpa_attention_forward", count)
+    monkeypatch.setattr(attention, "_BLOCK", 1)
+    monkeypatch.setattr(attention, "sdpa_attention_forward", count)
     batch = collate_tree(row)
     completion_logprobs(model, batch, temperature=1.0, fused=False)
     assert keys == [depth + 1 for depth in batch["position_ids"][0].tolist()] * 2  # two layers

@@ -10,18 +10,20 @@ from __future__ import annotations
 import copy
 import functools
 import gc
-import json
 import os
 import random
 import re
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from agemem_envs.errors import DataFormatError
+from agemem_envs.data import read_text, reading
+from agemem_envs.errors import AgeMemError, DataFormatError
 from agemem_envs.tasks.alfworld.expressions import evaluate
 from agemem_envs.tasks.alfworld.generator import generate, goal_classes, walkthrough
+from agemem_envs.util.records import parse_json
 
 MEMOISED_TEXTS = 8192
 MEMOISED_HOUSES = 512
@@ -71,11 +73,12 @@ class AlfworldSimulator:
 
     def start_file(self, path: str, task_type: str, params: Reply) -> Reply:
         """Begin the game of a ``game.tw-pddl`` file."""
-        with open(path, encoding="utf-8") as file:
-            try:
-                return self._start(json.load(file), task_type, params)
-            except Exception as error:  # TextWorld asserts, and raises any exception
-                raise DataFormatError(f"{path} cannot be played: {error!r}") from error
+        try:
+            return self._start(_game(path), task_type, params)
+        except AgeMemError:
+            raise
+        except Exception as error:  # TextWorld asserts, and raises any exception
+            raise DataFormatError(f"{path} cannot be played: {error!r}"[:400]) from error
 
     def start_generated(self, task_type: str, split: str, number: int) -> Reply:
         """Begin a game of :mod:`agemem_envs.tasks.alfworld.generator`."""
@@ -133,8 +136,7 @@ class AlfworldSimulator:
 
     def glimpse_file(self, path: str) -> list[tuple[str, str]]:
         """The classes of a game's things and of their receptacles, without starting the game."""
-        with open(path, encoding="utf-8") as file:
-            return _classes(json.load(file)["pddl_problem"])
+        return _classes(_problem(path))
 
     def glimpse_generated(self, task_type: str, split: str, number: int) -> list[tuple[str, str]]:
         """Like :meth:`glimpse_file`, for a generated game."""
@@ -216,10 +218,30 @@ def _classes(problem: str) -> list[tuple[str, str]]:
     return sorted({(thing.lower(), place.lower()) for thing, place in pairs})
 
 
+def _problem(path: str) -> str:
+    """The PDDL problem of a game."""
+    return str(_game(path)["pddl_problem"])
+
+
+def _game(path: str) -> Reply:
+    """A game's file.
+
+    Raises:
+        DataNotFoundError: It cannot be read.
+        DataFormatError: It is not a game.
+    """
+    with reading(path):
+        game = parse_json(read_text(Path(path)))
+        texts = [game["pddl_domain"], game["pddl_problem"], game["grammar"]]
+        texts += game.get("walkthrough") or ()
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("its domain, problem, grammar or walkthrough is not text")
+        return dict(game)
+
+
 @functools.lru_cache(MEMOISED_HOUSES)
 def _survey_file(path: str) -> Reply:
-    with open(path, encoding="utf-8") as file:
-        return _survey(json.load(file)["pddl_problem"])
+    return _survey(_problem(path))
 
 
 @functools.lru_cache(MEMOISED_HOUSES)

@@ -17,6 +17,7 @@ from agemem_envs.data import (
     ENVIRONMENT_VARIABLE,
     agentboard_rows,
     data_folder,
+    reading,
     warn_embedded,
 )
 from agemem_envs.episode import DataSource
@@ -345,7 +346,11 @@ def _subgoals() -> dict[str, tuple[str, ...]]:
     if folder is None or not (folder / "alfworld_test.jsonl").is_file():
         return {}
     rows, _ = agentboard_rows(folder, "alfworld")
-    return {str(row["additional_info"]["description"]): tuple(row["subgoals"]) for row in rows}
+    subgoals = {}
+    for row in rows:
+        with reading(row.where):
+            subgoals[str(row.additional_info["description"])] = row.subgoals
+    return subgoals
 
 
 def _sentence(goal: str) -> str:

@@ -9,7 +9,12 @@ from importlib import metadata
 
 import numpy as np
 
-from agemem_envs.data import agentboard_folder, agentboard_rows, agentboard_split
+from agemem_envs.data import (
+    AgentBoardRow,
+    agentboard_folder,
+    agentboard_rows,
+    agentboard_split,
+)
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.errors import (
     ConfigurationError,
@@ -351,34 +356,30 @@ class BabyAITask(Task):
         return _Entry(level, seed)
 
 
-def _entries(rows: Sequence[Mapping[str, object]], levels: Sequence[str]) -> list[_Entry]:
+def _entries(rows: Sequence[AgentBoardRow], levels: Sequence[str]) -> list[_Entry]:
     """AgentBoard's rows as tasks: the k-th row of a level has its k-th seed."""
     entries: list[_Entry] = []
     counts: dict[str, int] = {}
     for row in rows:
-        info = row["additional_info"]
-        name = str(info.get("subtask")) if isinstance(info, Mapping) else ""
+        name = str(row.additional_info.get("subtask"))
         level = RENAMED.get(name, name)
         index = counts.get(level, 0)
         if level not in levels or index >= len(AGENTBOARD_SEEDS):
             raise DataFormatError(
-                f"AgentBoard's list: unexpected row {index + 1} of level {name!r}"
+                f"{row.where}: unexpected row {index + 1} of the level {name[:80]!r}"
             )
         counts[level] = index + 1
-        seed, difficulty = AGENTBOARD_SEEDS[index], str(row.get("difficulty", ""))
-        entries.append(_Entry(level, seed, difficulty, _subgoals(row)))
+        entries.append(_Entry(level, AGENTBOARD_SEEDS[index], row.difficulty, _subgoals(row)))
     return entries
 
 
-def _subgoals(row: Mapping[str, object]) -> Subgoals:
+def _subgoals(row: AgentBoardRow) -> Subgoals:
     """The alternative lists of a row's patterns.
 
     Raises:
-        DataFormatError: They are not lists of text of equal length, or empty.
+        DataFormatError: They are empty, or not of equal length.
     """
-    lists = [row[name] for name in ("subgoals", "subgoals_1") if name in row]
-    if not all(isinstance(patterns, list) and patterns for patterns in lists) or (
-        len({len(patterns) for patterns in lists if isinstance(patterns, list)}) != 1
-    ):
-        raise DataFormatError(f"AgentBoard's list: the subgoals of {str(row)[:80]} are not lists")
-    return tuple(tuple(map(str, patterns)) for patterns in lists if isinstance(patterns, list))
+    lists = (row.subgoals,) if row.subgoals_1 is None else (row.subgoals, row.subgoals_1)
+    if not row.subgoals or len(set(map(len, lists))) != 1:
+        raise DataFormatError(f"{row.where}: the lists of subgoals are empty, or differ in length")
+    return lists

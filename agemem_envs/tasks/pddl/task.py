@@ -16,6 +16,7 @@ from agemem_envs.data import (
     agentboard_folder,
     agentboard_rows,
     content_hash,
+    read_text,
     warn_embedded,
 )
 from agemem_envs.episode import DataSource
@@ -23,6 +24,7 @@ from agemem_envs.errors import (
     ConfigurationError,
     DataFormatError,
     DataNotFoundError,
+    SimulatorError,
     UnknownNameError,
 )
 from agemem_envs.tasks.amounts import Amounts
@@ -91,12 +93,14 @@ class Entry:
         domain: The domain in PDDL.
         problem: The problem in PDDL.
         difficulty: AgentBoard's level, or empty.
+        file: The file of the problem; empty if it is generated.
     """
 
     category: str
     domain: str
     problem: str
     difficulty: str = ""
+    file: str = ""
 
 
 class PDDLTask(CataloguedTask):
@@ -209,8 +213,12 @@ class PDDLTask(CataloguedTask):
         """Begin a problem."""
         entry = self._entry = self.entry(task_id)
         self._task_id = task_id
-        world = self._world = PDDLWorld(entry.domain, entry.problem)
-        language = self._language = LANGUAGES[entry.category]
+        try:
+            world = self._world = PDDLWorld(entry.domain, entry.problem)
+            language = self._language = LANGUAGES[entry.category]
+            opening = language.state(world.atoms)
+        except (SimulatorError, KeyError, ValueError, IndexError, TypeError) as error:
+            raise DataFormatError(f"{entry.file or task_id} cannot be played: {error}") from error
         self._progress = 0.0
         self._plan: list[Atom] | None = None
         self._planner_begun = False
@@ -225,7 +233,7 @@ class PDDLTask(CataloguedTask):
             source=self.source,
             category=entry.category,
             difficulty=entry.difficulty,
-            opening=language.state(world.atoms),
+            opening=opening,
             briefing=DOMAIN_RULES[entry.category].briefing(),
         )
         if self._by_agentboard:
@@ -452,11 +460,11 @@ def load_agentboard(folder: Path) -> tuple[dict[str, Entry], str]:
     used = [folder / "pddl_test.jsonl"]
     waiting: dict[str, list[Path]] = {}
     for row in rows:
-        name = str(row["additional_info"].get("subtask"))
+        name = str(row.additional_info.get("subtask"))
         category = AGENTBOARD_DOMAINS.get(name, name)
         if category not in DOMAINS:
             raise DataFormatError(
-                f"pddl_test.jsonl has the unknown domain {name!r}; known: {', '.join(DOMAINS)}"
+                f"{row.where}: the unknown domain {name[:80]!r}; known: {', '.join(DOMAINS)}"
             )
         domain = folder / "pddl" / f"{name}.pddl"
         if name not in waiting:
@@ -469,9 +477,6 @@ def load_agentboard(folder: Path) -> tuple[dict[str, Entry], str]:
             )
         file = waiting[name].pop(0)
         entries[f"{name}/{file.stem}"] = Entry(
-            category,
-            domain.read_text(encoding="utf-8"),
-            file.read_text(encoding="utf-8"),
-            str(row.get("difficulty", "")),
+            category, read_text(domain), read_text(file), row.difficulty, str(file)
         )
     return entries, content_hash(*used)

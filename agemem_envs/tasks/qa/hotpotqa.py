@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, data_folder, warn_embedded
+from agemem_envs.data import (
+    ENVIRONMENT_VARIABLE,
+    content_hash,
+    data_folder,
+    read_text,
+    reading,
+    warn_embedded,
+)
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError, require
 from agemem_envs.tasks.catalogue import ListedIds
@@ -18,6 +24,7 @@ from agemem_envs.tasks.qa.record import QARecord
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QATask
 from agemem_envs.tasks.qa.text_case import TextCase
+from agemem_envs.util.records import parse_json
 
 HUB_ID = "hotpotqa/hotpot_qa"
 HUB_CONFIG = "distractor"
@@ -96,7 +103,7 @@ class HotpotQATask(QATask):
         if self._embedded:
             return self._embedded.case(task_id)
         self._listed.check(task_id)
-        return TextCase(QARecord.from_row(self._rows[task_id]))
+        return TextCase(QARecord.from_row(self._rows[task_id], f"{self.source.location}: row"))
 
 
 def _find(split: str) -> str:
@@ -162,10 +169,8 @@ def _read_files(
     files = [Path(name) for name, _ in stamps]
     rows: dict[str, Row] = {}
     for file in files:
-        try:
-            parsed = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataFormatError(f"{file} is not JSON: {error}") from error
+        with reading(f"{file} is not JSON"):
+            parsed = parse_json(read_text(file))
         if not isinstance(parsed, list) or not parsed:
             raise DataFormatError(f"{file} is not a JSON array of questions")
         for row in parsed:
@@ -177,7 +182,9 @@ def _read_files(
                     f"{' or '.join(f.name for f in files)}. Pass one file: data=<file>."
                 )
             rows[str(row["_id"])] = row
-    QARecord.from_row(next(iter(rows.values())))  # fail now and not in the middle of a run
+    QARecord.from_row(
+        next(iter(rows.values())), f"{files[0]}: row"
+    )  # fail now and not in the middle of a run
     location = "+".join(file.name for file in files)
     return rows, DataSource("hotpotqa", "file", split, content_hash(*files), location)
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agemem_envs.errors import DataFormatError
+from agemem_envs.data import reading
 from agemem_envs.tasks.base import Fact
+from agemem_envs.util.records import from_plain
 
 Paragraph = tuple[str, tuple[str, ...]]
 """A title and its sentences."""
@@ -36,26 +37,18 @@ class QARecord:
     level: str = ""
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> QARecord:
+    def from_row(cls, row: Mapping[str, Any], where: str = "row") -> QARecord:
         """Make a record from a row of the original JSON files.
+
+        Args:
+            row: The row.
+            where: What an error calls it.
 
         Raises:
             DataFormatError: A field is missing or of the wrong shape.
         """
-        try:
-            return cls(
-                id=str(row["_id"]),
-                question=str(row["question"]),
-                answer=str(row["answer"]),
-                supporting_facts=tuple((str(t), int(i)) for t, i in row["supporting_facts"]),
-                context=tuple((str(t), tuple(map(str, s))) for t, s in row["context"]),
-                type=str(row.get("type", "")),
-                level=str(row.get("level", "")),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataFormatError(
-                f"row {str(row)[:80]!r} is not in HotpotQA's schema: {error!r}"
-            ) from error
+        with reading(f"{where} {str(row)[:80]!r} is not in HotpotQA's schema"):
+            return from_plain(cls, {**row, "id": str(row["_id"])})
 
     def to_row(self) -> dict[str, Any]:
         """Make a row of the original JSON files."""

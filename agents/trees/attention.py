@@ -14,8 +14,6 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from agemem.train.trees import ancestors
-
 TREE = "agemem_tree"
 """The attention implementation's name: SDPA where no tree is given."""
 _BLOCK = 256
@@ -49,6 +47,20 @@ def tree_inputs(ends: torch.Tensor) -> dict[str, Any]:
         keys = here[:stop][(ends[0, :stop] > start)]
         blocks.append((start, stop, keys, mask[:, :, start:stop, keys]))
     return {"attention_mask": mask, "tree": blocks}
+
+
+def ancestors(ends: torch.Tensor) -> torch.Tensor:
+    """Which positions each position attends to: itself and those above it in the tree.
+
+    Args:
+        ends: The first position after each position's subtree, (B, N).
+
+    Returns:
+        Booleans of shape (B, 1, N, N), from query to key.
+    """
+    here = torch.arange(ends.size(1), device=ends.device)
+    below = here.unsqueeze(1) < ends.unsqueeze(1)  # (B, N, N): the query is in the key's subtree
+    return (below & (here <= here.unsqueeze(1))).unsqueeze(1)
 
 
 def trie_inputs(parents: Sequence[int], done: int, device: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agemem.train.tree_attention import TREE
+from agemem.agents.trees.attention import TREE
 from agemem_envs.errors import ConfigurationError
 
 TREES = ("auto", "on", "off")

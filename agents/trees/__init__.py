@@ -1,0 +1,1 @@
+"""Token trees: models that attend over them, and prompts that share their beginnings."""
