@@ -46,6 +46,10 @@ class SimulatorError(AgeMemError):
     """A benchmark's simulator cannot start, died, hung or failed."""
 
 
+class SystemDiedError(AgeMemError):
+    """The process of a memory system died, was too late, or does not speak its protocol."""
+
+
 class WorkerError(AgeMemError):
     """The processes that play episodes cannot start, or die repeatedly."""
 

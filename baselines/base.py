@@ -19,7 +19,7 @@ from agemem.agents.budget import REDUCTION, is_full, is_reducible
 from agemem_envs import prompts
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import MemoryItem
-from agemem_envs.errors import EndpointError, PromptTooLongError
+from agemem_envs.errors import EndpointError, PromptTooLongError, SystemDiedError
 from agemem_envs.stages import Stage
 from agemem_envs.turns import Turn, render
 
@@ -189,6 +189,8 @@ class MemoryAgent(Agent):
         with _timed(usage):
             try:
                 self.system.observe(text)
+            except SystemDiedError:  # what it held is lost, and not by its own decision
+                raise
             except Exception:  # any library's; the episode goes on without this memory
                 usage.failures += 1
         if usage.faults > faults and self.system.memories() == before:
@@ -199,6 +201,8 @@ class MemoryAgent(Agent):
         with _timed(self.system.usage):
             try:
                 return self.system.recall(query, self._k)
+            except SystemDiedError:
+                raise
             except Exception:  # any library's
                 self.system.usage.failures += 1
                 return []

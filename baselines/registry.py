@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agemem.baselines.base import MemorySystem
 from agemem.baselines.gateway import Gateway
+from agemem.baselines.worker import PREFIX, WorkerSystem
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.util.loading import load
 
@@ -31,18 +32,28 @@ def system_class(name: str) -> type[MemorySystem]:
     return system
 
 
-def make_system(name: str, gateway: Gateway | None = None) -> MemorySystem:
+def is_system(name: str) -> bool:
+    """Whether an agent of this name has a memory system: one of the registry, or a command."""
+    return name in SYSTEMS or name.startswith(PREFIX)
+
+
+def make_system(
+    name: str, gateway: Gateway | None = None, command: str | None = None
+) -> MemorySystem:
     """A memory system for one agent.
 
     Args:
-        name: A name of :data:`SYSTEMS`.
+        name: A name of :data:`SYSTEMS`, or one that begins with ``system:``.
         gateway: Gateway for a system that calls a language model.
+        command: The command of a system whose name begins with ``system:``.
 
     Raises:
         UnknownNameError: No system has this name.
         ConfigurationError: The system needs a gateway, and none was given.
         MissingDependencyError: Its library is not installed.
     """
+    if name.startswith(PREFIX):
+        return WorkerSystem(command or "", gateway)
     system = system_class(name)
     if not system.uses_llm:
         return system()

@@ -162,10 +162,14 @@ class DiligentDemonstrator(Demonstrator):
         order = [stated(title, said[title][index]) for title, index in record.supporting_facts]
         lost = {change.valid: change.stale for change in spec.changes if withdrawn(change)}
 
-        def place(fact: str) -> int:
-            return next((i for i, text in enumerate(order) if text in fact), len(order))
-
-        return [lost.get(fact, fact) for fact in sorted(spec.gold_facts, key=place)]
+        chain: list[tuple[int, str]] = []
+        for fact in spec.gold_facts:  # a statement, or a paragraph of which some sentences count
+            parts = [(place, text) for place, text in enumerate(order) if text in fact]
+            whole = fact in lost or not parts
+            chain += (
+                [(min(parts, default=(len(order),))[0], lost.get(fact, fact))] if whole else parts
+            )
+        return [text for _, text in sorted(chain)]
 
     @property
     def _task(self) -> QATask:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from agemem.agents.base import Agent
+from agemem.baselines.worker import PREFIX, split_command
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.registry import agent_class
 from agemem_envs.errors import ConfigurationError, UnknownNameError
@@ -13,6 +15,8 @@ from agemem_envs.registration import ENVS
 from agemem_envs.tools import choose_tools
 from agemem_envs.util.endpoint import is_endpoint
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""The name of a memory system outside of the registry."""
 EXECUTORS: dict[str, str] = {
     "serial": "agemem.eval.play.executors.serial:SerialExecutor",
     "processes": "agemem.eval.play.executors.processes:ProcessExecutor",
@@ -53,12 +57,29 @@ def resolve(config: RunConfig) -> ResolvedRun:
         if env_id not in ENVS:
             raise UnknownNameError("environment", env_id, ENVS)
     check_names(config)
+    _check_command(config)
     agent = agent_class(config.agent)
     _check_backbone(config, agent)
     tools = _tools(config, agent)
     if config.few_shot and "Add_memory" not in choose_tools(tools):
         raise ConfigurationError("--few-shot shows the memory tools: it needs --tools all or ltm")
     return ResolvedRun(config, tools, _executor(config, agent))
+
+
+def _check_command(config: RunConfig) -> None:
+    """Check that a memory system has a command if, and only if, its name says so."""
+    named = config.agent.startswith(PREFIX)
+    if named and not NAME.fullmatch(config.agent.removeprefix(PREFIX)):
+        raise ConfigurationError(
+            f"--agent {config.agent!r}: name the system with letters, digits, '.', '-' and '_'"
+        )
+    if named != (config.system_command is not None):
+        raise ConfigurationError(
+            f"--system-command and --agent {PREFIX}NAME belong together: pass both, for example "
+            f'--agent {PREFIX}mine --system-command "python mine.py"'
+        )
+    if config.system_command is not None:
+        split_command(config.system_command)
 
 
 def _tools(config: RunConfig, agent: type[Agent]) -> str | tuple[str, ...]:

@@ -133,12 +133,15 @@ class EpisodeWorker:
     def _make_gateway(self) -> Gateway | None:
         """The gateway to the backbone for a memory system that calls the model itself, or None."""
         name = self.config.agent
-        if name not in SYSTEMS or not system_class(name).uses_llm:
+        may_call = self.config.system_command is not None
+        if not may_call and (name not in SYSTEMS or not system_class(name).uses_llm):
             return None
         if isinstance(self._backbone, ScriptedBackbone):
             gateway = Gateway(scripted.complete)
         elif isinstance(self._backbone, OpenAIBackbone):
             gateway = Gateway(forward_to(self._backbone.endpoint, self.config.max_tokens))
+        elif may_call:
+            return None
         else:
             raise ConfigurationError(
                 f"{name} calls the language model itself, which needs a server: pass --backbone "
@@ -164,7 +167,9 @@ class EpisodeWorker:
     def _make_agent(self) -> Agent:
         options = {"few_shot": True} if self.config.few_shot else {}
         with encoder_options(self._encoders):
-            return make_agent(self.config.agent, self._gateway, **options)
+            return make_agent(
+                self.config.agent, self._gateway, self.config.system_command, **options
+            )
 
     def _describe(self, place: Place) -> RunMetadata:
         """The fields that all results of the run share. It shows whether a place can be set up."""

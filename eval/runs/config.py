@@ -29,6 +29,14 @@ class RunConfig(ModelSettings):
     agent: str = setting(
         "agemem", "agent, memory system or suite to evaluate", Scope.METHOD, SUBJECT, metavar="NAME"
     )
+    system_command: str | None = setting(
+        None,
+        "command of a memory system in a process of its own, which reads and writes JSON lines; "
+        "with --agent system:NAME",
+        Scope.METHOD,
+        SUBJECT,
+        metavar="COMMAND",
+    )
     suite: str | None = setting(
         None,
         "set of agents to evaluate, for example for a table or figure of the paper",

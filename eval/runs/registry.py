@@ -9,7 +9,7 @@ from agemem.agents.policies import POLICIES
 from agemem.agents.scripted_policy import policy_agent
 from agemem.baselines.base import MemoryAgent
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.registry import SYSTEMS, make_system
+from agemem.baselines.registry import SYSTEMS, is_system, make_system
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.util.loading import load
 
@@ -31,7 +31,7 @@ def agent_class(name: str) -> type[Agent]:
     Raises:
         UnknownNameError: No agent has this name.
     """
-    if name in SYSTEMS:
+    if is_system(name):
         return MemoryAgent
     if name in POLICIES:
         return policy_agent(name)
@@ -41,12 +41,15 @@ def agent_class(name: str) -> type[Agent]:
     return agent
 
 
-def make_agent(name: str, gateway: Gateway | None = None, **options: Any) -> Agent:
+def make_agent(
+    name: str, gateway: Gateway | None = None, command: str | None = None, **options: Any
+) -> Agent:
     """Make an agent for one environment.
 
     Args:
         name: A name in :data:`AGENTS`, or of a memory system, which :class:`MemoryAgent` wraps.
         gateway: The gateway to the language model, for a memory system that calls one.
+        command: The command of a memory system whose name begins with ``system:``.
         options: Arguments of the agent's class.
 
     Raises:
@@ -55,8 +58,8 @@ def make_agent(name: str, gateway: Gateway | None = None, **options: Any) -> Age
         MissingDependencyError: A memory system's library is not installed.
     """
     try:
-        if name in SYSTEMS:
-            return MemoryAgent(make_system(name, gateway), **options)
+        if is_system(name):
+            return MemoryAgent(make_system(name, gateway, command), **options)
         return agent_class(name)(**options)
     except TypeError as error:
         raise ConfigurationError(f"agent {name!r}: {error}") from error

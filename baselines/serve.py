@@ -1,0 +1,91 @@
+"""Serve a memory system on standard input and output: ``python -m agemem.baselines.serve rag``.
+
+The other end is :class:`~agemem.baselines.worker.WorkerSystem`. :func:`serve` does the same for a
+system of your own: ``serve(MySystem())`` at the end of its file. A system with a method
+``use_model(url, key)`` is told the run's language model before each episode.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import IO, Any, Protocol
+
+
+class Served(Protocol):
+    """What a system has to do; :class:`~agemem.baselines.base.MemorySystem` does it."""
+
+    def reset(self) -> None:
+        """Forget everything: a new episode begins."""
+
+    def observe(self, text: str) -> None:
+        """Store a message."""
+
+    def recall(self, query: str, top_k: int) -> list[str]:
+        """Stored texts that may help with a query, best first."""
+
+    def memories(self) -> list[str]:
+        """All stored texts, oldest first."""
+
+
+Request = dict[str, Any]
+Operation = Callable[[Served, Request], list[str] | None]
+
+
+def _reset(system: Served, request: Request) -> None:
+    model = request.get("model")
+    if model is not None and hasattr(system, "use_model"):
+        system.use_model(**model)
+    system.reset()
+
+
+OPERATIONS: dict[str, Operation] = {
+    "reset": _reset,
+    "observe": lambda system, request: system.observe(request["text"]),
+    "recall": lambda system, request: system.recall(request["query"], request["top_k"]),
+    "memories": lambda system, request: system.memories(),
+}
+
+
+def serve(system: Served, lines: IO[str] | None = None, replies: IO[str] | None = None) -> None:
+    """Answer requests until the input ends. What the system prints goes to standard error.
+
+    Args:
+        system: The system.
+        lines: The requests, by default standard input.
+        replies: The replies, by default standard output.
+    """
+    replies = replies or sys.stdout
+    printed, sys.stdout = sys.stdout, sys.stderr
+    try:
+        for line in lines or sys.stdin:
+            replies.write(json.dumps(answer(system, json.loads(line))) + "\n")
+            replies.flush()
+    finally:
+        sys.stdout = printed
+
+
+def answer(system: Served, request: Request) -> Request:
+    """The reply to a request; an error of the system is a reply, too."""
+    try:
+        texts = OPERATIONS[request["op"]](system, request)
+        return {"ok": True} if texts is None else {"ok": True, "texts": list(texts)}
+    except Exception as error:  # the system's own
+        return {"ok": False, "error": f"{type(error).__name__}: {error}"}
+
+
+def main(argv: list[str]) -> None:
+    """Serve a system of the registry that calls no model."""
+    from agemem.baselines.registry import make_system
+
+    (name,) = argv
+    system = make_system(name)
+    try:
+        serve(system)
+    finally:
+        system.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

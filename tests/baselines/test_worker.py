@@ -1,0 +1,180 @@
+"""A memory system in a process of its own: as in this one, and nothing is left when it dies."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agemem.baselines.gateway import Gateway
+from agemem.baselines.scripted.model import complete
+from agemem.baselines.worker import WorkerSystem
+from agemem.eval.play.runner import EXIT_UNSCORED
+from agemem.eval.run import main
+from agemem.eval.runs.folder import ResultsFolder
+from agemem_envs.episode import Episode, StopReason
+from agemem_envs.errors import SystemDiedError
+from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
+from tests.baselines.facts import FACTS, HOSTILE
+from tests.conftest import ROOT
+
+PYTHON = shlex.quote(sys.executable)
+RAG = f"{PYTHON} -P -m agemem.baselines.serve rag"
+EXAMPLE = f"{PYTHON} {ROOT / 'examples' / 'worker_system.py'}"
+
+
+def script(code: str) -> str:
+    """The command of a worker that runs ``code`` for each ``request``, and prints ``reply``."""
+    lines = "import json, os, sys, time\nreply = {'ok': True}\nfor line in sys.stdin:\n"
+    lines += "    request = json.loads(line)\n    reply = {'ok': True, 'texts': []}\n"
+    lines += "".join(f"    {one}\n" for one in code.splitlines())
+    lines += "    print(json.dumps(reply), flush=True)\n"
+    return f"{PYTHON} -c {shlex.quote(lines)}"
+
+
+def play(agent: str, out: Path, *options: str) -> int:
+    common = ["--backbone", "scripted", "--envs", "AgeMem-SyntheticQA-v0", "--episodes", "2"]
+    return main(["--agent", agent, *common, "--out", str(out), *options])
+
+
+def episodes(out: Path) -> list[Episode]:
+    """The episodes without their times."""
+    found = []
+    for result in ResultsFolder(out).read():
+        steps = tuple(replace(step, seconds=None) for step in result.episode.steps)
+        metrics = {**result.episode.metrics, "memory_seconds": None}
+        found.append(replace(result.episode, steps=steps, metrics=metrics))
+    return found
+
+
+def children() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children(recursive=True) if one.is_running()]
+
+
+def test_rag_is_the_same_in_this_process_and_in_its_own(tmp_path: Path) -> None:
+    assert play("rag", tmp_path / "here") == EXIT_OK
+    assert play("system:rag", tmp_path / "there", "--system-command", RAG) == EXIT_OK
+    here, there = episodes(tmp_path / "here"), episodes(tmp_path / "there")
+    assert here == there
+    assert any(episode.memories for episode in here)
+    config = json.loads((tmp_path / "there" / "config.json").read_text("utf-8"))
+    assert config["config"]["system_command"] == RAG
+
+
+def test_the_example_plays(tmp_path: Path) -> None:
+    assert play("system:last-ten", tmp_path / "run", "--system-command", EXAMPLE) == EXIT_OK
+    assert all(0 < len(episode.memories) <= 10 for episode in episodes(tmp_path / "run"))
+
+
+def test_any_text_passes() -> None:
+    system = WorkerSystem(EXAMPLE)
+    system.reset()
+    for text in HOSTILE[:10]:
+        system.observe(text)
+    assert system.memories() == HOSTILE[:10]
+    system.reset()
+    assert system.memories() == []
+    before = children()
+    system.close()
+    system.close()
+    assert len(children()) == len(before) - 1
+
+
+def test_the_model_is_told_and_its_calls_are_counted() -> None:
+    gateway = Gateway(complete)
+    ask = (
+        "import urllib.request\n"
+        "model = request.get('model') or model\n"
+        "body = {'messages': [{'role': 'user', 'content': 'hello'}]}\n"
+        "head = {'Authorization': 'Bearer ' + model['key'], 'Content-Type': 'application/json'}\n"
+        "call = urllib.request.Request(model['url'] + '/chat/completions', "
+        "json.dumps(body).encode(), head)\n"
+        "if request['op'] == 'observe':\n"
+        "    try:\n"
+        "        urllib.request.urlopen(call)\n"
+        "    except OSError as error:\n"
+        "        reply = {'ok': False, 'error': str(error)}\n"
+    )
+    system = WorkerSystem(script(ask), gateway)
+    system.reset()
+    with pytest.raises(RuntimeError, match="observe: HTTP Error 502"):
+        system.observe(FACTS[0])  # the scripted model knows no such prompt
+    assert (system.usage.llm_calls, system.usage.llm_errors) == (1, 1)
+    system.close()
+    gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("if request['op'] == 'observe': sys.exit('out of memory')", "out of memory"),
+        ("if request['op'] == 'observe': os.kill(os.getpid(), 9)", "the process has ended"),
+        ("if request['op'] == 'observe': print('hello')", "not JSON: 'hello'"),
+        ("if request['op'] == 'observe': reply = [1]", "not a JSON object"),
+        ("if request['op'] == 'reset': reply = {'ok': False, 'error': 'no'}", "reset failed: no"),
+    ],
+)
+def test_a_process_that_dies_leaves_the_episode_unscored_and_is_replaced(
+    code: str, said: str, tmp_path: Path
+) -> None:
+    before = children()
+    command = ["--system-command", script(code)]
+    assert play("system:bad", tmp_path / "run", *command) == EXIT_UNSCORED
+    found = episodes(tmp_path / "run")
+    assert len(found) == 2, "the next episode has a process of its own"
+    for episode in found:
+        assert episode.stop_reason is StopReason.ENVIRONMENT_ERROR
+        assert said in episode.errors[0]
+        assert episode.reward is None
+    assert children() == before
+
+
+def test_a_process_that_hangs_is_killed_with_all_it_has_started() -> None:
+    hang = "import subprocess; subprocess.Popen(['sleep', '600'])\nif request['op'] == 'observe': time.sleep(600)"
+    before = children()
+    system = WorkerSystem(script(hang), timeout=1.0)
+    system.reset()
+    with pytest.raises(SystemDiedError, match="no reply within 1 s"):
+        system.observe(FACTS[0])
+    assert children() == before
+    with pytest.raises(SystemDiedError, match="has ended"):
+        system.recall("anything")
+
+
+def test_a_failure_that_is_told_is_counted_and_the_episode_goes_on(tmp_path: Path) -> None:
+    fails = "if request['op'] == 'observe': reply = {'ok': False, 'error': 'full'}"
+    assert play("system:full", tmp_path / "run", "--system-command", script(fails)) == EXIT_OK
+    for episode in episodes(tmp_path / "run"):
+        assert episode.reward is not None
+        assert episode.metrics["memory_failures"] == episode.metrics["memory_dropped_writes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "options", "said"),
+    [
+        ("system:mine", [], "belong together"),
+        ("rag", ["--system-command", "true"], "belong together"),
+        ("system:", ["--system-command", "true"], "name the system"),
+        ("system:a b", ["--system-command", "true"], "name the system"),
+        ("system:a", ["--system-command", ""], "empty"),
+        ("system:a", ["--system-command", "'"], "No closing quotation"),
+        ("system:a", ["--system-command", "no-such-program-here"], "cannot be started"),
+    ],
+)
+def test_what_cannot_be_started_is_one_line(
+    agent: str,
+    options: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = play(agent, tmp_path / "run", *options)
+    captured = capsys.readouterr()
+    assert said in captured.err + captured.out
+    assert status in (EXIT_USAGE, EXIT_UNSCORED)
+    assert "Traceback" not in captured.err
