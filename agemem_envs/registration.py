@@ -6,6 +6,9 @@ from typing import Any
 
 import gymnasium as gym
 
+from agemem_envs.util import plugins
+from agemem_envs.util.plugins import with_declared
+
 ENTRY_POINT = "agemem_envs.env:MemoryEnv"
 ENVS: dict[str, dict[str, Any]] = {
     "AgeMem-ALFWorld-v0": {
@@ -34,6 +37,8 @@ ENVS: dict[str, dict[str, Any]] = {
     },
 }
 """The default arguments of :class:`~agemem_envs.env.MemoryEnv` for each id."""
+for _id, _task in with_declared({}, plugins.BENCHMARKS).items():
+    ENVS.setdefault(_id, {"task": _task, "encoder": "minilm"})
 
 BENCHMARKS: tuple[str, ...] = (
     "AgeMem-ALFWorld-v0",

@@ -6,9 +6,11 @@ from agemem.baselines.base import MemorySystem
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.worker import PREFIX, WorkerSystem
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.util import plugins
 from agemem_envs.util.loading import load
+from agemem_envs.util.plugins import with_declared
 
-SYSTEMS: dict[str, str] = {
+OWN: dict[str, str] = {
     "no-memory": "agemem.baselines.no_memory:NoMemory",
     "full-context": "agemem.baselines.full_context:FullContext",
     "running-summary": "agemem.baselines.running_summary:RunningSummary",
@@ -18,6 +20,9 @@ SYSTEMS: dict[str, str] = {
     "mem0": "agemem.baselines.mem0:Mem0System",
     "mem0-graph": "agemem.baselines.mem0_graph:Mem0GraphSystem",
 }
+"""The systems of this project."""
+SYSTEMS = with_declared(OWN, plugins.SYSTEMS)
+"""Those, and the systems that installed packages declare."""
 
 
 def system_class(name: str) -> type[MemorySystem]:

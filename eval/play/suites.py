@@ -9,7 +9,7 @@ from typing import Any
 
 from agemem.agents.policies import POLICIES
 from agemem.agents.smollm2 import TRAINED
-from agemem.baselines.registry import SYSTEMS
+from agemem.baselines.registry import OWN
 from agemem.eval.paper.benchmarks import QA_PROTOCOL, WORLD_PROTOCOL
 from agemem.eval.paper.methods import METHODS, learning_of, method_of
 from agemem.eval.runs.config import FULL_OR_TASK, RunConfig
@@ -102,13 +102,13 @@ def _of_the_paper(agents: Iterable[str], envs: tuple[str, ...] | None = None) ->
 
 _ABLATION = ("AgeMem-ALFWorld-v0", "AgeMem-ScienceWorld-v0", *QA)
 _EVERYTHING = (
-    *_members(("oracle", "oracle-no-memory", *SYSTEMS, "agemem-norl", "agemem-norl-rag")),
+    *_members(("oracle", "oracle-no-memory", *OWN, "agemem-norl", "agemem-norl-rag")),
     *_members(("agemem", "agemem-rag")),
     Member("agemem-answer-only", QA),
 )
 
 SUITES: dict[str, Suite] = {
-    "all-baselines": Suite(_members(SYSTEMS), DEFAULT),
+    "all-baselines": Suite(_members(OWN), DEFAULT),
     "bounds": Suite(_members(("oracle", "oracle-no-memory", "random")), DEFAULT),
     "ladder": Suite(_members(POLICIES), DEFAULT, settings={"episodes": 60}),
     "table2": _of_the_paper((*PUBLISHED, "agemem")),
@@ -122,14 +122,16 @@ SUITES: dict[str, Suite] = {
             Member("agemem-norl", settings={"backbone": TRAINED}, suffix="trained"),
             Member("agemem-norl", settings={"few_shot": True}),
             Member("no-memory"),
+            Member("oracle"),
         ),
         DEFAULT,
         settings={
             "envs": ["AgeMem-SyntheticQA-v0"],
             "episodes": 4,
             "level": "easy",
-            "facts": 8,
-            "updates": 2,
+            "facts": 0,
+            "noise": 0,
+            "updates": 0,
             "distractors": 1,
             "rounds_per_message": 2,
             "max_context_tokens": 2048,

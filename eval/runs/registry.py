@@ -11,9 +11,11 @@ from agemem.baselines.base import MemoryAgent
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import SYSTEMS, is_system, make_system
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.util import plugins
 from agemem_envs.util.loading import load
+from agemem_envs.util.plugins import with_declared
 
-AGENTS: dict[str, str] = {
+_OWN: dict[str, str] = {
     "agemem": "agemem.agents.agemem:AgeMemAgent",
     "agemem-norl": "agemem.agents.agemem:AgeMemAgent",
     "agemem-answer-only": "agemem.agents.agemem:AgeMemAgent",
@@ -21,6 +23,7 @@ AGENTS: dict[str, str] = {
     "agemem-norl-rag": "agemem.agents.agemem_rag:AgeMemRAGAgent",
     "random": "agemem.agents.random_actions:RandomAgent",
 }
+AGENTS = with_declared(_OWN, plugins.AGENTS)
 """Agents by the names of the paper's methods: ``norl`` uses a backbone that was not trained with
 the agent, ``answer-only`` one that was trained on the task's reward alone."""
 
