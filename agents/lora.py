@@ -104,6 +104,19 @@ def stacked(adapters: Sequence[Adapter]) -> Adapter:
     return Adapter(1.0, pairs)
 
 
+def compressed(adapter: Adapter, rank: int) -> Adapter:
+    """The nearest adapter of at most this rank: of each layer the greatest singular values."""
+    torch = require("torch", extra="transformers")
+    pairs = {}
+    for name, (a, b) in adapter.pairs.items():
+        outer, left = torch.linalg.qr(b.float())
+        inner, right = torch.linalg.qr(a.float().T)
+        u, values, v = torch.linalg.svd(left @ right.T)
+        root = values[:rank].sqrt()
+        pairs[name] = ((root[:, None] * v[:rank]) @ inner.T, outer @ (u[:, :rank] * root))
+    return Adapter(adapter.scale, pairs)
+
+
 def write_adapter(adapter: Adapter, settings: Mapping[str, Any], folder: Path) -> None:
     """Write an adapter in half precision as PEFT reads it.
 

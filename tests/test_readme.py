@@ -87,9 +87,13 @@ def strings(file: Path) -> Iterator[str]:
 
 def documented() -> Iterator[tuple[str, str]]:
     """Every documented command, with the file that it is in."""
-    for command in commands(README):
-        yield "README.md", command
-    folders = ("agemem_envs", "agents", "baselines", "eval", "train", "tests/benchmarks")
+    for file in (ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for command in commands(file.read_text(encoding="utf-8")):
+            yield file.relative_to(ROOT).as_posix(), command
+    folders = (
+        "agemem_envs", "agents", "baselines", "eval", "examples", "train", "tests/attacks",
+        "tests/benchmarks",
+    )  # fmt: skip
     for folder in folders:
         for file in sorted((ROOT / folder).rglob("*.py")):
             for text in strings(file):

@@ -27,6 +27,7 @@ from agemem.agents.lora import (
     CONFIG,
     WEIGHTS,
     Adapter,
+    compressed,
     read_adapter,
     stacked,
     write_adapter,
@@ -66,15 +67,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", type=folder, metavar="RUN", help="the folder of the training")
     parser.add_argument("--out", type=folder, required=True, metavar="FOLDER", help="a new folder")
+    parser.add_argument(
+        "--rank",
+        type=int,
+        metavar="N",
+        help="make the adapter smaller: keep the N greatest singular values of each layer",
+    )
     return parser
 
 
-def export(run: Path, out: Path) -> None:
+def export(run: Path, out: Path, rank: int | None = None) -> None:
     """Write the adapter of a training to a folder.
 
     Args:
         run: The folder of the training.
         out: A folder that does not exist yet.
+        rank: Most singular values of a layer, at least 1; None for all.
 
     Raises:
         ConfigurationError: The training, or one before it, has no adapter; or the folder exists.
@@ -84,9 +92,13 @@ def export(run: Path, out: Path) -> None:
     adapters = list(_adapters(run))
     if out.exists():
         raise ConfigurationError(f"{out} exists already: choose another --out")
+    if rank is not None and rank < 1:
+        raise ConfigurationError(f"--rank must be at least 1, not {rank}")
     transformers = require("transformers", extra="train")
     model = transformers.AutoConfig.from_pretrained(run / "model")
     adapter = stacked(adapters)
+    if rank is not None and rank < adapter.rank:
+        adapter = compressed(adapter, rank)
     out.mkdir(parents=True)
     write_gguf(adapter, model, out / GGUF_ADAPTER)
     settings = json.loads((run / ADAPTER / CONFIG).read_text(encoding="utf-8"))
@@ -113,7 +125,7 @@ def _adapters(run: Path) -> Iterator[Adapter]:
 def run(argv: Sequence[str]) -> int:
     """Run the command line, and return the exit status."""
     options = build_parser().parse_args(argv)
-    export(options.run, options.out)
+    export(options.run, options.out, options.rank)
     return EXIT_OK
 
 

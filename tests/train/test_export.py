@@ -84,6 +84,24 @@ def test_trainings_that_follow_one_another_become_one_adapter(run: Path, tmp_pat
     assert read_adapter(tmp_path / "again").rank == 12
 
 
+def test_a_smaller_rank_keeps_what_matters_most(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _randomise(run / "model" / "adapter", seed=1)
+    out = tmp_path / "small"
+    assert main([str(run), "--out", str(out), "--rank", "2"]) == 0
+    whole, small = read_adapter(run / "model" / "adapter"), read_adapter(out)
+    assert small.rank == 2
+    for name, (a, b) in small.pairs.items():
+        added = whole.scale * whole.pairs[name][1] @ whole.pairs[name][0]
+        u, values, v = torch.linalg.svd(added)
+        nearest = u[:, :2] @ torch.diag(values[:2]) @ v[:2]
+        made = small.scale * b.float() @ a.float()
+        torch.testing.assert_close(made, nearest, atol=2e-2 * float(values[0]), rtol=0)
+    assert main([str(run), "--out", str(tmp_path / "none"), "--rank", "0"]) == 2
+    assert "at least 1" in capsys.readouterr().err
+
+
 def _randomise(folder: Path, seed: int) -> None:
     chance = torch.Generator().manual_seed(seed)
     tensors = safetensors.load_file(folder / WEIGHTS)
