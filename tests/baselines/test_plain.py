@@ -124,7 +124,13 @@ def test_the_summary_is_rewritten_and_its_calls_are_counted(gateway: Gateway) ->
 
 
 def test_a_failing_model_loses_nothing_but_the_rewriting() -> None:
+    """A model that has answered once: one that never does leaves the episode unscored."""
+    calls: list[int] = []
+
     def fail(body: dict[str, Any]) -> dict[str, Any]:
+        calls.append(1)
+        if len(calls) == 1:
+            return {"choices": [{"message": {"content": ""}}]}
         raise EndpointError("down")
 
     gateway = Gateway(fail)

@@ -76,7 +76,7 @@ def test_any_text_passes() -> None:
     system.reset()
     for text in HOSTILE[:10]:
         system.observe(text)
-    assert system.memories() == HOSTILE[:10]
+    assert system.memories() == list(HOSTILE[:10])
     system.reset()
     assert system.memories() == []
     before = children()
