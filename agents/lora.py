@@ -160,6 +160,11 @@ def write_gguf(adapter: Adapter, config: Any, target: Path) -> None:
     for name, tensor in _converted(adapter, config):
         layer, _, part = name.rpartition(".")
         writer.add_tensor(f"{names.get_name(layer)}.weight.{part}", tensor)
+    finish(writer)
+
+
+def finish(writer: Any) -> None:
+    """Write what a GGUF writer holds, and close its file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agemem.agents.lora import Adapter, in_llama_order
+from agemem.agents.lora import Adapter, finish, in_llama_order
 from agemem_envs.errors import DataFormatError, require
 
 
@@ -43,10 +43,7 @@ def merge_gguf(base: Path, adapter: Adapter, target: Path) -> None:
             writer.add_tensor(tensor.name, gguf.quants.quantize(weights, kind), raw_dtype=kind)
     if added:
         raise DataFormatError(f"the adapter does not fit the model: {next(iter(added))}")
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
 
 
 def _added(gguf: Any, reader: Any, adapter: Adapter) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from enum import Enum, auto
 from pathlib import Path
 
 from agemem.agents import smollm2
-from agemem.agents.weights import GGUF
 
 
 class Serving(Enum):
@@ -58,7 +57,7 @@ class Model:
         backbones: The backbones that run it, by the suffix of their names.
         hub_id: Its id on the Hugging Face hub, or None.
         folder: Finds a folder that transformers can load, for a model without a hub id.
-        gguf: Finds its GGUF files, for llama.cpp.
+        gguf: Finds its GGUF file, for llama.cpp.
         training: The folder with the record of the training that made it, or None.
         shape: Its size, where GPU memory is estimated before a download.
     """
@@ -67,7 +66,7 @@ class Model:
     backbones: Mapping[str, Serving] = field(default_factory=lambda: {"": Serving.TRANSFORMERS})
     hub_id: str | None = None
     folder: Callable[[], Path] | None = None
-    gguf: Callable[[], GGUF] | None = None
+    gguf: Callable[[], Path] | None = None
     training: Path | None = None
     shape: Shape | None = None
 
@@ -110,7 +109,7 @@ MODELS: dict[str, Model] = {
             "smollm2-135m",
             _EMBEDDED,
             folder=smollm2.transformers_path,
-            gguf=smollm2.untrained,
+            gguf=smollm2.gguf_path,
         ),
         Model(
             smollm2.TRAINED,

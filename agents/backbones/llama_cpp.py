@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from agemem.agents.backbones.base import Request
 from agemem.agents.backbones.llama_process import LlamaProcess
 from agemem.agents.backbones.openai_server import OpenAIBackbone
-from agemem.agents.weights import GGUF
 from agemem_envs.tokens import TokenCounter
 from agemem_envs.util.endpoint import ChatEndpoint
 from agemem_envs.util.sanitize import sendable
@@ -69,7 +69,7 @@ class LlamaCppBackbone(LlamaBackbone):
     episode alone. Every call bypasses it while several episodes are played, which would share it.
 
     Args:
-        weights: The GGUF files.
+        weights: The GGUF file.
         name: The name recorded in results.
         grammar: A GBNF grammar that constrains decoding, or None.
         endpoint_options: Options of the :class:`ChatEndpoint`, such as ``timeout``.
@@ -80,7 +80,7 @@ class LlamaCppBackbone(LlamaBackbone):
     """
 
     def __init__(
-        self, weights: GGUF, name: str, grammar: str | None = None, **endpoint_options: Any
+        self, weights: Path, name: str, grammar: str | None = None, **endpoint_options: Any
     ) -> None:
         llama = LlamaProcess(weights, WINDOW)
         endpoint_options["api_key"] = llama.key

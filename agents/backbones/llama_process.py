@@ -10,7 +10,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agemem.agents.weights import GGUF
 from agemem_envs.errors import BackboneUnavailableError, require_installed
 
 SERVER = Path(__file__).with_name("llama_server.py")
@@ -24,7 +23,7 @@ class LlamaProcess:
     """A model, served on a free local port until :meth:`close` or this process's end.
 
     Args:
-        weights: The GGUF files.
+        weights: The GGUF file.
         window: Tokens of prompt and completion of one request. llama.cpp lowers it to the
             length that the model was trained with.
         slots: Requests decoded at once; further requests wait in llama.cpp's queue.
@@ -40,12 +39,12 @@ class LlamaProcess:
         BackboneUnavailableError: The server did not start; the message has its stderr.
     """
 
-    def __init__(self, weights: GGUF, window: int, slots: int = 1) -> None:
+    def __init__(self, weights: Path, window: int, slots: int = 1) -> None:
         require_installed("xllamacpp", extra="eval")
         self.key = secrets.token_urlsafe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(SERVER), str(window), str(slots), *map(str, weights.files)],
+            [sys.executable, "-P", str(SERVER), str(window), str(slots), str(weights)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -54,7 +53,7 @@ class LlamaProcess:
             start_new_session=True,  # Ctrl-C is for the parent, which then closes in order
         )
         try:
-            self.url = self._read_url(weights.model)
+            self.url = self._read_url(weights)
         except BaseException:
             self.close()
             raise

@@ -1,4 +1,4 @@
-"""A llama.cpp server in its own process: ``python -P llama_server.py WINDOW SLOTS MODEL [LORA]``.
+"""A llama.cpp server in its own process: ``python -P llama_server.py WINDOW SLOTS MODEL``.
 
 Prints one JSON line with its URL when it is ready and serves until its standard input closes,
 so it cannot outlive its parent, however that dies. A process of its own because llama.cpp
@@ -12,11 +12,10 @@ import sys
 import xllamacpp
 
 
-def main(window: int, slots: int, model: str, *adapters: str) -> None:
+def main(window: int, slots: int, model: str) -> None:
     """Serve ``model`` on a free local port, ``slots`` requests of ``window`` tokens at once."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = model
-    parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in adapters]
     parameters.n_ctx = window * slots
     parameters.n_parallel = slots
     parameters.kv_unified = False  # each slot has a window of its own
@@ -36,4 +35,4 @@ def main(window: int, slots: int, model: str, *adapters: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

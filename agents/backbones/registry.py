@@ -9,7 +9,6 @@ from typing import Any
 
 from agemem.agents.backbones.base import Backbone
 from agemem.agents.models import MODELS, Model, Serving
-from agemem.agents.weights import GGUF
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.util.endpoint import MAX_IN_FLIGHT, ChatEndpoint, split_endpoint
 
@@ -91,7 +90,7 @@ def _scripted(model: Model, name: str, options: Options) -> Backbone:
     return ScriptedBackbone()
 
 
-def _weights(model: Model) -> GGUF:
+def _weights(model: Model) -> Path:
     assert model.gguf is not None, f"{model.name} has no GGUF file"
     return model.gguf()
 

@@ -69,7 +69,8 @@ class TransformersBackbone(Backbone):
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model.eval()
         ends = self._model.generation_config.eos_token_id
-        self._ends = [self._tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+        ends = [self._tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+        self._ends = [end for end in ends if end is not None]
         self._generate = self._way_to_generate()
 
     def _way_to_generate(self) -> Callable[[Any, list[list[int]], Any], list[list[int]]]:

@@ -26,7 +26,6 @@ from agemem.agents.backbones.registry import BACKBONES, Options, make_backbone
 from agemem.agents.backbones.server.api_server import MAX_BODY, Front
 from agemem.agents.backbones.server.schemas import ARRAY_ITEMS, STRING_CHARS, bounded
 from agemem.agents.backbones.server.translation import MAX_TOKENS, translate
-from agemem.agents.weights import GGUF
 from agemem_envs.errors import ConfigurationError, MissingDependencyError, UnknownNameError
 from agemem_envs.util.http_errors import RequestError
 from tests.conftest import ROOT
@@ -394,7 +393,7 @@ def test_names_that_cannot_be_served(
     with pytest.raises(ConfigurationError, match="does not exist"):
         serve.gguf(str(tmp_path / "x.gguf"))
     (tmp_path / "x.gguf").touch()
-    assert serve.gguf(str(tmp_path / "x.gguf")) == (GGUF(tmp_path / "x.gguf"), "x")
+    assert serve.gguf(str(tmp_path / "x.gguf")) == (tmp_path / "x.gguf", "x")
     assert serve.main(["--backbone", "gpt-5"]) == 2
     assert capsys.readouterr().err.startswith("error: unknown backbone to serve 'gpt-5'")
     assert serve.main(["--slots", "0"]) == 2

@@ -182,9 +182,8 @@ def _read_files(
                     f"{' or '.join(f.name for f in files)}. Pass one file: data=<file>."
                 )
             rows[str(row["_id"])] = row
-    QARecord.from_row(
-        next(iter(rows.values())), f"{files[0]}: row"
-    )  # fail now and not in the middle of a run
+    # Fail now and not in the middle of a run.
+    QARecord.from_row(next(iter(rows.values())), f"{files[0]}: row")
     location = "+".join(file.name for file in files)
     return rows, DataSource("hotpotqa", "file", split, content_hash(*files), location)
 

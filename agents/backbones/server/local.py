@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from agemem.agents.backbones.llama_cpp import WINDOW, LlamaBackbone
 from agemem.agents.backbones.llama_process import LlamaProcess
 from agemem.agents.backbones.server.api_server import Front
-from agemem.agents.weights import GGUF
 
 SLOTS = 8
 """Requests decoded at once; further requests wait in llama.cpp's queue. llama.cpp gives a
@@ -28,7 +28,7 @@ class LocalServer:
     depend on the requests before it and at the same time.
 
     Args:
-        weights: The GGUF files.
+        weights: The GGUF file.
         name: The model's name on the server. Requests may use any other name.
         host: Address to listen on. llama.cpp itself always listens on 127.0.0.1.
         port: 0 picks a free one.
@@ -47,7 +47,7 @@ class LocalServer:
 
     def __init__(
         self,
-        weights: GGUF,
+        weights: Path,
         name: str,
         *,
         host: str = "127.0.0.1",
@@ -80,7 +80,7 @@ class LocalBackbone(LlamaBackbone):
     """A model on a :class:`LocalServer` of its own; other clients may call it at ``url``.
 
     Args:
-        weights: The GGUF files.
+        weights: The GGUF file.
         name: The name recorded in results.
         grammar: A GBNF grammar that constrains decoding, or None.
         endpoint_options: Options of the :class:`ChatEndpoint`, such as ``timeout``.
@@ -93,7 +93,7 @@ class LocalBackbone(LlamaBackbone):
     concurrent: ClassVar[int] = CONCURRENT
 
     def __init__(
-        self, weights: GGUF, name: str, grammar: str | None = None, **endpoint_options: Any
+        self, weights: Path, name: str, grammar: str | None = None, **endpoint_options: Any
     ) -> None:
         self._server = LocalServer(weights, name)
         try:
