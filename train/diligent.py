@@ -24,6 +24,7 @@ TOPIC_WORDS = 8
 """Words of a message that name it in a filter."""
 NOTED = Turn("Nothing is left to do here.", answer="Noted.")
 _QUOTED = re.compile('"([^"]+)"')
+_YEAR = re.compile(r"\b\d{4}\b")
 
 
 class DiligentDemonstrator(Demonstrator):
@@ -35,7 +36,8 @@ class DiligentDemonstrator(Demonstrator):
       updates it. What is withdrawn it deletes. What only others say it leaves.
     - It filters each message when the next one has come, and summarises a nearly full context.
     - In stage 3 it looks up one statement after another, by the names that it knows by then: it
-      repeats what it has found, and says which name comes next. It answers in the same way.
+      repeats what it has found, and says which name comes next. Of two years that a question
+      compares it says which is before. It answers in the same way.
 
     Args:
         error_rate: Share of its tool calls that it leaves out, in [0, 1].
@@ -120,11 +122,11 @@ class DiligentDemonstrator(Demonstrator):
         while (wanted := self._missing(asked)) is not None:
             asked.append(wanted)
             calls.append(ToolCall("Retrieve_memory", {"query": self._without_unknown(wanted)}))
-            thought = [*self._found(), f"I look up {self._first_known(wanted)}."]
+            thought = [*self._thoughts(), f"I look up {self._first_known(wanted)}."]
             yield from self._called(" ".join(thought), calls)
             calls = []
         answer = self._say(self._state, self._read(self._state) is Reading.RIGHT)
-        found = self._found() + (["My memory does not say more."] if answer == UNKNOWN else [])
+        found = self._thoughts() + (["My memory does not say more."] if answer == UNKNOWN else [])
         yield Turn(" ".join(found) or "I answer.", answer=answer)
 
     def _missing(self, asked: Sequence[str]) -> str | None:
@@ -153,6 +155,21 @@ class DiligentDemonstrator(Demonstrator):
         """The needed statements that the context shows, in the order of the reasoning."""
         visible = self._visible()
         return [statement for statement in self._chain() if statement in visible]
+
+    def _thoughts(self) -> list[str]:
+        """What it has found; of two years that the question compares, it says which is before."""
+        found = self._found()
+        compared = self._chain()[:2]
+        if found[:2] != compared or self._task.record(self._state.spec.id).type != "comparison":
+            return found
+        years = [_YEAR.findall(statement) for statement in compared]
+        if [len(set(of_one)) for of_one in years] != [1, 1] or years[0] == years[1]:
+            return found
+        (first, subject), (second, _) = sorted(
+            (of_one[0], key_items(statement)[0])
+            for of_one, statement in zip(years, compared, strict=True)
+        )
+        return [*compared, f"{first} is before {second}, so {subject} is first.", *found[2:]]
 
     def _chain(self) -> list[str]:
         """The needed statements in the order of the reasoning; what was withdrawn as it was."""
