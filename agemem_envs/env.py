@@ -22,7 +22,7 @@ from agemem_envs.context import ChatMessages, Context
 from agemem_envs.counting import COUNTINGS
 from agemem_envs.encoders import Encoder, encode_queries, make_encoder
 from agemem_envs.env_settings import EnvSettings, EpisodeSettings
-from agemem_envs.episode import DataSource, Episode, MessageKind, Step, StopReason
+from agemem_envs.episode import DataSource, Episode, MemoryItem, MessageKind, Step, StopReason
 from agemem_envs.errors import ConfigurationError, PromptTooLongError
 from agemem_envs.judging.judges import Judge, make_judge
 from agemem_envs.judging.rewards import RewardConfig, make_reward
@@ -543,6 +543,7 @@ class MemoryEnv(gym.Env[str, str]):
         if state is None:
             raise gym.error.ResetNeeded("call reset() before record(): there is no episode")
         spec = state.spec
+        memories = _listed(state.memory if state.view is None else state.view)
         return Episode(
             env_id=self.env_id,
             task_id=spec.id,
@@ -562,7 +563,8 @@ class MemoryEnv(gym.Env[str, str]):
             messages=tuple(state.context.history),
             steps=tuple(state.steps),
             final_tokens=state.context.tokens,
-            memories=tuple(state.memory if state.view is None else state.view),
+            memories=memories or (),
+            memories_listed=memories is not None,
             stop_reason=state.stop_reason,
             prediction=state.prediction,
         )
@@ -570,6 +572,14 @@ class MemoryEnv(gym.Env[str, str]):
     def settings(self) -> EpisodeSettings:
         """The resolved settings: what a result depends on, apart from the task and the agent."""
         return self._settings
+
+
+def _listed(memory: MemoryView) -> tuple[MemoryItem, ...] | None:
+    """The items of a memory; None if it cannot list them."""
+    try:
+        return tuple(memory)
+    except NotImplementedError:
+        return None
 
 
 def _of_each_kind(actions: Sequence[str], count: int) -> list[str]:

@@ -288,6 +288,8 @@ class Episode:
         steps: One entry for each model call.
         final_tokens: Tokens in the context at the end.
         memories: The long-term memory at the end.
+        memories_listed: Whether these are known: a memory system of the agent's own may not be
+            able to list what it holds. If not, memory quality is missing.
         judged: Ids of the memories that memory quality judges, the most similar to the question
             first; None for all.
         stop_reason: Why it ended; None while it is in progress.
@@ -320,6 +322,7 @@ class Episode:
     steps: tuple[Step, ...] = ()
     final_tokens: Int = 0
     memories: tuple[MemoryItem, ...] = ()
+    memories_listed: bool = True
     judged: tuple[str, ...] | None = None
     stop_reason: StopReason | None = None
     prediction: str | None = None

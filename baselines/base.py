@@ -42,7 +42,8 @@ class Usage:
         parse_failures: Replies of the model without the requested form: not JSON, no tool
             call, unreadable arguments.
         failures: Exceptions that the system raised; the operation is lost.
-        dropped_writes: Messages with one of these faults that changed nothing in the store.
+        dropped_writes: Messages with one of these faults that changed nothing in the store; None
+            if the system cannot list its memories.
         unserved: The server's last error, as long as it has answered no call.
     """
 
@@ -53,7 +54,7 @@ class Usage:
     seconds: float = 0.0
     parse_failures: int = 0
     failures: int = 0
-    dropped_writes: int = 0
+    dropped_writes: int | None = 0
     unserved: EndpointError | None = None
 
     @property
@@ -90,9 +91,13 @@ class MemorySystem(ABC):
     def recall(self, query: str, top_k: int = TOP_K) -> list[str]:
         """Stored texts that may help with ``query``, best first."""
 
-    @abstractmethod
     def memories(self) -> list[str]:
-        """All stored texts, oldest first."""
+        """All stored texts, oldest first.
+
+        Raises:
+            NotImplementedError: The system cannot list them: memory quality is missing.
+        """
+        raise NotImplementedError
 
     def close(self) -> None:
         """Release what the system holds. Calling it again has no effect."""
@@ -185,7 +190,7 @@ class MemoryAgent(Agent):
     def observe(self, text: str) -> None:
         """Give a message to the system; count what failed, and whether the message was lost."""
         usage, faults = self.system.usage, self.system.usage.faults
-        before = self.system.memories()
+        before = self._listed()
         with _timed(usage):
             try:
                 self.system.observe(text)
@@ -193,8 +198,17 @@ class MemoryAgent(Agent):
                 raise
             except Exception:  # any library's; the episode goes on without this memory
                 usage.failures += 1
-        if usage.faults > faults and self.system.memories() == before:
-            usage.dropped_writes += 1
+        if before is None:
+            usage.dropped_writes = None
+        elif usage.faults > faults and usage.dropped_writes is not None:
+            usage.dropped_writes += self._listed() == before
+
+    def _listed(self) -> list[str] | None:
+        """The memories; None if the system cannot list them."""
+        try:
+            return self.system.memories()
+        except NotImplementedError:
+            return None
 
     def recall(self, query: str) -> list[str]:
         """The memories that the system recalls; none if it raises."""
@@ -211,7 +225,10 @@ class MemoryAgent(Agent):
         """The system's own usage in this episode, each as ``memory_<field>``."""
         usage = {one.name: getattr(self.system.usage, one.name) for one in fields(Usage)}
         del usage["unserved"]
-        return {f"memory_{name}": float(value) for name, value in usage.items()}
+        return {
+            f"memory_{name}": None if value is None else float(value)
+            for name, value in usage.items()
+        }
 
     def close(self) -> None:
         """Release the system."""

@@ -26,7 +26,7 @@ class Served(Protocol):
         """Stored texts that may help with a query, best first."""
 
     def memories(self) -> list[str]:
-        """All stored texts, oldest first."""
+        """All stored texts, oldest first; NotImplementedError if it cannot list them."""
 
 
 Request = dict[str, Any]
@@ -71,6 +71,8 @@ def answer(system: Served, request: Request) -> Request:
     try:
         texts = OPERATIONS[request["op"]](system, request)
         return {"ok": True} if texts is None else {"ok": True, "texts": list(texts)}
+    except NotImplementedError:
+        return {"ok": True, "texts": None}
     except Exception as error:  # the system's own
         return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 

@@ -11,8 +11,8 @@ reads on its standard input, it writes one line to its standard output::
 ``model`` is the language model of the run, under an OpenAI-compatible URL whose calls are counted;
 it is null if the backbone cannot be shared. A reply ``{"ok": false, "error": "..."}`` is a failure
 of that operation: it is counted, and the episode goes on. A system that cannot list its memories
-cannot be scored. Standard error is free, and its end is shown if the process dies. The process
-ends when its standard input does.
+replies null texts to ``memories``: memory quality is missing. Standard error is free, and its end
+is shown if the process dies. The process ends when its standard input does.
 
 ``python -m agemem.baselines.serve NAME`` is such a process for a system in Python.
 """
@@ -100,8 +100,15 @@ class WorkerSystem(MemorySystem):
         return _texts(reply)[:top_k]
 
     def memories(self) -> list[str]:
-        """All that the process holds; errors as in :meth:`observe`."""
-        return _texts(self._done({"op": "memories"}))
+        """All that the process holds; errors as in :meth:`observe`.
+
+        Raises:
+            NotImplementedError: It cannot list them.
+        """
+        reply = self._done({"op": "memories"})
+        if "texts" in reply and reply["texts"] is None:
+            raise NotImplementedError
+        return _texts(reply)
 
     def close(self) -> None:
         """End the process, and all that it has started."""

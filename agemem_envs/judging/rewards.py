@@ -173,7 +173,8 @@ def assess(
         storage = _ask(judge.storage, case, stored_in_stage_1(episode))
         relevance = _ask(judge.relevance, case, retrieved(episode))
     quality = _NOT_ASKED
-    if case.gold_facts or COUNTINGS[episode.settings.counting].judged_memories is None:
+    counting = COUNTINGS[episode.settings.counting]
+    if episode.memories_listed and (case.gold_facts or counting.judged_memories is None):
         quality = _ask(judge.memory_quality, case, judged_memories(episode))
     return Assessment(task, storage, relevance, quality)
 
@@ -216,7 +217,7 @@ def breakdown(
         parts = _paper_parts(episode, assessment, config)
     compression_ = compression(episode)
     context = (compression_ + parts.preventive + parts.preservation) / 3
-    memory = parts.memory
+    memory = parts.memory if episode.memories_listed else None
     return RewardBreakdown(
         total=_total(task, context, memory, parts, config),
         task=task,
@@ -226,7 +227,7 @@ def breakdown(
         preservation=parts.preservation,
         memory=memory,
         storage=parts.storage,
-        maintenance=parts.maintenance,
+        maintenance=parts.maintenance if episode.memories_listed else None,
         relevance=parts.relevance,
         penalty=parts.penalty,
     )

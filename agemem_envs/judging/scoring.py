@@ -30,7 +30,7 @@ def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float |
         **assessment.costs,
     }
     if episode.changes:
-        metrics["stale_share"] = stale_share(episode)
+        metrics["stale_share"] = stale_share(episode) if episode.memories_listed else None
     return replace(
         episode,
         metrics=metrics,

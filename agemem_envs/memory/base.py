@@ -49,6 +49,9 @@ class MemoryView(Protocol):
         """Iterate over a snapshot of the items, in the order in which they were added.
 
         An update keeps an item's place.
+
+        Raises:
+            NotImplementedError: The memory cannot list its items: memory quality is missing.
         """
 
 

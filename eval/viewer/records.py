@@ -30,7 +30,7 @@ def cell(result: Result) -> dict[str, Any]:
         "stage": episode.steps[-1].stage if episode.steps else None,
         "peak": peak_tokens(episode),
         "budget": episode.settings.max_context_tokens,
-        "memories": len(episode.memories),
+        "memories": len(episode.memories) if episode.memories_listed else None,
         "errors": len(episode.errors),
         "prediction": episode.prediction,
         "error": episode.errors[0] if episode.errors else None,

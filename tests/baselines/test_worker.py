@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 import sys
@@ -180,3 +181,33 @@ def test_what_cannot_be_started_is_one_line(
     assert said in captured.err + captured.out
     assert status in (EXIT_USAGE, EXIT_UNSCORED)
     assert "Traceback" not in captured.err
+
+
+def test_a_system_that_cannot_list_its_memories_has_no_memory_quality(tmp_path: Path) -> None:
+    """Missing, and not 0; everything else is as for the system that can."""
+    silent = (
+        "from agemem.baselines.rag import RAG\n"
+        "from agemem.baselines.serve import serve\n"
+        "class Silent(RAG):\n    def memories(self): raise NotImplementedError\n"
+        "serve(Silent())"
+    )
+    command = f"{PYTHON} -P -c {shlex.quote(silent)}"
+    assert play("system:rag", tmp_path / "silent", "--system-command", command) == EXIT_OK
+    assert play("rag", tmp_path / "rag") == EXIT_OK
+    missing = {"memory_quality", "sp_em", "sp_f1", "joint_em", "joint_f1", "stale_share"}
+    missing |= {"memory_dropped_writes"}
+    for without, listed in zip(
+        episodes(tmp_path / "silent"), episodes(tmp_path / "rag"), strict=True
+    ):
+        assert not without.memories_listed
+        assert listed.memories_listed
+        known = {name: v for name, v in listed.metrics.items() if name not in missing}
+        assert {name: v for name, v in without.metrics.items() if v is not None} == {
+            name: v for name, v in known.items() if v is not None
+        }
+        assert without.steps == listed.steps
+        assert not_none(without.reward).memory is None
+    with (tmp_path / "silent" / "summary.csv").open(encoding="utf-8") as lines:
+        (row,) = csv.DictReader(lines)
+    assert row["success"] != ""
+    assert row["memory_quality"] == ""

@@ -295,14 +295,12 @@ class QATask(CataloguedTask):
                 *token_f1(prediction, self._reference),
             )
         joint_em, joint_f1 = joint_scores(answer, facts)
-        return {
-            "em": answer[0],
-            "f1": answer[1],
-            "sp_em": facts[0],
-            "sp_f1": facts[1],
-            "joint_em": joint_em,
-            "joint_f1": joint_f1,
-        }
+        of_memory: dict[str, float | None] = {
+            "sp_em": facts[0], "sp_f1": facts[1], "joint_em": joint_em, "joint_f1": joint_f1,
+        }  # fmt: skip
+        if not episode.memories_listed:
+            of_memory = dict.fromkeys(of_memory)
+        return {"em": answer[0], "f1": answer[1], **of_memory}
 
     def _current(self) -> QARecord:
         if self._record is None:

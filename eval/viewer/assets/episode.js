@@ -143,8 +143,10 @@ function ending(data) {
     Object.keys(item.metadata).length ? h("code", {}, ` ${JSON.stringify(item.metadata)}`) : null));
   const settings = Object.entries(data.settings).map(([name, value]) => [words(name), plain(value)]);
   return h("div", {},
-    h("h4", {}, `Long-term memory: ${plural(items.length, "item")}`),
-    items.length ? h("ul", { class: "memories" }, items) : h("p", { class: "quiet" }, "It is empty."),
+    h("h4", {}, data.memories_listed
+      ? `Long-term memory: ${plural(items.length, "item")}` : "Long-term memory: not known"),
+    items.length ? h("ul", { class: "memories" }, items) : h("p", { class: "quiet" },
+      data.memories_listed ? "It is empty." : "The memory system cannot list what it holds."),
     h("details", {}, h("summary", {}, "Settings"), definitions([
       ["seed", data.seed], ["data source", data.source], ["engine", data.engine],
       ["constrained decoding", data.constrained ? "yes" : "no"],
