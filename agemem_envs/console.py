@@ -33,6 +33,7 @@ COMMANDS = {
     "leaderboard": Command("agemem.eval.leaderboard:main", "eval", "check, add and list results"),
     "view": Command("agemem.eval.viewer.__main__:main", "eval", "write episodes as an HTML page"),
     "compare": Command("agemem.eval.compare:main", "eval", "compare arms of an experiment"),
+    "gate": Command("agemem.eval.gate:main", "eval", "test a memory system against a run"),
     "judge-report": Command("agemem.eval.judge_report:main", "eval", "compare two judges"),
     "estimate": Command("agemem.eval.estimate:main", "eval", "estimate a suite's tokens and hours"),
     "serve": Command("agemem.agents.serve:main", "eval", "serve a local model to OpenAI clients"),

@@ -21,12 +21,16 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
     use_checkout()
 
 from rich.console import Console
+from rich.markup import escape
 
 from agemem.eval.play.options import parse
 from agemem.eval.play.runner import play_run, play_suite, rejudge_run
+from agemem.eval.play.suites import parts
 from agemem.eval.reporting.console import SafeConsole
 from agemem.eval.runs.config import RunConfig
-from agemem_envs.util.cli import exit_status
+from agemem.eval.runs.folder import ResultsFolder
+from agemem.eval.viewer.page import show, write_page
+from agemem_envs.util.cli import EXIT_INTERRUPTED, exit_status
 from agemem_envs.util.paths import results_folder
 
 
@@ -37,7 +41,21 @@ def run(argv: Sequence[str], console: Console) -> int:
     if options.rejudge is not None:
         return rejudge_run(config, options.rejudge, options.out, console)
     play = play_run if config.suite is None else play_suite
-    return play(config, path, console, resume=options.resume, retry_failed=options.retry_failed)
+    status = play(config, path, console, resume=options.resume, retry_failed=options.retry_failed)
+    if (options.page or options.open) and status != EXIT_INTERRUPTED:
+        page = _write_page(config, path)
+        console.print(f"Episodes as a page: {escape(str(page))}", soft_wrap=True, highlight=False)
+        if options.open:
+            show(page)
+    return status
+
+
+def _write_page(config: RunConfig, path: Path) -> Path:
+    """Write the page of a run, or of the first two runs of a suite that have episodes."""
+    runs = [path] if config.suite is None else [path / part.name for part in parts(config)]
+    page = path / "viewer.html"
+    write_page([run for run in runs if ResultsFolder(run).episodes_file.exists()][:2], page)
+    return page
 
 
 def _default_folder(config: RunConfig) -> Path:

@@ -85,6 +85,7 @@ files of a run:
   summary.csv      one row for each environment and data source: values that a repetition
                    reproduces bit for bit
   timing.csv       values that vary: seconds, and the number of cached judgements
+  viewer.html      with --page or --open: the episodes, round by round
   report/          suites only: the paper's tables and figures, as `agemem report` makes them
 
 environment variables:
@@ -133,6 +134,15 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="RUN",
         help="score the episodes of RUN by --judge, into a new folder (RUN-rejudged-JUDGE)",
+    )
+    run.add_argument(
+        "--page",
+        action="store_true",
+        help="write the episodes as an HTML page, RUN/viewer.html; of a suite its first two runs, "
+        "side by side",
+    )
+    run.add_argument(
+        "--open", action="store_true", help="write that page, and open it in the browser"
     )
     run.add_argument(
         "--config", type=Path, metavar="FILE", help="take defaults from a config.json of a run"

@@ -19,11 +19,8 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.eval.runs.reading import read_run
-from agemem.eval.viewer.page import check_target, render
-from agemem_envs.errors import ConfigurationError
+from agemem.eval.viewer.page import check_target, show, write_page
 from agemem_envs.util.cli import EXIT_OK, exit_status
-from agemem_envs.util.files import write_atomically
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the page (default: RUN/viewer.html, or RUN/compare.html with --compare)",
     )
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
     return parser
 
 
@@ -61,12 +59,9 @@ def view(argv: Sequence[str]) -> Path:
     out: Path = options.out or options.run / default
     if options.out:
         check_target(out)  # before the slow part
-    paths = [options.run] + ([options.compare] if options.compare else [])
-    page = render([read_run(path) for path in paths])
-    try:
-        write_atomically(out, page)
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {out}: {error}") from error
+    write_page([options.run] + ([options.compare] if options.compare else []), out)
+    if options.open:
+        show(out)
     return out
 
 

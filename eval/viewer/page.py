@@ -10,17 +10,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import webbrowser
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agemem.eval.runs.reading import PlayedRun
+from agemem.eval.runs.reading import PlayedRun, read_run
 from agemem.eval.runs.result import Result
 from agemem.eval.viewer.pairs import Row, pair
 from agemem.eval.viewer.records import cell, story, task
 from agemem_envs.errors import ConfigurationError, DataFormatError, require
 from agemem_envs.run_record import record_data
+from agemem_envs.util.files import write_atomically
 from agemem_envs.util.sanitize import sendable
 
 ASSETS = Path(__file__).resolve().parent / "assets"
@@ -61,6 +63,24 @@ def render(runs: Sequence[PlayedRun]) -> str:
         ],
     )
     return text
+
+
+def write_page(runs: Sequence[Path], out: Path) -> None:
+    """Write the page of one run, or of two, to a file.
+
+    Raises:
+        AgeMemError: A run cannot be read, or the file cannot be written.
+    """
+    text = render([read_run(path) for path in runs])
+    try:
+        write_atomically(out, text)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {out}: {error}") from error
+
+
+def show(page: Path) -> None:
+    """Open a page in the browser, if there is one."""
+    webbrowser.open(page.resolve().as_uri())
 
 
 def content_security_policy(scripts: Sequence[str], style: str) -> str:

@@ -1,4 +1,4 @@
-"""The README's commands that reproduce the paper's tables, as they are written."""
+"""The documented commands that reproduce the paper's tables, as they are written."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ from agemem.eval.runs.reading import read_runs
 from agemem_envs.errors import ConfigurationError
 from tests.eval.make_runs import write_training
 from tests.openai_stub import OpenAIStub
-from tests.test_readme import README, commands
+from tests.test_documented import PAGES, commands
 
-SECTION = README.partition("## Reproduce the paper")[2].partition("\n## ")[0]
-COMMANDS = [c for c in commands(SECTION) if c.startswith("agemem run --suite")]
+COMMANDS = [c for c in commands(PAGES["docs/reproduce.md"]) if c.startswith("agemem run --suite")]
 NEEDS_A_MODEL = "it needs a trained model"
 TASKS = {
     "AgeMem-ALFWorld-v0": 69,

@@ -1,4 +1,4 @@
-"""The README's examples run, and every documented command is one that its program understands."""
+"""The documented examples run, and every documented command is one that its program understands."""
 
 from __future__ import annotations
 
@@ -26,9 +26,20 @@ from agemem_envs.util.loading import load
 from tests.conftest import ROOT, not_none
 from tests.openai_stub import OpenAIStub, Reply
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SHELL = "\n".join(re.findall(r"```(?:bash|sh)\n(.*?)```", README, re.DOTALL))
+PAGES = {
+    file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
+    for file in (
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+        *sorted((ROOT / "docs").glob("*.md")),
+    )
+}
+ALL = "\n".join(PAGES.values())
+PYTHON = [
+    pytest.param(example, id=f"{page}-{number}")
+    for page, text in PAGES.items()
+    for number, example in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+]
+SHELL = "\n".join(re.findall(r"```(?:bash|sh)\n(.*?)```", ALL, re.DOTALL))
 
 PROGRAMS = {
     f"agemem {name}": command.program.partition(":")[0] for name, command in COMMANDS.items()
@@ -87,9 +98,9 @@ def strings(file: Path) -> Iterator[str]:
 
 def documented() -> Iterator[tuple[str, str]]:
     """Every documented command, with the file that it is in."""
-    for file in (ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for command in commands(file.read_text(encoding="utf-8")):
-            yield file.relative_to(ROOT).as_posix(), command
+    for page, text in PAGES.items():
+        for command in commands(text):
+            yield page, command
     folders = (
         "agemem_envs", "agents", "baselines", "eval", "examples", "train", "tests/attacks",
         "tests/benchmarks",
@@ -191,10 +202,11 @@ def test_commands_are_found(text: str, expected: list[str]) -> None:
     assert list(commands(text)) == expected
 
 
-def test_no_command_of_the_readme_is_missed() -> None:
-    text = re.sub(r"torchrun [^/]*train/", "python train/", LOOP.sub(expanded, README))
+@pytest.mark.parametrize("page", PAGES)
+def test_no_command_is_missed(page: str) -> None:
+    text = re.sub(r"torchrun [^/]*train/", "python train/", LOOP.sub(expanded, PAGES[page]))
     mentioned = START.findall(re.sub(r"\s+", " ", text))
-    assert len(mentioned) == len(list(commands(README)))
+    assert len(mentioned) == len(list(commands(PAGES[page])))
 
 
 def test_there_are_examples_at_all() -> None:
@@ -207,7 +219,7 @@ def test_there_are_examples_at_all() -> None:
 def test_extras_exist() -> None:
     config = configparser.RawConfigParser()
     config.read(ROOT / "setup.cfg")
-    named = re.findall(r"(?:\.|agemem)\[([\w,]+)\]", README)
+    named = re.findall(r"(?:\.|agemem)\[([\w,]+)\]", ALL)
     assert {extra for names in named for extra in names.split(",")} <= set(
         config["options.extras_require"]
     )
@@ -220,12 +232,13 @@ def test_make_targets_exist() -> None:
 
 
 def test_every_folder_of_the_tree_exists() -> None:
-    tree = re.search(r"```text\n(.*?)```", README, re.DOTALL)
-    assert tree
-    above = ""
-    for indented, name in re.findall(r"^( *)(\S+/) ", tree[1], re.MULTILINE):
-        above = above if indented else name
-        folder = ROOT / above / name if indented else ROOT / name
-        assert folder.is_dir(), folder
+    for page in ("README.md", "docs/architecture.md"):
+        tree = re.search(r"```text\n(.*?)```", PAGES[page], re.DOTALL)
+        assert tree
+        above = ""
+        for indented, name in re.findall(r"^( *)(\S+/) ", tree[1], re.MULTILINE):
+            above = above if indented else name
+            folder = ROOT / above / name if indented else ROOT / name
+            assert folder.is_dir(), folder
     for env_id in ENVS:
-        assert env_id in README
+        assert env_id in PAGES["README.md"]
