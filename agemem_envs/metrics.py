@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from agemem_envs.counting import COUNTINGS
-from agemem_envs.episode import UNKNOWN, Episode, Step
+from agemem_envs.episode import UNKNOWN, Episode, MessageKind, Step
 from agemem_envs.judging.abstention import canonical
 from agemem_envs.judging.hotpot_metrics import exact_match
+from agemem_envs.stages import Stage
 from agemem_envs.tools import TOOLS, short_name
 
 R = TypeVar("R")
@@ -89,6 +90,47 @@ def prompt_tokens(episode: Episode) -> float | None:
     )
 
 
+def instruction_tokens(episode: Episode) -> float | None:
+    """Tokens of the system prompt: the instructions, and the schemas of the tools."""
+    first = next((m for m in episode.messages if m.kind is MessageKind.SYSTEM), None)
+    return None if first is None else float(first.tokens)
+
+
+def building_tokens(episode: Episode) -> float | None:
+    """Tokens of the model's calls that build the memory, read and written.
+
+    Those of stages 1 and 2, and a memory system's own calls, but for those of recalling. None if
+    no model was called, or if a call was not counted.
+    """
+    spent = _spent(episode, lambda step: step.stage is not Stage.REASONING)
+    own = [episode.metrics.get(f"memory_{name}") for name in ("prompt_tokens", "completion_tokens")]
+    return None if spent is None else spent + sum(own_ or 0.0 for own_ in own) - _recall(episode)
+
+
+def answering_tokens(episode: Episode) -> float | None:
+    """Tokens of the model's calls of stage 3, read and written, and of a memory system's recalling.
+
+    None if no model was called, or if a call was not counted.
+    """
+    spent = _spent(episode, lambda step: step.stage is Stage.REASONING)
+    return None if spent is None else spent + _recall(episode)
+
+
+def _recall(episode: Episode) -> float:
+    return episode.metrics.get("memory_recall_tokens") or 0.0
+
+
+def _spent(episode: Episode, counts: Callable[[Step], bool]) -> float | None:
+    calls = [step for step in episode.steps if is_model_call(step)]
+    spent = 0.0
+    for step in calls:
+        if step.prompt_tokens is None or step.completion_tokens is None:
+            return None
+        if counts(step):
+            spent += step.prompt_tokens + step.completion_tokens
+    return spent if calls else None
+
+
 def tool_calls(episode: Episode, name: str | None = None) -> float:
     """Number of calls of one tool, or of all six, in the stages of the setting ``counting``.
 
@@ -140,6 +182,7 @@ _USAGE = {
     "llm_calls": "LLM calls",
     "prompt_tokens": "prompt tokens",
     "completion_tokens": "completion tokens",
+    "recall_tokens": "of these tokens to recall",
     "llm_errors": "failed calls",
     "seconds": "seconds",
     "parse_failures": "unusable replies",
@@ -177,6 +220,9 @@ _METRICS = (
     ),
     Metric("reward", "reward", _reward, 3),
     Metric("prompt_tokens", "prompt tokens per call", prompt_tokens),
+    Metric("instruction_tokens", "", instruction_tokens, optional=True),
+    Metric("building_tokens", "tokens to build the memory", building_tokens, optional=True),
+    Metric("answering_tokens", "tokens to answer", answering_tokens, optional=True),
     Metric("tool_calls", "tool calls", _count(None)),
     *(Metric(f"{short_name(tool)}_calls", "", _count(tool)) for tool in TOOLS),
     Metric("actions", "world actions", _recorded("actions"), optional=True),

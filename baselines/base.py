@@ -37,6 +37,7 @@ class Usage:
         llm_calls: The system's own calls to the language model.
         prompt_tokens: Prompt tokens of these calls, by the server's count.
         completion_tokens: Completion tokens of these calls, by the server's count.
+        recall_tokens: The tokens of both kinds that recalling took; the others built the memory.
         llm_errors: Calls that failed or that the server refused.
         seconds: Time spent on storing and recalling, including the calls.
         parse_failures: Replies of the model without the requested form: not JSON, no tool
@@ -50,12 +51,18 @@ class Usage:
     llm_calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    recall_tokens: int = 0
     llm_errors: int = 0
     seconds: float = 0.0
     parse_failures: int = 0
     failures: int = 0
     dropped_writes: int | None = 0
     unserved: EndpointError | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of its calls, read and written."""
+        return self.prompt_tokens + self.completion_tokens
 
     @property
     def faults(self) -> int:
@@ -212,14 +219,18 @@ class MemoryAgent(Agent):
 
     def recall(self, query: str) -> list[str]:
         """The memories that the system recalls; none if it raises."""
-        with _timed(self.system.usage):
+        usage = self.system.usage
+        before = usage.tokens
+        with _timed(usage):
             try:
                 return self.system.recall(query, self._k)
             except SystemDiedError:
                 raise
             except Exception:  # any library's
-                self.system.usage.failures += 1
+                usage.failures += 1
                 return []
+            finally:
+                usage.recall_tokens += usage.tokens - before
 
     def metrics(self) -> dict[str, float | None]:
         """The system's own usage in this episode, each as ``memory_<field>``."""

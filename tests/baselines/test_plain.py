@@ -9,11 +9,13 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
+from agemem.agents.agemem import AgeMemAgent
 from agemem.agents.backbones.scripted import ScriptedBackbone
 from agemem.agents.rollout import Job, rollout
-from agemem.baselines.base import MemoryAgent, MemorySystem
+from agemem.baselines.base import TOP_K, MemoryAgent, MemorySystem
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import SYSTEMS, make_system, system_class
+from agemem.baselines.running_summary import RunningSummary
 from agemem.baselines.scripted.model import complete
 from agemem_envs import prompts
 from agemem_envs.encoders import HashingEncoder
@@ -21,8 +23,9 @@ from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import ToolCall
 from agemem_envs.errors import ConfigurationError, EndpointError, UnknownNameError
 from agemem_envs.memory.store import MemoryStore
+from agemem_envs.metrics import METRICS
 from agemem_envs.turns import Turn, render
-from tests.conftest import core
+from tests.conftest import core, not_none
 
 PLAIN = ("no-memory", "full-context", "rag", "running-summary")
 TASK = "synthetic-validation-5"
@@ -121,6 +124,35 @@ def test_the_summary_is_rewritten_and_its_calls_are_counted(gateway: Gateway) ->
     assert metrics["memory_llm_calls"] >= 1
     assert metrics["memory_prompt_tokens"] > metrics["memory_completion_tokens"] > 0
     assert metrics["memory_llm_errors"] == metrics["memory_parse_failures"] == 0
+
+
+def test_the_costs_of_building_and_of_answering_are_apart(gateway: Gateway) -> None:
+    """Together they are all tokens; a system that recalls by the model answers with them."""
+
+    class Asking(RunningSummary):
+        """Asks the model about every query."""
+
+        def recall(self, query: str, top_k: int = TOP_K) -> list[str]:
+            self._rewrite()
+            return super().recall(query, top_k)
+
+    _, episode = play(Asking(gateway))
+    metrics = {name: metric.of(episode) for name, metric in METRICS.items()}
+    own = metrics["memory_prompt_tokens"] + metrics["memory_completion_tokens"]
+    agent = [step for step in episode.steps if step.prompt_tokens is not None]
+    spent = sum(not_none(step.prompt_tokens) + not_none(step.completion_tokens) for step in agent)
+    recalled = metrics["memory_recall_tokens"]
+    assert 0 < recalled < own
+    assert metrics["answering_tokens"] == spent + recalled
+    assert metrics["building_tokens"] == own - recalled
+    env = gym.make("AgeMem-SyntheticQA-v0", level="easy", facts=0, noise=0, distractors=1)
+    (played,) = rollout([Job(env, AgeMemAgent(), 1)], ScriptedBackbone())
+    tools = played.episode
+    built, answered = (METRICS[f"{name}_tokens"].of(tools) for name in ("building", "answering"))
+    assert min(not_none(built), not_none(answered)) > 0
+    for one in (episode, tools):
+        prompt = one.messages[0]
+        assert METRICS["instruction_tokens"].of(one) == prompt.tokens > 50
 
 
 def test_a_failing_model_loses_nothing_but_the_rewriting() -> None:

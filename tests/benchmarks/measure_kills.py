@@ -2,9 +2,9 @@
 
 ScienceWorld and SyntheticQA are played by two workers with four slots each, by the scripted model
 on a server. At random moments one process of the run is killed (-9): its parent, a worker, or a
-simulator's Java. A run whose parent was killed is resumed, until all kills are made and the run is
-complete; then it is resumed once more, to repeat the episodes that lost their simulator. It must
-hold every episode once, equal to one that was not disturbed, and no process may be left.
+simulator's Java. A run whose parent was killed is resumed. When it is complete it is resumed once
+more, to repeat the episodes that lost their simulator. It must hold every episode once, equal to one
+that was not disturbed, and no process may be left. Further runs follow until all kills are made.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ from tests.conftest import ROOT
 
 ENVS = ("AgeMem-ScienceWorld-v0", "AgeMem-SyntheticQA-v0")
 KINDS = ("parent", "worker", "java")
-LONGEST = 15.0
-"""Most seconds between two kills."""
 
 
 def command(url: str, out: Path, episodes: int) -> list[str]:
@@ -91,14 +89,20 @@ def victims(parent: psutil.Process, kind: str) -> list[psutil.Process]:
     return found
 
 
-def disturb(console: Console, url: str, out: Path, options: argparse.Namespace) -> Counter[str]:
-    """Play a run while killing its processes; returns what was killed."""
-    rng = random.Random(options.seed)
+def disturb(
+    console: Console,
+    url: str,
+    out: Path,
+    options: argparse.Namespace,
+    rng: random.Random,
+    most: int,
+) -> Counter[str]:
+    """Play a run while killing at most so many of its processes; returns what was killed."""
     killed: Counter[str] = Counter()
     family: set[psutil.Process] = set()
     run = begin(command(url, out, options.episodes))
-    while killed.total() < options.kills:
-        time.sleep(rng.uniform(0.5, LONGEST))
+    while killed.total() < most:
+        time.sleep(rng.uniform(0.5, options.longest))
         if run.poll() is not None:
             break  # it was faster than the kills
         kind = rng.choice(KINDS)
@@ -127,6 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--episodes", type=int, default=60, help="of each environment")
+    parser.add_argument("--longest", type=float, default=15.0, help="seconds between two kills")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -135,15 +140,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and fail if anything is lost, doubled, changed or left behind."""
     options: Any = build_parser().parse_args(argv)
     console = Console(width=110)
+    rng = random.Random(options.seed)
+    killed: Counter[str] = Counter()
     with serving(0.1, 1.0) as (url, _), tempfile.TemporaryDirectory() as folder:
-        whole, broken = Path(folder, "whole"), Path(folder, "broken")
+        whole = Path(folder, "whole")
         start = time.perf_counter()
         begin(command(url, whole, options.episodes)).wait()
         console.print(f"undisturbed: {time.perf_counter() - start:.0f} s")
-        killed = disturb(console, url, broken, options)
-        wanted, got = results(whole), results(broken)
+        while (left := options.kills - killed.total()) > 0:
+            broken = Path(folder, f"broken-{killed.total()}")
+            now = disturb(console, url, broken, options, rng, left)
+            assert now, "the run is faster than the kills: give it more episodes"
+            killed += now
+            compare(console, results(whole), results(broken))
+    console.print(f"killed: {dict(killed)}")
+
+
+def compare(console: Console, wanted: Sequence[str], got: Sequence[str]) -> None:
+    """Fail unless a disturbed run holds the results of the whole one."""
     same = sum(one == other for one, other in zip(wanted, got, strict=False))
-    console.print(f"killed: {dict(killed)}; {len(got)} of {len(wanted)} episodes, {same} equal")
+    console.print(f"{len(got)} of {len(wanted)} episodes, {same} equal")
     for one, other in zip(wanted, got, strict=False):
         if one != other:
             console.print(difference(one, other))

@@ -60,10 +60,13 @@ def test_a_system_that_drops_every_second_message_fails(
     assert line(capsys).startswith(said)
 
 
+@pytest.mark.parametrize(
+    "seeds", [range(1), pytest.param(range(20), marks=pytest.mark.long)], ids=["one", "twenty"]
+)
 def test_the_same_system_passes_with_every_seed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    seeds: range, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for seed in range(20):
+    for seed in seeds:
         run = play(tmp_path / str(seed), episodes=120, seed=seed)
         assert main(["--system", "rag", "--against", str(run)]) == EXIT_OK
         assert "difference +0.000" in line(capsys)
