@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -138,6 +138,7 @@ class MemoryAgent(Agent):
         self.system = system
         self._top_k = top_k
         self._k = TOP_K if top_k is None else top_k
+        self._lists: bool | None = None
 
     def begin(self, env: RolloutEnv, seed: int) -> None:
         """Reset the system; let memory quality judge what it stores."""
@@ -149,7 +150,7 @@ class MemoryAgent(Agent):
         with _timed(self.system.usage):
             self.system.reset()
         self._env = memory_env(env)
-        self._env.use_memory(SystemMemory(self.system))
+        self._env.use_memory(SystemMemory(self.system.name, self._listed))
 
     def act(self, observation: str, info: Mapping[str, Any]) -> Decision:
         """Let the system observe the last message; reduce, acknowledge, or prompt the backbone.
@@ -211,11 +212,19 @@ class MemoryAgent(Agent):
             usage.dropped_writes += self._listed() == before
 
     def _listed(self) -> list[str] | None:
-        """The memories; None if the system cannot list them."""
-        try:
-            return self.system.memories()
-        except NotImplementedError:
-            return None
+        """The memories; None if the system cannot list them.
+
+        Raises:
+            SystemDiedError: It could before, or could not: a mean over those episodes in which it
+                wants to be judged is none.
+        """
+        listed: list[str] | None = None
+        with suppress(NotImplementedError):
+            listed = self.system.memories()
+        if self._lists not in (None, listed is not None):
+            raise SystemDiedError("the system lists its memories at some times and not at others")
+        self._lists = listed is not None
+        return listed
 
     def recall(self, query: str) -> list[str]:
         """The memories that the system recalls; none if it raises."""
@@ -265,15 +274,23 @@ def _timed(usage: Usage) -> Iterator[None]:
 
 
 class SystemMemory:
-    """A :class:`~agemem_envs.memory.base.MemoryView` of the texts that a system has stored."""
+    """A :class:`~agemem_envs.memory.base.MemoryView` of the texts that a system has stored.
 
-    def __init__(self, system: MemorySystem) -> None:
-        self.name = system.name
-        self._system = system
+    Args:
+        name: The system's name.
+        listed: Returns the texts; None if the system cannot list them.
+    """
+
+    def __init__(self, name: str, listed: Callable[[], list[str] | None]) -> None:
+        self.name = name
+        self._listed = listed
 
     def __len__(self) -> int:
-        return len(self._system.memories())
+        return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[MemoryItem]:
-        for number, text in enumerate(self._system.memories(), 1):
+        texts = self._listed()
+        if texts is None:
+            raise NotImplementedError
+        for number, text in enumerate(texts, 1):
             yield MemoryItem(id=f"s{number}", content=text)

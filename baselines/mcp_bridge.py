@@ -23,22 +23,31 @@ The file says which tool of the server does what::
     tool = "list_memories"
     texts = "results.*.memory"
 
-``texts`` is a path into the structured result (or into a text that is JSON): keys, and ``*`` for
+``texts`` is a path into the structured result (or into texts that are JSON): keys, and ``*`` for
 each element of a list. Without it, each text of the result is one text. A tool's error is a failure
-that is counted. A server that ends or does not answer ends this process: the episode is not scored.
+that is counted. A server that ends, does not answer or breaks the protocol ends this process: the
+episode is not scored. That a server at a URL was started again and has lost everything is not seen.
+
+A server that is started here has a home and a temporary folder of its own, which go with it. A
+server at a URL has one memory: one episode at a time can use it, and a second one is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import json
 import re
 import sys
+import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from agemem.baselines.serve import serve
 from agemem_envs.errors import ConfigurationError, require
@@ -47,12 +56,9 @@ from agemem_envs.util.records import from_plain
 TIMEOUT = 590.0
 """Seconds for a tool: the other end of this process waits a little longer."""
 _PLACE = re.compile(r"\{(\w+)\}")
-_GONE = (-32000, -32001)
-"""MCP's codes of a closed connection and of a reply that is late."""
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the server is: a command that speaks MCP on its standard input and output, or a URL.
 
     Attributes:
@@ -62,12 +68,11 @@ class Server:
     """
 
     command: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = {}
     url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tool of the server, and how it is called.
 
     Attributes:
@@ -78,12 +83,11 @@ class Tool:
     """
 
     tool: str
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = {}
     texts: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file: a server, and the tools behind the four operations."""
 
     server: Server
@@ -97,7 +101,8 @@ def read_mapping(path: Path) -> Mapped:
     """Read a file.
 
     Raises:
-        ConfigurationError: It cannot be read, lacks a table or a key, or names no server.
+        ConfigurationError: It cannot be read, lacks a table or a key, has an unknown one, or
+            contradicts itself.
     """
     try:
         mapped = from_plain(Mapped, tomllib.loads(path.read_text(encoding="utf-8")))
@@ -107,6 +112,18 @@ def read_mapping(path: Path) -> Mapped:
         raise ConfigurationError(f"{path}: [server] needs either a command or a url")
     if mapped.server.url and mapped.reset is None:
         raise ConfigurationError(f"{path}: a server at a url needs [reset], to forget an episode")
+    if mapped.server.url and mapped.server.env:
+        raise ConfigurationError(f"{path}: env is for a command, and a url starts none")
+    for table, given, needed in (
+        ("observe", mapped.observe, "text"),
+        ("recall", mapped.recall, "query"),
+    ):
+        places = set(_PLACE.findall(json.dumps(given.arguments)))
+        if needed not in places or not places <= {needed, "top_k"}:
+            raise ConfigurationError(
+                f"{path}: the arguments of [{table}] need {{{needed}}}, and may have "
+                f"{{top_k}}; found {sorted(places)}"
+            )
     return mapped
 
 
@@ -115,7 +132,7 @@ class McpSystem:
 
     def __init__(self, mapped: Mapped) -> None:
         self._mapped = mapped
-        self._model = {"model_url": "", "model_key": ""}
+        self._model: dict[str, str] = {}
         self._open = ExitStack()
         self._portal: Any = None
         self._client: Any = None
@@ -131,6 +148,8 @@ class McpSystem:
             self._connect()
         if self._mapped.reset is not None:
             self._call(self._mapped.reset)
+        if self._mapped.memories is not None and (kept := self._texts(self._mapped.memories)):
+            raise SystemExit(f"the MCP server has not forgotten: {kept[0][:80]!r}")
 
     def observe(self, text: str) -> None:
         """Store a message."""
@@ -153,39 +172,58 @@ class McpSystem:
     def close(self) -> None:
         """Disconnect, and end a server that was started here."""
         self._client = self._portal = None
-        self._open.close()
+        with contextlib.suppress(Exception):  # a connection that never was, or is broken
+            self._open.close()
 
     def _connect(self) -> None:
         mcp = require("mcp", extra="mcp")
         from anyio.from_thread import start_blocking_portal
 
         server = self._mapped.server
-        target = server.url
-        if target is None:
+        target: Any = server.url
+        if server.url is not None:
+            self._open.enter_context(_alone(server.url))
+        else:
+            place = self._open.enter_context(tempfile.TemporaryDirectory(prefix="agemem-mcp-"))
             target = mcp.StdioServerParameters(
                 command=server.command[0],
                 args=list(server.command[1:]),
-                env={name: _filled(value, self._model) for name, value in server.env.items()},
+                env={"HOME": place, "TMPDIR": place, **self._env()},
                 encoding_error_handler="replace",
             )
         client = mcp.Client(target, read_timeout_seconds=TIMEOUT, cache=None)
         self._portal = self._open.enter_context(start_blocking_portal())
         try:
             self._client = self._open.enter_context(self._portal.wrap_async_context_manager(client))
+            offered = {tool.name for tool in self._portal.call(self._client.list_tools).tools}
         except Exception as error:
             raise SystemExit(f"the MCP server cannot be reached: {_said(error)}") from error
+        mapped = self._mapped
+        for tool in filter(None, (mapped.observe, mapped.recall, mapped.reset, mapped.memories)):
+            if tool.tool not in offered:
+                raise SystemExit(f"the MCP server has no tool {tool.tool!r}: {sorted(offered)}")
+
+    def _env(self) -> dict[str, str]:
+        env = self._mapped.server.env
+        if not self._model and _PLACE.search(" ".join(env.values())):
+            raise SystemExit(
+                "the MCP server needs the run's language model, which cannot be shared: take a "
+                "backbone on a server"
+            )
+        return {name: _filled(value, self._model) for name, value in env.items()}
 
     def _texts(self, tool: Tool, **values: Any) -> list[str]:
         result = self._call(tool, **values)
         texts = [part.text for part in result.content if part.type == "text"]
         if tool.texts is None:
             return texts
+        path = tool.texts.split(".")
         data = result.structured_content
         if data is None:
             data = [json.loads(text) for text in texts]
-            data = data[0] if len(data) == 1 else data
-        return [found if isinstance(found, str) else json.dumps(found)
-                for found in _at(data, tool.texts.split("."))]  # fmt: skip
+            if len(data) == 1 and (path[0] != "*" or isinstance(data[0], list)):
+                data = data[0]  # else there is one text for each element
+        return [found if isinstance(found, str) else json.dumps(found) for found in _at(data, path)]
 
     def _call(self, tool: Tool, **values: Any) -> Any:
         """Call a tool; its error is an exception, and the server's end is that of this process."""
@@ -196,13 +234,27 @@ class McpSystem:
                 self._client.call_tool, tool.tool, _filled(tool.arguments, values)
             )
         except MCPError as error:
-            if error.code in _GONE:
-                raise SystemExit(f"the MCP server has ended: {error}") from error
-            raise
+            raise SystemExit(f"the MCP server has ended or failed: {error}") from error
         if result.is_error:
             said = " ".join(part.text for part in result.content if part.type == "text")
             raise RuntimeError(f"{tool.tool}: {said}")
         return result
+
+
+@contextlib.contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """Refuse a second process of this machine at the same server."""
+    name = hashlib.sha256(url.encode()).hexdigest()[:16]
+    path = Path(tempfile.gettempdir(), f"agemem-mcp-{name}.lock")
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SystemExit(
+                f"another episode uses the memory at {url}: take --workers 1 --batch-size 1"
+            ) from error
+        yield
+        path.unlink(missing_ok=True)
 
 
 def _said(error: BaseException) -> str:
@@ -243,9 +295,10 @@ def _at(data: Any, path: Sequence[str]) -> list[Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Serve the system that a file describes."""
-    (path,) = argv
+    if len(argv) != 1:
+        raise SystemExit("usage: python -m agemem.baselines.mcp_bridge FILE.toml")
     try:
-        system = McpSystem(read_mapping(Path(path)))
+        system = McpSystem(read_mapping(Path(argv[0])))
     except ConfigurationError as error:
         raise SystemExit(str(error)) from error
     try:

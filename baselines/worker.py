@@ -10,8 +10,9 @@ reads on its standard input, it writes one line to its standard output::
 
 ``model`` is the language model of the run, under an OpenAI-compatible URL whose calls are counted;
 it is null if the backbone cannot be shared. A reply ``{"ok": false, "error": "..."}`` is a failure
-of that operation: it is counted, and the episode goes on. A system that cannot list its memories
-replies null texts to ``memories``: memory quality is missing. Standard error is free, and its end
+of that operation: it is counted, and the episode goes on. A failure of ``reset`` or ``memories``
+leaves it unscored. A system that never can list its memories replies null texts to ``memories``:
+memory quality is missing. Standard error is free, and its end
 is shown if the process dies. The process ends when its standard input does.
 
 ``python -m agemem.baselines.serve NAME`` is such a process for a system in Python.
@@ -81,6 +82,8 @@ class WorkerSystem(MemorySystem):
         if self._process is None:
             self._process = _Process(self._command)
         reply = self._ask({"op": "reset", "model": self._model})
+        if self._process is not None:
+            self._process.note_started()
         if not reply.get("ok"):
             self.close()
             raise SystemDiedError(f"reset failed: {one_line(str(reply.get('error')), 200)}")
@@ -174,6 +177,7 @@ class _Process:
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        self._started: set[Any] = set()
 
     def _read(self) -> None:
         assert self._child.stdout is not None
@@ -208,11 +212,10 @@ class _Process:
             raise SystemDiedError(f"{request['op']}: the reply is not a JSON object")
         return reply
 
-    def _descendants(self) -> list[Any]:
+    def note_started(self) -> None:
+        """Remember what the process has started, to end it even if it dies before that."""
         with contextlib.suppress(self._psutil.NoSuchProcess):
-            found: list[Any] = self._psutil.Process(self._child.pid).children(recursive=True)
-            return found
-        return []
+            self._started |= set(self._psutil.Process(self._child.pid).children(recursive=True))
 
     def _last_words(self) -> str:
         self._errors.seek(0)
@@ -222,14 +225,14 @@ class _Process:
         """End the process by the end of its input, or else by force, with all it has started."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        started = self._descendants()
+        self.note_started()
         with contextlib.suppress(OSError):
             self._child.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(_CLOSE_SECONDS)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, signal.SIGKILL)
-        for process in started:  # those that left the group
+        for process in self._started:  # those that left the group
             with contextlib.suppress(self._psutil.NoSuchProcess):
                 process.kill()
         self._child.wait()

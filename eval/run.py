@@ -24,12 +24,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from agemem.eval.play.options import parse
+from agemem.eval.play.rejudge import default_folder
 from agemem.eval.play.runner import play_run, play_suite, rejudge_run
 from agemem.eval.play.suites import parts
 from agemem.eval.reporting.console import SafeConsole
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.viewer.page import show, write_page
+from agemem_envs.errors import AgeMemError
 from agemem_envs.util.cli import EXIT_INTERRUPTED, exit_status
 from agemem_envs.util.paths import results_folder
 
@@ -37,25 +39,39 @@ from agemem_envs.util.paths import results_folder
 def run(argv: Sequence[str], console: Console) -> int:
     """Run the command line, and return the exit status."""
     config, options = parse(argv)
-    path = options.out or _default_folder(config)
     if options.rejudge is not None:
-        return rejudge_run(config, options.rejudge, options.out, console)
-    play = play_run if config.suite is None else play_suite
-    status = play(config, path, console, resume=options.resume, retry_failed=options.retry_failed)
+        path = options.out or default_folder(options.rejudge, config.judge)
+        status = rejudge_run(config, options.rejudge, path, console)
+    else:
+        path = options.out or _default_folder(config)
+        play = play_run if config.suite is None else play_suite
+        resume, retry = options.resume, options.retry_failed
+        status = play(config, path, console, resume=resume, retry_failed=retry)
     if (options.page or options.open) and status != EXIT_INTERRUPTED:
-        page = _write_page(config, path)
-        console.print(f"Episodes as a page: {escape(str(page))}", soft_wrap=True, highlight=False)
-        if options.open:
-            show(page)
+        _write_page(config, path, console, show_it=options.open)
     return status
 
 
-def _write_page(config: RunConfig, path: Path) -> Path:
-    """Write the page of a run, or of the first two runs of a suite that have episodes."""
-    runs = [path] if config.suite is None else [path / part.name for part in parts(config)]
+def _write_page(config: RunConfig, path: Path, console: Console, *, show_it: bool) -> None:
+    """Write the page of a run, or of two runs of a suite. What it says of a failure is all."""
     page = path / "viewer.html"
-    write_page([run for run in runs if ResultsFolder(run).episodes_file.exists()][:2], page)
-    return page
+    try:
+        write_page([path] if config.suite is None else _first_two(config, path), page)
+    except AgeMemError as error:  # the run itself has ended, and its status stands
+        console.print(escape(f"No page was written: {error}"), soft_wrap=True, highlight=False)
+        return
+    console.print(escape(f"Episodes as a page: {page}"), soft_wrap=True, highlight=False)
+    if show_it:
+        show(page)
+
+
+def _first_two(config: RunConfig, path: Path) -> list[Path]:
+    """The first run of a suite that has episodes, and the next one on the same tasks."""
+    first, *others = (
+        one for one in parts(config) if ResultsFolder(path / one.name).episodes_file.exists()
+    )
+    alike = [one for one in others if (one.protocol, one.envs) == (first.protocol, first.envs)]
+    return [path / one.name for one in (first, *alike[:1])]
 
 
 def _default_folder(config: RunConfig) -> Path:

@@ -217,17 +217,19 @@ def breakdown(
         parts = _paper_parts(episode, assessment, config)
     compression_ = compression(episode)
     context = (compression_ + parts.preventive + parts.preservation) / 3
-    memory = parts.memory if episode.memories_listed else None
+    total = _total(task, context, parts.memory, parts, config)
+    if config.effective and config.memory_weight and not episode.memories_listed:
+        total = None  # also where the gate is 0: a mean must not be one over failures alone
     return RewardBreakdown(
-        total=_total(task, context, memory, parts, config),
+        total=total,
         task=task,
         context=context,
         compression=compression_,
         preventive=parts.preventive,
         preservation=parts.preservation,
-        memory=memory,
+        memory=parts.memory,
         storage=parts.storage,
-        maintenance=parts.maintenance if episode.memories_listed else None,
+        maintenance=parts.maintenance,
         relevance=parts.relevance,
         penalty=parts.penalty,
     )
@@ -271,8 +273,8 @@ def _effective_parts(episode: Episode, task: float | None, config: RewardConfig)
     return _Parts(
         preventive=record.prevention(),
         preservation=record.preservation(),
-        storage=record.storage(),
-        maintenance=record.maintenance(),
+        storage=record.storage() if episode.memories_listed else None,
+        maintenance=record.maintenance() if episode.memories_listed else None,
         relevance=record.relevance(retrieved(episode)),
         penalty=0.0 if effective.ended_well(episode) else config.round_penalty,
         gate=float(bool(episode.success) or task == 1.0),

@@ -30,7 +30,7 @@ def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float |
         **assessment.costs,
     }
     if episode.changes:
-        metrics["stale_share"] = stale_share(episode) if episode.memories_listed else None
+        metrics["stale_share"] = stale_share(episode)
     return replace(
         episode,
         metrics=metrics,
@@ -42,9 +42,9 @@ def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float |
 def stale_share(episode: Episode) -> float | None:
     """The share of the sentences in memory at the query that state something superseded.
 
-    0 for an empty memory, None if nothing changed.
+    0 for an empty memory, None if nothing changed or if the memory is not known.
     """
-    if not episode.changes:
+    if not episode.changes or not episode.memories_listed:
         return None
     matcher = matcher_of(Case.of(episode))
     memory = memory_at_query(episode)

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agemem.eval.play.rejudge import Rejudging, default_folder
+from agemem.eval.play.rejudge import Rejudging
 from agemem.eval.play.session import RunSession
 from agemem.eval.play.suites import CURVE_METRIC, SUITES, parts
 from agemem.eval.reporting.build import write as write_report
@@ -63,9 +63,9 @@ def play_run(
     return _status(results, f"--out {folder.path} --resume --retry-failed", console)
 
 
-def rejudge_run(config: RunConfig, run: Path, out: Path | None, console: Console) -> int:
+def rejudge_run(config: RunConfig, run: Path, out: Path, console: Console) -> int:
     """Score a run by another judge into a new folder; returns the exit status."""
-    folder = ResultsFolder(out or default_folder(run, config.judge))
+    folder = ResultsFolder(out)
     folder.refuse_existing()
     session = Rejudging(run, config)
     with Progress(*BAR, console=console) as progress:

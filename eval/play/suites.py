@@ -13,13 +13,12 @@ from agemem.baselines.registry import OWN
 from agemem.eval.paper.benchmarks import QA_PROTOCOL, WORLD_PROTOCOL
 from agemem.eval.paper.methods import METHODS, learning_of, method_of
 from agemem.eval.runs.config import FULL_OR_TASK, RunConfig
-from agemem.eval.runs.registry import agent_class
+from agemem.eval.runs.registry import fitted
 from agemem.eval.runs.training import stated_training
 from agemem_envs import BENCHMARKS
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.protocols import DEFAULT, find_protocol
 from agemem_envs.stages import named_stages
-from agemem_envs.tools import choose_tools
 
 PAPER = "paper"
 """The protocols of the paper's numbers."""
@@ -189,7 +188,6 @@ class Part:
             ConfigurationError: The run needs a trained model, but none was passed.
         UnknownNameError: No protocol or set of stages has the configured name.
         """
-        agent = agent_class(self.member.agent)
         one = replace(
             config,
             suite=None,
@@ -214,13 +212,7 @@ class Part:
             )
             one = replace(one, backbone=trained, base_url=None, training_record=record)
             self._warn_untrained(one)
-        if agent.tools is not None:
-            one = replace(one, tools=RunConfig().tools)  # it has tools of its own
-        if not agent.uses_backbone:
-            one = replace(one, backbone=None, base_url=None, constrained=False, few_shot=False)
-        if "Add_memory" not in choose_tools(agent.tools or one.tools):
-            one = replace(one, few_shot=False)
-        return one
+        return fitted(one)
 
     @property
     def _flag(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from agemem.agents.base import Agent
@@ -10,7 +11,9 @@ from agemem.agents.scripted_policy import policy_agent
 from agemem.baselines.base import MemoryAgent
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import SYSTEMS, is_system, make_system
+from agemem.eval.runs.config import RunConfig
 from agemem_envs.errors import ConfigurationError, UnknownNameError
+from agemem_envs.tools import choose_tools
 from agemem_envs.util import plugins
 from agemem_envs.util.loading import load
 from agemem_envs.util.plugins import with_declared
@@ -66,3 +69,22 @@ def make_agent(
         return agent_class(name)(**options)
     except TypeError as error:
         raise ConfigurationError(f"agent {name!r}: {error}") from error
+
+
+def fitted(config: RunConfig) -> RunConfig:
+    """A configuration without the settings that do not apply to its agent.
+
+    A scripted agent takes no backbone, an agent with tools of its own no others, and only an agent
+    with memory tools takes ``few_shot``.
+
+    Raises:
+        UnknownNameError: There is no such agent.
+    """
+    agent = agent_class(config.agent)
+    if agent.tools is not None:
+        config = replace(config, tools=RunConfig().tools)
+    if not agent.uses_backbone:
+        config = replace(config, backbone=None, base_url=None, constrained=False, few_shot=False)
+    if "Add_memory" not in choose_tools(agent.tools or config.tools):
+        config = replace(config, few_shot=False)
+    return config

@@ -68,6 +68,9 @@ def _completeness(run: PlayedRun) -> Iterator[str]:
         twice = [t for t, n in Counter(r.episode.task_id for r in group).items() if n > 1]
         if twice:
             yield f"{env}: task {twice[0]!r} was played more than once"
+        listed = sum(r.episode.memories_listed for r in group)
+        if 0 < listed < len(group):
+            yield f"{env}: the memory is listed in {listed} of {len(group)} episodes, not in all"
         lost = sum(not r.scored or bool(r.episode.errors) for r in group)
         if lost:
             yield (

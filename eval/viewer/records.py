@@ -14,8 +14,8 @@ from agemem_envs.episode import Episode
 from agemem_envs.util.records import to_plain
 
 _FIELDS = (
-    "seed query reference key_items settings final_tokens memories prediction success progress "
-    "metrics reward errors"
+    "seed query reference key_items settings final_tokens memories memories_listed prediction "
+    "success progress metrics reward errors"
 ).split()
 """The fields of an episode that the page shows as recorded."""
 _METRICS = ("success", "progress", "reward", "tool_calls", "rounds", "malformed_rate", "seconds")

@@ -8,12 +8,14 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.scripted.model import complete
+from agemem.baselines.serve import answer
 from agemem.baselines.worker import WorkerSystem
 from agemem.eval.play.runner import EXIT_UNSCORED
 from agemem.eval.run import main
@@ -206,8 +208,34 @@ def test_a_system_that_cannot_list_its_memories_has_no_memory_quality(tmp_path: 
             name: v for name, v in known.items() if v is not None
         }
         assert without.steps == listed.steps
-        assert not_none(without.reward).memory is None
+        reward = not_none(without.reward)
+        assert reward.memory is reward.storage is reward.maintenance is reward.total is None
     with (tmp_path / "silent" / "summary.csv").open(encoding="utf-8") as lines:
         (row,) = csv.DictReader(lines)
     assert row["success"] != ""
     assert row["memory_quality"] == ""
+
+
+def test_a_system_lists_its_memories_always_or_never(tmp_path: Path) -> None:
+    """It may not choose the episodes in which it is judged."""
+    sometimes = (
+        "count = globals().get('count', 0) + 1\n"
+        "if request['op'] == 'memories': reply['texts'] = None if count % 9 == 0 else ['a']"
+    )
+    command = ["--system-command", script(sometimes)]
+    assert play("system:choosy", tmp_path / "run", *command) == EXIT_UNSCORED
+    assert "at some times and not at others" in episodes(tmp_path / "run")[0].errors[0]
+
+
+def test_only_listing_may_be_refused() -> None:
+    """A reset or a message that is not implemented is a failure, and not silence."""
+
+    class Unfinished:
+        def reset(self) -> None:
+            raise NotImplementedError("later")
+
+        observe = recall = memories = reset  # type: ignore[assignment]
+
+    system: Any = Unfinished()
+    assert answer(system, {"op": "memories"}) == {"ok": True, "texts": None}
+    assert answer(system, {"op": "reset"}) == {"ok": False, "error": "NotImplementedError: later"}

@@ -155,6 +155,29 @@ def test_an_episode_is_told_round_by_round(chromium: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_memory_is_listed_or_empty_or_not_known(chromium: Any, tmp_path: Path) -> None:
+    episode = ORACLE[0].episode
+    results = [
+        ORACLE[0],
+        replace(ORACLE[1], episode=replace(ORACLE[1].episode, memories=())),
+        replace(ORACLE[2], episode=replace(ORACLE[2].episode, memories=(), memories_listed=False)),
+    ]
+    seen = visit(chromium, [run_of("run", tuple(results))], tmp_path)
+    told = []
+    for number in range(3):
+        seen.open(number)
+        told.append(seen.page.locator("main").inner_text())
+        seen.page.keyboard.press("Escape")
+    plural = "items" if len(episode.memories) != 1 else "item"
+    assert f"Long-term memory: {len(episode.memories)} {plural}" in told[0]
+    assert "It is empty." in told[1]
+    assert "Long-term memory: not known" in told[2]
+    assert "not in memory" not in told[2]
+    assert all("not known" not in text for text in told[:2])
+    seen.close_quietly()
+
+
+@pytest.mark.slow
 def test_two_runs_side_by_side(chromium: Any, tmp_path: Path) -> None:
     settings = replace(RANDOM[0].episode.settings, judge="llm:x")
     judged = replace(RANDOM[0].episode, settings=settings)

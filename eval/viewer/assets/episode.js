@@ -126,10 +126,16 @@ function goldFacts(data) {
   const held = data.gold.filter((gold) => gold.held_by.length > 0).length;
   const when = (label, rounds) => (rounds.length
     ? `${label} in round ${rounds.join(", ")}` : `never ${label}`);
+  const state = (gold) => {
+    if (!data.memories_listed) return badge("not known", "stop");
+    return gold.held_by.length ? badge(`in ${gold.held_by.join(", ")}`, "yes") : badge("not in memory", "no");
+  };
   return [
-    h("p", { class: "quiet" }, `${held} of ${data.gold.length} in memory at the end, judged by shared words.`),
+    h("p", { class: "quiet" }, data.memories_listed
+      ? `${held} of ${data.gold.length} in memory at the end, judged by shared words.`
+      : "The memory system cannot list what it holds."),
     h("ul", { class: "gold" }, data.gold.map((gold) => h("li", {},
-      gold.held_by.length ? badge(`in ${gold.held_by.join(", ")}`, "yes") : badge("not in memory", "no"),
+      state(gold),
       h("span", { class: "text" }, ` ${gold.fact}`),
       managesMemory(data) ? h("div", { class: "quiet" },
         `${when("stored", gold.stored)}; ${when("retrieved", gold.retrieved)}`) : null))),
