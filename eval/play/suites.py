@@ -132,7 +132,7 @@ SUITES: dict[str, Suite] = {
             "noise": 0,
             "updates": 0,
             "distractors": 1,
-            "rounds_per_message": 2,
+            "rounds_per_message": 1,
             "max_context_tokens": 2048,
             "max_tokens": 512,
         },

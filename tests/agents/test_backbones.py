@@ -245,7 +245,7 @@ def test_the_shipped_adapter_acts_as_it_was_taught() -> None:
     """llama.cpp and transformers read the same adapter; their numbers differ in the last digits."""
     env = gym.make(
         "AgeMem-SyntheticQA-v0", level="easy", facts=0, noise=0, updates=0, distractors=1,
-        max_context_tokens=2048, rounds_per_message=2,
+        max_context_tokens=2048, rounds_per_message=1,
     )  # fmt: skip
     _, info = env.reset(seed=1)
     request = Request(info["messages"], seed=0, first=True)
