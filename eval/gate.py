@@ -37,7 +37,7 @@ from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.runs.plan import make_plan
 from agemem.eval.runs.reading import PlayedRun, read_run
-from agemem.eval.runs.registry import fitted
+from agemem.eval.runs.registry import agent_class, fitted
 from agemem.eval.stats.pairing import Paired, difference
 from agemem.eval.submissions.checks import problems
 from agemem_envs.errors import ConfigurationError, UnknownNameError
@@ -114,20 +114,21 @@ def gate(argv: Sequence[str], console: Console) -> int:
         raise UnknownNameError("metric", options.metric, GATED)
     if options.resume and options.out is None:
         raise ConfigurationError("--resume needs the folder: --out FOLDER")
+    agent_class(options.system)  # before anything slow
     against = read_run(options.against)
     _require_comparable(against, options.metric, options.server)
     out = options.out or _default_folder(options.system)
-    played: dict[str, PlayedRun] = {}
-    for name in (FLOOR, options.system):
+    played = []
+    for name, path in ((FLOOR, out / "floor"), (options.system, out / "system")):
         config = _configured(against.config, name, options)
-        path = out / ("floor" if name == FLOOR else "system")
         resume = options.resume and ResultsFolder(path).exists
         status = play_run(config, path, console, resume=resume, show=False)
         if status != EXIT_OK:
             return status
-        played[name] = read_run(path)
-    _require_sensitive(against, played[FLOOR], options.metric, options.margin)
-    return _decide(played[options.system], against, options.metric, options.margin, console)
+        played.append(read_run(path))
+    floor, system = played
+    _require_sensitive(against, floor, options.metric, options.margin)
+    return _decide(system, against, options.metric, options.margin, console)
 
 
 def _default_folder(system: str) -> Path:
@@ -194,8 +195,8 @@ def _require_sensitive(run: PlayedRun, floor: PlayedRun, metric: str, margin: fl
 
 def _difference(one: PlayedRun, other: PlayedRun, metric: str) -> Paired | None:
     """The paired difference of two runs. Its interval does not depend on their names."""
-    numbers = (_by_benchmark(run, metric) for run in (one, other))
-    return compared(*numbers, difference, share=True, name=metric)
+    ours, theirs = (_by_benchmark(run, metric) for run in (one, other))
+    return compared(ours, theirs, difference, share=True, name=metric)
 
 
 def _decide(

@@ -137,7 +137,7 @@ def test_the_costs_of_building_and_of_answering_are_apart(gateway: Gateway) -> N
             return super().recall(query, top_k)
 
     _, episode = play(Asking(gateway))
-    metrics = {name: metric.of(episode) for name, metric in METRICS.items()}
+    metrics = {name: metric.of(episode) or 0.0 for name, metric in METRICS.items()}
     own = metrics["memory_prompt_tokens"] + metrics["memory_completion_tokens"]
     agent = [step for step in episode.steps if step.prompt_tokens is not None]
     spent = sum(not_none(step.prompt_tokens) + not_none(step.completion_tokens) for step in agent)

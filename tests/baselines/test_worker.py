@@ -234,7 +234,7 @@ def test_only_listing_may_be_refused() -> None:
         def reset(self) -> None:
             raise NotImplementedError("later")
 
-        observe = recall = memories = reset  # type: ignore[assignment]
+        observe = recall = memories = reset
 
     system: Any = Unfinished()
     assert answer(system, {"op": "memories"}) == {"ok": True, "texts": None}

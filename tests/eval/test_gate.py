@@ -75,7 +75,7 @@ def test_the_same_system_passes_with_every_seed(
     seeds: range, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in seeds:
-        run = play(tmp_path / str(seed), seed=seed)
+        run = play(tmp_path / str(seed), episodes=120, seed=seed)
         assert gate(run, "--system", "rag") == EXIT_OK
         assert "difference +0.000" in line(capsys)
 
@@ -90,14 +90,14 @@ def test_tasks_that_cannot_tell_let_nothing_pass(
 
 
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    run = play(tmp_path / "rag")
+    run = play(tmp_path / "rag", episodes=120)
     out = tmp_path / "out"
     assert gate(run, "--system", "rag", out=out) == EXIT_OK
     lines = (out / "system" / "episodes.jsonl").read_text("utf-8").splitlines(keepends=True)
     (out / "system" / "episodes.jsonl").write_text("".join(lines[:7]), encoding="utf-8")
     assert gate(run, "--system", "rag", out=out) == EXIT_USAGE  # it exists
     assert gate(run, "--system", "rag", "--resume", out=out) == EXIT_OK
-    assert len(ResultsFolder(out / "system").read()) == 60
+    assert len(ResultsFolder(out / "system").read()) == 120
 
 
 def test_the_verdict_does_not_depend_on_names(
@@ -144,8 +144,9 @@ def test_a_reference_is_complete_and_names_no_server_of_its_own(
 
     file.write_text("".join(whole.splitlines(keepends=True)[5:]), encoding="utf-8")
     refused("5 of 41 episodes are missing")
-    file.write_text(whole.replace("synthetic_worlds@", "synthetic_worlds@9"), encoding="utf-8")
-    record.write_text(settings.replace("synthetic_worlds@", "synthetic_worlds@9"), "utf-8")
+    assert whole.count('"version": "1"') == 41
+    file.write_text(whole.replace('"version": "1"', '"version": "9"'), encoding="utf-8")
+    record.write_text(settings.replace("synthetic_worlds@1", "synthetic_worlds@9"), "utf-8")
     refused("was run on the data")
     stolen = settings.replace('"scripted"', '"m@http://127.0.0.1:9/v1"')
     assert stolen != settings
