@@ -195,10 +195,12 @@ def _lines(
     used = [(n, label) for n, label in measured if METRICS[n].spending or _matters(rows, n)]
     for _, label in used:
         output.add_column(label, justify="right", no_wrap=True)
+    several = len({row["agent"] for row in rows}) < len(rows)
     for row in rows:
         cells = ["-" if row[n] is None else _cell(row, n).partition(" [")[0] for n, _ in used]
         counts = [f"{row['episodes']} ({row['scored']})"] if episodes else []
-        output.add_row(escape(row["agent"]), *counts, *cells)
+        name = f"{row['agent']}\n  {row['backbone']}" if several else row["agent"]
+        output.add_row(escape(name), *counts, *cells)
     return output
 
 
