@@ -253,8 +253,10 @@ def _alone(url: str) -> Iterator[None]:
             raise SystemExit(
                 f"another episode uses the memory at {url}: take --workers 1 --batch-size 1"
             ) from error
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _said(error: BaseException) -> str:

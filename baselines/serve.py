@@ -46,8 +46,6 @@ OPERATIONS: dict[str, Operation] = {
     "recall": lambda system, request: system.recall(request["query"], request["top_k"]),
     "memories": lambda system, request: system.memories(),
 }
-UNLISTED: Request = {"ok": True, "texts": None}
-"""The reply of a system that cannot list its memories."""
 
 
 def serve(system: Served, lines: IO[str] | None = None, replies: IO[str] | None = None) -> None:
@@ -75,7 +73,7 @@ def answer(system: Served, request: Request) -> Request:
         return {"ok": True} if texts is None else {"ok": True, "texts": list(texts)}
     except Exception as error:  # the system's own
         if isinstance(error, NotImplementedError) and request.get("op") == "memories":
-            return dict(UNLISTED)
+            return {"ok": True, "texts": None}
         return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 

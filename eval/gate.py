@@ -18,7 +18,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
@@ -43,9 +42,10 @@ from agemem.eval.submissions.checks import problems
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.settings import plain_settings
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder
-from agemem_envs.util.paths import results_folder
+from agemem_envs.util.paths import new_run_folder
 
 EXIT_WORSE = 1
+PASSED = "PASS"
 FLOOR = "no-memory"
 """The agent that shows what the tasks are worth without memory."""
 LEAST_TASKS = 40
@@ -117,7 +117,7 @@ def gate(argv: Sequence[str], console: Console) -> int:
     agent_class(options.system)  # before anything slow
     against = read_run(options.against)
     _require_comparable(against, options.metric, options.server)
-    out = options.out or _default_folder(options.system)
+    out = options.out or new_run_folder(f"gate-{options.system}")
     played = []
     for name, path in ((FLOOR, out / "floor"), (options.system, out / "system")):
         config = _configured(against.config, name, options)
@@ -129,12 +129,6 @@ def gate(argv: Sequence[str], console: Console) -> int:
     floor, system = played
     _require_sensitive(against, floor, options.metric, options.margin)
     return _decide(system, against, options.metric, options.margin, console)
-
-
-def _default_folder(system: str) -> Path:
-    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", system)
-    return results_folder() / "runs" / f"{time}-gate-{name}"
 
 
 def _configured(config: RunConfig, agent: str, options: argparse.Namespace) -> RunConfig:
@@ -210,15 +204,15 @@ def _decide(
             f"UNSCORED: not every episode of {escape(played.config.agent)} has a {metric}"
         )
         return EXIT_UNSCORED
-    passed = result.low is not None and result.low >= -margin
+    verdict = _verdict(result, margin)
     line = (
-        f"{_verdict(result, margin)}: {metric} of {played.config.agent} {ours.value:.3f}, of "
+        f"{verdict}: {metric} of {played.config.agent} {ours.value:.3f}, of "
         f"{against.config.agent} {theirs.value:.3f} on {result.tasks} tasks; difference "
         f"{result.value:+.3f}, 95% interval {_interval(result)}, margin {margin:g}, "
         f"reference {against.sha256[:12]}"
     )
     console.print(escape(line), soft_wrap=True, highlight=False)
-    return EXIT_OK if passed else EXIT_WORSE
+    return EXIT_OK if verdict == PASSED else EXIT_WORSE
 
 
 def _by_benchmark(run: PlayedRun, metric: str) -> Estimate:
@@ -232,7 +226,7 @@ def _by_benchmark(run: PlayedRun, metric: str) -> Estimate:
 
 def _verdict(result: Paired, margin: float) -> str:
     if result.low is not None and result.low >= -margin:
-        return "PASS"
+        return PASSED
     worse = result.high is not None and result.high < -margin
     return "FAIL (worse)" if worse else "FAIL (not shown: more tasks tell more)"
 

@@ -8,10 +8,8 @@ is defined in eval/play/options.py.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 if not (__package__ or "").startswith("agemem"):  # not installed: use this checkout
@@ -33,7 +31,7 @@ from agemem.eval.runs.folder import ResultsFolder
 from agemem.eval.viewer.page import show, write_page
 from agemem_envs.errors import AgeMemError
 from agemem_envs.util.cli import EXIT_INTERRUPTED, exit_status
-from agemem_envs.util.paths import results_folder
+from agemem_envs.util.paths import new_run_folder
 
 
 def run(argv: Sequence[str], console: Console) -> int:
@@ -43,7 +41,9 @@ def run(argv: Sequence[str], console: Console) -> int:
         path = options.out or default_folder(options.rejudge, config.judge)
         status = rejudge_run(config, options.rejudge, path, console)
     else:
-        path = options.out or _default_folder(config)
+        path = options.out or new_run_folder(
+            f"{config.suite or config.agent}-{config.backbone or 'none'}"
+        )
         play = play_run if config.suite is None else play_suite
         resume, retry = options.resume, options.retry_failed
         status = play(config, path, console, resume=resume, retry_failed=retry)
@@ -72,13 +72,6 @@ def _first_two(config: RunConfig, path: Path) -> list[Path]:
     )
     alike = [one for one in others if (one.protocol, one.envs) == (first.protocol, first.envs)]
     return [path / one.name for one in (first, *alike[:1])]
-
-
-def _default_folder(config: RunConfig) -> Path:
-    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    subject = f"{config.suite or config.agent}-{config.backbone or 'none'}"
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", subject)
-    return results_folder() / "runs" / f"{time}-{name}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

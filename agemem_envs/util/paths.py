@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 _BESIDE = Path(__file__).resolve().parents[2]
@@ -12,6 +14,13 @@ CODE = CHECKOUT or _BESIDE / "agemem"
 """The folder that contains ``agents``, ``baselines``, ``eval`` and ``train``."""
 SHIPPED = CODE / "results"
 """Result files that come with the code: the paper's numbers, and training curves."""
+
+
+def new_run_folder(subject: str) -> Path:
+    """The default folder of a run that begins now; what a path may not have becomes dashes."""
+    time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", subject)
+    return results_folder() / "runs" / f"{time}-{name}"
 
 
 def results_folder() -> Path:
