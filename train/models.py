@@ -13,7 +13,7 @@ from agemem.agents.backbones.chat_template import (
     template_arguments,
 )
 from agemem.agents.backbones.transformers_model import require_model, unavailable
-from agemem.agents.models import MODELS, Shape
+from agemem.agents.models import MODELS, Shape, find_adapted
 from agemem_envs.errors import BackboneUnavailableError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -100,11 +100,15 @@ def find_model(name: str) -> TrainableModel:
 
     Raises:
         UnknownNameError: The name is not one of these.
-        BackboneUnavailableError: The folder holds no model, or only an adapter.
+        BackboneUnavailableError: The folder holds no model, or the adapter of another one than
+            SmolLM2-135M.
         MissingDependencyError: The embedded model's weights are not installed.
     """
     if name in TRAINABLE:
         return TrainableModel(name, TRAINABLE[name].source())
+    adapted = find_adapted(name)
+    if adapted is not None:
+        return TrainableModel(name, adapted.source())
     folder = Path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():

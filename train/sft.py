@@ -51,6 +51,9 @@ backbones:
 examples:
   agemem sft --backbone qwen3-4b --lora-rank 16 --episodes 500 --out results/runs/sft-4b
   agemem grpo --backbone results/runs/sft-4b/model --out results/runs/agemem-4b
+  the successes of a recorded run, on tasks of the training split:
+  agemem sft --backbone qwen3-4b --lora-rank 16 --teacher results/runs/sampled \\
+      --out results/runs/rejection
 
 files of a run:
   config.json      all settings, versions, git revision, data source; at the end the SHA-256 of

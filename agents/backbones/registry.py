@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agemem.agents.backbones.base import Backbone
-from agemem.agents.models import MODELS, Model, Serving
+from agemem.agents.models import MODELS, Model, Serving, find_adapted
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.util.endpoint import MAX_IN_FLIGHT, ChatEndpoint, split_endpoint
 
@@ -121,7 +121,8 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
 
     Args:
         name: A name of :data:`BACKBONES`, ``MODEL@URL`` for a model on an
-            OpenAI-compatible server, a folder, or a hub id with a slash.
+            OpenAI-compatible server, a hub id with a slash, or the folder of a model or of an
+            adapter of the embedded model.
         options: The backbone's options.
 
     Raises:
@@ -142,6 +143,9 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
 
         _no_template(name, options)
         return OpenAIBackbone(options.endpoint(served, url), options.grammar)
+    adapted = find_adapted(name)
+    if adapted is not None:
+        return _llama_cpp(adapted, name, options)
     if "/" in name or Path(name).is_dir():
         return _transformers(Model(name, hub_id=name), name, options)
     raise UnknownNameError(

@@ -33,7 +33,8 @@ names:
   protocols   {", ".join(PROTOCOLS)}
   backbones   {", ".join(BACKBONES)};
               MODEL@http://host:port/v1 for any OpenAI-compatible server,
-              a folder or hub id (with a slash) for any transformers model
+              a folder or hub id (with a slash) for any transformers model,
+              a folder of `agemem export` for an adapter of the embedded model, on llama.cpp
   envs        {", ".join(ENVS)};
               "all" for the paper's benchmarks
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agemem.agents.backbones.registry import BACKBONES, training_folder
+from agemem.agents.lora import WEIGHTS as ADAPTER
 from agemem.eval.runs.config import RunConfig
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import FILE, RunKind, training_record
@@ -27,10 +28,11 @@ def find_training(config: RunConfig) -> Training | None:
             finished training.
     """
     training = stated_training(config)
-    if training is None or not Path(str(config.backbone)).is_dir():
-        return training
+    folder = Path(str(config.backbone))
+    if training is None or not folder.is_dir() or (folder / ADAPTER).is_file():
+        return training  # an exported adapter has other bytes than the model of its record
     try:
-        return Training(training.record, weights_sha256(Path(str(config.backbone))))
+        return Training(training.record, weights_sha256(folder))
     except ValueError as error:
         raise ConfigurationError(
             f"{config.backbone}: {error}. Name the folder of the model as its training wrote it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,11 +22,12 @@ from agemem.agents.backbones.registry import BACKBONES, BUILDERS, Options, make_
 from agemem.agents.models import HUB_NAMES, Serving
 from agemem.agents.rollout import Job, rollout
 from agemem.agents.serve import SERVABLE
-from agemem.agents.smollm2 import TRAINED
+from agemem.agents.smollm2 import ADAPTER, TRAINED
 from agemem.train.models import TRAINABLE
 from agemem_envs.errors import (
     BackboneUnavailableError,
     ConfigurationError,
+    DataFormatError,
     EndpointError,
     UnknownNameError,
 )
@@ -240,6 +242,19 @@ def test_the_embedded_model_runs_on_transformers_too() -> None:
     assert "hello" in reply.text.lower()
 
 
+def test_an_adapter_of_another_model_cannot_be_used_alone(tmp_path: Path) -> None:
+    shutil.copy(ADAPTER / "adapter_config.json", tmp_path)
+    settings = tmp_path / "adapter_config.json"
+    text = settings.read_text(encoding="utf-8").replace('"smollm2-135m"', '"qwen3-4b"')
+    settings.write_text(text, encoding="utf-8")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(BackboneUnavailableError, match="adapter of qwen3-4b"):
+        make_backbone(str(tmp_path))
+    settings.write_text("[]", encoding="utf-8")
+    with pytest.raises(DataFormatError, match="cannot be read"):
+        make_backbone(str(tmp_path))
+
+
 @pytest.mark.slow
 def test_the_shipped_adapter_acts_as_it_was_taught() -> None:
     """llama.cpp and transformers read the same adapter; their numbers differ in the last digits."""
@@ -256,6 +271,12 @@ def test_the_shipped_adapter_acts_as_it_was_taught() -> None:
         backbone.close()
         assert isinstance(reply, Completion)
         replies.append(reply.text)
+    backbone = make_backbone(str(ADAPTER))  # a folder that `agemem export` wrote
+    (reply,) = backbone.generate([request], Sampling(max_tokens=512))
+    backbone.close()
+    assert (backbone.engine, backbone.name) == ("llama.cpp", str(ADAPTER))
+    assert isinstance(reply, Completion)
+    assert reply.text == replies[0]
     assert difflib.SequenceMatcher(None, replies[0], replies[1], autojunk=False).ratio() > 0.95
     for text in replies:
         turn = parse(text)

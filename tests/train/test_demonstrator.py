@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ import gymnasium as gym
 import pytest
 
 import agemem_envs  # noqa: F401  (registers the environments)
+from agemem.agents.agemem import AgeMemAgent
 from agemem.agents.backbones.base import Completion, Reply, Request, Sampling
 from agemem.agents.backbones.scripted import ScriptedBackbone
 from agemem.agents.rollout import Job, rollout
@@ -18,11 +20,12 @@ from agemem.train.config import WarmStartConfig
 from agemem.train.demonstrations import demonstrate
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.tiny import PieceCounter
-from agemem_envs.episode import Episode
-from agemem_envs.errors import AgeMemError, UnknownNameError
+from agemem_envs.episode import FORMAT, Episode
+from agemem_envs.errors import AgeMemError, ConfigurationError, DataFormatError, UnknownNameError
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 
 OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_rounds": 2}
+RECORDED: dict[str, Any] = {"protocol": "full", "noise": 0, "distractors": 1, "level": "easy"}
 
 
 def play(error_rate: float, seed: int = 3) -> Episode:
@@ -129,3 +132,56 @@ def test_no_episode_to_show_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
     )
     with pytest.raises(AgeMemError, match="failed in all of 6 episodes"):
         by_model(tmp_path)
+
+
+def recording(folder: Path, form: str, split: str = "train") -> Path:
+    """Six episodes, the fourth of which the scripted model solves, as a program records them."""
+    played = []
+    with closing(gym.make("AgeMem-SyntheticQA-v0", **RECORDED, split=split)) as env:
+        for seed in range(34, 40):
+            (one,) = rollout([Job(env, AgeMemAgent(), seed)], ScriptedBackbone())
+            played.append(one.episode)
+    lines = [episode.to_json() for episode in played]
+    if form == "play":
+        file = folder / "played.jsonl"
+    else:
+        lines = [f'{{"format": {FORMAT}, "agent": "x", "episode": {line}}}' for line in lines]
+        file = folder / "episodes.jsonl"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file if form == "play" else folder
+
+
+@pytest.mark.parametrize("form", ["play", "run"])
+def test_recorded_successes_are_shown_as_they_were_read(tmp_path: Path, form: str) -> None:
+    """The prompts of the record are those that the model read."""
+    path = recording(tmp_path, form)
+    file = path if form == "play" else path / "episodes.jsonl"
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    solved = [one["seed"] for one in (x.get("episode", x) for x in lines) if one["success"]]
+    assert solved == [37]
+    config = WarmStartConfig(env="AgeMem-SyntheticQA-v0", teacher=str(path))
+    shown = list(demonstrate(config, 6, PieceCounter()))
+    read: list[list[tuple[Any, str]]] = []
+    with closing(gym.make("AgeMem-SyntheticQA-v0", **RECORDED, split="train")) as env:
+        for seed in solved:
+            (one,) = rollout([Job(env, AgeMemAgent(), seed)], ScriptedBackbone())
+            read.append([
+                (request.messages, completion.text)
+                for request, completion in zip(one.prompts, one.completions, strict=True)
+                if request and completion
+            ])  # fmt: skip
+    assert [[(step.prompt, step.action) for step in steps] for steps in shown] == read
+    with pytest.raises(AgeMemError, match="failed in all of 3 episodes"):
+        list(demonstrate(config, 3, PieceCounter()))
+
+
+def test_a_recording_of_another_split_or_none_is_refused(tmp_path: Path) -> None:
+    config = WarmStartConfig(
+        env="AgeMem-SyntheticQA-v0", teacher=str(recording(tmp_path, "run", "validation"))
+    )
+    with pytest.raises(ConfigurationError, match=r"validation.* and the training is on"):
+        list(demonstrate(config, 6, PieceCounter()))
+    for text, message in (("", "holds no episode"), ("{}\n", "episodes.jsonl:1: ")):
+        (tmp_path / "episodes.jsonl").write_text(text, encoding="utf-8")
+        with pytest.raises(DataFormatError, match=message):
+            list(demonstrate(config, 6, PieceCounter()))
