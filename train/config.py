@@ -518,6 +518,13 @@ class WarmStartConfig(PolicyConfig):
     teacher_seats: int = setting(
         32, "episodes that a model as teacher plays at a time", Scope.METHOD, EXECUTION, 1, 10_000
     )
+    balance: bool = setting(
+        False,
+        "show as many episodes of each kind of task, those of rarer kinds again: among successes, "
+        "easy kinds are more frequent than among tasks",
+        Scope.METHOD,
+        LEARNING,
+    )
     repeats: int | None = setting(
         None,
         "most steps of an episode with the same action: an acknowledgement is learned from few",

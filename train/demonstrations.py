@@ -68,18 +68,45 @@ def demonstrate(
         raise UnknownNameError(
             "teacher", config.teacher, [*TEACHERS, "path/to/model", "path/to/run"]
         )
+    shown = _successes(played, config, MAX_FAILURES if by_rule else None)
+    if config.balance:
+        yield from _balanced(shown)
+    else:
+        yield from (steps for _, steps in shown)
+
+
+def _successes(
+    played: Iterable[tuple[Episode, Steps]], config: WarmStartConfig, patience: int | None
+) -> Iterator[tuple[Episode, Steps]]:
+    """The episodes that are shown.
+
+    Args:
+        played: All episodes, at least one.
+        config: The settings.
+        patience: Failed episodes at the start after which there is none to show; None for all.
+    """
     used = 0
     for number, (episode, steps) in enumerate(played, 1):
         if episode.success or (config.teacher_errors > 0 and episode.reward is not None):
             used += 1
-            yield steps
-        elif used == 0 and by_rule and number == MAX_FAILURES:
+            yield episode, steps
+        elif used == 0 and number == patience:
             break
     if used == 0:
         why = ", ".join(episode.errors) or str(episode.stop_reason)
         raise AgeMemError(
             f"the teacher failed in all of {number} episodes of {config.env}; the last one: {why}"
         )
+
+
+def _balanced(shown: Iterable[tuple[Episode, Steps]]) -> Iterator[Steps]:
+    """The kinds of task in turns; those of rarer kinds again and again, until all are as many."""
+    kinds: dict[tuple[str, str], list[Steps]] = {}
+    for episode, steps in shown:
+        kinds.setdefault((episode.env_id, episode.category), []).append(steps)
+    for number in range(max(map(len, kinds.values()))):
+        for same in kinds.values():
+            yield same[number % len(same)]
 
 
 def _by_demonstrator(

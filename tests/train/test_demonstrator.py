@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -185,3 +186,18 @@ def test_a_recording_of_another_split_or_none_is_refused(tmp_path: Path) -> None
         (tmp_path / "episodes.jsonl").write_text(text, encoding="utf-8")
         with pytest.raises(DataFormatError, match=message):
             list(demonstrate(config, 6, PieceCounter()))
+
+
+def test_kinds_of_tasks_are_balanced() -> None:
+    """Of seven worlds, as many are shown of each kind, in turns, the rarer ones again."""
+
+    def kinds(balance: bool) -> list[str]:
+        config = WarmStartConfig(
+            env="AgeMem-SyntheticQA-v0", level="easy", teacher="diligent", balance=balance
+        )
+        read = [steps[-1].prompt for steps in demonstrate(config, 7, PieceCounter())]
+        asked = ["".join(message["content"] for message in prompt) for prompt in read]
+        return ["comparison" if " first of " in text else "bridge" for text in asked]
+
+    assert Counter(kinds(False)) == {"comparison": 4, "bridge": 3}
+    assert kinds(True) == ["comparison", "bridge"] * 4
