@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from agemem_envs import ENVS
+from agemem_envs.util import workers
 from tests.attacks import data_files, result_files, servers, texts
 from tests.attacks.tally import Tally
 from tests.envs.options import OPTIONS
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             seconds = time.perf_counter() - start
             print(f"| {tally.name} | {tally.tried:,} | {len(tally.escapes)} | {seconds:.0f} s |")
             sys.stdout.flush()
+        workers._POOL.close()  # as at the end of the process; until then, idle ones wait for use
         left = [one.name for one in scratch.iterdir()]
         processes = [one.name() for one in psutil.Process().children(recursive=True)]
     tried = sum(tally.tried for tally in tallies)
@@ -83,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"| all | {tried:,} | {len(escapes)} | |")
     print(f"left in the temporary folder: {left}; processes: {processes}")
     print("\n".join(escapes))
-    return int(bool(escapes or left))
+    return int(bool(escapes or left or processes))
 
 
 if __name__ == "__main__":
