@@ -101,6 +101,8 @@ PROTOCOLS: dict[str, Protocol] = {
                 "max_task_actions": 50,
             },
             "locomo": {"max_context_tokens": 4096, "top_k": 5, "max_top_k": 10},
+            "longmemeval": {"max_context_tokens": 8192, "top_k": 5, "max_top_k": 10},
+            "structmemeval": {"max_context_tokens": 2048},
         },
     ),
     "agentboard": Protocol(
@@ -125,7 +127,10 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "full": Protocol(
         "All three stages with few facts and a wide context budget.",
-        benchmarks={"locomo": {"max_context_tokens": 65_536}},
+        benchmarks={
+            "locomo": {"max_context_tokens": 65_536},
+            "longmemeval": {"max_context_tokens": 262_144},
+        },
     ),
     "task": Protocol("Stage 3 alone.", settings={"stages": "task"}),
 }

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, SupportsFloat, TypeVar
 
 import gymnasium as gym
 
@@ -28,7 +28,6 @@ from agemem.agents.backbones.base import (
     Sampling,
 )
 from agemem.agents.base import Agent, Decision, RolloutEnv
-from agemem_envs.env import Transition
 from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import ConfigurationError, EndpointError, PromptTooLongError
 from agemem_envs.util import background
@@ -442,7 +441,9 @@ class _Live:
         """End the episode, or the question in progress, as overflowed."""
         return self._went(self.env.overflow())
 
-    def _went(self, transition: Transition) -> Rollout | None:
+    def _went(
+        self, transition: tuple[str, SupportsFloat, bool, bool, dict[str, Any]]
+    ) -> Rollout | None:
         """Keep what the environment returned; the rollout if the episode has ended."""
         self.observation, _, terminated, truncated, self.info = transition
         return self._finish(self.info["episode"]) if terminated or truncated else None

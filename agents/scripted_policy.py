@@ -312,8 +312,9 @@ class PolicyAgent(Agent):
         """What the context tells about the needed statements."""
         if self._env.task.interactive and Stage.CONSTRUCTION not in self._env.stage_plan.stages:
             return Reading.RIGHT
-        if state.asking and not state.question.gold_facts:
-            return Reading.RIGHT  # the question asks for general knowledge
+        if state.asking and not state.question.gold_facts:  # nobody knows what it needs
+            remembers = self.policy.store is not Store.NOTHING
+            return Reading.RIGHT if remembers else Reading.MISSING
         visible = self._visible()
         readings = [
             self._read_statement(state, fact, visible) for fact in state.question.gold_facts

@@ -180,7 +180,8 @@ def assess(
         relevance = _ask(judge.relevance, case, retrieved(episode))
     quality = _NOT_ASKED
     counting = COUNTINGS[episode.settings.counting]
-    if episode.memories_listed and (case.gold_facts or counting.judged_memories is None):
+    judges_all = counting.judged_memories is None and not episode.asked
+    if episode.memories_listed and (case.gold_facts or judges_all):
         quality = _ask(judge.memory_quality, case, judged_memories(episode))
     return Assessment(task, storage, relevance, quality, answers)
 

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, read_text, reading
+from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, reading
 from agemem_envs.episode import UNKNOWN, DataSource
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError
+from agemem_envs.tasks.conversations.files import Stamp, rows_of, stamped
 from agemem_envs.tasks.conversations.locomo_audit import AuditEntry, audited, read_audit
 from agemem_envs.tasks.conversations.record import Conversation, Query, Session, Turn
 from agemem_envs.tasks.conversations.task import ConversationTask
-from agemem_envs.util.records import from_plain, parse_json
+from agemem_envs.util.records import from_plain
 
 FILE, AUDIT = "locomo10.json", "audit_errors.json"
 CATEGORIES = {
@@ -96,16 +97,12 @@ class LoCoMoTask(ConversationTask):
             if not one.is_file():
                 hint = ' Pass key="raw" for LoCoMo\'s own key.' if one == audit else ""
                 raise DataNotFoundError(f"there is no {one}.{hint} {self.remedy}")
-        return _read(_stamped(file), _stamped(audit) if audit else None, split)
-
-
-def _stamped(file: Path) -> tuple[str, int]:
-    return str(file.resolve()), file.stat().st_mtime_ns
+        return _read(stamped(file), stamped(audit) if audit else None, split)
 
 
 @functools.lru_cache(maxsize=4)
 def _read(
-    data: tuple[str, int], audit: tuple[str, int] | None, split: str
+    data: Stamp, audit: Stamp | None, split: str
 ) -> tuple[Mapping[str, Conversation], DataSource]:
     """Read the files once per process."""
     file = Path(data[0])
@@ -126,13 +123,8 @@ def read_locomo(file: Path) -> list[Conversation]:
         DataNotFoundError: It cannot be read.
         DataFormatError: It does not follow LoCoMo's schema.
     """
-    with reading(f"{file} is not JSON"):
-        rows = parse_json(read_text(file))
-    if not isinstance(rows, list) or not rows:
-        raise DataFormatError(f"{file} is not a JSON array of conversations")
     conversations = []
-    for number, row in enumerate(rows):
-        where = f"{file}, conversation {number}"
+    for number, (where, row) in enumerate(rows_of(file, "conversation")):
         with reading(f"{where} is not in LoCoMo's schema"):
             conversations.append(_conversation(row, number, where))
     ids = [conversation.id for conversation in conversations]

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agemem_envs.data import read_text, reading
+from agemem_envs.data import reading
 from agemem_envs.episode import UNKNOWN
-from agemem_envs.errors import DataFormatError
-from agemem_envs.util.records import from_plain, parse_json
+from agemem_envs.tasks.conversations.files import rows_of
+from agemem_envs.util.records import from_plain
 
 CITATION = "WRONG_CITATION"
 """The type of an entry whose answer is right."""
@@ -49,13 +49,9 @@ def read_audit(file: Path) -> Mapping[str, AuditEntry]:
         DataNotFoundError: The file cannot be read.
         DataFormatError: It does not follow the audit's schema.
     """
-    with reading(f"{file} is not JSON"):
-        rows = parse_json(read_text(file))
-    if not isinstance(rows, list):
-        raise DataFormatError(f"{file} is not a JSON array of entries")
     entries: dict[str, AuditEntry] = {}
-    for number, row in enumerate(rows):
-        with reading(f"{file}, entry {number} is not in the audit's schema"):
+    for where, row in rows_of(file, "entry"):
+        with reading(f"{where} is not in the audit's schema"):
             entry = from_plain(AuditEntry, row)
             if entry.question_id in entries:
                 raise ValueError(f"{entry.question_id[:40]!r} has two entries")

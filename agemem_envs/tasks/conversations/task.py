@@ -58,6 +58,8 @@ class ConversationTask(CataloguedTask):
     """How to get the benchmark's own data, for the warning that it is missing."""
     types: ClassVar[Mapping[str, str]]
     """The benchmark's types of questions, by the kinds of the embedded data."""
+    hint: ClassVar[str] = HOW_TO_ABSTAIN
+    """What follows every question; empty if no question is one to abstain from."""
 
     def __init__(self, split: str, data: str | os.PathLike[str] = "auto") -> None:
         if split not in self.splits:
@@ -123,7 +125,7 @@ class ConversationTask(CataloguedTask):
                 f"evidence, more than {MAX_GOLD_FACTS}"
             )
         knowledge, distractors = told(conversation, needed)
-        questions = self._questions = _questions(conversation)
+        questions = self._questions = self._all_of(conversation)
         first, *others = questions
         return TaskSpec(
             id=conversation.id,
@@ -143,24 +145,24 @@ class ConversationTask(CataloguedTask):
         score = answer_score(self._questions[-1], action) if self._questions else 0.0
         return Outcome("", progress=score, success=score == 1.0, done=True, score=None)
 
-
-def _questions(conversation: Conversation) -> tuple[Question, ...]:
-    statements = {
-        turn.id: session.statement(turn)
-        for session in conversation.sessions
-        for turn in session.turns
-    }
-    return tuple(
-        Question(
-            id=query.id,
-            query=query.text + HOW_TO_ABSTAIN,
-            reference=query.answer,
-            category=query.type,
-            gold_facts=tuple(
-                dict.fromkeys(statements[id_] for id_ in query.evidence if id_ in statements)
-            ),
-            accepted=query.accepted,
-            scoring=query.scoring,
+    def _all_of(self, conversation: Conversation) -> tuple[Question, ...]:
+        """The questions, each with its evidence as statements."""
+        statements = {
+            turn.id: session.statement(turn)
+            for session in conversation.sessions
+            for turn in session.turns
+        }
+        return tuple(
+            Question(
+                id=query.id,
+                query=query.text + self.hint,
+                reference=query.answer,
+                category=query.type,
+                gold_facts=tuple(
+                    dict.fromkeys(statements[id_] for id_ in query.evidence if id_ in statements)
+                ),
+                accepted=query.accepted,
+                scoring=query.scoring,
+            )
+            for query in conversation.queries
         )
-        for query in conversation.queries
-    )
