@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
@@ -79,15 +80,27 @@ _SHOWN = (
 )
 
 
-def question_table(rows: Sequence[Row]) -> Table:
-    """The rows for the terminal."""
-    output = Table(title="Per question", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    for heading in ("environment", "agent", "type"):
-        output.add_column(heading, no_wrap=True)
+def question_tables(rows: Sequence[Row]) -> Group:
+    """The rows for the terminal: a table for each environment and agent."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        name = f"{row['env']}, {row['agent']}, protocol: {row['protocol']}"
+        groups.setdefault(name, []).append(row)
+    return Group(*(_table(name, members) for name, members in groups.items()))
+
+
+def _table(name: str, rows: Sequence[Row]) -> Table:
+    output = Table(
+        title=escape(f"Per question in {name}"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    output.add_column("type", no_wrap=True)
     for _, heading, _ in _SHOWN:
         output.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        name = str(row["env"]).removeprefix("AgeMem-").rpartition("-v")[0] or str(row["env"])
         cells = ("-" if row[n] is None else f"{row[n]:,.{digits}f}" for n, _, digits in _SHOWN)
-        output.add_row(escape(name), escape(str(row["agent"])), escape(row["type"]), *cells)
+        output.add_row(escape(row["type"]), *cells)
     return output
