@@ -111,7 +111,7 @@ def test_every_question_is_asked_of_the_context_that_stage_3_began_with() -> Non
 
 
 def test_the_memory_can_only_be_read_while_questions_are_asked() -> None:
-    env, _ = at_stage_3(max_task_rounds=4)
+    env, _ = at_stage_3(max_task_rounds=5)
     for tool in (
         call("Add_memory", content="Marble"),
         call("Update_memory", memory_id="m1", content="Marble"),
@@ -231,7 +231,7 @@ def test_what_is_freed_again_for_another_question_counts_once() -> None:
         env, _ = at_stage_3(reward="effective", filter_threshold=0.3)
         for index in range(3):
             if index < questions:
-                env.step(call("Filter_context", criteria=LATE))
+                env.step(call("Filter_context", criteria=LATE[:36]))
             *_, info = env.step(answer("x"))
         episode: Episode = info["episode"]
         removed = [r.data["removed"] for _, r in episode.results("Filter_context")]

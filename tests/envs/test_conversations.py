@@ -22,7 +22,8 @@ from agemem_envs.tasks.base import TaskSpec
 from agemem_envs.tasks.conversations.locomo import LoCoMoTask, cited
 from agemem_envs.tasks.conversations.locomo_audit import CITATION
 from agemem_envs.tasks.conversations.longmemeval import LongMemEvalTask
-from agemem_envs.tasks.conversations.messages import MESSAGE_CHARS
+from agemem_envs.tasks.conversations.messages import MESSAGE_CHARS, told
+from agemem_envs.tasks.conversations.record import Conversation, Session, Turn
 from agemem_envs.tasks.conversations.structmemeval import StructMemEvalTask, transitions
 from agemem_envs.tasks.conversations.task import HOW_TO_ABSTAIN, ConversationTask
 from tests.conftest import core
@@ -123,9 +124,21 @@ def test_the_sessions_come_in_their_order_and_the_last_one_in_stage_2() -> None:
     assert headings == sorted(headings, key=sessions.index), "no session comes back"
     late = {talk.text.partition("\n")[0] for talk in spec.distractors}
     assert late == {sessions[-1]}
-    assert len(headings) > len(sessions), "a session is several messages"
-    for talk in (*spec.knowledge, *spec.distractors):
-        assert len(talk.text) <= MESSAGE_CHARS + 100 or len(talk.facts) == 1
+
+
+def test_a_long_session_is_several_messages_below_its_heading() -> None:
+    long, short = "rain " * 100, "Hello."
+    turns = tuple(Turn(str(n), "Ann", text) for n, text in enumerate([short, *5 * [long], short]))
+    session = Session("2 May", turns)
+    conversation = Conversation("c", "a talk", (session, Session("3 May", turns[:1])), ())
+    knowledge, distractors = told(conversation, {"1"})
+    assert [len(talk.facts) for talk in knowledge] == [3, 2, 2]
+    assert all(talk.text.startswith("2 May:\nAnn: ") for talk in knowledge)
+    assert all(len(talk.text) <= MESSAGE_CHARS + 20 for talk in knowledge)
+    assert [fact.text for talk in knowledge for fact in talk.facts if fact.needed] == [
+        f"2 May: Ann: {long}"
+    ]
+    assert [talk.text for talk in distractors] == ["3 May:\nAnn: Hello."]
 
 
 # -- LoCoMo ----------------------------------------------------------------------------
