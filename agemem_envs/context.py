@@ -34,16 +34,37 @@ class Context:
         """Tokens of the visible messages (T_used), chat-template overhead included."""
 
     def append(
-        self, kind: MessageKind, content: str, round_: int = -1, before_arrival: bool = False
+        self,
+        kind: MessageKind,
+        content: str,
+        round_: int = -1,
+        before_arrival: bool = False,
+        again: bool = False,
     ) -> Message:
-        """Append a message, at the end or before all that the model has not replied to yet."""
-        message = self._record(kind, content, round_)
+        """Append a message, at the end or before all that the model has not replied to yet.
+
+        Args:
+            kind: The kind of message.
+            content: The text.
+            round_: The step during which it is written.
+            before_arrival: Whether it stands before all that the model has not replied to yet.
+            again: Whether an equal message that is no longer visible may be shown again. What an
+                agent recalls for each of many questions is then recorded once.
+        """
+        earlier = self._hidden(kind, content) if again else None
+        message = earlier or self._record(kind, content, round_)
         place = len(self.messages)
         while before_arrival and place and self.messages[place - 1].kind.role == "user":
             place -= 1
         self.messages.insert(place, message)
         self.tokens += message.tokens
         return message
+
+    def _hidden(self, kind: MessageKind, content: str) -> Message | None:
+        """An equal message that is not visible, or None."""
+        visible = {message.id for message in self.messages}
+        equal = (m for m in self.history if m.kind is kind and m.content == content)
+        return next((message for message in equal if message.id not in visible), None)
 
     def _record(self, kind: MessageKind, content: str, round_: int) -> Message:
         tokens = self._counter.count(content) + MESSAGE_OVERHEAD
@@ -59,6 +80,11 @@ class Context:
             self.messages = [message for message in self.messages if message.id not in gone]
             self.tokens -= sum(message.tokens for message in removed)
         return removed
+
+    def restore(self, messages: Sequence[Message]) -> None:
+        """Make the given messages, which were visible before, the visible ones."""
+        self.messages = list(messages)
+        self.tokens = sum(message.tokens for message in messages)
 
     def reset(self) -> None:
         """Remove all messages but the system prompt."""

@@ -15,9 +15,11 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import gymnasium as gym
+import msgspec
 import numpy as np
 
 from agemem_envs import prompts, turns
+from agemem_envs.asking import Asking
 from agemem_envs.context import ChatMessages, Context
 from agemem_envs.counting import COUNTINGS
 from agemem_envs.encoders import Encoder, encode_queries, make_encoder
@@ -64,6 +66,9 @@ class MemoryEnv(gym.Env[str, str]):
       ``<answer>`` requests the next message. Stage 2 resets the context and presents distractors
       in the same way, without the retrieval. Stage 3 presents the query; ``<answer>`` is the final
       answer or, in an interactive world, one action.
+    - A task may ask several questions about one memory. Each has its own rounds, and is asked of
+      the context that stage 3 began with, so that no answer is seen by a later question. Long-term
+      memory can then be read only in stage 3. ``info["question"]`` is the index of the question.
     - Reward: 0 until the end, then ``R(tau)`` of :mod:`agemem_envs.judging.rewards`, or NaN if a
       judge failed (unscored). Gymnasium's own checks warn of the NaN, as intended.
     - ``terminated``: the query was answered, or the world ended the task. ``truncated``: rounds or
@@ -189,6 +194,7 @@ class MemoryEnv(gym.Env[str, str]):
             stage=self.stage_plan.stages[0],
             actions_allowed=self._actions_allowed(spec),
             rounds_allowed=self._rounds_allowed(spec),
+            asking=Asking(spec.questions) if spec.questions else None,
         )
         self.state.context.append(MessageKind.SYSTEM, self._system_prompt)
         self._begin_message(self.state)
@@ -222,8 +228,8 @@ class MemoryEnv(gym.Env[str, str]):
             step = self._answer(state, step, turn)
         state.steps.append(step)
         self._advance(state, answered=step.answer is not None)
-        if state.stop_reason is None and state.context.tokens > self._settings.max_context_tokens:
-            state.stop_reason = StopReason.CONTEXT_OVERFLOW
+        while state.stop_reason is None and self._is_over_budget(state):
+            self._end(state, StopReason.CONTEXT_OVERFLOW)
         return self._transition(state)
 
     def render(self) -> str | None:
@@ -268,6 +274,7 @@ class MemoryEnv(gym.Env[str, str]):
             filter_threshold=self._settings.filter_threshold,
             top_k=self._settings.top_k,
             max_top_k=self._settings.max_top_k,
+            memory_is_fixed=state.asking is not None and state.stage is Stage.REASONING,
         )
         results = tuple(execute(call, self.tools, effects) for call in turn.calls)
         text = "\n".join(f"{result.name[:40]}: {result.text}" for result in results)
@@ -282,17 +289,22 @@ class MemoryEnv(gym.Env[str, str]):
         if state.stage is Stage.REASONING:
             state.prediction = answer
             state.task_actions += 1
-            state.outcome = self.task.step(answer)
-            if self.task.interactive:
-                observation = self._with_actions(state.outcome.observation)
+            outcome = state.outcome = None if state.asking else self.task.step(answer)
+            if outcome is not None and self.task.interactive:
+                observation = self._with_actions(outcome.observation)
                 state.context.append(MessageKind.OBSERVATION, observation, step.index)
         return replace(step, thought=turn.thought, answer=answer, observation=observation)
 
     # -- messages and stages -----------------------------------------------------------
 
     def _advance(self, state: EpisodeState, answered: bool) -> None:
-        """Move to the next message or stage, or end the episode."""
-        if state.stage is Stage.REASONING:
+        """Move to the next message, question or stage, or end the episode."""
+        if state.stage is Stage.REASONING and state.asking is not None:
+            if answered:
+                self._end(state, StopReason.ANSWERED, state.prediction)
+            elif state.rounds_here >= state.rounds_allowed:
+                self._end(state, StopReason.ROUND_LIMIT)
+        elif state.stage is Stage.REASONING:
             if state.outcome is not None and state.outcome.done:
                 interactive = self.task.interactive
                 state.stop_reason = StopReason.WORLD_ENDED if interactive else StopReason.ANSWERED
@@ -308,6 +320,21 @@ class MemoryEnv(gym.Env[str, str]):
         elif state.stage is Stage.CONSTRUCTION:
             self._show_memories(state, self._stage_messages(state)[state.message_index])
 
+    def _is_over_budget(self, state: EpisodeState) -> bool:
+        return state.context.tokens > self._settings.max_context_tokens
+
+    def _end(self, state: EpisodeState, why: StopReason, prediction: str | None = None) -> None:
+        """End the question in progress and ask the next; or end the episode, if there is none."""
+        asking = state.asking
+        if asking is not None and state.stage is Stage.REASONING:
+            asking.end(why, prediction)
+            if not asking.ended:
+                state.rounds_here = 0
+                state.message_index += 1
+                self._begin_message(state)
+                return
+        state.stop_reason = why
+
     def _begin_message(self, state: EpisodeState) -> None:
         """Append the next message, from the next stage if this one has no more."""
         while state.stage is not Stage.REASONING and state.message_index >= len(
@@ -320,8 +347,10 @@ class MemoryEnv(gym.Env[str, str]):
             state.message_index = 0
         round_ = len(state.steps)
         if state.stage is Stage.REASONING:
+            if state.asking is not None:
+                state.asking.prepare(state.context)
             template = prompts.GOAL if self.task.interactive else prompts.QUESTION
-            text = template.format(query=state.spec.query)
+            text = template.format(query=state.question.query)
             if state.spec.preamble:
                 text = f"{state.spec.preamble}\n\n{text}"
             if state.actions_allowed < self.stage_plan.task_actions:
@@ -398,6 +427,9 @@ class MemoryEnv(gym.Env[str, str]):
             info["success"] = outcome is not None and outcome.success
             info["progress"] = 0.0 if outcome is None else outcome.progress
             info["refused"] = outcome is not None and outcome.refused
+            if state.asking is not None:
+                info["progress"] = state.asking.progress
+                info["question"] = state.message_index
         return state.context.render(self._max_observation), info
 
     def _transition(self, state: EpisodeState) -> Transition:
@@ -418,19 +450,24 @@ class MemoryEnv(gym.Env[str, str]):
     def _finish(self, state: EpisodeState) -> Episode:
         """The complete and scored record of the episode."""
         record = self.record()
+        record = replace(record, judged=self._judged(record), **self._achieved(state))
         outcome = state.outcome
-        record = replace(
-            record,
-            judged=self._judged(record),
-            success=bool(outcome and outcome.success),
-            progress=outcome.progress if outcome else 0.0,
-        )
         metrics = dict(self.task.metrics(record))
         native = None
         if self.task.interactive:
             metrics["actions"] = float(state.task_actions)
             native = (outcome.score if outcome else 0.0) or 0.0
         return scored(replace(record, metrics=metrics), self.judge, self.reward, native)
+
+    def _achieved(self, state: EpisodeState) -> dict[str, Any]:
+        """Success and progress, as fields of the record, and the score of each question."""
+        outcome, asking = state.outcome, state.asking
+        if asking is None or state.stop_reason is None:
+            success = bool(outcome and outcome.success)
+            return {"success": success, "progress": outcome.progress if outcome else 0.0}
+        asked = asking.complete(state.stop_reason)
+        right = all(one.score == 1.0 for one in asked)
+        return {"questions": asked, "success": right, "progress": asking.progress}
 
     def _judged(self, record: Episode) -> tuple[str, ...] | None:
         """The ids of the memories that memory quality judges, or None for all."""
@@ -493,7 +530,13 @@ class MemoryEnv(gym.Env[str, str]):
         if texts and (replaced or context.awaits_reply):
             listed = "\n".join(f"- {text}" for text in texts)
             text = prompts.RECALLED.format(memories=listed)
-            context.append(MessageKind.RECALLED, text, len(state.steps), before_arrival=replaced)
+            context.append(
+                MessageKind.RECALLED,
+                text,
+                len(state.steps),
+                before_arrival=replaced,
+                again=state.asking is not None,
+            )
         if context.tokens > self._settings.max_context_tokens:
             raise PromptTooLongError(
                 f"with the recalled memories the context has {context.tokens} tokens, over its "
@@ -515,11 +558,14 @@ class MemoryEnv(gym.Env[str, str]):
             raise gym.error.ResetNeeded("call reset() before use_memory()")
         self.state.view = memory
 
-    def overflow(self) -> Episode:
-        """End the episode with a context overflow, and score it.
+    def overflow(self) -> Transition:
+        """End the episode with a context overflow, and score it; of several questions, end one.
 
         For a caller whose model reports that the prompt exceeds its context window, although the
         environment's own token count is within the budget.
+
+        Returns:
+            What :meth:`step` returns. The episode goes on if there is another question.
 
         Raises:
             gymnasium.error.ResetNeeded: No episode is in progress.
@@ -527,9 +573,10 @@ class MemoryEnv(gym.Env[str, str]):
         state = self.state
         if state is None or state.stop_reason is not None:
             raise gym.error.ResetNeeded("call reset() before overflow(): no episode is in progress")
-        state.stop_reason = StopReason.CONTEXT_OVERFLOW
-        state.episode = self._finish(state)
-        return state.episode
+        self._end(state, StopReason.CONTEXT_OVERFLOW)
+        while state.stop_reason is None and self._is_over_budget(state):
+            self._end(state, StopReason.CONTEXT_OVERFLOW)
+        return self._transition(state)
 
     def record(self) -> Episode:
         """The record of the episode so far, without scores.
@@ -567,6 +614,7 @@ class MemoryEnv(gym.Env[str, str]):
             memories_listed=memories is not None,
             stop_reason=state.stop_reason,
             prediction=state.prediction,
+            questions=msgspec.UNSET if state.asking is None else tuple(state.asking.asked),
         )
 
     def settings(self) -> EpisodeSettings:

@@ -270,6 +270,14 @@ class BenchmarkSettings(EnvSettings):
         Group.ENVIRONMENT,
         default_text="all",
     )
+    key: str | None = setting(
+        None,
+        "LoCoMo: answers of the audited key, or of its own raw one",
+        Scope.TASKS,
+        Group.ENVIRONMENT,
+        default_text="audited",
+        choices=("audited", "raw"),
+    )
 
     @property
     def task_options(self) -> dict[str, Any]:

@@ -239,6 +239,59 @@ class Change:
     message: Int
 
 
+Scoring = Literal["whole", "list"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One of several questions about one memory.
+
+    Attributes:
+        id: The benchmark's own id.
+        query: The question.
+        reference: The expected answer; :data:`UNKNOWN` if what was told does not say.
+        category: The benchmark's type of question.
+        gold_facts: The statements that answer it.
+        accepted: Other answers that are right.
+        scoring: Whether an answer is compared as a whole or as a list, by the names of
+            :data:`agemem_envs.judging.answers.SCORINGS`.
+    """
+
+    id: str
+    query: str
+    reference: str
+    category: str = ""
+    gold_facts: GoldFacts = ()
+    accepted: tuple[str, ...] = ()
+    scoring: Scoring = "whole"
+
+    @property
+    def right_answers(self) -> tuple[str, ...]:
+        """The reference, and the other answers that are right."""
+        return (self.reference, *self.accepted)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that was asked, and what came of it.
+
+    Attributes:
+        question: The question.
+        prediction: The answer, or None.
+        score: The score of the answer in [0, 1], by
+            :func:`agemem_envs.judging.answers.answer_score`; 0 without an answer.
+        ended: Why the question ended: it was answered, or its rounds ran out, or the context
+            overflowed. None if it was never asked because the episode was abandoned.
+        judged: The judge's score of the answer in [0, 1]; None if it failed or was not asked.
+    """
+
+    question: Question
+    prediction: str | None = None
+    score: Number = 0.0
+    ended: StopReason | None = None
+    judged: Number | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RewardBreakdown:
     """Every component of ``R(tau)``; None where a judge failed (unscored, never zero).
@@ -301,6 +354,10 @@ class Episode:
         errors: Failures outside the agent: of the judge, an endpoint or the environment.
         sampled: The tokens of each step's model call, None for a step without; empty if the engine
             returned none.
+        questions: The questions of stage 3, if the task asks several about one memory. Their
+            predictions and scores replace ``prediction`` and ``reference``: the former is the last
+            answer, the latter is empty unless there is one question. Left out of the records of
+            other tasks.
     """
 
     env_id: str
@@ -332,6 +389,12 @@ class Episode:
     reward: RewardBreakdown | None = None
     errors: tuple[str, ...] = ()
     sampled: tuple[SampledTokens | None, ...] = ()
+    questions: tuple[Asked, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """The questions of a task that asks several; empty for any other task."""
+        return () if self.questions is msgspec.UNSET else self.questions
 
     @classmethod
     def unplayed(

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from agemem_envs.counting import COUNTINGS
 from agemem_envs.episode import UNKNOWN, Episode, MessageKind, Step
 from agemem_envs.judging.abstention import canonical
+from agemem_envs.judging.answers import abstains
 from agemem_envs.judging.hotpot_metrics import exact_match
 from agemem_envs.stages import Stage
 from agemem_envs.tools import TOOLS, short_name
@@ -156,22 +157,38 @@ def stale_answer(episode: Episode) -> float | None:
     return float(answer is not None and any(exact_match(answer, text) for text in stale))
 
 
-def _abstained(episode: Episode) -> bool:
-    return episode.prediction is not None and canonical(episode.prediction) == UNKNOWN
+def _abstentions(episode: Episode) -> list[tuple[bool, bool]]:
+    """Of each question: whether the agent had to abstain, and whether it did."""
+    if episode.asked:
+        return [
+            (
+                one.question.reference == UNKNOWN,
+                one.prediction is not None and abstains(one.prediction),
+            )
+            for one in episode.asked
+        ]
+    did = episode.prediction is not None and canonical(episode.prediction) == UNKNOWN
+    return [(episode.reference == UNKNOWN, did)]
 
 
 def abstention_precision(episode: Episode) -> float | None:
-    """Whether an abstention was right; None without one. Its mean is the precision."""
-    if episode.interactive or episode.success is None or not _abstained(episode):
+    """Whether an abstention was right; None without one. Its mean is the precision.
+
+    Of several questions, the share of the abstentions that were right.
+    """
+    if episode.interactive or episode.success is None:
         return None
-    return float(episode.reference == UNKNOWN)
+    return mean(float(had_to) for had_to, did in _abstentions(episode) if did)
 
 
 def abstention_recall(episode: Episode) -> float | None:
-    """Whether the agent abstained where it had to; None elsewhere. Its mean is the recall."""
-    if episode.success is None or episode.reference != UNKNOWN:
+    """Whether the agent abstained where it had to; None elsewhere. Its mean is the recall.
+
+    Of several questions, the share of those where it had to.
+    """
+    if episode.success is None:
         return None
-    return float(_abstained(episode))
+    return mean(float(did) for had_to, did in _abstentions(episode) if had_to)
 
 
 def _count(tool: str | None) -> Callable[[Episode], float]:

@@ -100,6 +100,9 @@ PROTOCOLS: dict[str, Protocol] = {
                 "action_factor": 1.5,
                 "max_task_actions": 50,
             },
+            "locomo": {"max_context_tokens": 4096, "top_k": 5, "max_top_k": 10},
+            "longmemeval": {"max_context_tokens": 8192, "top_k": 5, "max_top_k": 10},
+            "structmemeval": {"max_context_tokens": 2048},
         },
     ),
     "agentboard": Protocol(
@@ -122,7 +125,13 @@ PROTOCOLS: dict[str, Protocol] = {
         benchmarks={name: {"together": True} for name in ("hotpotqa", "syntheticqa")},
         closed=True,
     ),
-    "full": Protocol("All three stages with few facts and a wide context budget."),
+    "full": Protocol(
+        "All three stages with few facts and a wide context budget.",
+        benchmarks={
+            "locomo": {"max_context_tokens": 65_536},
+            "longmemeval": {"max_context_tokens": 262_144},
+        },
+    ),
     "task": Protocol("Stage 3 alone.", settings={"stages": "task"}),
 }
 """All protocols by name. The first is the default and the headline."""

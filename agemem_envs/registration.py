@@ -35,6 +35,18 @@ ENVS: dict[str, dict[str, Any]] = {
         "task": "agemem_envs.tasks.qa.synthetic_qa:SyntheticQATask",
         "encoder": "hashing",
     },
+    "AgeMem-LoCoMo-v0": {
+        "task": "agemem_envs.tasks.conversations.locomo:LoCoMoTask",
+        "encoder": "minilm",
+    },
+    "AgeMem-LongMemEval-v0": {
+        "task": "agemem_envs.tasks.conversations.longmemeval:LongMemEvalTask",
+        "encoder": "minilm",
+    },
+    "AgeMem-StructMemEval-v0": {
+        "task": "agemem_envs.tasks.conversations.structmemeval:StructMemEvalTask",
+        "encoder": "minilm",
+    },
 }
 """The default arguments of :class:`~agemem_envs.env.MemoryEnv` for each id."""
 for _id, _task in with_declared({}, plugins.BENCHMARKS).items():

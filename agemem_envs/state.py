@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from agemem_envs.asking import Asking
 from agemem_envs.context import Context
-from agemem_envs.episode import Episode, Step, StopReason
+from agemem_envs.episode import Episode, Question, Step, StopReason
 from agemem_envs.memory.base import LongTermMemory, MemoryView
 from agemem_envs.stages import Stage
 from agemem_envs.tasks.base import Outcome, TaskSpec
@@ -25,16 +26,17 @@ class EpisodeState:
         memory: The long-term memory.
         view: The memory that is recorded and scored instead of ``memory``, or None.
         stage: The current stage.
-        message_index: Index of the current message of stage 1 or 2.
+        message_index: Index of the current message of stage 1 or 2, or question of stage 3.
         actions_allowed: Most answers of stage 3: the action limit of an interactive world.
-        rounds_allowed: Most rounds of stage 3.
-        rounds_here: Rounds spent on the current message, or on stage 3.
+        rounds_allowed: Most rounds of stage 3, or of each of its questions.
+        rounds_here: Rounds spent on the current message or question, or on stage 3.
         task_actions: Answers given in stage 3: the actions in an interactive world.
         steps: The steps so far.
         outcome: The task's outcome of the last answer of stage 3, or None.
         prediction: The last answer of stage 3, or None.
         stop_reason: Why the episode ended; None while it is in progress.
         episode: The complete record; None while the episode is in progress.
+        asking: The questions of a task that asks several; None for any other task.
     """
 
     spec: TaskSpec
@@ -54,3 +56,12 @@ class EpisodeState:
     prediction: str | None = None
     stop_reason: StopReason | None = None
     episode: Episode | None = None
+    asking: Asking | None = None
+
+    @property
+    def question(self) -> Question:
+        """The question or goal in progress, and what answers it."""
+        if self.asking is not None:
+            return self.asking.current
+        spec = self.spec
+        return Question(spec.id, spec.query, spec.reference, spec.category, spec.gold_facts)

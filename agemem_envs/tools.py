@@ -41,6 +41,7 @@ class ToolContext:
         filter_threshold: Least similarity of a message that ``Filter_context`` removes.
         top_k: Hits of ``Retrieve_memory`` if the model names no number.
         max_top_k: Most hits of ``Retrieve_memory``, whatever number the model names.
+        memory_is_fixed: Whether long-term memory can be read only.
     """
 
     memory: LongTermMemory
@@ -50,6 +51,7 @@ class ToolContext:
     filter_threshold: float
     top_k: int
     max_top_k: int
+    memory_is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +341,9 @@ TOOL_SETS: dict[str, tuple[str, ...]] = {
 
 REDUCING_TOOLS = ("Summary_context", "Filter_context")
 """The tools that make the context smaller."""
+WRITING_TOOLS = ("Add_memory", "Update_memory", "Delete_memory")
+"""The tools that change long-term memory."""
+FIXED = "long-term memory cannot be changed while questions are asked"
 
 
 def choose_tools(spec: str | Sequence[str]) -> dict[str, Tool]:
@@ -362,6 +367,8 @@ def execute(call: ToolCall, tools: Mapping[str, Tool], ctx: ToolContext) -> Tool
     try:
         if call.name not in tools:
             raise ToolError(str(UnknownNameError("tool", call.name[:40], tools)))
+        if ctx.memory_is_fixed and call.name in WRITING_TOOLS:
+            raise ToolError(FIXED)
         tool = tools[call.name]
         text, data = tool.function(ctx, **tool.validate(call.arguments))
     except ToolError as error:

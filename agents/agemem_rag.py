@@ -35,11 +35,14 @@ class AgeMemRAGAgent(AgeMemAgent):
         self._env = memory_env(env)
         self._kept = env.settings().recalled == "kept"
         self._task = ""
+        self._question = 0
 
     def act(self, observation: str, info: Mapping[str, Any]) -> ChatMessages:
         """The context, with the memories retrieved for it."""
         chat = self._env.show_recalled(())
         last = chat[-1]["content"]
+        if info.get("question", 0) != self._question:
+            self._question, self._task = info["question"], ""
         if info["stage"] == Stage.REASONING and not self._task:
             self._task = last
         query = last if self._task in ("", last) else f"{self._task}\n{last}"

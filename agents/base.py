@@ -43,8 +43,8 @@ class RolloutEnv(Protocol):
     def record(self) -> Episode:
         """The episode so far, not scored."""
 
-    def overflow(self) -> Episode:
-        """End the episode as overflowed, and score it."""
+    def overflow(self) -> Transition:
+        """End the episode, or one of several questions, as overflowed."""
 
     def settings(self) -> EpisodeSettings:
         """The settings that its results depend on."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, SupportsFloat, TypeVar
 
 import gymnasium as gym
 
@@ -385,7 +385,7 @@ class _Live:
     def go_on(self, request: Request, reply: Reply) -> Request | Rollout:
         """Carry out the reply, and play up to the next request, or to the end."""
         if isinstance(reply, PromptTooLongError):
-            return self._finish(self.env.overflow())
+            return self._overflow() or self._act()
         if isinstance(reply, EndpointError):
             return self._fail(StopReason.ENDPOINT_ERROR, reply)
         return self._step(reply.text, request, reply) or self._act()
@@ -395,7 +395,9 @@ class _Live:
         while True:
             decision = self._decide()
             if isinstance(decision, PromptTooLongError):
-                return self._finish(self.env.overflow())
+                if (ended := self._overflow()) is not None:
+                    return ended
+                continue
             if isinstance(decision, EndpointError):  # the server of a memory system
                 return self._fail(StopReason.ENDPOINT_ERROR, decision)
             if isinstance(decision, Exception):
@@ -433,6 +435,16 @@ class _Live:
             return self._fail(StopReason.ENDPOINT_ERROR, error)
         except Exception as error:  # simulators raise anything
             return self._fail(StopReason.ENVIRONMENT_ERROR, error)
+        return self._went(transition)
+
+    def _overflow(self) -> Rollout | None:
+        """End the episode, or the question in progress, as overflowed."""
+        return self._went(self.env.overflow())
+
+    def _went(
+        self, transition: tuple[str, SupportsFloat, bool, bool, dict[str, Any]]
+    ) -> Rollout | None:
+        """Keep what the environment returned; the rollout if the episode has ended."""
         self.observation, _, terminated, truncated, self.info = transition
         return self._finish(self.info["episode"]) if terminated or truncated else None
 

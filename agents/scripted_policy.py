@@ -88,6 +88,9 @@ class PolicyAgent(Agent):
         here = (state.stage, state.message_index)
         if here != self._here:
             self._here = here
+            self._reading = None
+            if state.asking and state.stage is Stage.REASONING:
+                self._plan, self._calls_left = [], []  # those of the question before
             self._plan += self._plan_message(state)
         calls = self._next_calls()
         if calls:
@@ -150,8 +153,8 @@ class PolicyAgent(Agent):
         texts = [talk.text] if verdict else [fact.text for fact in talk.facts]
         if store is Store.DISTRACTORS:
             return (texts or [talk.text]) if late else []
-        if late and not talk.changes:
-            return []
+        if late and not talk.changes and self._state.asking is None:
+            return []  # of a task with several questions, stage 2 tells what they ask, too
         if store in (Store.MESSAGES, Store.BLOB):
             return [talk.text]
         if store is Store.EVERYTHING:
@@ -209,11 +212,12 @@ class PolicyAgent(Agent):
     def _retrieve(self, state: EpisodeState) -> Calls:
         retrieve = self.policy.retrieve
         if retrieve is Retrieve.NEEDED:
-            wanted = state.spec.gold_facts[:MAX_CALLS]
+            wanted = state.question.gold_facts
+            wanted = wanted if state.asking else wanted[:MAX_CALLS]
             count = 1 if self.policy.update else 3
             return [ToolCall("Retrieve_memory", {"query": t, "top_k": count}) for t in wanted]
         if retrieve is Retrieve.QUERY:
-            return [ToolCall("Retrieve_memory", {"query": _goal(state.spec.query)})]
+            return [ToolCall("Retrieve_memory", {"query": _goal(state.question.query)})]
         return []  # hops come later
 
     def _hop(self, state: EpisodeState) -> Calls:
@@ -223,8 +227,9 @@ class PolicyAgent(Agent):
         """
         if state.context.tokens > ROOM * self._env.settings().max_context_tokens:
             return []
-        goal = _goal(state.spec.query)
-        results = (r for s in state.steps for r in s.results if r.name == "Retrieve_memory")
+        goal = _goal(state.question.query)
+        steps = state.steps[len(state.steps) - state.rounds_here :]
+        results = (r for s in steps for r in s.results if r.name == "Retrieve_memory")
         contents = [str(item["content"]) for r in results if r.ok for item in r.data["items"]]
         names = dict.fromkeys(name for text in [goal, *contents] for name in key_items(text))
         new = [n for n in names if n not in self._asked and not n.isdigit()][:A_HOP]
@@ -255,7 +260,7 @@ class PolicyAgent(Agent):
         if hack is Hack.LONG_THOUGHT:
             return [ToolCall("Filter_context", {"criteria": LONG_THOUGHT})]
         if hack is Hack.RETRIEVE_AGAIN:
-            query = _goal(state.spec.query)
+            query = _goal(state.question.query)
             return [ToolCall("Retrieve_memory", {"query": query})] * 3 + [
                 ToolCall("Filter_context", {"criteria": query})
             ]
@@ -307,8 +312,13 @@ class PolicyAgent(Agent):
         """What the context tells about the needed statements."""
         if self._env.task.interactive and Stage.CONSTRUCTION not in self._env.stage_plan.stages:
             return Reading.RIGHT
+        if state.asking and not state.question.gold_facts:  # nobody knows what it needs
+            remembers = self.policy.store is not Store.NOTHING
+            return Reading.RIGHT if remembers else Reading.MISSING
         visible = self._visible()
-        readings = [self._read_statement(state, fact, visible) for fact in state.spec.gold_facts]
+        readings = [
+            self._read_statement(state, fact, visible) for fact in state.question.gold_facts
+        ]
         for reading in (Reading.MISSING, Reading.STALE):
             if reading in readings or not readings:
                 return reading
@@ -339,13 +349,13 @@ class PolicyAgent(Agent):
 
     def _say(self, state: EpisodeState, informed: bool) -> str:
         """The answer to a question."""
-        spec = state.spec
+        spec, question = state.spec, state.question
         if informed:
-            return spec.reference
+            return question.reference
         if self._reading is Reading.STALE and spec.stale_answers:
             return spec.stale_answers[0]
-        may_abstain = self.policy.answer is Answer.UNKNOWN or UNKNOWN in spec.query.lower()
-        return UNKNOWN if may_abstain else guess(spec.query, self._visible())
+        may_abstain = self.policy.answer is Answer.UNKNOWN or UNKNOWN in question.query.lower()
+        return UNKNOWN if may_abstain else guess(question.query, self._visible())
 
     def _act(self, informed: bool) -> str:
         """The next action in a world: the expert's, the searcher's, or a random one."""

@@ -118,7 +118,8 @@ class MemoryAgent(Agent):
     - Stage 3: the texts recalled for the query (in a world, for the goal and the last observation)
       are put before the last message. They are part of the context, so they count in its tokens;
       those of the next prompt replace them (see the setting ``recalled``). The system observes the
-      replies of a world too. The reset of the context between the stages does not affect it.
+      replies of a world too. The reset of the context between the stages does not affect it. Of
+      several questions, the system recalls for each, and observes none.
     - The context stays within the budget by a fixed rule. It is the harness's and not the
       method's: when the context is nearly full (:func:`~agemem.agents.budget.is_full`), or has
       no room for what is recalled, the agent's turn is a summary, without a call of the backbone,
@@ -144,6 +145,7 @@ class MemoryAgent(Agent):
         """Reset the system; let memory quality judge what it stores."""
         self.system.usage = Usage()
         self._query = self._last = ""
+        self._question = 0
         self._reduced = False
         if self._top_k is None:
             self._k = env.settings().top_k
@@ -161,6 +163,10 @@ class MemoryAgent(Agent):
         """
         messages: ChatMessages = info["messages"]
         reasoning = info["stage"] == Stage.REASONING
+        if info.get("question", 0) != self._question:  # the context of the last one is gone
+            self._question = info["question"]
+            self._query = self._last = ""
+            self._reduced = False
         message = _arrived(messages[-1]["content"])
         if message:
             self._last = message

@@ -68,7 +68,10 @@ class EnvHost:
 
     def step(self, slot: int, action: str) -> Transition:
         """Carry out an action."""
-        transition = self._envs[slot].step(action)
+        return self._kept(slot, self._envs[slot].step(action))
+
+    def _kept(self, slot: int, transition: Transition) -> Transition:
+        """Keep what an environment returned for its agent."""
         self._latest[slot] = transition[0], transition[4]
         return transition
 
@@ -76,9 +79,9 @@ class EnvHost:
         """The episode so far, not scored."""
         return self._envs[slot].record()
 
-    def overflow(self, slot: int) -> Episode:
-        """End the episode as overflowed, and score it."""
-        return self._envs[slot].overflow()
+    def overflow(self, slot: int) -> Transition:
+        """End the episode, or one of several questions, as overflowed."""
+        return self._kept(slot, self._envs[slot].overflow())
 
     def metrics(self, slot: int) -> dict[str, float | None]:
         """The agent's own metrics of the episode."""
@@ -198,10 +201,10 @@ class RemoteEnv:
         episode: Episode = self._slot.call("record")
         return episode
 
-    def overflow(self) -> Episode:
-        """End the episode as overflowed, and score it."""
-        episode: Episode = self._slot.call("overflow")
-        return episode
+    def overflow(self) -> Transition:
+        """End the episode, or one of several questions, as overflowed."""
+        result: Transition = self._slot.call("overflow")
+        return result
 
     def settings(self) -> EpisodeSettings:
         """The environment's settings, on which results depend."""

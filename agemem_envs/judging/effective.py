@@ -10,6 +10,9 @@ episode succeeded, else 0.
   that the task needs changed, :meth:`~Reading.maintenance`.
 - ``P`` is the round penalty, unless the episode :func:`ended_well`.
 
+Of several questions, the gate is the share of their points, and ``P`` the part of the round
+penalty that is the share of those without an answer.
+
 Every part is a pure function of the record and needs no judge but for the answer. So a call without
 effect never pays: it adds tokens and nothing else.
 """
@@ -62,6 +65,14 @@ def withdrawn(change: Change) -> bool:
 def denies(text: str) -> bool:
     """Whether a text says of something that it is not known."""
     return _NOT_KNOWN.search(text) is not None
+
+
+def share_ended_badly(episode: Episode) -> float:
+    """1 unless the episode :func:`ended_well`; the share of the questions without an answer."""
+    if episode.asked:
+        ends = [one.ended is not StopReason.ANSWERED for one in episode.asked]
+        return sum(ends) / len(ends)
+    return float(not ended_well(episode))
 
 
 class Stated:
@@ -125,10 +136,13 @@ class Reading:
         """
         total = sum(message.tokens for message in self._arrivals)
         freed, budget = 0, self._episode.settings.max_context_tokens
+        known: set[int] = set()
         for step, memory in replay(self._episode):
             if step.context_tokens > budget:
                 break
-            removed = self._removed(step)
+            # What one of several questions has freed is there again for the next.
+            removed = [message for message in self._removed(step) if message.id not in known]
+            known.update(message.id for message in removed)
             if removed:
                 freed += self._freed(step, removed, memory)
         return min(1.0, freed / total) if total else 0.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
-from agemem_envs.episode import Episode, MessageKind
+from agemem_envs.episode import Episode, MessageKind, Question
 from agemem_envs.errors import EndpointError, UnknownNameError
 from agemem_envs.judging.cache import JudgeCache, cache_key
 from agemem_envs.judging.hotpot_metrics import exact_match, token_f1
@@ -84,6 +84,11 @@ class Case:
             stale=tuple(change.stale for change in episode.changes),
             told=tuple(without_opening(message) for message in arrived),
         )
+
+    @classmethod
+    def asking(cls, question: Question) -> Case:
+        """The case of one of several questions, for its answer alone."""
+        return cls(question.query, question.reference, question.gold_facts)
 
 
 class Judge(Protocol):

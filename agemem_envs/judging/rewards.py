@@ -8,12 +8,13 @@ states it. The reward ``effective`` is this project's: see :mod:`agemem_envs.jud
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from statistics import fmean
 from typing import Any
 
 from agemem_envs.counting import COUNTINGS
-from agemem_envs.episode import Episode, RewardBreakdown, StopReason
+from agemem_envs.episode import Asked, Episode, RewardBreakdown, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.judging import effective
 from agemem_envs.judging.abstention import canonical
@@ -96,16 +97,18 @@ class Assessment:
     """The scores that a judge or the environment gives; the trajectory alone does not.
 
     Attributes:
-        task: R_task, unless there is no answer.
+        task: R_task, unless there is no answer; of several questions, the mean.
         storage: The quality of the entries of stage 1; not asked for under ``effective``.
         relevance: The relevance of the retrieved memories; not asked for under ``effective``.
         memory_quality: MQ, a metric that is not part of the reward.
+        answers: The score of the answer to each of several questions.
     """
 
     task: Verdict
     storage: Verdict
     relevance: Verdict
     memory_quality: Verdict
+    answers: tuple[Verdict, ...] = ()
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -131,7 +134,7 @@ class Assessment:
 
     @property
     def _verdicts(self) -> tuple[Verdict, ...]:
-        return self.task, self.storage, self.relevance, self.memory_quality
+        return self.task, *self.answers, self.storage, self.relevance, self.memory_quality
 
 
 def _sum(counts: Iterable[int | None]) -> float | None:
@@ -162,8 +165,11 @@ def assess(
         config: The reward; ``effective`` needs no judge for storage and relevance.
     """
     case = Case.of(episode)
+    answers = tuple(_answer(judge, one) for one in episode.asked)
     if score is not None:
         task = Verdict(score)
+    elif answers:
+        task = _mean(answers)
     elif episode.prediction is None:
         task = Verdict(0.0)  # replaced by the no-answer reward
     else:
@@ -174,9 +180,23 @@ def assess(
         relevance = _ask(judge.relevance, case, retrieved(episode))
     quality = _NOT_ASKED
     counting = COUNTINGS[episode.settings.counting]
-    if episode.memories_listed and (case.gold_facts or counting.judged_memories is None):
+    judges_all = counting.judged_memories is None and not episode.asked
+    if episode.memories_listed and (case.gold_facts or judges_all):
         quality = _ask(judge.memory_quality, case, judged_memories(episode))
-    return Assessment(task, storage, relevance, quality)
+    return Assessment(task, storage, relevance, quality, answers)
+
+
+def _answer(judge: Judge, asked: Asked) -> Verdict:
+    """The judge's score of the answer to one of several questions; 0 without an answer."""
+    if asked.prediction is None:
+        return Verdict(0.0)
+    return _ask(judge.answer, Case.asking(asked.question), canonical(asked.prediction))
+
+
+def _mean(verdicts: Sequence[Verdict]) -> Verdict:
+    """The mean of some scores; none if one is missing."""
+    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+    return Verdict(fmean(scores) if len(scores) == len(verdicts) else None)
 
 
 def judged_memories(episode: Episode) -> list[str]:
@@ -276,9 +296,21 @@ def _effective_parts(episode: Episode, task: float | None, config: RewardConfig)
         storage=record.storage() if episode.memories_listed else None,
         maintenance=record.maintenance() if episode.memories_listed else None,
         relevance=record.relevance(retrieved(episode)),
-        penalty=0.0 if effective.ended_well(episode) else config.round_penalty,
-        gate=float(bool(episode.success) or task == 1.0),
+        penalty=_round_penalty(episode, config),
+        gate=_gate(episode, task),
     )
+
+
+def _round_penalty(episode: Episode, config: RewardConfig) -> float:
+    share = effective.share_ended_badly(episode)
+    return config.round_penalty * share if share else 0.0
+
+
+def _gate(episode: Episode, task: float | None) -> float:
+    """The share of context and memory: that of the questions' points, or all or nothing."""
+    if episode.asked:
+        return episode.progress or 0.0
+    return float(bool(episode.success) or task == 1.0)
 
 
 def _total(
@@ -351,8 +383,14 @@ def penalty(episode: Episode, config: RewardConfig) -> float:
     """The round penalty if the rounds ran out, plus the overflow penalty if T_used > T_max.
 
     The environment truncates an episode at N_max, so the paper's "rounds > N_max" means here
-    that the limit was reached.
+    that the limit was reached. Of several questions, each has its share.
     """
+    if episode.asked:
+        costs = {
+            StopReason.ROUND_LIMIT: config.round_penalty,
+            StopReason.CONTEXT_OVERFLOW: config.overflow_penalty,
+        }
+        return fmean(costs.get(one.ended, 0.0) if one.ended else 0.0 for one in episode.asked)
     total = 0.0
     if episode.stop_reason is StopReason.ROUND_LIMIT:
         total += config.round_penalty

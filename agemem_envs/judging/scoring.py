@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from agemem_envs.episode import Episode
+from agemem_envs.episode import Asked, Episode
+from agemem_envs.judging.answers import contains_answer
 from agemem_envs.judging.judges import Case, Judge, matcher_of
 from agemem_envs.judging.replay import memory_at_query
-from agemem_envs.judging.rewards import RewardConfig, assess, breakdown, make_reward
+from agemem_envs.judging.rewards import (
+    Assessment,
+    RewardConfig,
+    assess,
+    breakdown,
+    make_reward,
+)
 from agemem_envs.judging.wording import sentences
 
 
@@ -23,6 +31,8 @@ def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float |
     """
     assessment = assess(episode, judge, native, reward)
     answered = episode.prediction is not None
+    if episode.asked:
+        episode = _with_questions(episode, assessment)
     metrics = {
         **episode.metrics,
         "judge": assessment.task.score if answered else 0.0,
@@ -37,6 +47,33 @@ def scored(episode: Episode, judge: Judge, reward: RewardConfig, native: float |
         reward=breakdown(episode, assessment, reward, answered),
         errors=assessment.errors,
     )
+
+
+def _with_questions(episode: Episode, assessment: Assessment) -> Episode:
+    """The episode with the score of each of its questions, and the means of its metrics."""
+    asked = tuple(
+        replace(one, judged=verdict.score)
+        for one, verdict in zip(episode.asked, assessment.answers, strict=True)
+    )
+    metrics = {**episode.metrics, **question_metrics(asked)}
+    return replace(episode, questions=asked, metrics=metrics)
+
+
+def question_metrics(asked: Sequence[Asked]) -> dict[str, float]:
+    """``f1`` and ``contains`` over all questions, and ``f1_<category>`` over those of each type.
+
+    Each is a mean in [0, 1], in which a question without an answer counts 0.
+    """
+    categories = sorted({one.question.category for one in asked} - {""})
+    of_category = {
+        f"f1_{name.replace(' ', '_')}": [o.score for o in asked if o.question.category == name]
+        for name in categories
+    }
+    return {
+        "f1": fmean(one.score for one in asked),
+        "contains": fmean(contains_answer(one.question, one.prediction) for one in asked),
+        **{name: fmean(scores) for name, scores in of_category.items()},
+    }
 
 
 def stale_share(episode: Episode) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agemem_envs.episode import Change, DataSource, Episode
+from agemem_envs.episode import Change, DataSource, Episode, Question
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.util.loading import load
 
@@ -75,6 +75,9 @@ class TaskSpec:
         briefing: The rules that the benchmark itself gives to a player. They are shown with the
             query if stage 1 is not run; otherwise they are part of the knowledge.
         expert_actions: The number of actions that an expert takes; None if it is not known.
+        questions: The questions of a task that asks several about one memory, in order. The
+            environment asks and scores them; :meth:`Task.step` is then not called. ``query`` says
+            what they are about.
     """
 
     id: str
@@ -91,6 +94,7 @@ class TaskSpec:
     preamble: str = ""
     briefing: str = ""
     expert_actions: int | None = None
+    questions: tuple[Question, ...] = ()
 
     @property
     def changes(self) -> tuple[Change, ...]:

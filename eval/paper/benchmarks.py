@@ -107,6 +107,21 @@ STAND_INS: tuple[Benchmark, ...] = (
 )
 """Generated data. It never enters the column of the benchmark that it stands in for."""
 
+CONVERSATIONS: tuple[Benchmark, ...] = tuple(
+    Benchmark(f"{name}{suffix}", f"{title}{words}", "F1", "f1", name, place, answers=True)
+    for name, title in (
+        ("locomo", "LoCoMo"),
+        ("longmemeval", "LongMemEval"),
+        ("structmemeval", "StructMemEval"),
+    )
+    for suffix, words, place in (
+        ("-generated", ", generated conversations", "generated_conversations"),
+        ("", "", None),
+    )
+)
+"""Benchmarks of conversations, which the paper does not have: they have columns of their own in
+reports, and none on the leaderboard."""
+
 BENCHMARKS: dict[str, Benchmark] = {b.key: b for b in (*PAPER, *STAND_INS)}
 
 
@@ -118,7 +133,7 @@ def benchmark_of(episode: Episode) -> Benchmark:
 
 def benchmark_from(source: DataSource) -> Benchmark | None:
     """The registered benchmark with this data source, or None."""
-    for benchmark in (*STAND_INS, *PAPER):
+    for benchmark in (*STAND_INS, *CONVERSATIONS, *PAPER):
         if benchmark.source == source.name and benchmark.location in (None, source.location):
             return benchmark
     return None

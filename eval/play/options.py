@@ -85,6 +85,7 @@ files of a run:
   episodes.jsonl   one complete episode per line
   summary.csv      one row for each environment and data source: values that a repetition
                    reproduces bit for bit
+  questions.csv    of conversations: scores of the questions, one row for each of their types
   timing.csv       values that vary: seconds, and the number of cached judgements
   viewer.html      with --page or --open: the episodes, round by round
   report/          suites only: the paper's tables and figures, as `agemem report` makes them

@@ -14,6 +14,7 @@ from agemem.eval.play.rejudge import Rejudging
 from agemem.eval.play.session import RunSession
 from agemem.eval.play.suites import CURVE_METRIC, SUITES, parts
 from agemem.eval.reporting.build import write as write_report
+from agemem.eval.reporting.questions import question_rows, question_tables, write_questions
 from agemem.eval.reporting.summary import Row, comparison, summarize, table, unscored, write_summary
 from agemem.eval.runs.config import RunConfig
 from agemem.eval.runs.folder import ResultsFolder
@@ -164,8 +165,12 @@ def _conclude(
     if results:
         rows = summarize(results)
         write_summary(rows, path)
+        of_questions = question_rows(results)
+        write_questions(of_questions, path)
         if render is not None:
             console.print(render(rows))
+            if of_questions:
+                console.print(question_tables(of_questions))
     console.print(f"Written to {path}", soft_wrap=True, highlight=False)
 
 

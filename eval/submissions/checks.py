@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
 from agemem.eval.runs.config import RunConfig
@@ -18,8 +19,9 @@ from agemem.eval.runs.reading import PlayedRun
 from agemem.eval.runs.result import Result, consistent
 from agemem_envs.env import PARTS
 from agemem_envs.env_settings import EnvSettings
-from agemem_envs.episode import Episode
+from agemem_envs.episode import Episode, StopReason
 from agemem_envs.errors import AgeMemError
+from agemem_envs.judging.answers import answer_score
 from agemem_envs.judging.hotpot_metrics import exact_match, token_f1
 from agemem_envs.judging.judges import LEXICAL, LexicalJudge, Verdict
 from agemem_envs.judging.rewards import (
@@ -29,7 +31,7 @@ from agemem_envs.judging.rewards import (
     breakdown,
     make_reward,
 )
-from agemem_envs.judging.scoring import stale_share
+from agemem_envs.judging.scoring import question_metrics, stale_share
 from agemem_envs.protocols import resolve
 from agemem_envs.registration import ENVS
 from agemem_envs.settings import settings_of
@@ -177,11 +179,30 @@ def _outcome(episode: Episode) -> Iterator[str]:
         if success and progress < 1.0 - TOLERANCE:
             yield f"progress {progress} with success is not possible"
         return
+    if episode.asked:
+        yield from _questions(episode, success, progress)
+        return
     answer, reference = episode.prediction, episode.reference
     em = 0.0 if answer is None else exact_match(answer, reference)
     f1 = 0.0 if answer is None else token_f1(answer, reference)[0]
     yield from _differences(episode.metrics, {"em": em, "f1": f1})
     expected = {"success": em, "progress": 1.0 if em else f1}
+    yield from _differences({"success": float(success), "progress": progress}, expected)
+
+
+def _questions(episode: Episode, success: bool, progress: float) -> Iterator[str]:
+    """Check the answers to several questions, and recompute their scores."""
+    said = [s.answer for s in episode.steps if s.stage is Stage.REASONING and s.answer is not None]
+    if said != [one.prediction for one in episode.asked if one.prediction is not None]:
+        yield "the predictions are not the answers of stage 3"
+    for one in episode.asked:
+        score = answer_score(one.question, one.prediction)
+        yield from _differences({one.question.id: one.score}, {one.question.id: score})
+        if (one.ended is StopReason.ANSWERED) != (one.prediction is not None):
+            yield f"question {one.question.id!r} ended as {one.ended}, which is not its answer"
+    yield from _differences(episode.metrics, question_metrics(episode.asked))
+    scores = [one.score for one in episode.asked]
+    expected = {"success": float(min(scores) == 1.0), "progress": fmean(scores)}
     yield from _differences({"success": float(success), "progress": progress}, expected)
 
 
@@ -220,6 +241,7 @@ def _assessment(episode: Episode, config: RewardConfig) -> Assessment:
         storage=Verdict(reward.storage),
         relevance=Verdict(reward.relevance),
         memory_quality=Verdict(episode.metrics.get("memory_quality")),
+        answers=tuple(Verdict(one.judged) for one in episode.asked),
     )
 
 

@@ -10,7 +10,7 @@ from agemem.eval.runs.metrics import METRICS
 from agemem.eval.runs.result import Result, consistent
 from agemem.eval.viewer.gold import gold_facts
 from agemem.eval.viewer.timeline import Round, timeline
-from agemem_envs.episode import Episode
+from agemem_envs.episode import Asked, Episode
 from agemem_envs.util.records import to_plain
 
 _FIELDS = (
@@ -74,9 +74,23 @@ def story(result: Result) -> dict[str, Any]:
             "source": str(episode.source),
             "stop": episode.stop_reason,
             "gold": to_plain(gold_facts(episode, rounds)),
+            "asked": [_asked(one) for one in episode.asked],
             "messages": [[m.kind, m.content, m.tokens] for m in episode.messages],
             "rounds": [_round(entry) for entry in rounds],
         }
+
+
+def _asked(one: Asked) -> dict[str, Any]:
+    question = one.question
+    return {
+        "category": question.category,
+        "query": question.query,
+        "reference": question.reference,
+        "prediction": one.prediction,
+        "score": one.score,
+        "judged": one.judged,
+        "ended": one.ended,
+    }
 
 
 def _round(entry: Round) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Cause(StrEnum):
     FILTERED = "filtered"
     SUMMARISED = "summarised"
     EMPTIED = "emptied"
-    """A stage began with a fresh context."""
+    """A stage began with a fresh context, or another question with that of before."""
     RENEWED = "renewed"
     """The automatic retrieval of stage 1 was refreshed."""
     UNKNOWN = "unknown"
@@ -165,12 +165,19 @@ def _by_environment(
     candidates -= {i for removal in by_tools for i in removal.ids}
     causes: dict[Cause, list[int]] = {}
     emptied = any(Stage(stage).ends_with_reset for stage in range(step.stage, following.stage))
+    emptied = emptied or (step.stage is Stage.REASONING and _asks(episode, step, following))
     for i in sorted(candidates - set(following.visible)):
         renewed = episode.messages[i].kind in (MessageKind.MEMORIES, MessageKind.RECALLED)
         other = Cause.RENEWED if renewed else Cause.UNKNOWN
         causes.setdefault(Cause.EMPTIED if emptied else other, []).append(i)
     for cause, ids in causes.items():
         yield Removal(cause, tuple(ids))
+
+
+def _asks(episode: Episode, step: Step, following: Step) -> bool:
+    """Whether a question came between two calls."""
+    came = range(max(step.visible) + 1, max(following.visible) + 1)
+    return any(episode.messages[i].kind is MessageKind.QUERY for i in came)
 
 
 def _changes(call: int, result: ToolResult) -> Iterator[MemoryChange]:

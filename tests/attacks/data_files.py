@@ -21,6 +21,11 @@ from agemem_envs.tasks.pddl.task import domain_text
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from tests.attacks import damage
 from tests.attacks.tally import CONTROL, LONGEST, Tally, TooLongError, bounded
+from tests.envs.conversation_files import (
+    write_locomo,
+    write_longmemeval,
+    write_structmemeval,
+)
 
 LONGEST_MESSAGE = 1_000
 SHARE_RAW = 0.4
@@ -108,6 +113,13 @@ FORMATS = {
         _alfworld,
         lambda folder: {"split": "valid_seen", "data": folder},
         costly=True,
+    ),
+    "locomo": Format("AgeMem-LoCoMo-v0", write_locomo, lambda folder: {"data": folder}),
+    "longmemeval": Format(
+        "AgeMem-LongMemEval-v0", write_longmemeval, lambda folder: {"data": folder}
+    ),
+    "structmemeval": Format(
+        "AgeMem-StructMemEval-v0", write_structmemeval, lambda folder: {"data": folder}
     ),
 }
 

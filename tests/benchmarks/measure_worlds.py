@@ -43,7 +43,7 @@ RESETS = 300
 PROCESSES = 8
 EPISODES = 80
 KILLED_AFTER = 30
-GENERATED = {"ALFWorld", "HotpotQA", "PDDL"}
+GENERATED = {"ALFWorld", "HotpotQA", "LoCoMo", "LongMemEval", "PDDL", "StructMemEval"}
 """Where generated data stands in, asked for by name: no warning, no data folder needed."""
 Suite = tuple[str, str, dict[str, Any], Sequence[str] | int | None]
 

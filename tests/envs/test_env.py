@@ -225,7 +225,10 @@ def test_environments_may_share_a_qdrant_folder_and_leave_nothing_in_it(tmp_path
 
 def test_an_overflow_that_the_caller_found_is_scored() -> None:
     env = start()
-    episode = env.overflow()
+    _, reward, terminated, truncated, info = env.overflow()
+    episode = info["episode"]
+    assert (terminated, truncated) == (False, True)
+    assert reward == episode.reward.total
     assert episode.stop_reason is StopReason.CONTEXT_OVERFLOW
     assert episode.reward is not None
     assert episode.reward.penalty == -0.5

@@ -27,7 +27,7 @@ from agemem.eval.submissions.admission import refusals
 from agemem.eval.submissions.board import file_problems, read
 from agemem.eval.submissions.checks import problems
 from agemem.eval.submissions.rows import LeaderboardRow, Prices, leaderboard_rows, ranking_of
-from agemem_envs import ENVS
+from agemem_envs import BENCHMARKS, ENVS
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.protocols import resolve
 from agemem_envs.tasks.base import make_task
@@ -202,7 +202,7 @@ def test_a_success_rate_is_one_that_its_number_of_tasks_can_give(tmp_path: Path)
 
 
 @pytest.mark.filterwarnings("ignore:no .* data was found", "ignore:.*no .* data was found")
-@pytest.mark.parametrize("env", ENVS)
+@pytest.mark.parametrize("env", [*BENCHMARKS, QA])
 def test_generated_lists_are_those_that_a_run_plays(
     env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +213,7 @@ def test_generated_lists_are_those_that_a_run_plays(
 
 
 @pytest.mark.parametrize("protocol", ["memory", "the paper's"])
-@pytest.mark.parametrize("env", ENVS)
+@pytest.mark.parametrize("env", [*BENCHMARKS, QA])
 def test_lists_are_those_that_a_run_plays(
     env: str, protocol: str, real_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

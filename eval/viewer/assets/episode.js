@@ -103,7 +103,19 @@ function outcomePanels(data) {
     h("div", { class: "panel" }, h("h4", {}, "Reward"), rewardTable(data.reward)),
     Object.keys(data.metrics).length === 0 ? null : h("div", { class: "panel" }, h("h4", {}, "Metrics"),
       definitions(Object.entries(data.metrics).map(([name, value]) => [words(name), metric(value)]))),
+    data.asked.length === 0 ? null : h("div", { class: "panel wide" },
+      h("h4", {}, "Questions"), questions(data.asked)),
     h("div", { class: "panel wide" }, h("h4", {}, "Gold facts"), goldFacts(data)));
+}
+
+function questions(asked) {
+  const head = ["Type", "Question", "Reference", "Answer", "F1", "Judge"];
+  return h("table", { class: "questions" },
+    h("thead", {}, h("tr", {}, head.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, asked.map((one) => h("tr", {},
+      h("td", {}, one.category), h("td", {}, longText(one.query)), h("td", {}, longText(one.reference)),
+      h("td", {}, one.prediction === null ? badge(words(one.ended ?? NONE), "stop") : longText(one.prediction)),
+      h("td", { class: "number" }, decimal(one.score)), h("td", { class: "number" }, decimal(one.judged))))));
 }
 
 function metric(value) {
