@@ -25,6 +25,8 @@ from agemem_envs.turns import Turn, render
 
 TOP_K = 3
 """Memories that a system recalls if its caller names no number."""
+MAX_COUNT = 10**9
+"""The most that one count of another program is believed: tokens of a call, bad replies."""
 _REFUSAL = prompts.MALFORMED.partition("{")[0]
 _RESULT, _RESULT_END = prompts.TOOL_RESPONSE.split("{text}")
 

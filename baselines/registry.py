@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agemem.baselines.base import MemorySystem
-from agemem.baselines.gateway import Gateway
 from agemem.baselines.worker import PREFIX, WorkerSystem
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.util import plugins
 from agemem_envs.util.loading import load
 from agemem_envs.util.plugins import with_declared
+
+if TYPE_CHECKING:  # it needs an HTTP server; a process that serves one system does not
+    from agemem.baselines.gateway import Gateway
 
 OWN: dict[str, str] = {
     "no-memory": "agemem.baselines.no_memory:NoMemory",

@@ -56,6 +56,12 @@ def wrong_ids(message: Message) -> None:
         keys = json.loads(message.get("content") or "")
     except ValueError:
         return
+    linking = [one for one in keys.get("memory", ()) if "linked_memory_ids" in one]
+    for entry in linking:
+        entry["linked_memory_ids"] = [UNKNOWN]
+    if linking:
+        message["content"] = json.dumps(keys)
+        return
     for key, wrong in _WRONG_ID.items():
         if key in keys:
             message["content"] = json.dumps(wrong)

@@ -17,7 +17,7 @@ import pytest
 
 from agemem.baselines.base import MemoryAgent, MemorySystem
 from agemem.baselines.rag import RAG
-from agemem.baselines.registry import SYSTEMS, system_class
+from agemem.baselines.registry import SYSTEMS
 from agemem.baselines.scripted.model import RULES, complete
 from agemem.eval.run import main
 from agemem.eval.runs.folder import ResultsFolder
@@ -25,6 +25,7 @@ from agemem_envs.errors import EndpointError
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
 from agemem_envs.util.cli import EXIT_OK
 from agemem_envs.util.http_errors import Body
+from tests.baselines.apart import APART, options_of
 from tests.baselines.facts import EMPTY, FACTS, HOSTILE, RELATED, canary, clean, tell
 from tests.baselines.faults import FAULTS, FaultyModel
 from tests.baselines.isolation import PARTS, strangers
@@ -40,9 +41,15 @@ NAMES = [
         ),
     )
     for name in SYSTEMS
+] + [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(not system.is_there(), reason=f"needs {system.target}"),
+    )
+    for name, system in APART.items()
 ]
 REMEMBERING = [param for param in NAMES if param.values[0] != "no-memory"]
-CALLING = [param for param in NAMES if param.values[0] in LIBRARIES]
+CALLING = [param for param in NAMES if param.values[0] in {*LIBRARIES, *APART}]
 HARMLESS = {("mem0-graph", "wrong ids")}
 """Where the message survives in the graph though the decision about it is lost."""
 ONE_TEXT = {"running-summary"}
@@ -54,6 +61,7 @@ CALLS: dict[str, tuple[Callable[[int], int], int]] = {
     "a-mem-fork": (lambda messages: 2 * messages - 1, 0),
     "mem0": (lambda messages: 2 * messages, 0),
     "mem0-graph": (lambda messages: 5 * messages, 1),
+    "mem0-2": (lambda messages: messages, 0),
 }
 """What each library asks of its model for so many messages, and for one recall."""
 Build = Callable[..., MemorySystem]
@@ -68,7 +76,7 @@ def test_what_is_told_is_held_recalled_and_forgotten_on_reset(name: str, build: 
     recalled = "\n".join(MemoryAgent(system).recall("Who keeps bees in Farn?"))
     assert "Brom Teld" in recalled
     assert usage.faults == usage.dropped_writes == 0
-    assert (usage.llm_calls > 0) == (name in LIBRARIES)
+    assert (usage.llm_calls > 0) == (name in CALLS)
     system.reset()
     assert system.memories() == []
     assert system.recall("Who keeps bees in Farn?") == []
@@ -250,8 +258,7 @@ def test_a_whole_run_survives_a_model_that_never_makes_sense(
     monkeypatch.setattr("agemem.baselines.scripted.model.complete", model)
     out = tmp_path / "run"
     arguments = [
-        "--agent",
-        name,
+        *options_of(name),
         "--backbone",
         "scripted",
         "--envs",
@@ -263,7 +270,7 @@ def test_a_whole_run_survives_a_model_that_never_makes_sense(
     (result,) = ResultsFolder(out).read()
     metrics = result.episode.metrics
     assert not result.episode.errors
-    if system_class(name).uses_llm and name != "running-summary":
+    if name in CALLS:
         assert not_none(metrics["memory_parse_failures"]) > 0
 
 
