@@ -23,6 +23,7 @@ OWN: dict[str, str] = {
     "a-mem-fork": "agemem.baselines.a_mem:AMemSystem",
     "mem0": "agemem.baselines.mem0:Mem0System",
     "mem0-graph": "agemem.baselines.mem0_graph:Mem0GraphSystem",
+    "graphiti": "agemem.baselines.graphiti:GraphitiSystem",
 }
 """The systems of this project."""
 SYSTEMS = with_declared(OWN, plugins.SYSTEMS)
