@@ -24,6 +24,7 @@ OWN: dict[str, str] = {
     "mem0": "agemem.baselines.mem0:Mem0System",
     "mem0-graph": "agemem.baselines.mem0_graph:Mem0GraphSystem",
     "graphiti": "agemem.baselines.graphiti:GraphitiSystem",
+    "simplemem": "agemem.baselines.simplemem:SimpleMemSystem",
 }
 """The systems of this project."""
 SYSTEMS = with_declared(OWN, plugins.SYSTEMS)

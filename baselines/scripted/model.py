@@ -18,6 +18,7 @@ from agemem.baselines.scripted import (
     mem0,
     mem0_2,
     running_summary,
+    simplemem,
 )
 from agemem_envs.errors import EndpointError
 from agemem_envs.util.http_errors import Body
@@ -28,6 +29,7 @@ RULES: tuple[Callable[[Body], Message | None], ...] = (
     mem0.answer,
     mem0_2.answer,
     graphiti.answer,
+    simplemem.answer,
     a_mem.answer,
     langmem.answer,
 )

@@ -57,6 +57,8 @@ def wrong_ids(message: Message) -> None:
         keys = json.loads(message.get("content") or "")
     except ValueError:
         return
+    if not isinstance(keys, dict):
+        return
     for edge in keys.get("edges", ()):
         edge["source_entity_name"] = UNKNOWN
         message["content"] = json.dumps(keys)

@@ -40,7 +40,7 @@ from tests.baselines.faults import FAULTS, FaultyModel
 from tests.baselines.isolation import PARTS, strangers
 from tests.conftest import ROOT, not_none
 
-LIBRARIES = {"langmem": "langmem", "a-mem-fork": "agentic_memory", "mem0": "mem0", "mem0-graph": "kuzu", "graphiti": "graphiti_core"}  # fmt: skip
+LIBRARIES = {"langmem": "langmem", "a-mem-fork": "agentic_memory", "mem0": "mem0", "mem0-graph": "kuzu", "graphiti": "graphiti_core", "simplemem": "simplemem"}  # fmt: skip
 NAMES = [
     pytest.param(
         name,
@@ -61,6 +61,10 @@ REMEMBERING = [param for param in NAMES if param.values[0] != "no-memory"]
 CALLING = [param for param in NAMES if param.values[0] in {*LIBRARIES, *APART}]
 HARMLESS = {("mem0-graph", "wrong ids")}
 """Where the message survives in the graph though the decision about it is lost."""
+UNTOUCHED = {("simplemem", "wrong ids")}
+"""Where no reply has what the fault spoils."""
+PROPER = {("simplemem", "fenced JSON")}
+"""Where the fault is what the prompt shows as an example."""
 ONE_TEXT = {"running-summary"}
 """Systems that hold all messages in one text; the others hold one text a message, and more."""
 WRAPPING = {"running-summary", "a-mem-fork"}
@@ -75,6 +79,7 @@ CALLS: dict[str, tuple[Callable[[int], int], int]] = {
     "mem0": (lambda messages: 2 * messages, 0),
     "mem0-graph": (lambda messages: 5 * messages, 1),
     "graphiti": (lambda messages: 5 * messages - 2, 0),
+    "simplemem": (lambda messages: 1, 3),
     "mem0-2": (lambda messages: messages, 0),
 }
 """What each library asks of its model for so many messages, and for one recall."""
@@ -258,10 +263,11 @@ def test_a_spoilt_message_is_counted_and_costs_no_other(
     for number, fact in enumerate(FACTS):
         model.fault = FAULTS[fault] if number == 2 else None
         agent.observe(fact)
+        agent.end_stage()
     model.fault = None
     held = "\n".join(system.memories())
-    assert model.changed > 0
-    assert system.usage.faults > 0
+    assert (model.changed == 0) == ((name, fault) in UNTOUCHED)
+    assert (system.usage.faults == 0) == ((name, fault) in UNTOUCHED | PROPER)
     assert all(fact in held for number, fact in enumerate(FACTS) if number != 2)
     if FACTS[2] not in held and (name, fault) not in HARMLESS:
         assert system.usage.dropped_writes == 1

@@ -53,6 +53,7 @@ def recall(names: Sequence[str]) -> Table:
             start = time.perf_counter()
             for text in texts:
                 agent.observe(text)
+            agent.end_stage()
             seconds += time.perf_counter() - start
             messages += len(texts)
             recalled = system.recall(spec.query, TOP_K)
@@ -95,6 +96,7 @@ def faults(names: Sequence[str]) -> Table:
             for number, fact in enumerate(FACTS):
                 model.fault = fault if number == SPOILT else None
                 agent.observe(fact)
+                agent.end_stage()
             model.fault = None
             usage, held = system.usage, "\n".join(system.memories())
             assert all(fact in held for fact in FACTS if fact != FACTS[SPOILT]), (name, label)
