@@ -56,5 +56,6 @@ _RULES: dict[str, Callable[[str], Any]] = {
     "You are an intelligent information requirement analyst": _plan,
     "You are a query generation specialist": _queries,
     "You are an information completeness evaluator": _complete,
+    "You are a missing information query generator": lambda _: {"targeted_queries": []},
 }
 """By the first sentence of the system's prompt."""
