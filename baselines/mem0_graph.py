@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import sys
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest import mock
 
 from agemem.baselines.base import TOP_K
+from agemem.baselines.kuzu import small_kuzu
 from agemem.baselines.mem0 import BUILDING, Mem0System
 from agemem_envs.errors import require
-
-GRAPH_BYTES = 2**34
-"""Address space of one graph. By default Kuzu reserves 8 TB, and a process can hold 15."""
-BUFFER_BYTES = 2**30
-"""Maximum memory of one graph: Kuzu raises when an in-memory graph outgrows it."""
 
 
 class Mem0GraphSystem(Mem0System):
@@ -44,13 +37,7 @@ class Mem0GraphSystem(Mem0System):
     name: ClassVar[str] = "mem0-graph"
 
     def _build(self) -> Any:
-        kuzu, library = _kuzu(), _graph_library()
-        small = SimpleNamespace(
-            Database=functools.partial(
-                kuzu.Database, buffer_pool_size=BUFFER_BYTES, max_db_size=GRAPH_BYTES
-            ),
-            Connection=functools.partial(kuzu.Connection, num_threads=1),
-        )
+        small, library = small_kuzu(), _graph_library()
         with BUILDING, mock.patch.object(library, "kuzu", small):
             return super()._build()
 
@@ -87,16 +74,6 @@ class Mem0GraphSystem(Mem0System):
 def _line(relation: dict[str, str], end: str) -> str:
     """A relation, in the form of the library's prompts."""
     return f"{relation['source']} -- {relation['relationship']} -- {relation[end]}"
-
-
-def _kuzu() -> Any:
-    """Kuzu, loaded without sharing its symbols.
-
-    It shares them with the whole process, for extensions that are not used here. llama.cpp,
-    loaded later, would use its ``std::regex``, which has another ABI, and crash.
-    """
-    with mock.patch.object(sys, "setdlopenflags", create=True):
-        return require("kuzu", extra="baselines")
 
 
 def _graph_library() -> Any:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agemem.baselines.base import MemorySystem
-from agemem.baselines.gateway import Gateway
 from agemem.baselines.worker import PREFIX, WorkerSystem
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.util import plugins
 from agemem_envs.util.loading import load
 from agemem_envs.util.plugins import with_declared
+
+if TYPE_CHECKING:  # it needs an HTTP server; a process that serves one system does not
+    from agemem.baselines.gateway import Gateway
 
 OWN: dict[str, str] = {
     "no-memory": "agemem.baselines.no_memory:NoMemory",
@@ -19,6 +23,8 @@ OWN: dict[str, str] = {
     "a-mem-fork": "agemem.baselines.a_mem:AMemSystem",
     "mem0": "agemem.baselines.mem0:Mem0System",
     "mem0-graph": "agemem.baselines.mem0_graph:Mem0GraphSystem",
+    "graphiti": "agemem.baselines.graphiti:GraphitiSystem",
+    "simplemem": "agemem.baselines.simplemem:SimpleMemSystem",
 }
 """The systems of this project."""
 SYSTEMS = with_declared(OWN, plugins.SYSTEMS)

@@ -2,7 +2,9 @@
 
 The other end is :class:`~agemem.baselines.worker.WorkerSystem`. :func:`serve` does the same for a
 system of your own: ``serve(MySystem())`` at the end of its file. A system with a method
-``use_model(url, key)`` is told the run's language model before each episode.
+``use_model(url, key)`` is told the run's language model before each episode. An attribute
+``bad_replies`` counts the model's replies that the system cannot use, though they have the
+outer form that it requested: the other end counts the rest.
 """
 
 from __future__ import annotations
@@ -60,7 +62,11 @@ def serve(system: Served, lines: IO[str] | None = None, replies: IO[str] | None 
     printed, sys.stdout = sys.stdout, sys.stderr
     try:
         for line in lines or sys.stdin:
-            replies.write(json.dumps(answer(system, json.loads(line))) + "\n")
+            before = getattr(system, "bad_replies", 0)
+            reply = answer(system, json.loads(line))
+            if (bad := getattr(system, "bad_replies", 0) - before) > 0:
+                reply["bad_replies"] = bad
+            replies.write(json.dumps(reply) + "\n")
             replies.flush()
     finally:
         sys.stdout = printed

@@ -11,6 +11,7 @@ import os
 FORCED = {
     "ANONYMIZED_TELEMETRY": "False",  # Chroma
     "DO_NOT_TRACK": "1",
+    "GRAPHITI_TELEMETRY_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "LANGCHAIN_TRACING_V2": "false",
     "LANGSMITH_TRACING": "false",
@@ -22,7 +23,7 @@ FORCED = {
 """Always set, so that nothing leaves the machine but calls to the given model."""
 DEFAULTS = {"TOKENIZERS_PARALLELISM": "false"}
 """Set unless the user has set them: tokenizers would warn about the libraries' threads."""
-LOGGERS = ("mem0", "agentic_memory", "chromadb", "LiteLLM", "langmem", "trustcall")
+LOGGERS = ("mem0", "agentic_memory", "chromadb", "LiteLLM", "langmem", "trustcall", "graphiti_core")
 """Loggers to turn off: errors are counted in the results, and log lines would break the
 progress bar."""
 

@@ -12,8 +12,10 @@ reads on its standard input, it writes one line to its standard output::
 it is null if the backbone cannot be shared. A reply ``{"ok": false, "error": "..."}`` is a failure
 of that operation: it is counted, and the episode goes on. A failure of ``reset`` or ``memories``
 leaves it unscored. A system that never can list its memories replies null texts to ``memories``:
-memory quality is missing. Standard error is free, and its end
-is shown if the process dies. The process ends when its standard input does.
+memory quality is missing. Any reply may have a count ``bad_replies``: the model's replies that
+the system could not use, though they have the outer form that it requested; the gateway counts
+the others. Standard error is free, and its end is shown if the process dies. The process ends
+when its standard input does.
 
 ``python -m agemem.baselines.serve NAME`` is such a process for a system in Python.
 """
@@ -30,13 +32,15 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
-from typing import IO, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
-from agemem.baselines.base import TOP_K, MemorySystem
-from agemem.baselines.gateway import Gateway
+from agemem.baselines.base import MAX_COUNT, TOP_K, MemorySystem
 from agemem_envs.errors import ConfigurationError, SystemDiedError, require
 from agemem_envs.util.records import parse_json
 from agemem_envs.util.sanitize import one_line
+
+if TYPE_CHECKING:
+    from agemem.baselines.gateway import Gateway
 
 PREFIX = "system:"
 """Begins the names of agents whose memory system is a command."""
@@ -129,10 +133,14 @@ class WorkerSystem(MemorySystem):
         if self._process is None:
             raise SystemDiedError("the memory system's process has ended")
         try:
-            return self._process.ask(request, self._timeout)
+            reply = self._process.ask(request, self._timeout)
         except SystemDiedError:
             self.close()
             raise
+        bad = reply.get("bad_replies")
+        if type(bad) is int and bad > 0:
+            self.usage.parse_failures += min(bad, MAX_COUNT)
+        return reply
 
 
 def split_command(command: str) -> list[str]:

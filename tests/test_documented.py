@@ -227,8 +227,8 @@ def test_extras_exist() -> None:
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    assert set(re.findall(r"^(?:\w+=\S+ )*make (\w+)", SHELL, re.MULTILINE)) <= targets
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", makefile, re.MULTILINE))
+    assert set(re.findall(r"^(?:\w+=\S+ )*make ([\w-]+)", SHELL, re.MULTILINE)) <= targets
 
 
 def test_every_folder_of_the_tree_exists() -> None:

@@ -116,6 +116,7 @@ def test_the_wheel_holds_the_code_and_what_it_ships(wheel: Path) -> None:
     modules = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")]
     data = [
         ROOT / "agemem_envs" / "py.typed",
+        *(ROOT / "baselines" / "apart").glob("*.txt"),
         ROOT / "results" / "learning" / "curves.csv",
         *(ROOT / "agemem_envs" / "tasks" / "pddl" / "domains").iterdir(),
         *(ROOT / "agemem_envs" / "tasks").rglob("*.txt"),

@@ -11,7 +11,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from agemem.baselines.scripted import a_mem, langmem, mem0, running_summary
+from agemem.baselines.scripted import (
+    a_mem,
+    graphiti,
+    langmem,
+    mem0,
+    mem0_2,
+    running_summary,
+    simplemem,
+)
 from agemem_envs.errors import EndpointError
 from agemem_envs.util.http_errors import Body
 
@@ -19,6 +27,9 @@ Message = dict[str, Any]
 RULES: tuple[Callable[[Body], Message | None], ...] = (
     running_summary.answer,
     mem0.answer,
+    mem0_2.answer,
+    graphiti.answer,
+    simplemem.answer,
     a_mem.answer,
     langmem.answer,
 )

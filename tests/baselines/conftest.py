@@ -12,6 +12,7 @@ import pytest
 from agemem.baselines.base import MemorySystem
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.registry import system_class
+from tests.baselines.apart import APART, make_any
 from tests.baselines.faults import FaultyModel
 
 
@@ -62,10 +63,13 @@ def build(gateway: Gateway, model: Any) -> Iterator[Callable[..., Any]]:
     built: list[MemorySystem] = []
 
     def build(name: str, encoder: str = "hashing") -> MemorySystem:
-        kind = system_class(name)
-        gateways = [gateway] if kind.uses_llm else []
-        has_encoder = "encoder" in inspect.signature(kind).parameters
-        system = kind(*gateways, **({"encoder": encoder} if has_encoder else {}))
+        if name in APART:
+            system = make_any(name, gateway, encoder)
+        else:
+            kind = system_class(name)
+            gateways = [gateway] if kind.uses_llm else []
+            has_encoder = "encoder" in inspect.signature(kind).parameters
+            system = kind(*gateways, **({"encoder": encoder} if has_encoder else {}))
         system.reset()
         built.append(system)
         return system

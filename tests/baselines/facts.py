@@ -57,6 +57,11 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def without_controls(text: str) -> str:
+    """The text without control characters of ASCII, but with its lines and tabs."""
+    return "".join(one for one in text if one >= " " or one in "\n\r\t")
+
+
 def tell(system: MemorySystem, *texts: str) -> Usage:
     """Store texts as the agent does, and give what that alone has cost."""
     agent = MemoryAgent(system)

@@ -17,6 +17,7 @@ Fault = Callable[[Message], None]
 UNKNOWN = "99"
 _WRONG_ID: dict[str, Message] = {
     "memory": {"memory": [{"id": UNKNOWN, "text": "x", "event": "UPDATE", "old_memory": "y"}]},
+    "duplicate_facts": {"duplicate_facts": [int(UNKNOWN)], "contradicted_facts": []},
     "should_evolve": {
         "should_evolve": True,
         "actions": ["strengthen"],
@@ -55,6 +56,17 @@ def wrong_ids(message: Message) -> None:
     try:
         keys = json.loads(message.get("content") or "")
     except ValueError:
+        return
+    if not isinstance(keys, dict):
+        return
+    for edge in keys.get("edges", ()):
+        edge["source_entity_name"] = UNKNOWN
+        message["content"] = json.dumps(keys)
+    linking = [one for one in keys.get("memory", ()) if "linked_memory_ids" in one]
+    for entry in linking:
+        entry["linked_memory_ids"] = [UNKNOWN]
+    if linking:
+        message["content"] = json.dumps(keys)
         return
     for key, wrong in _WRONG_ID.items():
         if key in keys:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.registry import make_system
 from agemem.baselines.scripted.model import complete
+from tests.baselines.apart import make_any
 from tests.baselines.facts import canary
 
 PARTS = 3
@@ -29,7 +29,7 @@ def play(number: int, names: Sequence[str]) -> Told:
     gateway = Gateway(complete)
 
     def one(name: str) -> list[str]:
-        system = make_system(name, gateway)
+        system = make_any(name, gateway)
         try:
             system.reset()
             for part in range(PARTS):

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import pytest
 
-from agemem.baselines.base import MemorySystem
-from agemem.baselines.gateway import MAX_COUNT, THREADS, Complete, Gateway, forward_to
+from agemem.baselines.base import MAX_COUNT, MemorySystem
+from agemem.baselines.gateway import THREADS, Complete, Gateway, forward_to
 from agemem.baselines.no_memory import NoMemory
 from agemem.baselines.registry import system_class
 from agemem.baselines.scripted import model as scripted

@@ -359,7 +359,7 @@ def test_telemetry_stays_off_where_the_library_was_imported_before(
 @pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="needs xllamacpp")
 def test_llama_cpp_can_be_loaded_after_the_graph() -> None:
     """As Kuzu comes, this ends the process: its symbols would stand in for llama.cpp's."""
-    program = "from agemem.baselines.mem0_graph import _kuzu; _kuzu().Database(':memory:'); import xllamacpp"
+    program = "from agemem.baselines.kuzu import load_kuzu; load_kuzu().Database(':memory:'); import xllamacpp"
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shlex
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
+from agemem.baselines import rag
+from agemem.baselines.base import MAX_COUNT
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.scripted.model import complete
-from agemem.baselines.serve import answer
+from agemem.baselines.serve import answer, serve
 from agemem.baselines.worker import WorkerSystem
 from agemem.eval.play.runner import EXIT_UNSCORED
 from agemem.eval.run import main
@@ -67,6 +71,60 @@ def test_rag_is_the_same_in_this_process_and_in_its_own(tmp_path: Path) -> None:
     assert any(episode.memories for episode in here)
     config = json.loads((tmp_path / "there" / "config.json").read_text("utf-8"))
     assert config["config"]["system_command"] == RAG
+
+
+def test_a_bad_reply_that_only_the_system_knows_is_counted() -> None:
+    """Of what another program says, a whole number above 0 counts, and no more than that."""
+    codes = "bad = {'a': 2, 'b': 10 ** 30, 'c': -1, 'd': True, 'e': 'x', 'f': 1.5}\n"
+    codes += "reply['bad_replies'] = bad.get(request.get('text'))"
+    system = WorkerSystem(script(codes))
+    system.reset()
+    for text, count in {"a": 2, "b": MAX_COUNT, "c": 0, "d": 0, "e": 0, "f": 0, "g": 0}.items():
+        system.usage.parse_failures = 0
+        system.observe(text)
+        assert system.usage.parse_failures == count, text
+    system.close()
+
+
+def test_a_served_system_tells_its_bad_replies() -> None:
+    class Bad:
+        bad_replies = 0
+
+        def observe(self, text: str) -> None:
+            self.bad_replies += len(text)
+            raise ValueError(text)
+
+    system: Any = Bad()
+    requests = [json.dumps({"op": "observe", "text": text}) for text in ("", "ab", "c")]
+    replies = io.StringIO()
+    serve(system, io.StringIO("\n".join(requests)), replies)
+    found = [json.loads(line) for line in replies.getvalue().splitlines()]
+    assert [reply.get("bad_replies") for reply in found] == [None, 2, 1]
+    assert not any(reply["ok"] for reply in found)
+
+
+@pytest.mark.slow
+def test_rag_is_the_same_in_a_bare_environment(tmp_path: Path) -> None:
+    """An environment with this project and nothing that it does not need."""
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    pip = [str(python), "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt")]
+    subprocess.run([*pip, "--no-compile", "-e", str(ROOT)], check=True)
+    served = (
+        "from agemem.baselines.rag import RAG\n"
+        "from agemem.baselines.serve import serve\n"
+        "serve(RAG('hashing'))"
+    )
+    there = WorkerSystem(shlex.join([str(python), "-P", "-c", served]))
+    here = rag.RAG("hashing")
+    for system in (here, there):
+        system.reset()
+        for text in HOSTILE[:10]:
+            system.observe(text)
+    assert there.memories() == here.memories() == list(HOSTILE[:10])
+    for query in HOSTILE:
+        assert there.recall(query) == here.recall(query)
+    there.close()
 
 
 def test_the_example_plays(tmp_path: Path) -> None:

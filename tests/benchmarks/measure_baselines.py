@@ -1,16 +1,17 @@
 """Measure the memory systems with an ideal model: their recall, and the cost of faults.
 
     python -m tests.benchmarks.measure_baselines recall
-    python -m tests.benchmarks.measure_baselines faults
+    python -m tests.benchmarks.measure_baselines faults mem0 mem0-graph
 
-Prints tables; needs the extra ``baselines``.
+Prints tables of all systems, or of those that are named; needs the extra ``baselines``, and the
+environments of the systems that run apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -18,29 +19,31 @@ from rich.table import Table
 
 from agemem.baselines.base import MemoryAgent, MemorySystem, Usage
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.registry import SYSTEMS, make_system
+from agemem.baselines.registry import SYSTEMS
 from agemem.baselines.scripted.model import complete
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
+from tests.baselines.apart import APART, make_any
 from tests.baselines.facts import FACTS
 from tests.baselines.faults import FAULTS, FaultyModel
 
-LIBRARIES = ("langmem", "a-mem-fork", "mem0", "mem0-graph")
-"""The systems whose calls request JSON or tool calls."""
+OWN = ("no-memory", "full-context", "running-summary", "rag")
+"""The systems whose calls, if any, request neither JSON nor tool calls."""
+NAMES = (*SYSTEMS, *APART)
 EPISODES = 50
 TOP_K = 5
 SPOILT = 2
 """Index of the fact about which every reply is faulty."""
 
 
-def recall() -> Table:
+def recall(names: Sequence[str]) -> Table:
     """The share of the needed messages among those recalled for the question."""
     table = Table(title=f"{EPISODES} SyntheticQA episodes, ideal model")
     table.add_column("system")
     for label in (f"recall@{TOP_K}", "LLM calls a message", "ms a message"):
         table.add_column(label, justify="right")
     gateway = Gateway(complete)
-    for name in SYSTEMS:
-        system = make_system(name, gateway)
+    for name in names:
+        system = make_any(name, gateway)
         shares, calls, seconds, messages = [], 0, 0.0, 0
         task = SyntheticQATask("validation")
         for number, task_id in enumerate(task.task_ids(EPISODES, 0)):
@@ -50,6 +53,7 @@ def recall() -> Table:
             start = time.perf_counter()
             for text in texts:
                 agent.observe(text)
+            agent.end_stage()
             seconds += time.perf_counter() - start
             messages += len(texts)
             recalled = system.recall(spec.query, TOP_K)
@@ -73,7 +77,7 @@ def _fresh(system: MemorySystem) -> MemoryAgent:
     return MemoryAgent(system)
 
 
-def faults() -> Table:
+def faults(names: Sequence[str]) -> Table:
     """Counts and losses when every reply about one of five messages is faulty."""
     table = Table(title="One of five messages, all replies about it spoilt")
     table.add_column("system")
@@ -83,13 +87,16 @@ def faults() -> Table:
     table.add_column("the message")
     model = FaultyModel()
     gateway = Gateway(model)
-    for name in LIBRARIES:
-        system = make_system(name, gateway)
+    for name in names:
+        if name in OWN:
+            continue
+        system = make_any(name, gateway)
         for label, fault in FAULTS.items():
             agent = _fresh(system)
             for number, fact in enumerate(FACTS):
                 model.fault = fault if number == SPOILT else None
                 agent.observe(fact)
+                agent.end_stage()
             model.fault = None
             usage, held = system.usage, "\n".join(system.memories())
             assert all(fact in held for fact in FACTS if fact != FACTS[SPOILT]), (name, label)
@@ -102,14 +109,16 @@ def faults() -> Table:
     return table
 
 
-MEASURES: dict[str, Callable[[], Table]] = {"recall": recall, "faults": faults}
+MEASURES: dict[str, Callable[[Sequence[str]], Table]] = {"recall": recall, "faults": faults}
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=MEASURES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     return parser
 
 
 if __name__ == "__main__":
-    Console(width=100).print(MEASURES[build_parser().parse_args().what]())
+    options = build_parser().parse_args()
+    Console(width=100).print(MEASURES[options.what](options.names or NAMES))
