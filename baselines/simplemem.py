@@ -171,7 +171,11 @@ class _SharedEmbeddings:
 @functools.cache
 def _library() -> SimpleNamespace:
     """The library's modules, patched so that they do not write to standard output."""
-    names = ("core.memory_builder", "core.hybrid_retriever", "core.answer_generator")
+    names: tuple[str, ...] = (
+        "core.memory_builder",
+        "core.hybrid_retriever",
+        "core.answer_generator",
+    )
     names += ("database.vector_store", "utils.embedding", "utils.llm_client", "system")
     with BUILDING:
         modules = {name: require(f"simplemem.{name}", extra="baselines") for name in names}

@@ -274,7 +274,7 @@ def test_a_reply_that_cannot_be_sent_is_an_error(answer: Any) -> None:
 
 
 def test_a_coroutine_function_answers_many_at_once_without_threads() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())  # those of tests before may end meanwhile
     open_calls, calls = 0, 32
 
     async def complete(body: dict[str, Any]) -> dict[str, Any]:
@@ -286,14 +286,14 @@ def test_a_coroutine_function_answers_many_at_once_without_threads() -> None:
 
     gateway, system = Gateway(complete), NoMemory()
     url = gateway.url(system)
-    assert threading.active_count() == before + 1
+    assert len(set(threading.enumerate()) - before) == 1
     with ThreadPoolExecutor(calls) as pool:
         got = list(pool.map(lambda _: post(url, {}, gateway.token)[0], range(calls)))
-        assert threading.active_count() == before + 1 + calls
+        assert len(set(threading.enumerate()) - before) == 1 + calls
     assert got == [200] * calls
     assert system.usage.llm_calls == calls
     gateway.close()
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
 
 
 def test_a_library_that_hangs_up_ends_a_coroutines_call() -> None:
