@@ -277,7 +277,7 @@ class MemoryEnv(gym.Env[str, str]):
             memory_is_fixed=state.asking is not None and state.stage is Stage.REASONING,
         )
         results = tuple(execute(call, self.tools, effects) for call in turn.calls)
-        text = "\n".join(f"{result.name[:40]}: {result.text}" for result in results)
+        text = prompts.without_end("\n".join(f"{r.name[:40]}: {r.text}" for r in results))
         reply = prompts.TOOL_RESPONSE.format(text=text)
         state.context.append(MessageKind.TOOL_RESULT, reply, step.index)
         return replace(step, thought=turn.thought, calls=turn.calls, results=results)
@@ -428,7 +428,8 @@ class MemoryEnv(gym.Env[str, str]):
             info["progress"] = 0.0 if outcome is None else outcome.progress
             info["refused"] = outcome is not None and outcome.refused
             if state.asking is not None:
-                info["progress"] = state.asking.progress
+                # Until the end, it would tell how good the answers so far were.
+                info["progress"] = state.asking.progress if state.asking.ended else 0.0
                 info["question"] = state.message_index
         return state.context.render(self._max_observation), info
 

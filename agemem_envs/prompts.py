@@ -85,3 +85,8 @@ def system_prompt(schemas: Sequence[dict[str, Any]], budget: int, with_stage_mes
         forms="\n".join(forms),
     )
     return text + (TOOLS + "\n".join(map(json.dumps, schemas)) if names else "")
+
+
+def without_end(text: str) -> str:
+    """What tools reply, without the mark of its end, which a model may have written into it."""
+    return text.replace("</tool_response>", "</ tool_response>")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Generic, SupportsFloat, TypeVar
+from typing import Any, Generic, SupportsFloat, TypeAlias, TypeVar
 
 import gymnasium as gym
 
@@ -38,6 +38,7 @@ _SEED_STRIDE = 10_007
 _SEED_RANGE = 2**31
 """Servers accept 32-bit seeds."""
 T = TypeVar("T")
+_Transition: TypeAlias = tuple[str, SupportsFloat, bool, bool, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,8 +430,12 @@ class _Live:
         """Carry out one action; the rollout if the episode has ended."""
         self.prompts.append(request)
         self.completions.append(reply)
+        return self._carried_out(lambda: self.job.env.step(action))
+
+    def _carried_out(self, change: Callable[[], _Transition]) -> Rollout | None:
+        """Change the environment; the rollout if the episode has ended."""
         try:
-            transition = self.job.env.step(action)
+            transition = change()
         except EndpointError as error:  # an LLM summarizer's server
             return self._fail(StopReason.ENDPOINT_ERROR, error)
         except Exception as error:  # simulators raise anything
@@ -439,11 +444,9 @@ class _Live:
 
     def _overflow(self) -> Rollout | None:
         """End the episode, or the question in progress, as overflowed."""
-        return self._went(self.env.overflow())
+        return self._carried_out(self.env.overflow)
 
-    def _went(
-        self, transition: tuple[str, SupportsFloat, bool, bool, dict[str, Any]]
-    ) -> Rollout | None:
+    def _went(self, transition: _Transition) -> Rollout | None:
         """Keep what the environment returned; the rollout if the episode has ended."""
         self.observation, _, terminated, truncated, self.info = transition
         return self._finish(self.info["episode"]) if terminated or truncated else None

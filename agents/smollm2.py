@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agemem.agents.lora import WEIGHTS, merge, read_adapter
+from agemem.agents.lora import CONFIG, WEIGHTS, merge, read_adapter
 from agemem.agents.merged_gguf import merge_gguf
 from agemem_envs.errors import MissingDependencyError, require
 from agemem_envs.util.paths import SHIPPED, cache_folder
@@ -71,8 +71,10 @@ def adapted_gguf(adapter: Path) -> Path:
 
 
 def _adapted_name(adapter: Path) -> str:
-    digest = hashlib.sha256((adapter / WEIGHTS).read_bytes()).hexdigest()[:16]
-    return f"{TRAINED}-{digest}"
+    digest = hashlib.sha256()
+    for name in (WEIGHTS, CONFIG):
+        digest.update((adapter / name).read_bytes())
+    return f"{TRAINED}-{digest.hexdigest()[:16]}"
 
 
 def transformers_path() -> Path:

@@ -180,10 +180,10 @@ class MemoryAgent(Agent):
             self._reduced = False
         message = _arrived(messages[-1]["content"])
         if message:
-            self._last = message
             if reasoning and not self._query:
-                self._query = message  # a question is not stored
-            else:
+                self._query = self._last = message  # a question is not stored
+            elif "question" not in info:  # of several questions, none is told to another
+                self._last = message
                 self.observe(message)
                 self._require_server()
         may_reduce = is_reducible(info) and not self._reduced

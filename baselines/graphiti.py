@@ -83,7 +83,11 @@ class GraphitiSystem(MemorySystem):
         self._loop = require("anyio.from_thread", extra="baselines").start_blocking_portal()
         self._portal: Any = self._loop.__enter__()
         self._graph: Any = None
-        self.reset()
+        try:
+            self.reset()
+        except BaseException:
+            self.close()
+            raise
 
     def reset(self) -> None:
         """Drop the graph and start with an empty one."""

@@ -4,7 +4,8 @@ The other end is :class:`~agemem.baselines.worker.WorkerSystem`. :func:`serve` d
 system of your own: ``serve(MySystem())`` at the end of its file. A system with a method
 ``use_model(url, key)`` is told the run's language model before each episode. An attribute
 ``bad_replies`` counts the model's replies that the system cannot use, though they have the
-outer form that it requested: the other end counts the rest.
+outer form that it requested: the other end counts the rest. A method ``end_stage()`` is called
+at the end of each stage.
 """
 
 from __future__ import annotations
@@ -42,9 +43,15 @@ def _reset(system: Served, request: Request) -> None:
     system.reset()
 
 
+def _end_stage(system: Served, request: Request) -> None:
+    if (end := getattr(system, "end_stage", None)) is not None:
+        end()
+
+
 OPERATIONS: dict[str, Operation] = {
     "reset": _reset,
     "observe": lambda system, request: system.observe(request["text"]),
+    "end_stage": _end_stage,
     "recall": lambda system, request: system.recall(request["query"], request["top_k"]),
     "memories": lambda system, request: system.memories(),
 }
@@ -63,7 +70,10 @@ def serve(system: Served, lines: IO[str] | None = None, replies: IO[str] | None 
     try:
         for line in lines or sys.stdin:
             before = getattr(system, "bad_replies", 0)
-            reply = answer(system, json.loads(line))
+            request = json.loads(line)
+            reply = answer(system, request)
+            if reply["ok"] and request.get("op") == "reset" and hasattr(system, "end_stage"):
+                reply["stages"] = True
             if (bad := getattr(system, "bad_replies", 0) - before) > 0:
                 reply["bad_replies"] = bad
             replies.write(json.dumps(reply) + "\n")

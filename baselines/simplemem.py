@@ -114,7 +114,13 @@ class SimpleMemSystem(MemorySystem):
         """Compress what waits."""
         pending, known, faults = self._pending(), self._count(), self.usage.faults
         if pending:
-            self._memory.finalize()
+            try:
+                self._memory.finalize()
+            except Exception:
+                self._memory.memory_builder.dialogue_buffer.clear()  # or it fails at every recall
+                if self.usage.dropped_writes is not None:
+                    self.usage.dropped_writes += pending
+                raise
             self._count_lost(pending, known, faults)
 
     def _count_lost(self, messages: int, known: int, faults: int) -> None:

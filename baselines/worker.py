@@ -5,6 +5,7 @@ reads on its standard input, it writes one line to its standard output::
 
     {"op": "reset", "model": {"url": "http://127.0.0.1:.../v1", "key": "..."}}   {"ok": true}
     {"op": "observe", "text": "..."}                                             {"ok": true}
+    {"op": "end_stage"}                                                          {"ok": true}
     {"op": "recall", "query": "...", "top_k": 3}                       {"ok": true, "texts": [...]}
     {"op": "memories"}                                                 {"ok": true, "texts": [...]}
 
@@ -14,8 +15,9 @@ of that operation: it is counted, and the episode goes on. A failure of ``reset`
 leaves it unscored. A system that never can list its memories replies null texts to ``memories``:
 memory quality is missing. Any reply may have a count ``bad_replies``: the model's replies that
 the system could not use, though they have the outer form that it requested; the gateway counts
-the others. Standard error is free, and its end is shown if the process dies. The process ends
-when its standard input does.
+the others. ``end_stage`` is sent only if the reply to ``reset`` has ``"stages": true``. Standard
+error is free, and its end is shown if the process dies. The process ends when its standard input
+does.
 
 ``python -m agemem.baselines.serve NAME`` is such a process for a system in Python.
 """
@@ -76,6 +78,7 @@ class WorkerSystem(MemorySystem):
         self._model = {"url": gateway.url(self), "key": gateway.token} if gateway else None
         self._timeout = timeout
         self._process: _Process | None = None
+        self._stages = False
 
     def reset(self) -> None:
         """Forget everything; start the process if there is none.
@@ -91,6 +94,7 @@ class WorkerSystem(MemorySystem):
         if not reply.get("ok"):
             self.close()
             raise SystemDiedError(f"reset failed: {one_line(str(reply.get('error')), 200)}")
+        self._stages = reply.get("stages") is True
 
     def observe(self, text: str) -> None:
         """Give the process a message.
@@ -100,6 +104,11 @@ class WorkerSystem(MemorySystem):
             SystemDiedError: It died, or was too late.
         """
         self._done({"op": "observe", "text": text})
+
+    def end_stage(self) -> None:
+        """Tell a process that asked for it at its reset; errors as in :meth:`observe`."""
+        if self._stages:
+            self._done({"op": "end_stage"})
 
     def recall(self, query: str, top_k: int = TOP_K) -> list[str]:
         """What the process recalls, at most ``top_k`` texts; errors as in :meth:`observe`."""

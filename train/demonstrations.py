@@ -23,6 +23,7 @@ from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.diligent import DiligentDemonstrator
 from agemem.train.recorded import is_recording, recorded, steps_of
 from agemem.train.samples import Sample
+from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError, UnknownNameError
 from agemem_envs.stages import Stage
@@ -60,8 +61,7 @@ def demonstrate(
     if by_rule:
         played = _by_demonstrator(config, episodes, options)
     elif is_recording(path):
-        kept = itertools.islice(recorded(path, config.sources()), episodes)
-        played = ((episode, steps_of(episode)) for episode in kept)
+        played = _by_recording(config, path, episodes, options)
     elif path.is_dir():
         played = _by_model(config, episodes, options)
     else:
@@ -119,6 +119,18 @@ def _by_demonstrator(
             job = Job(envs[row["env"]], demonstrator, row["seed"], row["task_id"])
             (played,) = rollout([job])
             yield played.episode, demonstrator.steps
+
+
+def _by_recording(
+    config: WarmStartConfig, path: Path, episodes: int, options: dict[str, Any]
+) -> Iterator[tuple[Episode, Steps]]:
+    with ExitStack() as stack:
+        settings = {}
+        for name, env in _envs(config, options, stack).items():
+            assert isinstance(env.unwrapped, MemoryEnv)
+            settings[name] = env.unwrapped.settings()
+    for episode in itertools.islice(recorded(path, config.sources(), settings), episodes):
+        yield episode, steps_of(episode)
 
 
 def _envs(

@@ -8,12 +8,26 @@ from pathlib import Path
 
 from agemem.train.demonstrator import DemonstratedStep
 from agemem_envs.context import chat
+from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import FORMAT, Episode
 from agemem_envs.errors import ConfigurationError, DataFormatError
 from agemem_envs.util.records import from_line
 
 RUN_FILE = "episodes.jsonl"
 """The file of a run with its episodes, one a line."""
+
+
+SHAPING = (
+    "protocol",
+    "task",
+    "stages",
+    "tools",
+    "max_context_tokens",
+    "rounds_per_message",
+    "recalled",
+    "list_actions",
+)
+"""The settings that shape what a policy reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +42,20 @@ def is_recording(path: Path) -> bool:
     return path.is_file() or (path / RUN_FILE).is_file()
 
 
-def recorded(path: Path, sources: Mapping[str, str]) -> Iterator[Episode]:
+def recorded(
+    path: Path, sources: Mapping[str, str], settings: Mapping[str, EpisodeSettings]
+) -> Iterator[Episode]:
     """Yield the episodes of a recording, in its order.
 
     Args:
         path: The folder of a run of `agemem run`, or a file that `agemem play` wrote.
         sources: The data source of each environment of the training. It includes the split, so
             that held-out tasks stay unseen.
+        settings: The settings of each environment of the training.
 
     Raises:
-        ConfigurationError: An episode is of another environment or data source.
+        ConfigurationError: An episode is of another environment, data source or setting: the
+            policy would learn from prompts that it will never read.
         DataFormatError: A line is not an episode, or there is none.
     """
     file = path / RUN_FILE if path.is_dir() else path
@@ -55,9 +73,19 @@ def recorded(path: Path, sources: Mapping[str, str]) -> Iterator[Episode]:
                     f"{file}:{number} is an episode of {episode.env_id} from {episode.source}, "
                     f"and the training is on {wanted}"
                 )
+            _check_settings(f"{file}:{number}", episode.settings, settings[episode.env_id])
             yield episode
     if number == 0:
         raise DataFormatError(f"{file} holds no episode")
+
+
+def _check_settings(where: str, recorded: EpisodeSettings, wanted: EpisodeSettings) -> None:
+    for name in SHAPING:
+        was, is_ = getattr(recorded, name), getattr(wanted, name)
+        if was != is_:
+            raise ConfigurationError(
+                f"{where} was played with {name} {was!r}, and the training has {is_!r}"
+            )
 
 
 def _decoded(line: bytes, in_run: bool) -> Episode:
@@ -68,7 +96,7 @@ def _decoded(line: bytes, in_run: bool) -> Episode:
 
 
 def steps_of(episode: Episode) -> list[DemonstratedStep]:
-    """The steps that followed the protocol, with the context that was visible at each.
+    """The steps that a model wrote by the protocol, with the context that was visible at each.
 
     Raises:
         DataFormatError: A step shows a message that the record lacks.
@@ -78,7 +106,7 @@ def steps_of(episode: Episode) -> list[DemonstratedStep]:
         return [
             DemonstratedStep(chat(messages[id] for id in step.visible), step.action, step.stage)
             for step in episode.steps
-            if step.malformed is None
+            if step.malformed is None and step.completion_tokens is not None
         ]
     except KeyError as error:
         raise DataFormatError(

@@ -4,7 +4,9 @@ Source: ``task_eval/evaluation.py`` of LoCoMo (Maharana et al. 2024). Departures
 
 - An answer with the reference's own words has the score 1. LoCoMo's is lower where a list ends with
   a comma.
-- All ways to say that the answer is not known are abstentions; LoCoMo knows two of them.
+- All ways to say that the answer is not known are abstentions, and nothing else is. LoCoMo looks
+  for two phrases anywhere, so that "a guess, not mentioned" is right whatever the truth is.
+- A list is compared in both directions. LoCoMo's has no precision: who lists everything is right.
 - A question may have several right answers; the best comparison counts.
 """
 
@@ -21,7 +23,13 @@ from agemem_envs.judging.stemmer import stem
 
 _ARTICLES = re.compile(r"\b(a|an|the|and)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_LOCOMO_ABSTENTIONS = ("no information available", "not mentioned")
+_ABSTENTION = re.compile(
+    r"((that|this|it|answer|information)\b ?)?((is|was)\b ?)?"
+    r"(no information (is )?available|not mentioned)"
+    r"( (in|from|by|anywhere|at all|my|our|this|that|is|conversations?|dialogue|talks?|chats?|text"
+    r"|context|memor(y|ies)))*"
+)
+"""LoCoMo's two phrases as a whole answer, of :func:`words`."""
 
 
 def words(text: str) -> list[str]:
@@ -39,12 +47,20 @@ def stem_f1(prediction: str, reference: str) -> float:
 def list_f1(prediction: str, reference: str) -> float:
     """F1 of answers that are lists, separated by commas; in [0, 1].
 
-    The mean over the parts of the reference of the F1 with the part of the prediction that is
-    nearest. A part without words does not count.
+    Recall is the mean over the parts of the reference of the F1 with the part of the prediction
+    that is nearest, which is LoCoMo's score; precision is the same the other way round. A part
+    without words does not count.
     """
-    expected = [part for part in reference.split(",") if words(part)]
-    parts = prediction.split(",")
-    best = [max(stem_f1(part, one) for part in parts) for one in expected]
+    expected, found = (
+        [part for part in text.split(",") if words(part)] for text in (reference, prediction)
+    )
+    recall, precision = _nearest(expected, found), _nearest(found, expected)
+    return 2 * recall * precision / (recall + precision) if recall and precision else 0.0
+
+
+def _nearest(parts: list[str], others: list[str]) -> float:
+    """The mean F1 of each part with the nearest of the others; 0 without any."""
+    best = [max((stem_f1(part, one) for one in others), default=0.0) for part in parts]
     return sum(best) / len(best) if best else 0.0
 
 
@@ -54,21 +70,26 @@ SCORINGS: dict[str, Callable[[str, str], float]] = {"whole": stem_f1, "list": li
 
 
 def abstains(prediction: str) -> bool:
-    """Whether an answer says that the answer is not known."""
-    said = prediction.lower()
-    return canonical(prediction) == UNKNOWN or any(text in said for text in _LOCOMO_ABSTENTIONS)
+    """Whether an answer says that the answer is not known, and nothing else."""
+    said = " ".join(words(prediction))
+    return canonical(prediction) == UNKNOWN or _ABSTENTION.fullmatch(said) is not None
 
 
 def answer_score(question: Question, prediction: str | None) -> float:
     """The score of an answer, in [0, 1]; 0 without an answer.
 
     Where the right answer is that it is not known, an abstention has 1 and any other answer 0,
-    unless the question accepts it.
+    unless it has the words of one that the question accepts.
     """
     if prediction is None:
         return 0.0
-    scoring = SCORINGS[question.scoring]
+    scoring = _no_part if question.reference == UNKNOWN else SCORINGS[question.scoring]
     return max(_compared(scoring, prediction, one) for one in question.right_answers)
+
+
+def _no_part(prediction: str, reference: str) -> float:
+    """Nothing for an answer in part."""
+    return 0.0
 
 
 def _compared(scoring: Callable[[str, str], float], prediction: str, reference: str) -> float:

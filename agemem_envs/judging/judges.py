@@ -86,9 +86,9 @@ class Case:
         )
 
     @classmethod
-    def asking(cls, question: Question) -> Case:
-        """The case of one of several questions, for its answer alone."""
-        return cls(question.query, question.reference, question.gold_facts)
+    def asking(cls, question: Question, reference: str) -> Case:
+        """The case of one of several questions, for an answer alone, with a right answer."""
+        return cls(question.query, reference, question.gold_facts)
 
 
 class Judge(Protocol):

@@ -14,10 +14,11 @@ from statistics import fmean
 from typing import Any
 
 from agemem_envs.counting import COUNTINGS
-from agemem_envs.episode import Asked, Episode, RewardBreakdown, StopReason
+from agemem_envs.episode import UNKNOWN, Asked, Episode, RewardBreakdown, StopReason
 from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.judging import effective
 from agemem_envs.judging.abstention import canonical
+from agemem_envs.judging.answers import abstains, answer_score
 from agemem_envs.judging.judges import Case, Judge, Verdict
 from agemem_envs.judging.kept import kept_text, occurs
 from agemem_envs.stages import Stage
@@ -187,10 +188,22 @@ def assess(
 
 
 def _answer(judge: Judge, asked: Asked) -> Verdict:
-    """The judge's score of the answer to one of several questions; 0 without an answer."""
+    """The judge's score of the answer to one of several questions; 0 without an answer.
+
+    The best comparison with a right answer counts. An abstention needs no judge.
+    """
     if asked.prediction is None:
         return Verdict(0.0)
-    return _ask(judge.answer, Case.asking(asked.question), canonical(asked.prediction))
+    said, verdicts = asked.prediction, []
+    for right in asked.question.right_answers:
+        if right == UNKNOWN or abstains(said):
+            verdicts.append(Verdict(float(right == UNKNOWN and abstains(said))))
+        elif asked.question.reference == UNKNOWN:  # accepted beside an abstention, as it is
+            verdicts.append(Verdict(answer_score(asked.question, said)))
+        else:
+            verdicts.append(_ask(judge.answer, Case.asking(asked.question, right), said))
+    missing = (verdict for verdict in verdicts if verdict.score is None)
+    return next(missing, None) or max(verdicts, key=lambda verdict: verdict.score or 0.0)
 
 
 def _mean(verdicts: Sequence[Verdict]) -> Verdict:

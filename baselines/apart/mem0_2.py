@@ -198,12 +198,20 @@ def _is_usable(found: Mapping[str, Any], prompt: str) -> bool:
     links = [one.get("linked_memory_ids") or [] for one in entries]
     if not all(isinstance(one, list) for one in links):
         return False
-    shown = _KNOWN.search(prompt)
-    known = {entry["id"] for entry in json.loads(shown[1])} if shown else set()
+    known = _shown_ids(prompt)
     texts = [one.get("text") for one in entries]
     return all(isinstance(text, str) and text for text in texts) and all(
         isinstance(link, str) and link in known for one in links for link in one
     )
+
+
+def _shown_ids(prompt: str) -> set[str]:
+    """The ids of the memories that a prompt shows; a message may look like the list of them."""
+    shown = _KNOWN.search(prompt)
+    try:
+        return {entry["id"] for entry in json.loads(shown[1])} if shown else set()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return set()
 
 
 class _SharedEmbeddings:

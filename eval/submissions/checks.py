@@ -183,6 +183,8 @@ def _outcome(episode: Episode) -> Iterator[str]:
         yield from _questions(episode, success, progress)
         return
     answer, reference = episode.prediction, episode.reference
+    if not reference.strip():
+        yield "there is no reference"
     em = 0.0 if answer is None else exact_match(answer, reference)
     f1 = 0.0 if answer is None else token_f1(answer, reference)[0]
     yield from _differences(episode.metrics, {"em": em, "f1": f1})

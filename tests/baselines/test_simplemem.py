@@ -121,6 +121,23 @@ def test_a_lost_window_is_counted_message_by_message(
     assert capfd.readouterr() == ("", ""), "the library prints what it does"
 
 
+def test_a_window_that_cannot_be_stored_is_lost_once(
+    make: Callable[..., SimpleMemSystem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = make()
+    tell(system, FACTS[0])
+    agent = MemoryAgent(system)
+    agent.end_stage()
+    tell(system, FACTS[1])
+    with monkeypatch.context() as broken:
+        store = system._memory.vector_store
+        broken.setattr(store, "add_entries", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+        agent.end_stage()
+    assert (system.usage.failures, system.usage.dropped_writes) == (1, 1)
+    assert agent.recall(FACTS[0]) == [FACTS[0]]
+    assert system.usage.failures == 1
+
+
 def test_a_plan_that_cannot_be_read_costs_no_entry(
     make: Callable[..., SimpleMemSystem], model: Model
 ) -> None:

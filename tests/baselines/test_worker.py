@@ -35,6 +35,16 @@ RAG = f"{PYTHON} -P -m agemem.baselines.serve rag"
 EXAMPLE = f"{PYTHON} {ROOT / 'examples' / 'worker_system.py'}"
 
 
+EVER_SINCE = """
+import json, sys
+for line in sys.stdin:
+    op = json.loads(line)["op"]
+    assert op in ("reset", "observe", "recall", "memories")
+    print(json.dumps({"ok": True, "texts": []}), flush=True)
+"""
+"""A process that knows the first four operations alone."""
+
+
 def script(code: str) -> str:
     """The command of a worker that runs ``code`` for each ``request``, and prints ``reply``."""
     lines = "import json, os, sys, time\nreply = {'ok': True}\nfor line in sys.stdin:\n"
@@ -101,6 +111,28 @@ def test_a_served_system_tells_its_bad_replies() -> None:
     found = [json.loads(line) for line in replies.getvalue().splitlines()]
     assert [reply.get("bad_replies") for reply in found] == [None, 2, 1]
     assert not any(reply["ok"] for reply in found)
+
+
+def test_a_process_is_told_of_the_end_of_a_stage_if_it_asks() -> None:
+    """One that does not know the operation is not told, and is not ended by it."""
+    served = (
+        "from agemem.baselines.serve import serve\n"
+        "class Batching:\n"
+        "    def reset(self): self.waiting, self.stored = [], []\n"
+        "    def observe(self, text): self.waiting.append(text)\n"
+        "    def end_stage(self): self.stored += self.waiting; self.waiting = []\n"
+        "    def recall(self, query, top_k): return self.stored\n"
+        "    def memories(self): return self.stored\n"
+        "serve(Batching())"
+    )
+    for code, stored in ((served, ["a fact"]), (EVER_SINCE, [])):
+        system = WorkerSystem(f"{PYTHON} -c {shlex.quote(code)}", timeout=60.0)
+        system.reset()
+        system.observe("a fact")
+        assert system.recall("fact") == []
+        system.end_stage()
+        assert system.recall("fact") == stored
+        system.close()
 
 
 @pytest.mark.slow

@@ -63,10 +63,15 @@ def test_f1_compares_stems() -> None:
 
 
 def test_f1_of_a_list_takes_the_nearest_part_for_each() -> None:
-    assert list_f1("swimming, pottery", "pottery, swimming, camping trip") == pytest.approx(2 / 3)
+    # recall 2/3, precision 1
+    assert list_f1("swimming, pottery", "pottery, swimming, camping trip") == pytest.approx(0.8)
     assert list_f1("a camping trip and pottery", "pottery") == pytest.approx(2 / 4)
     assert list_f1("pottery", "pottery, ") == 1.0, "a part without words does not count"
     assert list_f1("pottery", ",") == 0.0
+    everything = "pottery, swimming, camping, yoga, chess, tennis, painting, singing"
+    assert list_f1(everything, "pottery") == pytest.approx(2 / 9), (
+        "who lists everything gains little"
+    )
 
 
 def ask(reference: str, *accepted: str, scoring: str = "whole") -> Question:
@@ -80,6 +85,12 @@ def test_the_best_right_answer_counts() -> None:
     assert answer_score(question, None) == 0.0
 
 
+def test_beside_an_abstention_only_the_words_of_an_accepted_answer_count() -> None:
+    question = ask(UNKNOWN, "You did not mention getting a gerbil.")
+    assert answer_score(question, "you did not mention getting a gerbil") == 1.0
+    assert answer_score(question, "You did mention getting a gerbil.") == 0.0
+
+
 @pytest.mark.parametrize(
     ("said", "score"),
     [
@@ -89,12 +100,15 @@ def test_the_best_right_answer_counts() -> None:
         ("No information available", 1.0),
         ("Marble", 0.0),
         ("the unknown cat", 0.0),
+        ("Marble, not mentioned", 0.0),
+        ("not mentioned, Marble", 0.0),
+        ("It was not mentioned that she hates it: it is Marble", 0.0),
         ("", 0.0),
     ],
 )
 def test_where_nobody_knows_only_an_abstention_is_right(said: str, score: float) -> None:
     assert answer_score(ask(UNKNOWN), said) == score
-    assert answer_score(ask("Marble"), said) == float(said == "Marble")
+    assert (answer_score(ask("Marble"), said) == 1.0) == (said == "Marble")
     assert contains_answer(ask(UNKNOWN), said) == bool(score)
 
 

@@ -160,7 +160,7 @@ def test_recorded_successes_are_shown_as_they_were_read(tmp_path: Path, form: st
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     solved = [one["seed"] for one in (x.get("episode", x) for x in lines) if one["success"]]
     assert solved == [37]
-    config = WarmStartConfig(env="AgeMem-SyntheticQA-v0", teacher=str(path))
+    config = WarmStartConfig(env="AgeMem-SyntheticQA-v0", teacher=str(path), **RECORDED)
     shown = list(demonstrate(config, 6, PieceCounter()))
     read: list[list[tuple[Any, str]]] = []
     with closing(gym.make("AgeMem-SyntheticQA-v0", **RECORDED, split="train")) as env:
@@ -177,9 +177,12 @@ def test_recorded_successes_are_shown_as_they_were_read(tmp_path: Path, form: st
 
 
 def test_a_recording_of_another_split_or_none_is_refused(tmp_path: Path) -> None:
-    config = WarmStartConfig(
-        env="AgeMem-SyntheticQA-v0", teacher=str(recording(tmp_path, "run", "validation"))
-    )
+    run = str(recording(tmp_path, "run"))
+    config = WarmStartConfig(env="AgeMem-SyntheticQA-v0", teacher=run, tools="ltm", **RECORDED)
+    with pytest.raises(ConfigurationError, match="was played with tools"):
+        list(demonstrate(config, 6, PieceCounter()))
+    run = str(recording(tmp_path, "run", "validation"))
+    config = WarmStartConfig(env="AgeMem-SyntheticQA-v0", teacher=run, **RECORDED)
     with pytest.raises(ConfigurationError, match=r"validation.* and the training is on"):
         list(demonstrate(config, 6, PieceCounter()))
     for text, message in (("", "holds no episode"), ("{}\n", "episodes.jsonl:1: ")):

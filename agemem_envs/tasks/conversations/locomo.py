@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, reading
 from agemem_envs.episode import UNKNOWN, DataSource
 from agemem_envs.errors import DataFormatError, DataNotFoundError, UnknownNameError
+from agemem_envs.judging.answers import words
 from agemem_envs.tasks.conversations.files import Stamp, rows_of, stamped
 from agemem_envs.tasks.conversations.locomo_audit import AuditEntry, audited, read_audit
 from agemem_envs.tasks.conversations.record import Conversation, Query, Session, Turn
@@ -29,7 +30,7 @@ CATEGORIES = {
 }
 """LoCoMo's categories of questions, by their numbers in the data."""
 KEYS = ("audited", "raw")
-_EVIDENCE = re.compile(r"D:?(\d+):(\d+)")
+_EVIDENCE = re.compile(r"D:?(\d{1,6}):(\d{1,6})")
 _SESSION = re.compile(r"session_(\d+)")
 
 
@@ -48,11 +49,13 @@ class LoCoMoTask(ConversationTask):
       these entries, and ``raw`` has LoCoMo's own. Nothing else differs.
     - Score: LoCoMo's F1: of an answer to a multi-hop question part by part, of any other as a
       whole. Of an open-domain reference, what follows a semicolon explains and does not count.
-    - Departures: LoCoMo asks an adversarial question as a choice between the wrong answer and
-      "not mentioned"; here it is open, and every question says how to abstain. A photo is told by
-      its caption. Citations are read where they are written in another form, and those of turns
-      that do not exist are left out. Where the audit's answer has a remark in brackets, the answer
-      without it is right too; where it says that nothing can be known, so is an abstention.
+    - Departures: in the score, a list has precision too, and an answer abstains only as a whole, so
+      that neither a list of everything nor "a guess, not mentioned" is right. LoCoMo asks an
+      adversarial question as a choice between the wrong answer and "not mentioned"; here it is
+      open, and every question says how to abstain. A photo is told by its caption. Citations are
+      read where they are written in another form, and those of turns that do not exist are left
+      out. Where the audit's answer has a remark in brackets, the answer without it is right too;
+      where it says that nothing can be known, so is an abstention.
 
     Args:
         split: ``test``.
@@ -167,7 +170,7 @@ def _query(row: Mapping[str, Any], id_: str, turns: set[str]) -> Query:
     if category == "adversarial":
         # Two of them have an answer, "No", which denies what they presuppose.
         answer, accepted = UNKNOWN, () if answer is None else (answer,)
-    elif answer is None:
+    elif answer is None or not words(_without_explanation(answer, category)):
         raise ValueError(f"the question {id_} has no answer")
     return Query(
         id=id_,
@@ -220,4 +223,7 @@ def _by_audit(query: Query, entry: AuditEntry, turns: set[str], file: Path) -> Q
     if not entry.changes_answer:
         return query
     answer, accepted = audited(entry)
-    return replace(query, answer=_without_explanation(answer, query.type), accepted=accepted)
+    answer = _without_explanation(answer, query.type)
+    if not words(answer):
+        raise DataFormatError(f"{file}: the answer to {query.id!r} has no words")
+    return replace(query, answer=answer, accepted=accepted)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from agemem_envs.data import ENVIRONMENT_VARIABLE, content_hash, reading
 from agemem_envs.episode import UNKNOWN, DataSource
 from agemem_envs.errors import DataFormatError, DataNotFoundError
+from agemem_envs.judging.answers import words
 from agemem_envs.tasks.conversations.files import Stamp, rows_of, stamped
 from agemem_envs.tasks.conversations.record import Conversation, Query, Session, Turn
 from agemem_envs.tasks.conversations.task import ConversationTask
@@ -166,6 +167,8 @@ def _turns(number: int, messages: tuple[_Message, ...]) -> tuple[Turn, ...]:
 def _query(row: _Row, chats: list[tuple[str, tuple[_Message, ...]]]) -> Query:
     abstains = row.question_id.endswith(ABSTENTION)
     answer = str(row.answer)
+    if not words(answer):
+        raise ValueError("the question has no answer")
     return Query(
         id=row.question_id,
         text=f"{row.question} (The question is of {row.question_date}.)",
