@@ -7,9 +7,9 @@ A package declares it under the entry point ``agemem.benchmarks``; then ``agemem
 
 import numpy as np
 
-from agemem.agents.agemem import AgeMemAgent
-from agemem.agents.backbones.scripted import ScriptedBackbone
+from agemem.agents.policies import POLICIES
 from agemem.agents.rollout import Job, rollout
+from agemem.agents.scripted_policy import PolicyAgent
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import DataSource
 from agemem_envs.errors import UnknownNameError
@@ -61,10 +61,25 @@ class Capitals(Task):
         return Outcome("", float(right), right, done=True, score=None)
 
 
+class Oracle(PolicyAgent):
+    """Knows what will be asked. A task that it cannot solve is wrong, or needs no memory."""
+
+    policy = POLICIES["oracle"]
+
+
+class Forgetful(PolicyAgent):
+    """The same without retrieval. A task that it solves does not measure memory."""
+
+    policy = POLICIES["oracle-no-retrieval"]
+
+
 env = MemoryEnv(Capitals())
-jobs = [Job(env, AgeMemAgent(), seed=0, task_id=task_id) for task_id in env.task.task_ids(None, 0)]
-for job in jobs:
-    (played,) = rollout([job], ScriptedBackbone())
-    episode = played.episode
-    quality, reward = episode.metrics["memory_quality"], episode.reward.total
-    print(f"{episode.query} {episode.prediction}: memory quality {quality:.2f}, {reward=:.3f}")
+for agent in (Oracle(), Forgetful()):
+    for task_id in env.task.task_ids(None, 0):
+        (played,) = rollout([Job(env, agent, seed=0, task_id=task_id)])
+        episode = played.episode
+        quality = episode.metrics["memory_quality"]
+        print(
+            f"{type(agent).__name__}: {episode.query} {episode.prediction}. "
+            f"success={episode.success}, memory quality {quality:.2f}"
+        )

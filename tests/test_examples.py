@@ -61,7 +61,8 @@ def test_any_server(tmp_path: Path) -> None:
 
 def test_own_benchmark(tmp_path: Path) -> None:
     said = run("own_benchmark.py", cwd=tmp_path)
-    assert said.count("memory quality") == 3
+    assert said.count("success=True") == 3, "the oracle's"
+    assert said.count("success=False") == 3, "without retrieval"
 
 
 def test_own_system(tmp_path: Path) -> None:
