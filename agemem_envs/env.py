@@ -228,8 +228,7 @@ class MemoryEnv(gym.Env[str, str]):
             step = self._answer(state, step, turn)
         state.steps.append(step)
         self._advance(state, answered=step.answer is not None)
-        while state.stop_reason is None and self._is_over_budget(state):
-            self._end(state, StopReason.CONTEXT_OVERFLOW)
+        self._end_overflowing(state)
         return self._transition(state)
 
     def render(self) -> str | None:
@@ -320,8 +319,11 @@ class MemoryEnv(gym.Env[str, str]):
         elif state.stage is Stage.CONSTRUCTION:
             self._show_memories(state, self._stage_messages(state)[state.message_index])
 
-    def _is_over_budget(self, state: EpisodeState) -> bool:
-        return state.context.tokens > self._settings.max_context_tokens
+    def _end_overflowing(self, state: EpisodeState) -> None:
+        """End the episode, or each question in turn, while the context is over the budget."""
+        budget = self._settings.max_context_tokens
+        while state.stop_reason is None and state.context.tokens > budget:
+            self._end(state, StopReason.CONTEXT_OVERFLOW)
 
     def _end(self, state: EpisodeState, why: StopReason, prediction: str | None = None) -> None:
         """End the question in progress and ask the next; or end the episode, if there is none."""
@@ -575,8 +577,7 @@ class MemoryEnv(gym.Env[str, str]):
         if state is None or state.stop_reason is not None:
             raise gym.error.ResetNeeded("call reset() before overflow(): no episode is in progress")
         self._end(state, StopReason.CONTEXT_OVERFLOW)
-        while state.stop_reason is None and self._is_over_budget(state):
-            self._end(state, StopReason.CONTEXT_OVERFLOW)
+        self._end_overflowing(state)
         return self._transition(state)
 
     def record(self) -> Episode:

@@ -440,16 +440,12 @@ class _Live:
             return self._fail(StopReason.ENDPOINT_ERROR, error)
         except Exception as error:  # simulators raise anything
             return self._fail(StopReason.ENVIRONMENT_ERROR, error)
-        return self._went(transition)
+        self.observation, _, terminated, truncated, self.info = transition
+        return self._finish(self.info["episode"]) if terminated or truncated else None
 
     def _overflow(self) -> Rollout | None:
         """End the episode, or the question in progress, as overflowed."""
         return self._carried_out(self.env.overflow)
-
-    def _went(self, transition: _Transition) -> Rollout | None:
-        """Keep what the environment returned; the rollout if the episode has ended."""
-        self.observation, _, terminated, truncated, self.info = transition
-        return self._finish(self.info["episode"]) if terminated or truncated else None
 
     def _fail(self, reason: StopReason, error: Exception) -> Rollout:
         try:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.client import openai_client
 from agemem.baselines.gateway import Gateway
 from agemem_envs.encoders import CachedEncoder, make_encoder
 from agemem_envs.errors import require
@@ -70,10 +71,7 @@ class AMemSystem(MemorySystem):
         telemetry.disable()
         self._name, self._encoder = encoder, make_encoder(encoder)
         self._url = gateway.url(self)
-        self._http = require("httpx", extra="baselines").Client(trust_env=False, timeout=600.0)
-        self._client = require("openai", extra="baselines").OpenAI(
-            api_key=gateway.token, base_url=self._url, max_retries=0, http_client=self._http
-        )
+        self._client = openai_client(self._url, gateway.token)
         self._retriever: Any = None
         self.reset()
 

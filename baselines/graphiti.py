@@ -15,6 +15,7 @@ from unittest import mock
 
 from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.client import openai_client
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.kuzu import load_kuzu, small_kuzu
 from agemem.baselines.mem0 import BUILDING
@@ -24,8 +25,6 @@ from agemem_envs.util.sanitize import sendable
 
 MAX_TOKENS = 2000
 """Maximum tokens of one reply, so that a model that never stops does not block the episode."""
-TIMEOUT = 600.0
-"""Seconds for a call; the gateway gives up earlier."""
 _FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -74,10 +73,7 @@ class GraphitiSystem(MemorySystem):
         telemetry.disable()
         self._library = _library()
         self._embedder = _embedder_class()(make_encoder(encoder))
-        http = require("httpx", extra="baselines").Client(trust_env=False, timeout=TIMEOUT)
-        self._openai = require("openai", extra="baselines").OpenAI(
-            api_key=gateway.token, base_url=gateway.url(self), max_retries=0, http_client=http
-        )
+        self._openai = openai_client(gateway.url(self), gateway.token)
         self._client = _client_class()(_Threaded(self._openai), self)
         # the library is asynchronous: a loop of its own runs it, whoever calls
         self._loop = require("anyio.from_thread", extra="baselines").start_blocking_portal()

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.client import http_client
 from agemem.baselines.gateway import Gateway
 from agemem_envs.encoders import make_encoder
 from agemem_envs.errors import require
@@ -61,7 +62,7 @@ class LangMemSystem(MemorySystem):
         logging.getLogger("extraction").setLevel(logging.CRITICAL + 1)  # trustcall's
         self._encoder = make_encoder(encoder)
         self._url = gateway.url(self)
-        self._http = require("httpx", extra="baselines").Client(trust_env=False, timeout=600.0)
+        self._http = http_client()
         self._model = require("langchain_openai", extra="baselines").ChatOpenAI(
             model="model",
             base_url=self._url,

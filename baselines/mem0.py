@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.client import openai_client
 from agemem.baselines.gateway import Gateway
 from agemem_envs.encoders import CachedEncoder, make_encoder
 from agemem_envs.errors import require
@@ -22,8 +23,6 @@ from agemem_envs.util.sanitize import sendable
 
 USER = "user"
 """The library's scope of memories, named in its graph prompts. Each episode has its own stores."""
-TIMEOUT = 600.0
-"""Seconds for a call; the gateway gives up earlier."""
 _ALL = 10**6
 BUILDING = threading.Lock()
 
@@ -70,10 +69,7 @@ class Mem0System(MemorySystem):
         self._library = _library()
         self._embedder = _SharedEmbeddings(make_encoder(encoder))
         self._url = gateway.url(self)
-        http = require("httpx", extra="baselines").Client(trust_env=False, timeout=TIMEOUT)
-        self._client = require("openai", extra="baselines").OpenAI(
-            api_key=gateway.token, base_url=self._url, max_retries=0, http_client=http
-        )
+        self._client = openai_client(self._url, gateway.token)
         self._memory: Any = None
         self.reset()
 

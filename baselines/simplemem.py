@@ -11,6 +11,7 @@ from unittest import mock
 
 from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.client import openai_client
 from agemem.baselines.gateway import Gateway
 from agemem.baselines.mem0 import BUILDING
 from agemem_envs.encoders import CachedEncoder, Vectors, make_encoder
@@ -22,8 +23,6 @@ SPEAKER = "User"
 MAX_TOKENS = 4000
 """Maximum tokens of one reply, which repeats a window, so that a model that never stops does not
 block the episode."""
-TIMEOUT = 600.0
-"""Seconds for a call; the gateway gives up earlier."""
 
 
 class SimpleMemSystem(MemorySystem):
@@ -69,11 +68,8 @@ class SimpleMemSystem(MemorySystem):
         telemetry.disable()
         self._library = _library()
         self._embedder = _SharedEmbeddings(make_encoder(encoder))
-        self._url, self._token = gateway.url(self), gateway.token
-        http = require("httpx", extra="baselines").Client(trust_env=False, timeout=TIMEOUT)
-        self._client = require("openai", extra="baselines").OpenAI(
-            api_key=self._token, base_url=self._url, max_retries=0, http_client=http
-        )
+        self._url = gateway.url(self)
+        self._client = openai_client(self._url, gateway.token)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.reset()
 
@@ -177,12 +173,15 @@ class _SharedEmbeddings:
 @functools.cache
 def _library() -> SimpleNamespace:
     """The library's modules, patched so that they do not write to standard output."""
-    names: tuple[str, ...] = (
+    names = (
         "core.memory_builder",
         "core.hybrid_retriever",
         "core.answer_generator",
+        "database.vector_store",
+        "utils.embedding",
+        "utils.llm_client",
+        "system",
     )
-    names += ("database.vector_store", "utils.embedding", "utils.llm_client", "system")
     with BUILDING:
         modules = {name: require(f"simplemem.{name}", extra="baselines") for name in names}
     for module in modules.values():

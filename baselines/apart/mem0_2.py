@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 from unittest import mock
 
 from agemem.baselines import telemetry
+from agemem.baselines.client import openai_client
 from agemem.baselines.serve import serve
 from agemem_envs.encoders import CachedEncoder, make_encoder
 from agemem_envs.errors import MissingDependencyError, require
@@ -30,8 +31,6 @@ from agemem_envs.util.sanitize import sendable
 
 SCOPE = {"user_id": "user"}
 """The library's scope of memories. Each episode has its own stores."""
-TIMEOUT = 600.0
-"""Seconds for a call; the gateway gives up earlier."""
 REMEDY = "make mem0-2, which builds the environment .venv-mem0-2"
 _ALL = 10**6
 _KNOWN = re.compile(r"^## Existing Memories\n(\[.*\])$", re.MULTILINE)
@@ -86,11 +85,7 @@ class Mem0Two:
         """Call the language model at ``url`` from now on."""
         if self._model != (url, key):
             self._disconnect()
-            http = require("httpx").Client(trust_env=False, timeout=TIMEOUT)
-            client = require("openai").OpenAI(
-                api_key=key, base_url=url, max_retries=0, http_client=http
-            )
-            self._client, self._model = CheckedClient(client), (url, key)
+            self._client, self._model = CheckedClient(openai_client(url, key)), (url, key)
 
     def reset(self) -> None:
         """Drop all stores and start with empty ones.
