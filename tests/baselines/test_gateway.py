@@ -184,7 +184,8 @@ def test_only_who_has_the_token_may_call() -> None:
 
 
 @pytest.mark.parametrize(
-    "agent", ["running-summary", "mem0", "mem0-graph", "a-mem-fork", "langmem"]
+    "agent",
+    ["running-summary", "langmem", "a-mem-fork", "mem0", "mem0-graph", "graphiti", "simplemem"],
 )
 @pytest.mark.parametrize("works", [True, False])
 def test_no_system_tells_the_token(
