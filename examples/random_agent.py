@@ -1,4 +1,4 @@
-"""Play every environment with random actions, as any Gymnasium environment is played.
+"""Play environments with random actions, as any Gymnasium environment is played.
 
 python examples/random_agent.py AgeMem-SyntheticQA-v0 AgeMem-BabyAI-v0
 """

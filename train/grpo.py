@@ -59,8 +59,8 @@ backbones:
 
 examples:
   the paper's training on one node with 8 GPUs, with generation by vLLM on the same GPUs:
-    torchrun --nproc_per_node 8 train/grpo.py --backbone qwen3-4b --tasks-per-step 8 \\
-        --micro-batch 1 --vllm colocate --out results/runs/agemem-4b
+    torchrun --nproc_per_node 8 train/grpo.py --backbone qwen3-4b --protocol full \\
+        --tasks-per-step 8 --micro-batch 1 --vllm colocate --out results/runs/agemem-4b
 
   all weights of a larger model, sharded over the GPUs (accelerate config asks for FSDP or
   DeepSpeed, of which ZeRO-3 needs zero3_save_16bit_model: true; pip install deepspeed):
@@ -69,8 +69,9 @@ examples:
         --micro-batch 1 --out results/runs/agemem-7b
 
   the reward ablation, and the ablation without short-term tools:
-    agemem grpo --backbone qwen3-4b --reward answer-only --out results/runs/answer-only
-    agemem grpo --backbone qwen3-4b --stm-tools off --out results/runs/agemem-rag
+    agemem grpo --backbone qwen3-4b --protocol full --reward answer-only \\
+        --out results/runs/answer-only
+    agemem grpo --backbone qwen3-4b --protocol full --stm-tools off --out results/runs/agemem-rag
 
   an estimate of the GPU memory, without training:
     agemem grpo --backbone qwen2.5-7b --lora-rank 16 --estimate

@@ -111,7 +111,7 @@ def _has_values(table: Table) -> bool:
 
 
 def run_section(runs: Sequence[PlayedRun]) -> Section:
-    """The list of runs behind the report, with their agents, backbones and code revisions."""
+    """The list of runs behind the report, with their agents, backbones, data and code revisions."""
     records: list[Record] = [
         {
             "run": run.name,
@@ -119,6 +119,7 @@ def run_section(runs: Sequence[PlayedRun]) -> Section:
             "backbone": run.results[0].backbone,
             "episodes": len(run.results),
             "seed": run.config.seed,
+            "data": ", ".join(sorted({str(result.episode.source) for result in run.results})),
             "started": run.record.started,
             "code": run.record.provenance.git_revision,
             "sha256": run.sha256,

@@ -66,6 +66,14 @@ def test_names_are_only_text_in_every_format(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"[a-z0-9.-]+", file.name) for file in out.iterdir())
 
 
+def test_the_list_of_runs_names_their_data(tmp_path: Path) -> None:
+    made = [*results("rag", HOTPOT, [0.2]), *results("rag", BABYAI, [0.4])]
+    assert main([str(write_run(tmp_path / "run", made)), "--out", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "runs.csv").open(newline="") as lines:
+        (row,) = csv.DictReader(lines)
+    assert row["data"] == ", ".join(sorted(str(result.episode.source) for result in made))
+
+
 def test_escapes() -> None:
     assert csv_cell("=1+1") == "'=1+1"
     assert csv_cell("a\n=b") == "a =b"
