@@ -35,6 +35,8 @@ from agemem_envs.util.cli import EXIT_OK, exit_status, folder
 from agemem_envs.util.flags import add_flags, from_flags
 
 if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
     from agemem.train.samples import Sample
 
 TINY, BASE = "tiny", "base"
@@ -187,28 +189,13 @@ def imitate(
 
     A training that was interrupted goes on from its last checkpoint.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, TrainingArguments
-
     from agemem.agents.trees.attention import use_tree_attention
     from agemem.agents.trees.support import uses_trees
     from agemem.train.imitation import DemonstratedRows, ImitationTrainer
     from agemem.train.packing import Packing
-    from agemem.train.run import (
-        check_checkpoint,
-        frozen_dtype,
-        last_checkpoint,
-        lora,
-        save_model,
-    )
+    from agemem.train.run import check_checkpoint, last_checkpoint, save_model
 
-    on_gpu = torch.cuda.is_available()
-    policy: Any = AutoModelForCausalLM.from_pretrained(model, dtype=frozen_dtype(config))
-    if config.lora_rank:
-        from peft import get_peft_model
-
-        torch.manual_seed(config.seed)
-        policy = get_peft_model(policy, lora(config.lora_rank))
+    policy = _policy(model, config)
     trees = uses_trees(config.token_trees, policy)
     if trees:
         use_tree_attention(policy)
@@ -219,7 +206,42 @@ def imitate(
     if not len(rows):
         raise AgeMemError("no demonstrated step fits into the window of the model")
     print(f"{len(rows)} rows of {rows.tokens:,} tokens to imitate", flush=True)
-    arguments = TrainingArguments(
+    trainer = ImitationTrainer(
+        model=policy,
+        args=_arguments(out, config),
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+    checkpoint = last_checkpoint(out)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    save_model(trainer, out / "model")
+
+
+def _policy(model: str, config: WarmStartConfig) -> Any:
+    """The model to train, with a new adapter under ``--lora-rank``."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from agemem.train.run import frozen_dtype, lora
+
+    policy: Any = AutoModelForCausalLM.from_pretrained(model, dtype=frozen_dtype(config))
+    if config.lora_rank:
+        from peft import get_peft_model
+
+        torch.manual_seed(config.seed)
+        policy = get_peft_model(policy, lora(config.lora_rank))
+    return policy
+
+
+def _arguments(out: Path, config: WarmStartConfig) -> TrainingArguments:
+    """The trainer's arguments: one row at a time; the rate falls by a cosine after a warm-up."""
+    import torch
+    from transformers import TrainingArguments
+
+    on_gpu = torch.cuda.is_available()
+    return TrainingArguments(
         output_dir=str(out / "checkpoints"),
         seed=config.seed,
         num_train_epochs=config.epochs,
@@ -240,17 +262,6 @@ def imitate(
         report_to="none",
         disable_tqdm=True,
     )
-    trainer = ImitationTrainer(
-        model=policy,
-        args=arguments,
-        train_dataset=rows,
-        processing_class=tokenizer,
-    )
-    checkpoint = last_checkpoint(out)
-    if checkpoint is not None:
-        check_checkpoint(checkpoint)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    save_model(trainer, out / "model")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
