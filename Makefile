@@ -51,7 +51,7 @@ docs: $(VENV)/.docs
 	$(BIN)/python docs/draw_stages.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# Everything that is read, attacked at length; half an hour. The tests do it at small numbers.
+# Everything that is read, attacked at length; some ten minutes. The tests do it at small numbers.
 attack: $(VENV)/.test
 	$(BIN)/python -m tests.attacks
 
