@@ -33,27 +33,51 @@ class Served(Protocol):
 
 
 Request = dict[str, Any]
-Operation = Callable[[Served, Request], list[str] | None]
+Operation = Callable[[Served, Request], Request]
+"""Carries out a request; returns what its reply has beside ``ok``."""
 
 
-def _reset(system: Served, request: Request) -> None:
+def _reset(system: Served, request: Request) -> Request:
     model = request.get("model")
     if model is not None and hasattr(system, "use_model"):
         system.use_model(**model)
     system.reset()
+    return {"stages": True} if hasattr(system, "end_stage") else {}
 
 
-def _end_stage(system: Served, request: Request) -> None:
+def _observe(system: Served, request: Request) -> Request:
+    system.observe(request["text"])
+    return {}
+
+
+def _end_stage(system: Served, request: Request) -> Request:
     if (end := getattr(system, "end_stage", None)) is not None:
         end()
+    return {}
+
+
+def _recall(system: Served, request: Request) -> Request:
+    return _listed(system.recall(request["query"], request["top_k"]))
+
+
+def _memories(system: Served, request: Request) -> Request:
+    try:
+        return _listed(system.memories())
+    except NotImplementedError:
+        return {"texts": None}
+
+
+def _listed(texts: list[str] | None) -> Request:
+    """The texts of a reply. Without any, the other end finds that they are missing."""
+    return {} if texts is None else {"texts": list(texts)}
 
 
 OPERATIONS: dict[str, Operation] = {
     "reset": _reset,
-    "observe": lambda system, request: system.observe(request["text"]),
+    "observe": _observe,
     "end_stage": _end_stage,
-    "recall": lambda system, request: system.recall(request["query"], request["top_k"]),
-    "memories": lambda system, request: system.memories(),
+    "recall": _recall,
+    "memories": _memories,
 }
 
 
@@ -70,10 +94,7 @@ def serve(system: Served, lines: IO[str] | None = None, replies: IO[str] | None 
     try:
         for line in lines or sys.stdin:
             before = getattr(system, "bad_replies", 0)
-            request = json.loads(line)
-            reply = answer(system, request)
-            if reply["ok"] and request.get("op") == "reset" and hasattr(system, "end_stage"):
-                reply["stages"] = True
+            reply = answer(system, json.loads(line))
             if (bad := getattr(system, "bad_replies", 0) - before) > 0:
                 reply["bad_replies"] = bad
             replies.write(json.dumps(reply) + "\n")
@@ -85,11 +106,8 @@ def serve(system: Served, lines: IO[str] | None = None, replies: IO[str] | None 
 def answer(system: Served, request: Request) -> Request:
     """The reply to a request; an error of the system is a reply, too."""
     try:
-        texts = OPERATIONS[request["op"]](system, request)
-        return {"ok": True} if texts is None else {"ok": True, "texts": list(texts)}
+        return {"ok": True, **OPERATIONS[request["op"]](system, request)}
     except Exception as error:  # the system's own
-        if isinstance(error, NotImplementedError) and request.get("op") == "memories":
-            return {"ok": True, "texts": None}
         return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 

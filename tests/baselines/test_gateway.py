@@ -21,6 +21,7 @@ from agemem.baselines.registry import system_class
 from agemem.baselines.scripted import model as scripted
 from agemem_envs.errors import EndpointError, MissingDependencyError
 from agemem_envs.util.endpoint import ChatEndpoint
+from tests.baselines.test_contract import LIBRARIES
 from tests.openai_stub import OpenAIStub, Reply
 
 TOOL = {"type": "function", "function": {"name": "store", "parameters": {"type": "object"}}}
@@ -183,10 +184,7 @@ def test_only_who_has_the_token_may_call() -> None:
     other.close()
 
 
-@pytest.mark.parametrize(
-    "agent",
-    ["running-summary", "langmem", "a-mem-fork", "mem0", "mem0-graph", "graphiti", "simplemem"],
-)
+@pytest.mark.parametrize("agent", ["running-summary", *LIBRARIES])
 @pytest.mark.parametrize("works", [True, False])
 def test_no_system_tells_the_token(
     agent: str, works: bool, capfd: pytest.CaptureFixture[str]

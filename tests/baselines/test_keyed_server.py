@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from agemem.agents.backbones.scripted import store_everything
-from agemem.baselines.registry import system_class
 from agemem.baselines.scripted.model import complete
 from agemem.eval.play.runner import EXIT_UNSCORED
 from agemem.eval.run import main
@@ -18,14 +17,12 @@ from agemem.eval.runs.folder import ResultsFolder
 from agemem_envs.episode import StopReason
 from agemem_envs.errors import EndpointError
 from agemem_envs.util.cli import EXIT_OK
-from tests.baselines.apart import APART, options_of
-from tests.baselines.test_contract import NAMES
+from tests.baselines.apart import options_of
+from tests.baselines.test_contract import CALLS, NAMES
 from tests.conftest import not_none
 from tests.openai_stub import OpenAIStub, Reply
 
 KEY = "sk-right"
-UNASKED = {"running-summary"}
-"""Systems that call their model once there is more to read than in an episode of this test."""
 
 
 def answer(body: dict[str, Any]) -> Reply:
@@ -56,7 +53,7 @@ def test_the_key_reaches_the_server_for_every_system(
     counted = not_none(metrics["memory_llm_calls"])
     assert not_none(metrics["model_calls"]) + counted == calls
     assert metrics["memory_llm_errors"] == 0
-    if name in APART or (system_class(name).uses_llm and name not in UNASKED):
+    if name in CALLS:
         assert counted > 0
     written = [file.read_text("utf-8") for file in tmp_path.rglob("*") if file.is_file()]
     assert KEY not in "".join(written)
