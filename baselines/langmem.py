@@ -11,6 +11,7 @@ from agemem.baselines import telemetry
 from agemem.baselines.base import TOP_K, MemorySystem
 from agemem.baselines.client import http_client
 from agemem.baselines.gateway import Gateway
+from agemem.baselines.mem0 import BUILDING
 from agemem_envs.encoders import make_encoder
 from agemem_envs.errors import require
 from agemem_envs.util.sanitize import sendable
@@ -86,9 +87,10 @@ class LangMemSystem(MemorySystem):
             "fields": ["content.content"],
         }
         self._store = stores.InMemoryStore(index=index)
-        self._manager = library.create_memory_store_manager(
-            self._model, namespace=NAMESPACE, store=self._store, enable_deletes=True
-        )
+        with BUILDING:  # LangChain changes the process's warning filters meanwhile
+            self._manager = library.create_memory_store_manager(
+                self._model, namespace=NAMESPACE, store=self._store, enable_deletes=True
+            )
         self._order: dict[str, None] = {}
 
     def observe(self, text: str) -> None:

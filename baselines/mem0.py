@@ -25,6 +25,8 @@ USER = "user"
 """The library's scope of memories, named in its graph prompts. Each episode has its own stores."""
 _ALL = 10**6
 BUILDING = threading.Lock()
+"""Held while a library is imported or built that changes what belongs to the whole process:
+modules, environment variables, warning filters."""
 
 
 class Mem0System(MemorySystem):

@@ -6,7 +6,10 @@ import functools
 import importlib.util
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -285,6 +288,30 @@ def test_a_write_that_the_store_refuses_is_a_failure(
     assert (usage.failures, usage.dropped_writes) == (1, 1)
     assert tell(system, FACTS[2]).faults == 0
     assert system.memories() == [FACTS[0], FACTS[2]]
+
+
+def test_it_is_built_by_one_thread_at_a_time(
+    make: Callable[..., LangMemSystem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import langmem
+
+    systems = [make() for _ in range(4)]
+    build, alone, overlaps = langmem.create_memory_store_manager, threading.Lock(), []
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        if not alone.acquire(blocking=False):
+            overlaps.append(threading.current_thread().name)
+            return build(*arguments, **options)
+        try:
+            time.sleep(0.01)
+            return build(*arguments, **options)
+        finally:
+            alone.release()
+
+    monkeypatch.setattr(langmem, "create_memory_store_manager", slow)
+    with ThreadPoolExecutor(len(systems)) as pool:
+        list(pool.map(LangMemSystem.reset, systems))
+    assert overlaps == []
 
 
 def test_it_sends_no_trace_though_the_environment_asks_for_it(
