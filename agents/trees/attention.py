@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -113,6 +114,8 @@ def _attend(
     tree: list[Block] | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
+    if tree is None and query.size(2) == 1:
+        return _one_token(query, key, value, attention_mask, **options), None
     if tree is None:
         result, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return result, None
@@ -123,3 +126,25 @@ def _attend(
         for start, stop, keys, mask in tree
     ]
     return torch.cat(parts, 1), None
+
+
+def _one_token(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_: Any,
+) -> torch.Tensor:
+    """Attention of one new token of each sequence, (B, 1, heads, size).
+
+    Heads with the same keys become queries of one head. Otherwise, all keys and values would be
+    copied for each of them, at each token.
+    """
+    batch, heads, _, size = query.shape
+    grouped = query.view(batch, key.size(1), -1, size)
+    result = scaled_dot_product_attention(
+        grouped, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
+    )
+    return result.reshape(batch, 1, heads, size)

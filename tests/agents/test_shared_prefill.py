@@ -12,8 +12,10 @@ pytest.importorskip("trl")
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from agemem.agents.trees.attention import use_tree_attention
+from agemem.agents.trees.attention import TREE, use_tree_attention
 from agemem.agents.trees.prefill import SharedPrefill
 from tests.train.toy import build_model, byte_tokenizer, toy_trainer
 
@@ -54,6 +56,22 @@ def one_by_one(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
 
 def ids(text: str) -> list[int]:
     return list(TOKENIZER(text)["input_ids"])
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_one_token_attends_as_with_the_keys_copied(model: Any, masked: bool) -> None:
+    layer = model.model.layers[0].self_attn
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        query = torch.randn(3, 4, 1, 8, dtype=torch.float64)
+        key, value = torch.randn(2, 3, 2, 9, 8, dtype=torch.float64)
+    mask = torch.ones(3, 1, 1, 9, dtype=torch.bool)
+    mask[0, ..., :4] = False
+    given = (query, key, value, mask if masked else None)
+    wanted, _ = sdpa_attention_forward(layer, *given, scaling=0.3)
+    got, _ = ALL_ATTENTION_FUNCTIONS[TREE](layer, *given, scaling=0.3)
+    assert got.shape == wanted.shape == (3, 1, 4, 8)
+    assert torch.allclose(got, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_completions_are_those_of_each_prompt_alone(model: Any) -> None:
