@@ -77,6 +77,7 @@ def test_rescore(recorded: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_train_tiny(tmp_path: Path) -> None:
     run("train_tiny.py", str(tmp_path / "out"), cwd=tmp_path)
     assert (tmp_path / "out" / "grpo" / "model").is_dir()

@@ -216,6 +216,7 @@ except ImportError as error:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_programs_run_beside_another_package_agents(wheel: Path, tmp_path: Path) -> None:
     """OpenAI's ``openai-agents`` installs a top-level ``agents``, as this project once did."""
     programs = new_environment(tmp_path / "venv")
