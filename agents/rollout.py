@@ -422,6 +422,7 @@ class _Live:
             messages=messages,
             seed=(self.job.seed * _SEED_STRIDE + len(self.prompts)) % _SEED_RANGE,
             first=not any(self.prompts),
+            stage=self.info["stage"],
         )
 
     def _step(

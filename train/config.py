@@ -381,6 +381,15 @@ class GRPOConfig(PolicyConfig):
     per_trajectory: bool = setting(
         False, "weight all trajectories equally, instead of all steps", Scope.METHOD, LEARNING
     )
+    shared_stages: int = setting(
+        0,
+        "stages that a group plays once: its rollouts differ in the later ones, which alone are "
+        "trained on; rollouts and updates then cost less",
+        Scope.METHOD,
+        LEARNING,
+        0,
+        2,
+    )
     accumulation: int = setting(
         1,
         "accumulation steps that each round is divided into; does not change the update",

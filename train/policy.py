@@ -40,6 +40,8 @@ class PolicyBackbone(Backbone):
         lockstep: Returns whether any process has a live episode, given whether this one has.
             All processes then call ``generate`` equally often, some with no prompt. None where
             each process generates by itself.
+        shared_stages: Stages in which equal prompts of a call get the same completion. The
+            trajectories of a group, which begin alike, are then equal up to their end.
 
     Attributes:
         seconds: Time spent in generation since :meth:`begin`.
@@ -55,6 +57,7 @@ class PolicyBackbone(Backbone):
         longest: int,
         seeded: bool = True,
         lockstep: Callable[[bool], bool] | None = None,
+        shared_stages: int = 0,
     ) -> None:
         self.name = str(tokenizer.name_or_path)
         self._tokenizer = tokenizer
@@ -63,6 +66,7 @@ class PolicyBackbone(Backbone):
         self._longest = longest
         self._seeded = seeded
         self._lockstep = lockstep
+        self._shared_stages = shared_stages
         self._prompts = SampledPrompts(tokenizer, self._encode)
         self.begin((0,))
 
@@ -78,21 +82,33 @@ class PolicyBackbone(Backbone):
     ) -> list[Completion | EndpointError]:
         """Complete all prompts in one batch."""
         prompts = [self._prompts.encode(request) for request in requests]
-        fitting = [ids for ids in prompts if len(ids) <= self._longest]
+        places = [
+            self._place(number, *one)
+            for number, one in enumerate(zip(requests, prompts, strict=True))
+        ]
+        fitting = {
+            place: ids
+            for place, ids in zip(places, prompts, strict=True)
+            if len(ids) <= self._longest
+        }
         start = time.perf_counter()
-        completions, logprobs = self._batch(fitting, True) or ([], None)
+        completions, logprobs = self._batch(list(fitting.values()), True) or ([], None)
         seconds = time.perf_counter() - start
         self.seconds += seconds
         replies: list[Completion | EndpointError] = []
         scores: Sequence[list[float] | None] = logprobs or [None] * len(completions)
-        done = zip(completions, scores, strict=True)
-        for request, ids in zip(requests, prompts, strict=True):
-            if len(ids) > self._longest:
+        done = dict(zip(fitting, zip(completions, scores, strict=True), strict=True))
+        for place, request, ids in zip(places, requests, prompts, strict=True):
+            if place in done:
+                replies.append(self._completion(request, ids, *done[place], seconds))
+            else:
                 text = f"the prompt has {len(ids)} tokens; the limit is {self._longest}"
                 replies.append(PromptTooLongError(text))
-            else:
-                replies.append(self._completion(request, ids, *next(done), seconds))
         return replies
+
+    def _place(self, number: int, request: Request, ids: list[int]) -> tuple[int, ...]:
+        """What tells apart the completions of a call: those of shared stages, by the prompt."""
+        return tuple(ids) if 0 < request.stage <= self._shared_stages else (-1, number)
 
     def finish(self) -> None:
         """Generate along with the processes whose episodes have not ended yet."""

@@ -142,21 +142,33 @@ class MixedPool(Pool):
         return [next(made[row["env"]]) for row in rows]
 
 
-def sampled_steps(trajectory: Rollout) -> list[Completion]:
-    """The steps of a trajectory that can be trained on: those with sampled tokens."""
-    return [one for one in trajectory.completions if one is not None and one.completion_ids]
+def sampled_steps(trajectory: Rollout, shared_stages: int = 0) -> list[Completion]:
+    """The steps of a trajectory that can be trained on: those with sampled tokens.
+
+    Args:
+        trajectory: Played by the policy under training.
+        shared_stages: Stages that its group played once, whose steps are left out.
+    """
+    return [
+        completion
+        for step, completion in zip(trajectory.episode.steps, trajectory.completions, strict=False)
+        if completion is not None and completion.completion_ids and step.stage > shared_stages
+    ]
 
 
-def samples_of(trajectory: Rollout, advantage: float, weight: float) -> list[Sample]:
+def samples_of(
+    trajectory: Rollout, advantage: float, weight: float, shared_stages: int = 0
+) -> list[Sample]:
     """One sample for each of the trajectory's :func:`sampled_steps`.
 
     Args:
         trajectory: Played by the policy under training, which keeps the token ids.
         advantage: The trajectory's.
         weight: Of each of its steps in the loss.
+        shared_stages: Stages that its group played once.
     """
     samples = []
-    for step in sampled_steps(trajectory):
+    for step in sampled_steps(trajectory, shared_stages):
         assert step.prompt_ids is not None, "the policy keeps the ids"
         assert step.completion_ids is not None
         samples.append(

@@ -60,7 +60,13 @@ def trajectories(config: GRPOConfig) -> int:
             f"to {processes()} processes x {config.accumulation} accumulation steps: change "
             "--tasks-per-step, --group-size or --accumulation"
         )
-    return total // processes()
+    each = total // processes()
+    if config.shared_stages and each % config.group_size:
+        raise ConfigurationError(
+            f"--shared-stages needs whole groups in each process, which has {each} rollouts: make "
+            f"--tasks-per-step a multiple of {processes()}"
+        )
+    return each
 
 
 def model_load(config: GRPOConfig) -> Load:
@@ -205,6 +211,7 @@ def _trainer_config(config: GRPOConfig, out: Path) -> Any:
         temperature=config.temperature,
         skip_flat_groups=config.skip_flat_groups,
         per_trajectory=config.per_trajectory,
+        shared_stages=config.shared_stages,
         gradient_checkpointing=config.gradient_checkpointing,
         model_init_kwargs={"dtype": frozen_dtype(config)},
         bf16=on_gpu,

@@ -105,6 +105,8 @@ class StepwiseGRPOConfig(GRPOConfig):
         micro_batch_size: Steps in one forward and backward pass, without token trees.
         skip_flat_groups: Leave out groups whose rewards are all equal.
         per_trajectory: Weigh trajectories equally instead of steps.
+        shared_stages: Stages that a group plays once. Its trajectories differ in the later ones,
+            and only those are trained on: what all have in common has no advantage.
         ahead: Let a vLLM server play the next round while this one is trained on. Its weights are
             then one optimizer step older, which the truncated importance ratio corrects.
         round_attempts: How often a round is played in which no trajectory can be scored, before
@@ -116,6 +118,7 @@ class StepwiseGRPOConfig(GRPOConfig):
     micro_batch_size: int = 4
     skip_flat_groups: bool = False
     per_trajectory: bool = False
+    shared_stages: int = 0
     ahead: bool = False
     round_attempts: int = 3
 
@@ -228,6 +231,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             longest=self._window() - self.max_completion_length,
             seeded=not self.args.ahead,
             lockstep=self._any if self._in_lockstep() else None,
+            shared_stages=self.args.shared_stages,
         )
 
     def _check_launcher(self) -> None:
@@ -461,7 +465,9 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         totals = [one.episode.reward.total if one.episode.reward else None for one in played]
         local = [math.nan if total is None else total for total in totals]
         rewards = gather(torch.tensor(local, dtype=torch.float64, device=device))
-        steps = gather(torch.tensor([len(sampled_steps(one)) for one in played], device=device))
+        shared = self.args.shared_stages
+        counts = [len(sampled_steps(one, shared)) for one in played]
+        steps = gather(torch.tensor(counts, device=device))
         advantages = group_advantages(rewards, self.num_generations)
         trained = ~advantages.isnan()
         if not trained.any():
@@ -483,7 +489,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             sample
             for index, one in enumerate(played, first)
             if trained[index]
-            for sample in samples_of(one, advantages[index].item(), weights[index].item())
+            for sample in samples_of(one, advantages[index].item(), weights[index].item(), shared)
         ]
         return samples, advantages[first : first + len(played)].tolist()
 

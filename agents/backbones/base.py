@@ -41,12 +41,14 @@ class Request:
             then ignores it, so that no result depends on the episodes played before.
         shared: Whether other episodes are played at the same time. An engine with one prompt cache
             then ignores it for the same reason.
+        stage: The stage of the episode, 1 to 3; 0 outside an episode.
     """
 
     messages: ChatMessages
     seed: int
     first: bool = False
     shared: bool = False
+    stage: int = 0
 
 
 @dataclass(frozen=True, slots=True)

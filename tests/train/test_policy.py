@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -65,6 +66,32 @@ def test_chance_is_the_rounds_own() -> None:
     torch.random.set_rng_state(before)
     play((0, 1, 0))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_stages_that_a_group_shares_are_sampled_once() -> None:
+    asked: list[int] = []
+
+    def generate(prompts: list[list[int]]) -> Generation:
+        asked.append(len(prompts))
+        return random_ids(prompts)[0], [[float(number)] for number, _ in enumerate(prompts)]
+
+    backbone = PolicyBackbone(TOKENIZER, generate, (END,), longest=60, shared_stages=2)
+    texts = ["a", "b", "a", "c" * 100, "b"]
+
+    def play(stage: int) -> list[object]:
+        requests = [replace(request(text), stage=stage) for text in texts]
+        replies = backbone.generate(requests, Sampling())
+        assert isinstance(replies.pop(3), PromptTooLongError)
+        return [(cast(Completion, one).completion_ids, cast(Completion, one).logprobs)
+                for one in replies]  # fmt: skip
+
+    a, b, again, b_again = play(2)
+    assert (a, b) == (again, b_again)
+    assert a != b
+    a, b, again, b_again = play(3)
+    assert a != again
+    play(0)  # outside an episode
+    assert asked == [2, 4, 4]
 
 
 def test_a_prompt_beyond_the_window_is_the_agents_overflow() -> None:

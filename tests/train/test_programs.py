@@ -17,9 +17,9 @@ from agemem.eval.runs.reading import read_run
 from agemem.train import sft
 from agemem.train.config import KINDS, GRPOConfig
 from agemem.train.grpo import main, parse
-from agemem.train.run import base_of, last_checkpoint, model_load, record_model
+from agemem.train.run import base_of, last_checkpoint, model_load, record_model, trajectories
 from agemem_envs import PROTOCOLS
-from agemem_envs.errors import AgeMemError
+from agemem_envs.errors import AgeMemError, ConfigurationError
 from agemem_envs.run_record import RunKind, RunRecord, read_record, training_record, write_record
 from tests.conftest import ROOT
 
@@ -176,6 +176,15 @@ def test_mistakes_are_one_message(
     assert error.startswith("error: ")
     assert message in error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_group_that_shares_stages_is_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    config = GRPOConfig(backbone="qwen3-4b", tasks_per_step=1, shared_stages=2)
+    with pytest.raises(ConfigurationError, match="whole groups"):
+        trajectories(config)
+    assert trajectories(replace(config, shared_stages=0)) == 4
+    assert trajectories(replace(config, tasks_per_step=2)) == 8
 
 
 def test_the_memory_of_the_papers_backbones_is_known_beforehand(

@@ -348,6 +348,28 @@ def test_flat_groups_may_be_left_out(model: Path, tmp_path: Path) -> None:
         assert (trainer.recorded == []) is empty
 
 
+def test_a_group_may_share_its_first_stages(model: Path, tmp_path: Path) -> None:
+    from tests.train.gradient_check import Recording
+
+    trainer = toy_trainer(
+        model, tmp_path, envs=[ToyEnv(grows=True) for _ in range(8)], kind=Recording, max_steps=1,
+        shared_stages=2,
+    )  # fmt: skip
+    assert isinstance(trainer, Recording)
+    trainer.train()
+    envs: list[ToyEnv] = cast(Any, trainer._rollout_pool).envs
+    begun = [
+        [text for text, stage in zip(env.said, env.stages, strict=True) if stage < 3]
+        for env in envs
+    ]
+    assert all(one == begun[0] for one in begun)
+    ends = [tuple(env.said[len(begun[0]) :]) for env in envs]
+    assert len(set(ends)) > 1
+    assert trainer.state.log_history[0]["samples"] == sum(map(len, ends))
+    decode = cast(Any, trainer.processing_class).decode
+    assert all("stage 3" in decode(sample.prompt) for sample in trainer.recorded)
+
+
 def test_the_table_of_completions_has_a_row_for_each_step(model: Path, tmp_path: Path) -> None:
     trainer = toy_trainer(
         model, tmp_path, max_steps=2, log_completions=True, eval_strategy="steps", eval_steps=1,

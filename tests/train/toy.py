@@ -79,15 +79,18 @@ class ToyEnv(gym.Env[str, str]):
         self.id, self.seed = (options or {})["task_id"], seed
         self.stage, self.here = 1, 0
         self.said: list[str] = []
+        self.stages: list[int] = []
         self.chat: list[dict[str, str]] = [{"role": "system", "content": "toy"}]
         return "", self._info()
 
     def _info(self) -> dict[str, Any]:
         content = f"{self.id} {self.seed} stage {self.stage} round {self.here}"
-        return {"messages": [*self.chat, {"role": "user", "content": content}]}
+        messages = [*self.chat, {"role": "user", "content": content}]
+        return {"messages": messages, "stage": self.stage}
 
     def step(self, action: str) -> Transition:
         self.said.append(action)
+        self.stages.append(self.stage)
         if self.grows:
             self.chat = [*self._info()["messages"], {"role": "assistant", "content": action}]
             self.chat = self.chat[:1] + self.chat[3:] if len(self.chat) > 5 else self.chat
@@ -105,7 +108,10 @@ class ToyEnv(gym.Env[str, str]):
     def record(self) -> Episode:
         text = "".join(self.said)
         total = sum(c.isascii() and c.isalnum() for c in text) / max(1, len(text))
-        steps = tuple(Step(i, Stage(1), (), 10, a) for i, a in enumerate(self.said))
+        steps = tuple(
+            Step(number, Stage(stage), (), 10, action)
+            for number, (stage, action) in enumerate(zip(self.stages, self.said, strict=True))
+        )
         return Episode(
             env_id="toy", task_id=self.id, seed=self.seed, source=SOURCE, category="",
             difficulty="", query="", reference="", gold_facts=(), key_items=(), settings=SETTINGS,
