@@ -142,7 +142,7 @@ def _one_token(
     Heads with the same keys become queries of one head. Otherwise, all keys and values would be
     copied for each of them, at each token.
     """
-    batch, heads, _, size = query.shape
+    batch, heads, size = query.size(0), query.size(1), query.size(3)
     grouped = query.view(batch, key.size(1), -1, size)
     result = scaled_dot_product_attention(
         grouped, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling

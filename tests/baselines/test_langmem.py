@@ -293,9 +293,8 @@ def test_a_write_that_the_store_refuses_is_a_failure(
 def test_it_is_built_by_one_thread_at_a_time(
     make: Callable[..., LangMemSystem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import langmem
-
     systems = [make() for _ in range(4)]
+    langmem = pytest.importorskip("langmem")
     build, alone, overlaps = langmem.create_memory_store_manager, threading.Lock(), []
 
     def slow(*arguments: Any, **options: Any) -> Any:
