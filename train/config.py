@@ -32,6 +32,7 @@ from agemem_envs.settings import (
     settings_of,
 )
 from agemem_envs.tasks.base import make_task
+from agemem_envs.tools import TOOLS
 from agemem_envs.util.cli import name_value
 
 TRAINED, ON, LEARNING, EXECUTION = (
@@ -40,6 +41,8 @@ TRAINED, ON, LEARNING, EXECUTION = (
     Group.LEARNING,
     Group.EXECUTION,
 )
+ANY_TOOL = "any"
+"""All tools, where one may be named."""
 TREE_TOKENS = 8192
 """The default of ``tokens_per_micro_batch`` with token trees."""
 AGENT = "agemem.agents.agemem:AgeMemAgent"
@@ -523,6 +526,14 @@ class WarmStartConfig(PolicyConfig):
         LEARNING,
         0.0,
         1.0,
+    )
+    teacher_errs_in: str = setting(
+        ANY_TOOL,
+        "tool whose calls the demonstrator leaves out, at the rate of --teacher-errors; any for "
+        "errors of all kinds",
+        Scope.METHOD,
+        LEARNING,
+        choices=(ANY_TOOL, *TOOLS),
     )
     teacher_seats: int = setting(
         32, "episodes that a model as teacher plays at a time", Scope.METHOD, EXECUTION, 1, 10_000

@@ -115,7 +115,7 @@ def _by_demonstrator(
     with ExitStack() as stack:
         envs = _envs(config, options, stack)
         for row in config.rows(episodes):
-            demonstrator = TEACHERS[config.teacher](config.teacher_errors)
+            demonstrator = TEACHERS[config.teacher](config.teacher_errors, config.teacher_errs_in)
             job = Job(envs[row["env"]], demonstrator, row["seed"], row["task_id"])
             (played,) = rollout([job])
             yield played.episode, demonstrator.steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from agemem.agents.base import RolloutEnv
 from agemem.agents.policies import POLICIES, Retrieve
 from agemem.agents.scripted_policy import PolicyAgent
+from agemem.train.config import ANY_TOOL
 from agemem_envs.context import ChatMessages
 from agemem_envs.episode import ToolCall
 from agemem_envs.stages import Stage
@@ -43,6 +44,8 @@ class Demonstrator(PolicyAgent):
     Args:
         error_rate: Share of its decisions that are wrong, in [0, 1]: it leaves out a call, or
             stores a text that nobody needs. Without a fact that it needs, it guesses.
+        erring: The tool whose calls it leaves out, without other errors; or
+            :data:`~agemem.train.config.ANY_TOOL`.
 
     Attributes:
         steps: The steps of the episode so far.
@@ -51,8 +54,9 @@ class Demonstrator(PolicyAgent):
     policy = replace(POLICIES["oracle"], retrieve=Retrieve.QUERY)
     steps: list[DemonstratedStep]
 
-    def __init__(self, error_rate: float = 0.0) -> None:
+    def __init__(self, error_rate: float = 0.0, erring: str = ANY_TOOL) -> None:
         self._error_rate = error_rate
+        self._erring = erring
 
     def begin(self, env: RolloutEnv, seed: int) -> None:
         """Begin an episode, without steps."""
@@ -68,12 +72,23 @@ class Demonstrator(PolicyAgent):
 
     def _message_calls(self, state: EpisodeState) -> list[ToolCall]:
         calls = super()._message_calls(state)
+        if self._erring != ANY_TOOL:
+            return self._without_errors(calls)
         if self._errors.random() >= self._error_rate:
             return calls
         if calls or state.stage is Stage.REASONING:
             return []
         first_sentence = _arrived_text(state).partition(". ")[0].rstrip(".") + "."
         return [ToolCall("Add_memory", {"content": first_sentence})]
+
+    def _without_errors(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
+        """The calls, but for those that it errs about."""
+        return [
+            call
+            for call in calls
+            if self._erring not in (ANY_TOOL, call.name)
+            or self._errors.random() >= self._error_rate
+        ]
 
 
 def _arrived_text(state: EpisodeState) -> str:

@@ -41,6 +41,7 @@ class DiligentDemonstrator(Demonstrator):
 
     Args:
         error_rate: Share of its tool calls that it leaves out, in [0, 1].
+        erring: The tool whose calls it leaves out; or :data:`~agemem.train.config.ANY_TOOL`.
     """
 
     def begin(self, env: RolloutEnv, seed: int) -> None:
@@ -88,7 +89,7 @@ class DiligentDemonstrator(Demonstrator):
 
     def _called(self, thought: str, calls: Sequence[ToolCall]) -> Iterator[Turn]:
         """Turns with these calls, but for those that it errs about; first it makes room."""
-        left = [call for call in calls if self._errors.random() >= self._error_rate]
+        left = self._without_errors(calls)
         while left:
             room = [REDUCTION] if is_full(self._info) else []
             now, left = [*room, *left][:MAX_CALLS], left[MAX_CALLS - len(room) :]

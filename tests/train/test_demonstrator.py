@@ -17,7 +17,7 @@ from agemem.agents.agemem import AgeMemAgent
 from agemem.agents.backbones.base import Completion, Reply, Request, Sampling
 from agemem.agents.backbones.scripted import ScriptedBackbone
 from agemem.agents.rollout import Job, rollout
-from agemem.train.config import WarmStartConfig
+from agemem.train.config import ANY_TOOL, WarmStartConfig
 from agemem.train.demonstrations import demonstrate
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.tiny import PieceCounter
@@ -29,11 +29,11 @@ OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_roun
 RECORDED: dict[str, Any] = {"protocol": "full", "noise": 0, "distractors": 1, "level": "easy"}
 
 
-def play(error_rate: float, seed: int = 3) -> Episode:
+def play(error_rate: float, seed: int = 3, erring: str = ANY_TOOL) -> Episode:
     env = gym.make(
         "AgeMem-SyntheticQA-v0", disable_env_checker=True, protocol="full", split="train", **OPTIONS
     )
-    (played,) = rollout([Job(env, Demonstrator(error_rate), seed)])
+    (played,) = rollout([Job(env, Demonstrator(error_rate, erring), seed)])
     return played.episode
 
 
@@ -59,6 +59,13 @@ def test_with_nothing_but_errors_it_stores_what_nobody_needs() -> None:
     assert all(text.removesuffix(".") in told for text in junk)
     names = {call.name for step in episode.steps for call in step.calls}
     assert "Retrieve_memory" not in names
+
+
+def test_errors_may_be_in_one_tool_alone() -> None:
+    episode = play(1.0, erring="Retrieve_memory")
+    assert sorted(stored(episode)) == sorted(episode.gold_facts)
+    assert not list(episode.results("Retrieve_memory"))
+    assert stored(play(1.0, erring="Add_memory")) == []
 
 
 def test_errors_are_of_the_given_rate_and_of_the_seed_alone() -> None:

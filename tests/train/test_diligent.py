@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -26,13 +26,19 @@ NAME = re.compile(r"[A-Z][a-z]+|\bm\d+\b|\d{3,}")
 
 
 def play(count: int, **options: Any) -> list[tuple[Episode, DiligentDemonstrator]]:
+    return play_with(DiligentDemonstrator, count, **options)
+
+
+def play_with(
+    make: Callable[[], DiligentDemonstrator], count: int, **options: Any
+) -> list[tuple[Episode, DiligentDemonstrator]]:
     given = {**SMALL, **options}
     env = gym.make(
         "AgeMem-SyntheticQA-v0", disable_env_checker=True, token_counter=PieceCounter(), **given
     )
     played = []
     for seed in range(count):
-        agent = DiligentDemonstrator()
+        agent = make()
         (one,) = rollout([Job(env, agent, seed, f"synthetic-train-{seed}")])
         played.append((one.episode, agent))
     return played
@@ -41,10 +47,7 @@ def play(count: int, **options: Any) -> list[tuple[Episode, DiligentDemonstrator
 def test_it_answers_rightly_with_all_six_tools() -> None:
     played = play(40)
     assert sum(bool(episode.success) for episode, _ in played) >= 38
-    calls = Counter(
-        call.name for episode, _ in played for step in episode.steps for call in step.calls
-    )
-    assert set(calls) == set(TOOLS)
+    assert set(calls_of(played)) == set(TOOLS)
     assert not any(step.malformed for episode, _ in played for step in episode.steps)
 
 
@@ -69,6 +72,25 @@ def test_the_memory_is_right_when_the_question_comes() -> None:
     scored = [value for value in kept if value is not None]
     assert scored
     assert sum(scored) / len(scored) >= 0.95
+
+
+def calls_of(played: list[tuple[Episode, DiligentDemonstrator]]) -> Counter[str]:
+    return Counter(
+        call.name for episode, _ in played for step in episode.steps for call in step.calls
+    )
+
+
+@pytest.mark.parametrize("tool", ["Retrieve_memory", "Add_memory"])
+def test_it_may_leave_out_the_calls_of_one_tool(tool: str) -> None:
+    setting = {"facts": 0, "updates": 0, "noise": 0, "max_context_tokens": 2048}
+    without = play_with(lambda: DiligentDemonstrator(1.0, tool), 10, **setting)
+    whole = play_with(DiligentDemonstrator, 10, **setting)
+    other = {"Retrieve_memory": "Add_memory", "Add_memory": "Retrieve_memory"}[tool]
+    assert calls_of(without)[tool] == 0 < calls_of(whole)[tool]
+    assert calls_of(without)[other] >= calls_of(whole)[other] / 2
+    assert not any(episode.success for episode, _ in without)
+    half = calls_of(play_with(lambda: DiligentDemonstrator(0.5, tool), 10, **setting))
+    assert 0 < half[tool] < calls_of(whole)[tool]
 
 
 def test_it_needs_questions() -> None:
