@@ -7,6 +7,7 @@ environment's own long-term memory off. The calls of a system are counted apart 
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,9 @@ from agemem_envs.errors import EndpointError, PromptTooLongError, SystemDiedErro
 from agemem_envs.stages import Stage
 from agemem_envs.turns import Turn, render
 
+BUILDING = threading.Lock()
+"""Held while a library is imported or built that changes what belongs to the whole process:
+modules, environment variables, warning filters."""
 TOP_K = 3
 """Memories that a system recalls if its caller names no number."""
 MAX_COUNT = 10**9

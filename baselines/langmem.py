@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from agemem.baselines import telemetry
-from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.base import BUILDING, TOP_K, MemorySystem
 from agemem.baselines.client import http_client
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.mem0 import BUILDING
 from agemem_envs.encoders import make_encoder
 from agemem_envs.errors import require
 from agemem_envs.util.sanitize import sendable

@@ -7,14 +7,13 @@ import functools
 import json
 import os
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
 from agemem.baselines import telemetry
-from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.base import BUILDING, TOP_K, MemorySystem
 from agemem.baselines.client import openai_client
 from agemem.baselines.gateway import Gateway
 from agemem_envs.encoders import CachedEncoder, make_encoder
@@ -24,9 +23,6 @@ from agemem_envs.util.sanitize import sendable
 USER = "user"
 """The library's scope of memories, named in its graph prompts. Each episode has its own stores."""
 _ALL = 10**6
-BUILDING = threading.Lock()
-"""Held while a library is imported or built that changes what belongs to the whole process:
-modules, environment variables, warning filters."""
 
 
 class Mem0System(MemorySystem):

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from unittest import mock
 
-from agemem.baselines.base import TOP_K
+from agemem.baselines.base import BUILDING, TOP_K
 from agemem.baselines.kuzu import small_kuzu
-from agemem.baselines.mem0 import BUILDING, Mem0System
+from agemem.baselines.mem0 import Mem0System
 from agemem_envs.errors import require
 
 

@@ -10,10 +10,9 @@ from typing import Any, ClassVar
 from unittest import mock
 
 from agemem.baselines import telemetry
-from agemem.baselines.base import TOP_K, MemorySystem
+from agemem.baselines.base import BUILDING, TOP_K, MemorySystem
 from agemem.baselines.client import openai_client
 from agemem.baselines.gateway import Gateway
-from agemem.baselines.mem0 import BUILDING
 from agemem_envs.encoders import CachedEncoder, Vectors, make_encoder
 from agemem_envs.errors import require
 from agemem_envs.util.sanitize import sendable
