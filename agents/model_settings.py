@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from agemem.agents.backbones.base import Sampling
-from agemem.agents.backbones.chat_template import template_setting
 from agemem_envs.env_settings import BenchmarkSettings
 from agemem_envs.settings import Group, Scope, setting
 from agemem_envs.util.endpoint import MAX_IN_FLIGHT
@@ -26,7 +25,6 @@ class ModelSettings(BenchmarkSettings):
     few_shot: bool = setting(
         False, "show the model a short worked example episode", Scope.METHOD, Group.SUBJECT
     )
-    chat_template_arg: tuple[str, ...] = template_setting(Group.SUBJECT)
     seed: int = setting(
         0, "seed for task selection and sampling", Scope.TASKS, Group.ENVIRONMENT, 0, 999_999
     )

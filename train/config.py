@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agemem.agents.backbones.base import DTYPES
 from agemem.agents.backbones.chat_template import template_arguments, template_setting
 from agemem.train.tasks import curriculum, task_rows
 from agemem_envs.env_settings import BenchmarkSettings
@@ -135,12 +136,12 @@ class PolicyConfig(BenchmarkSettings):
     )
     dtype: str = setting(
         "auto",
-        "numbers of the weights that an adapter leaves as they are: bfloat16 is faster on "
-        "processors that compute with it; auto: bfloat16 on a GPU, otherwise float32. Weights "
-        "that are trained are float32",
+        "numbers of the weights that an adapter leaves as they are, and of a teacher: bfloat16 is "
+        "faster on processors that compute with it; auto: bfloat16 on a GPU, otherwise float32. "
+        "Weights that are trained are float32",
         Scope.METHOD,
         EXECUTION,
-        choices=("auto", "bfloat16", "float32"),
+        choices=DTYPES,
     )
     gradient_checkpointing: bool = setting(
         True,

@@ -144,7 +144,7 @@ def _by_model(
     config: WarmStartConfig, episodes: int, options: dict[str, Any]
 ) -> Iterator[tuple[Episode, Steps]]:
     """Episodes that a model samples, in the order of their tasks."""
-    backbone = TransformersBackbone(config.teacher)
+    backbone = TransformersBackbone(config.teacher, dtype=config.dtype)
     agent = load(config.agent)
 
     def seat(stack: ExitStack) -> Seat[dict[str, Any]]:

@@ -2,8 +2,8 @@
 
     python train/learning.py --recipe train/recipes/small.yaml --out results/learning
 
-For each seed a policy imitates a demonstrator; from this warm start each arm trains. Then every
-model plays the held-out tasks, greedily. Files:
+For each seed a base model imitates a demonstrator; from this warm start each arm trains. Then every
+model, the base included, plays the held-out tasks, greedily. Files:
 
     held_out.csv  each metric of each arm on the held-out tasks, with intervals
     tests.csv     paired tests of the arms against the warm start
@@ -39,6 +39,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
+from agemem.agents.backbones.registry import BACKBONES
 from agemem.train.curves import write_curves
 from agemem.train.recipe import Recipe, Settings, filled, read_recipe
 from agemem.train.sft import BASE, TINY
@@ -47,7 +48,7 @@ from agemem_envs.run_record import has_record
 from agemem_envs.util.cli import EXIT_OK, exit_status
 
 HERE = Path(__file__).resolve().parent
-WARM, UNTRAINED = "warm-start", "untrained"
+WARM = "warm-start"
 EVALUATION, COMPARISON = (HERE.parent / "eval" / name for name in ("run.py", "compare.py"))
 
 
@@ -72,7 +73,7 @@ class Experiment:
 
     def evaluate(self, arms: Sequence[str], seeds: range) -> dict[str, list[Path]]:
         """Evaluate what is not evaluated yet, and return the evaluations of each arm."""
-        names = (WARM, UNTRAINED, *arms)
+        names = (WARM, BASE, *arms)
         self._together([partial(self._evaluation, arm, seed) for seed in seeds for arm in names])
         return {arm: [self.runs / f"{arm}-{seed}" / "held-out" for seed in seeds] for arm in names}
 
@@ -83,10 +84,10 @@ class Experiment:
         self._program(COMPARISON, [*flags, "--out", str(out)], self.runs / "comparison.log")
 
     def model(self, arm: str, seed: int) -> Path:
-        """The folder of a model, or the name of the one that is not trained."""
-        if arm == UNTRAINED:
+        """The folder of a model, or the name of the one from which the warm start begins."""
+        if arm == BASE:
             backbone = str(self.recipe.warm_start.get("backbone"))
-            return self.runs / f"{WARM}-{seed}" / BASE if backbone == TINY else Path(backbone)
+            return self.runs / f"{WARM}-{seed}" / BASE if backbone == TINY else _like_arms(backbone)
         return self.runs / f"{arm}-{seed}" / "model"
 
     def _together(self, tasks: Sequence[Callable[[], None]]) -> None:
@@ -147,6 +148,12 @@ class Experiment:
             raise AgeMemError(f"{program.name} ended with status {done.returncode}; see {log}")
 
 
+def _like_arms(backbone: str) -> Path:
+    """The name of a backbone under which transformers runs it, as it runs the arms."""
+    name = f"{backbone}-transformers"
+    return Path(name if name in BACKBONES else backbone)
+
+
 def _write(settings: Settings, path: Path, begun: bool = False) -> Path:
     """Write the settings of a run to a file.
 
@@ -194,7 +201,7 @@ def run(argv: Sequence[str] | None) -> int:
     arms = list(recipe.arms) if options.arms is None else options.arms
     if unknown := [arm for arm in arms if arm not in recipe.arms]:
         raise ConfigurationError(f"{options.recipe} has no arm {', '.join(unknown)}")
-    if reserved := {WARM, UNTRAINED} & recipe.arms.keys():
+    if reserved := {WARM, BASE} & recipe.arms.keys():
         raise ConfigurationError(f"{options.recipe}: no arm may be called {', '.join(reserved)}")
     experiment = Experiment(recipe, options.out / "runs", options.jobs)
     seeds = range(1, options.seeds + 1)

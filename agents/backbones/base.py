@@ -13,6 +13,9 @@ from agemem_envs.errors import EndpointError
 from agemem_envs.tokens import TokenCounter
 from agemem_envs.util import background
 
+DTYPES = ("auto", "bfloat16", "float32")
+"""The numbers that the weights of a model may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:

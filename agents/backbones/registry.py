@@ -21,6 +21,8 @@ class Options:
         base_url: An OpenAI-compatible server for a model that has a hub id.
         grammar: A GBNF grammar that constrains decoding, or None.
         template: Arguments of the chat template, for a model that transformers runs.
+        dtype: The numbers of the weights of such a model, one of
+            :data:`~agemem.agents.backbones.base.DTYPES`.
         timeout: Seconds for one request to a server.
         attempts: Maximum number of attempts for one request.
         in_flight: Maximum number of requests to a server at once.
@@ -32,6 +34,7 @@ class Options:
     attempts: int = 4
     in_flight: int = MAX_IN_FLIGHT
     template: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "auto"
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -56,18 +59,18 @@ def _transformers(model: Model, name: str, options: Options) -> Backbone:
     if options.base_url and model.hub_id is not None:
         from agemem.agents.backbones.openai_server import OpenAIBackbone
 
-        _no_template(name, options)
+        _other_engine(name, options)
         return OpenAIBackbone(options.endpoint(model.hub_id, options.base_url), options.grammar)
     _no_server(name, options)
     _no_grammar(name, options)
     from agemem.agents.backbones.transformers_model import TransformersBackbone
 
-    return TransformersBackbone(model.source(), name, options.template)
+    return TransformersBackbone(model.source(), name, options.template, options.dtype)
 
 
 def _llama_cpp(model: Model, name: str, options: Options) -> Backbone:
     _no_server(name, options)
-    _no_template(name, options)
+    _other_engine(name, options)
     from agemem.agents.backbones.llama_cpp import LlamaCppBackbone
 
     return LlamaCppBackbone(_weights(model), name, options.grammar, **options.limits)
@@ -75,7 +78,7 @@ def _llama_cpp(model: Model, name: str, options: Options) -> Backbone:
 
 def _llama_cpp_shared(model: Model, name: str, options: Options) -> Backbone:
     _no_server(name, options)
-    _no_template(name, options)
+    _other_engine(name, options)
     from agemem.agents.backbones.server.local import LocalBackbone
 
     return LocalBackbone(_weights(model), name, options.grammar, **options.limits)
@@ -83,7 +86,7 @@ def _llama_cpp_shared(model: Model, name: str, options: Options) -> Backbone:
 
 def _scripted(model: Model, name: str, options: Options) -> Backbone:
     _no_server(name, options)
-    _no_template(name, options)
+    _other_engine(name, options)
     _no_grammar(name, options)
     from agemem.agents.backbones.scripted import ScriptedBackbone
 
@@ -141,7 +144,7 @@ def make_backbone(name: str, options: Options | None = None) -> Backbone:
             raise ConfigurationError(f"{name!r} names its server: it takes no --base-url")
         from agemem.agents.backbones.openai_server import OpenAIBackbone
 
-        _no_template(name, options)
+        _other_engine(name, options)
         return OpenAIBackbone(options.endpoint(served, url), options.grammar)
     adapted = find_adapted(name)
     if adapted is not None:
@@ -166,9 +169,14 @@ def _no_grammar(name: str, options: Options) -> None:
         )
 
 
-def _no_template(name: str, options: Options) -> None:
+def _other_engine(name: str, options: Options) -> None:
     if options.template:
         raise ConfigurationError(
             f"backbone {name!r} takes no --chat-template-arg: its engine renders the chats. Start "
             "a server with the template that it should use (vllm serve --chat-template FILE)"
+        )
+    if options.dtype != "auto":
+        raise ConfigurationError(
+            f"backbone {name!r} takes no --dtype: another engine than transformers runs it. "
+            "A server is started with the numbers that it should use (vllm serve --dtype bfloat16)"
         )

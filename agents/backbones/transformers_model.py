@@ -25,12 +25,13 @@ PROBE_TIMEOUT = 5.0
 class TransformersBackbone(Backbone):
     """A causal language model of transformers, with batched generation.
 
-    On a GPU in bfloat16, on a CPU in float32 (faster there than bfloat16, measured).
-
     Args:
         model: A hub id, or a folder with a saved model and tokenizer.
         name: The name recorded in results; by default ``model``.
         template: Arguments of the model's chat template.
+        dtype: The numbers of the weights, one of :data:`~agemem.agents.backbones.base.DTYPES`.
+            ``auto`` is bfloat16 on a GPU and float32 on a CPU, since few CPUs compute with
+            bfloat16.
 
     Raises:
         MissingDependencyError: torch or transformers is not installed.
@@ -44,6 +45,7 @@ class TransformersBackbone(Backbone):
         model: str | Path,
         name: str | None = None,
         template: Mapping[str, Any] | None = None,
+        dtype: str = "auto",
     ) -> None:
         self.name = name or str(model)
         require_model(str(model), self.name)
@@ -51,13 +53,15 @@ class TransformersBackbone(Backbone):
         transformers = require("transformers", extra="transformers")
         transformers.utils.logging.disable_progress_bar()  # it would draw over ours
         on_gpu = self._torch.cuda.is_available()
+        if dtype == "auto":
+            dtype = "bfloat16" if on_gpu else "float32"
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(
                 str(model), padding_side="left"
             )
             self._model = transformers.AutoModelForCausalLM.from_pretrained(
                 str(model),
-                dtype=self._torch.bfloat16 if on_gpu else self._torch.float32,
+                dtype=dtype,
                 device_map="auto" if on_gpu else None,
             )
         except (OSError, ValueError) as error:

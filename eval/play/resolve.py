@@ -110,6 +110,7 @@ def _check_backbone(config: RunConfig, agent: type[Agent]) -> None:
                 ("--constrained", config.constrained),
                 ("--few-shot", config.few_shot),
                 ("--chat-template-arg", config.chat_template_arg),
+                ("--dtype", config.dtype != "auto"),
             )
             if value
         ]

@@ -128,7 +128,13 @@ class EpisodeWorker:
                 choose_tools(self._run.tools).values(), self.config.max_tokens
             )
         template = template_arguments(config.chat_template_arg)
-        return Options(config.base_url, grammar, template=template, **config.request_limits)
+        return Options(
+            config.base_url,
+            grammar,
+            template=template,
+            dtype=config.dtype,
+            **config.request_limits,
+        )
 
     def _make_gateway(self) -> Gateway | None:
         """The gateway to the backbone for a memory system that calls the model itself, or None."""

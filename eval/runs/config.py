@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from agemem.agents.backbones.base import DTYPES
+from agemem.agents.backbones.chat_template import template_setting
 from agemem.agents.model_settings import ModelSettings
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.run_record import RunKind
@@ -81,6 +83,15 @@ class RunConfig(ModelSettings):
         "constrain outputs to the protocol by a grammar (llama.cpp, vLLM); recorded in results",
         Scope.MODEL,
         SUBJECT,
+    )
+    chat_template_arg: tuple[str, ...] = template_setting(SUBJECT)
+    dtype: str = setting(
+        "auto",
+        "numbers of the weights of a model that transformers runs: bfloat16 is faster on "
+        "processors that compute with it; auto: bfloat16 on a GPU, otherwise float32",
+        Scope.METHOD,
+        SUBJECT,
+        choices=DTYPES,
     )
     envs: tuple[str, ...] = setting(
         ("all",), 'environment ids, or "all"', Scope.TASKS, ON, metavar="ID"

@@ -19,6 +19,7 @@ from agemem.agents.agemem import AgeMemAgent
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem.agents.backbones.grammar import protocol_grammar
 from agemem.agents.backbones.registry import BACKBONES, BUILDERS, Options, make_backbone
+from agemem.agents.backbones.transformers_model import TransformersBackbone
 from agemem.agents.models import HUB_NAMES, Serving
 from agemem.agents.rollout import Job, rollout
 from agemem.agents.serve import SERVABLE
@@ -115,6 +116,10 @@ def test_unknown_names_and_unfit_options_are_refused() -> None:
         ("smollm2-135m-transformers", Options(grammar="x")),
         ("qwen3-4b", Options(grammar="x")),
         ("m@http://x/v1", Options(base_url="http://y/v1")),
+        ("m@http://x/v1", Options(dtype="bfloat16")),
+        ("qwen3-4b", Options(base_url="http://x/v1", dtype="bfloat16")),
+        ("smollm2-135m", Options(dtype="bfloat16")),
+        ("scripted", Options(dtype="float32")),
     ):
         with pytest.raises(ConfigurationError, match=name):
             make_backbone(name, options)
@@ -222,6 +227,10 @@ def test_transformers_runs_any_saved_model(tmp_path: Path) -> None:
     sampling = Sampling(temperature=1.0, max_tokens=12)
     one, two = (cast(list[Completion], backbone.generate(requests, sampling)) for _ in range(2))
     assert [c.text for c in one] == [c.text for c in two]
+    for dtype in ("float32", "bfloat16"):
+        made = make_backbone(str(tmp_path / "tiny"), Options(dtype=dtype))
+        assert cast(TransformersBackbone, made)._model.dtype == getattr(torch, dtype)
+        assert len(made.generate(requests, sampling)) == 2
     assert torch.equal(before, torch.random.get_rng_state())  # the global generator is left alone
     assert not_none(one[0].prompt_tokens) < not_none(one[1].prompt_tokens)
     assert all(1 <= not_none(c.completion_tokens) <= 12 for c in one)

@@ -115,8 +115,8 @@ def test_what_is_finished_is_not_done_again(
     warm = str(out / "runs" / "warm-start-2" / "model")
     assert f"teacher: {warm}" in (out / "runs" / "again-2.yaml").read_text()
     assert f"backbone: {warm}" in (out / "runs" / "trained-2.yaml").read_text()
-    untrained = [call for call in programs.calls if "untrained-1" in " ".join(call)]
-    assert str(out / "runs" / "warm-start-1" / "base") in untrained[0]
+    base = [call for call in programs.calls if "base-1" in " ".join(call)]
+    assert str(out / "runs" / "warm-start-1" / "base") in base[0]
     assert all("--split=validation" in call for call in programs.calls if call[0] == "run")
     assert {file.name for file in out.iterdir() if file.is_file()} == {
         "held_out.csv", "tests.csv", "curves.csv",
@@ -135,13 +135,13 @@ def test_a_recipe_that_has_changed_needs_another_folder(tmp_path: Path) -> None:
         learning._write({"steps": 3}, file, begun=True)
 
 
-def test_what_is_not_trained_is_the_backbone_itself(tmp_path: Path) -> None:
+def test_the_base_is_the_backbone_itself(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(SMALL)
     tiny = read_recipe(tmp_path / "recipe.yaml")
     (tmp_path / "recipe.yaml").write_text(SMALL.replace("backbone: tiny", "backbone: smollm2-135m"))
     named = read_recipe(tmp_path / "recipe.yaml")
-    models = [learning.Experiment(r, tmp_path, 1).model("untrained", 1) for r in (tiny, named)]
-    assert models == [tmp_path / "warm-start-1" / "base", Path("smollm2-135m")]
+    models = [learning.Experiment(r, tmp_path, 1).model("base", 1) for r in (tiny, named)]
+    assert models == [tmp_path / "warm-start-1" / "base", Path("smollm2-135m-transformers")]
 
 
 def test_an_arm_that_is_not_in_the_recipe(
