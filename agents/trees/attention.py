@@ -2,11 +2,15 @@
 
 In depth-first order, what the positions of a block attend to before the block are the ancestors of
 its first position. So the work grows with the depth of the tree, not with its size.
+
+Sequences that are generated together attend to their common beginning together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -21,6 +25,9 @@ _BLOCK = 256
 """Queries of a block."""
 Block = tuple[int, int, torch.Tensor, torch.Tensor]
 """The first query, the one after the last, the keys, and the mask (1, 1, queries, keys)."""
+Layers = list[tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values of each layer, (1, heads, tokens, size)."""
+_BEGINNING: ContextVar[Layers | None] = ContextVar("agemem_beginning", default=None)
 
 
 def use_tree_attention(model: PreTrainedModel) -> None:
@@ -105,6 +112,20 @@ def _line(node: int, parents: Sequence[int], start: int) -> list[int]:
     return line
 
 
+@contextmanager
+def common_beginning(layers: Layers | None) -> Iterator[None]:
+    """Within it, all sequences of a batch begin with tokens that their caches do not hold.
+
+    Args:
+        layers: The keys and values of these tokens, or None if there are none.
+    """
+    token = _BEGINNING.set(layers)
+    try:
+        yield
+    finally:
+        _BEGINNING.reset(token)
+
+
 def _attend(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -115,7 +136,9 @@ def _attend(
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     if tree is None and query.size(2) == 1:
-        return _one_token(query, key, value, attention_mask, **options), None
+        layers = _BEGINNING.get()
+        beginning = layers[module.layer_idx] if layers else None  # type: ignore[index]
+        return _one_token(query, key, value, attention_mask, beginning, **options), None
     if tree is None:
         result, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return result, None
@@ -133,6 +156,7 @@ def _one_token(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
+    beginning: tuple[torch.Tensor, torch.Tensor] | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     **_: Any,
@@ -144,7 +168,50 @@ def _one_token(
     """
     batch, heads, size = query.size(0), query.size(1), query.size(3)
     grouped = query.view(batch, key.size(1), -1, size)
-    result = scaled_dot_product_attention(
-        grouped, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
-    )
+    if beginning is not None:
+        scaled = grouped * (size**-0.5 if scaling is None else scaling)
+        result = _after_beginning(scaled, key, value, mask, *beginning).to(query.dtype)
+    else:
+        result = scaled_dot_product_attention(
+            grouped, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
+        )
     return result.reshape(batch, 1, heads, size)
+
+
+def _after_beginning(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    first_key: torch.Tensor,
+    first_value: torch.Tensor,
+) -> torch.Tensor:
+    """Attention to a common beginning, whose keys are read once, and to each sequence's own tokens.
+
+    Args:
+        query: Scaled queries, (batch, heads, queries, size).
+        key: Keys of each sequence's own tokens, (batch, heads, tokens, size).
+        value: Their values.
+        mask: The tokens to attend to, those of the beginning included, or None for all.
+        first_key: Keys of the beginning, (1, heads, tokens, size).
+        first_value: Their values.
+
+    Returns:
+        A tensor of the shape of ``query``, of at least 32 bits.
+    """
+    batch, heads, queries, size = query.shape
+    precise = torch.promote_types(query.dtype, torch.float32)  # scores are not rounded to 16 bits
+    query, key, value, first_key, first_value = (
+        part.to(precise) for part in (query, key, value, first_key, first_value)
+    )
+    together = query.transpose(0, 1).reshape(heads, batch * queries, size)
+    first = (together @ first_key[0].transpose(1, 2)).view(heads, batch, queries, -1)
+    own = query @ key.transpose(2, 3)
+    known = first.size(-1)
+    if mask is not None:
+        own = own.masked_fill(~mask[..., known:], -torch.inf)
+    weights = torch.cat([first.transpose(0, 1), own], -1).softmax(-1)
+    before, after = weights.split([known, own.size(-1)], -1)
+    before = before.transpose(0, 1).reshape(heads, batch * queries, known)
+    result = (before @ first_value[0]).view(heads, batch, queries, size).transpose(0, 1)
+    return torch.add(result, after @ value)

@@ -1,22 +1,21 @@
 """Generation in which prompts share the keys and values of their common beginnings.
 
 The trajectories of a group begin alike, and each prompt of a trajectory mostly continues the one
-before it. Their tokens are a trie, each node of which is computed once.
+before it. Their tokens are a trie, each node of which is computed once. What all prompts begin with
+is also read once for each new token, not once for each prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
 
-from agemem.agents.trees.attention import trie_inputs
-
-Layers = list[tuple[torch.Tensor, torch.Tensor]]
-"""Keys and values of each layer, (1, heads, nodes, size)."""
+from agemem.agents.trees.attention import Layers, common_beginning, trie_inputs
 
 
 class SharedPrefill:
@@ -53,8 +52,17 @@ class SharedPrefill:
         new = self._trie.keep(used)
         self.given += sum(map(len, paths))
         places = [[new[node] for node in path] for path in paths]
-        cache = self._gathered(places, config.max_new_tokens, model.config)
-        return generate(model, prompts, config, cache)
+        shared = _common(places)
+        cache = self._gathered(
+            [path[shared:] for path in places], shared, config.max_new_tokens, model.config
+        )
+        with common_beginning(self._beginning(places[0][:shared])):
+            return generate(model, prompts, config, cache, shared)
+
+    def _beginning(self, path: list[int]) -> Layers | None:
+        if not path:
+            return None
+        return [(keys[:, :, path], values[:, :, path]) for keys, values in self._layers]
 
     def _compute(self, model: Any) -> None:
         """Compute the nodes that have no keys and values yet."""
@@ -77,18 +85,34 @@ class SharedPrefill:
         layers: list[Any] = list(cache.layers)
         self._layers = [(layer.keys, layer.values) for layer in layers]
 
-    def _gathered(self, paths: list[list[int]], room: int, config: Any) -> DynamicCache:
-        """The keys and values of each path, padded on the left, with room for further ones."""
+    def _gathered(
+        self, paths: list[list[int]], shared: int, room: int, config: Any
+    ) -> DynamicCache:
+        """The keys and values of each path, padded on the left, with room for further ones.
+
+        They follow a number of shared tokens, whose keys and values are elsewhere.
+        """
         longest = max(map(len, paths))
         cache = DynamicCache(config=config)
-        if not longest:
+        if not longest + shared:
             return cache
-        index = torch.tensor([[0] * (longest - len(path)) + path for path in paths])
+        rows = [[0] * (longest - len(path)) + path for path in paths]
+        index = torch.tensor(rows, dtype=torch.long)
         cache.layers = [
-            _Roomy(_along(keys, index), _along(values, index), room)
+            _Roomy(_along(keys, index), _along(values, index), shared, room)
             for keys, values in self._layers
         ]
         return cache
+
+
+def _common(paths: list[list[int]]) -> int:
+    """How many nodes to read once for all paths: those they begin with, if these are most.
+
+    Reading them once costs more for each path's own nodes, about twice as much.
+    """
+    same = takewhile(lambda nodes: len(set(nodes)) == 1, zip(*paths, strict=False))
+    shared = sum(1 for _ in same)
+    return shared if len(paths) > 1 and 2 * shared >= max(map(len, paths)) else 0
 
 
 def _along(part: torch.Tensor, paths: torch.Tensor) -> torch.Tensor:
@@ -101,12 +125,14 @@ class _Roomy(DynamicLayer):
 
     Args:
         keys, values: Those that it begins with, (prompts, heads, tokens, size).
+        shared: How many tokens precede these, elsewhere.
         room: How many tokens will be added.
     """
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, room: int) -> None:
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, shared: int, room: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
+        self._shared = shared
         self._all_keys, self._all_values = _with_room(keys, room), _with_room(values, room)
         self._show(keys.size(2))
 
@@ -114,15 +140,20 @@ class _Roomy(DynamicLayer):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the keys and values of new tokens, and return all."""
-        known = self.get_seq_length()
+        known = self._own
         end = known + key_states.size(2)
         self._all_keys[:, :, known:end] = key_states
         self._all_values[:, :, known:end] = value_states
         return self._show(end)
 
+    def get_seq_length(self) -> int:
+        """The number of tokens, the shared ones included."""
+        return self._shared + self._own
+
     def _show(self, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         shown = self._all_keys[:, :, :end], self._all_values[:, :, :end]
         self.keys, self.values = shown
+        self._own = end
         return shown
 
 
@@ -174,6 +205,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     config: GenerationConfig,
     known: DynamicCache | None = None,
+    shared: int = 0,
 ) -> list[list[int]]:
     """Generate a completion for each prompt, in one padded batch.
 
@@ -181,12 +213,13 @@ def generate(
         model: A causal language model.
         prompts: Token ids, at least one of them each.
         config: The generation configuration, with tokens for the end and to pad with.
-        known: Keys and values of the prompts without their last tokens, padded on the left.
+        known: Keys and values of the prompts without their last tokens, padded like the prompts.
+        shared: The number of tokens that all prompts begin with; the padding follows them.
 
     Returns:
         The ids of the completions, an end token included.
     """
-    ids, mask = left_padded(prompts, config.pad_token_id, model.device)
+    ids, mask = padded(prompts, config.pad_token_id, model.device, shared)
     written = model.generate(
         input_ids=ids, attention_mask=mask, past_key_values=known, generation_config=config
     )[:, ids.size(1) :]
@@ -194,14 +227,20 @@ def generate(
     return [_until(row, ends if isinstance(ends, list) else [ends]) for row in written.tolist()]
 
 
-def left_padded(
-    prompts: Sequence[Sequence[int]], padding: int, device: Any
+def padded(
+    prompts: Sequence[Sequence[int]], padding: int, device: Any, shared: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts padded on the left, and the mask of their tokens, (prompts, tokens) both."""
+    """Prompts of one length, and the mask of their tokens, (prompts, tokens) both.
+
+    The padding is on the left, or after the first ``shared`` tokens.
+    """
     longest = max(map(len, prompts))
     gaps = [longest - len(prompt) for prompt in prompts]
-    rows = [[padding] * gap + list(prompt) for gap, prompt in zip(gaps, prompts, strict=True)]
-    mask = [[0] * gap + [1] * (longest - gap) for gap in gaps]
+    rows = [
+        [*prompt[:shared], *[padding] * gap, *prompt[shared:]]
+        for gap, prompt in zip(gaps, prompts, strict=True)
+    ]
+    mask = [[1] * shared + [0] * gap + [1] * (longest - gap - shared) for gap in gaps]
     return torch.tensor(rows, device=device), torch.tensor(mask, device=device)
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from agemem.agents.trees.attention import TREE, use_tree_attention
+from agemem.agents.trees.attention import TREE, common_beginning, use_tree_attention
 from agemem.agents.trees.prefill import SharedPrefill
 from tests.train.toy import build_model, byte_tokenizer, toy_trainer
 
@@ -82,6 +82,27 @@ def test_completions_are_those_of_each_prompt_alone(model: Any) -> None:
     longest = {tuple(prompt[:n]) for prompt in prompts for n in range(1, len(prompt))}
     assert shared.computed == len(longest)
     assert shared.given == sum(len(prompt) - 1 for prompt in prompts)
+
+
+def test_a_common_beginning_is_read_once(model: Any) -> None:
+    """Also where a prompt has nothing of its own, and where all are the same."""
+    layer, size = model.model.layers[0].self_attn, 9
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        query = torch.randn(3, 4, 1, 8, dtype=torch.float64)
+        key, value = torch.randn(2, 3, 2, size, 8, dtype=torch.float64)
+    first_key, first_value = (part[:1, :, :5].expand(3, -1, -1, -1) for part in (key, value))
+    for own in (0, 4):
+        mask = torch.ones(3, 1, 1, 5 + own, dtype=torch.bool)
+        mask[0, ..., 5 : 5 + own // 2] = False
+        ends = key[:, :, :own], value[:, :, :own]
+        keys, values = torch.cat((first_key, ends[0]), 2), torch.cat((first_value, ends[1]), 2)
+        wanted, _ = sdpa_attention_forward(layer, query, keys, values, mask)
+        with common_beginning([(first_key[:1], first_value[:1])]):
+            got, _ = ALL_ATTENTION_FUNCTIONS[TREE](layer, query, *ends, mask)
+        assert torch.allclose(got, wanted, rtol=1e-12, atol=1e-12)
+    prompts = [ids("same " * 9)] * 3
+    assert SharedPrefill().generate(model, prompts, config()) == one_by_one(model, prompts)
 
 
 def test_the_next_prompts_go_on_from_the_last(model: Any) -> None:

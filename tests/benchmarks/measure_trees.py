@@ -13,7 +13,8 @@ the reference's, and the policy's with its gradient. ``steps-all`` is ``steps`` 
 which computes prompts too. With ``--every N`` only each N-th pass is done, and the seconds are
 scaled by the tokens. One way in each process, because a process's peak memory never falls.
 ``prefill`` is the rollouts of such a group: the prompts of all its trajectories, call after call, each
-computed by itself and with what they share computed once; one token is generated each time.
+computed by itself and with what they share computed once; with ``--new-tokens N`` as many tokens
+are generated each time, instead of one.
 ``drift`` samples from SmolLM2-135M. Processor seconds, one thread.
 """
 
@@ -39,7 +40,7 @@ from agemem.agents.backbones.chat_template import chat_text
 from agemem.agents.base import RolloutEnv
 from agemem.agents.rollout import Job, rollout
 from agemem.agents.trees.attention import use_tree_attention
-from agemem.agents.trees.prefill import SharedPrefill, generate, left_padded
+from agemem.agents.trees.prefill import SharedPrefill, generate, padded
 from agemem.train.config import PolicyConfig
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.logprobs import completion_logprobs
@@ -185,7 +186,7 @@ def learn(model: torch.nn.Module, batch: Tensors, fused: bool) -> None:
     terms.loss.backward()
 
 
-def prefill(options: dict[str, Any]) -> None:
+def prefill(new_tokens: int, options: dict[str, Any]) -> None:
     (group,) = groups("AgeMem-SyntheticQA-v0", 1, False, **options)
     calls = [
         [steps[number].prompt for steps in group if number < len(steps)]
@@ -195,8 +196,9 @@ def prefill(options: dict[str, Any]) -> None:
     use_tree_attention(model)
     padding, end = MODEL.tokenizer().pad_token_id, MODEL.tokenizer().eos_token_id
     config = GenerationConfig(
-        max_new_tokens=1, do_sample=False, eos_token_id=[end], pad_token_id=padding
-    )
+        max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False, eos_token_id=[end],
+        pad_token_id=padding,
+    )  # fmt: skip
     shared = SharedPrefill()
     start = time.process_time()
     together = [shared.generate(model, prompts, config) for prompts in calls]
@@ -212,7 +214,7 @@ def prefill(options: dict[str, Any]) -> None:
         f"{sum(map(len, calls))} prompts of {shared.given:,} tokens in {len(calls)} calls: "
         f"{shared.computed:,} computed, {shared.given / shared.computed:.1f} times fewer; "
         f"{seconds[0]:.0f} s instead of {seconds[1]:.0f} s, {seconds[1] / seconds[0]:.1f} times "
-        f"less; {agree} next tokens are the same"
+        f"less; {agree} completions are the same"
     )
 
 
@@ -222,7 +224,7 @@ def drift() -> None:
     talks, turns = 8, 4
 
     def generate(prompts: list[list[int]]) -> Generation:
-        ids, mask = left_padded(prompts, tokenizer.pad_token_id, "cpu")
+        ids, mask = padded(prompts, tokenizer.pad_token_id, "cpu")
         made = model.generate(input_ids=ids, attention_mask=mask, do_sample=True, top_k=0,
                               max_new_tokens=48)  # fmt: skip
         said = [row[ids.size(1) :].tolist() for row in made]
@@ -262,6 +264,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--env", action="append", choices=sorted(ENVS), help="of tokens")
     parser.add_argument("--groups", type=int, default=1, help="of tokens")
     parser.add_argument("--budget", type=int, default=ROW, help="tokens in a pass of update")
+    parser.add_argument("--new-tokens", type=int, default=1, metavar="N", help="of prefill")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="of update")
     parser.add_argument("--difficulty", help="of the tasks")
     parser.add_argument("--protocol", default=PolicyConfig().protocol)
@@ -279,6 +282,6 @@ if __name__ == "__main__":
     elif options.what == "update":
         update(options.way, options.budget, options.every, given)
     elif options.what == "prefill":
-        prefill(given)
+        prefill(options.new_tokens, given)
     else:
         drift()
