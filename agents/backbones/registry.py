@@ -177,6 +177,6 @@ def _other_engine(name: str, options: Options) -> None:
         )
     if options.dtype != "auto":
         raise ConfigurationError(
-            f"backbone {name!r} takes no --dtype: another engine than transformers runs it. "
-            "A server is started with the numbers that it should use (vllm serve --dtype bfloat16)"
+            f"backbone {name!r} takes no --dtype: transformers does not run it. Start a server "
+            "with the numbers that it should use (vllm serve --dtype bfloat16)"
         )

@@ -169,8 +169,8 @@ def _one_token(
     batch, heads, size = query.size(0), query.size(1), query.size(3)
     grouped = query.view(batch, key.size(1), -1, size)
     if beginning is not None:
-        scaled = grouped * (size**-0.5 if scaling is None else scaling)
-        result = _after_beginning(scaled, key, value, mask, *beginning).to(query.dtype)
+        scale = size**-0.5 if scaling is None else scaling
+        result = _after_beginning(grouped, key, value, mask, scale, *beginning).to(query.dtype)
     else:
         result = scaled_dot_product_attention(
             grouped, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
@@ -183,16 +183,18 @@ def _after_beginning(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
+    scale: float,
     first_key: torch.Tensor,
     first_value: torch.Tensor,
 ) -> torch.Tensor:
     """Attention to a common beginning, whose keys are read once, and to each sequence's own tokens.
 
     Args:
-        query: Scaled queries, (batch, heads, queries, size).
+        query: Queries, (batch, heads, queries, size).
         key: Keys of each sequence's own tokens, (batch, heads, tokens, size).
         value: Their values.
         mask: The tokens to attend to, those of the beginning included, or None for all.
+        scale: Factor of the scores.
         first_key: Keys of the beginning, (1, heads, tokens, size).
         first_value: Their values.
 
@@ -204,6 +206,7 @@ def _after_beginning(
     query, key, value, first_key, first_value = (
         part.to(precise) for part in (query, key, value, first_key, first_value)
     )
+    query = query * scale
     together = query.transpose(0, 1).reshape(heads, batch * queries, size)
     first = (together @ first_key[0].transpose(1, 2)).view(heads, batch, queries, -1)
     own = query @ key.transpose(2, 3)

@@ -139,7 +139,7 @@ class _Roomy(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the keys and values of new tokens, and return all."""
+        """Add the keys and values of new tokens, and return all but the shared ones."""
         known = self._own
         end = known + key_states.size(2)
         self._all_keys[:, :, known:end] = key_states

@@ -439,10 +439,9 @@ def compare(starts: list[tuple[Any, ...]]) -> None:
 
 
 @pytest.mark.slow
-def test_golden_traces_of_generated_games() -> None:
-    compare(
-        [("start_generated", name, "train", number) for name in TASK_TYPES for number in (0, 1)]
-    )
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.long)])
+def test_golden_traces_of_generated_games(number: int) -> None:
+    compare([("start_generated", name, "train", number) for name in TASK_TYPES])
 
 
 @pytest.mark.slow
