@@ -115,7 +115,7 @@ def by_model(folder: Path, **options: Any) -> list[list[DemonstratedStep]]:
 def test_a_model_as_teacher_shows_its_own_episodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agemem.train.demonstrations.TransformersBackbone", lambda _: Cut())
+    monkeypatch.setattr("agemem.train.demonstrations.TransformersBackbone", lambda _, dtype: Cut())
     episodes = by_model(tmp_path, teacher_errors=0.1)
     assert set(Cut.temperatures) == {1.0}
     task = SyntheticQATask(split="train", level="easy")
@@ -136,7 +136,8 @@ def test_no_episode_to_show_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(AgeMemError, match="failed in all of 3 episodes"):
         list(demonstrate(config, 3, PieceCounter()))
     monkeypatch.setattr(
-        "agemem.train.demonstrations.TransformersBackbone", lambda _: ScriptedBackbone(lambda _: "")
+        "agemem.train.demonstrations.TransformersBackbone",
+        lambda _, dtype: ScriptedBackbone(lambda _: ""),
     )
     with pytest.raises(AgeMemError, match="failed in all of 6 episodes"):
         by_model(tmp_path)
