@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agemem.agents.backbones.registry import training_folder
+from agemem.agents.backbones.transformers_model import chosen_dtype
 from agemem.train.config import TREE_TOKENS, GRPOConfig, PolicyConfig
 from agemem.train.env_workers import EnvWorkers
 from agemem.train.gpu_memory import Load, sentence
@@ -253,13 +254,7 @@ def _vllm(config: GRPOConfig) -> dict[str, Any]:
 
 def frozen_dtype(config: PolicyConfig) -> str:
     """The numbers to load a model with: what is trained is float32."""
-    import torch
-
-    if not config.lora_rank:
-        return "float32"
-    if config.dtype != "auto":
-        return config.dtype
-    return "bfloat16" if torch.cuda.is_available() else "float32"
+    return chosen_dtype(config.dtype) if config.lora_rank else "float32"
 
 
 def lora(rank: int) -> Any:

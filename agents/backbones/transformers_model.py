@@ -53,15 +53,13 @@ class TransformersBackbone(Backbone):
         transformers = require("transformers", extra="transformers")
         transformers.utils.logging.disable_progress_bar()  # it would draw over ours
         on_gpu = self._torch.cuda.is_available()
-        if dtype == "auto":
-            dtype = "bfloat16" if on_gpu else "float32"
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(
                 str(model), padding_side="left"
             )
             self._model = transformers.AutoModelForCausalLM.from_pretrained(
                 str(model),
-                dtype=dtype,
+                dtype=chosen_dtype(dtype),
                 device_map="auto" if on_gpu else None,
             )
         except (OSError, ValueError) as error:
@@ -134,6 +132,13 @@ class TransformersBackbone(Backbone):
     def token_counter(self) -> TokenCounter:
         """Counts with the model's own tokenizer."""
         return TokenizerCounter(self._tokenizer, self.name)
+
+
+def chosen_dtype(dtype: str) -> str:
+    """The numbers that one of :data:`~agemem.agents.backbones.base.DTYPES` stands for here."""
+    if dtype != "auto":
+        return dtype
+    return "bfloat16" if require("torch", extra="transformers").cuda.is_available() else "float32"
 
 
 def require_model(model: str, name: str) -> None:
