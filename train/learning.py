@@ -73,9 +73,11 @@ class Experiment:
 
     def evaluate(self, arms: Sequence[str], seeds: range) -> dict[str, list[Path]]:
         """Evaluate what is not evaluated yet, and return the evaluations of each arm."""
-        names = (WARM, BASE, *arms)
-        self._together([partial(self._evaluation, arm, seed) for seed in seeds for arm in names])
-        return {arm: [self.runs / f"{arm}-{seed}" / "held-out" for seed in seeds] for arm in names}
+        # A named base is one model; a new policy is drawn from each seed.
+        base = seeds if self.recipe.warm_start.get("backbone") == TINY else seeds[:1]
+        played = {WARM: seeds, BASE: base, **dict.fromkeys(arms, seeds)}
+        self._together([partial(self._evaluation, a, s) for a in played for s in played[a]])
+        return {a: [self.runs / f"{a}-{s}" / "held-out" for s in played[a]] for a in played}
 
     def compare(self, evaluations: Mapping[str, Sequence[Path]], out: Path) -> None:
         """Write the tables of the held-out tasks, with tests against the warm start."""

@@ -126,6 +126,20 @@ def test_what_is_finished_is_not_done_again(
     assert [call[0] for call in programs.calls] == ["compare"]
 
 
+def test_a_named_base_plays_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(SMALL.replace("backbone: tiny", "backbone: smollm2-135m"))
+    programs = Programs()
+    monkeypatch.setattr(subprocess, "run", programs)
+    out = tmp_path / "out"
+    assert learning.main(["--recipe", str(recipe), "--out", str(out), "--seeds", "2"]) == 0
+    played = [Path(call[-1]).parent.name for call in programs.calls if call[0] == "run"]
+    assert sorted(played) == ["again-1", "again-2", "base-1", "trained-1", "trained-2",
+                              "warm-start-1", "warm-start-2"]  # fmt: skip
+    rows = (out / "held_out.csv").read_text().splitlines()
+    assert next(row for row in rows if row.startswith("base,success")).endswith(",1")
+
+
 def test_a_recipe_that_has_changed_needs_another_folder(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     learning._write({"steps": 1}, file)
