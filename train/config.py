@@ -44,6 +44,8 @@ TRAINED, ON, LEARNING, EXECUTION = (
 )
 ANY_TOOL = "any"
 """All tools, where one may be named."""
+TINY = "tiny"
+"""The backbone that a warm start builds: a new policy with a tokenizer of its own."""
 TREE_TOKENS = 8192
 """The default of ``tokens_per_micro_batch`` with token trees."""
 AGENT = "agemem.agents.agemem:AgeMemAgent"
@@ -258,6 +260,13 @@ class PolicyConfig(BenchmarkSettings):
         for env in self.envs:
             yield resolve(self.protocol, ENVS[env]["task"], given).settings
 
+    def conditions(self) -> dict[str, tuple[bool, str]]:
+        """Whether settings that need others are in use, and what puts them into use."""
+        limited = self.token_trees != "on" and self.tokens_per_micro_batch is None
+        return {
+            "micro_batch": (limited, "--token-trees off, and with --tokens-per-micro-batch"),
+        }
+
     @property
     def agent(self) -> str:
         """Import path of the agent, which retrieves at each step if it has no short-term tools."""
@@ -316,6 +325,18 @@ def refuse_changed(stored: C, config: C, allowed: set[str], out: Path) -> None:
             f"{out} was started with other settings ({'; '.join(changed)}). Leave out "
             "these options to resume it, or start a new run with another --out."
         )
+
+
+def refuse_idle(config: PolicyConfig) -> None:
+    """Refuse settings that have no effect beside the others.
+
+    Raises:
+        ConfigurationError: There is one that is not at its default.
+    """
+    known = settings_of(type(config))
+    for name, (in_use, needed) in config.conditions().items():
+        if not in_use and getattr(config, name) != known[name].value:
+            raise ConfigurationError(f"{known[name].flag} has no effect without {needed}")
 
 
 def fold_options(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -478,6 +499,18 @@ class GRPOConfig(PolicyConfig):
         if self.ahead and self.vllm != "server":
             raise ConfigurationError("--ahead needs a server that plays meanwhile: --vllm server")
 
+    def conditions(self) -> dict[str, tuple[bool, str]]:
+        """Whether settings that need others are in use, and what puts them into use."""
+        evaluates, adapts = self.eval_tasks > 0, self.lora_rank > 0
+        return {
+            **PolicyConfig.conditions(self),  # super() does not work in a class with slots
+            "eval_split": (evaluates, "--eval-tasks"),
+            "best_by": (evaluates, "--eval-tasks"),
+            "dtype": (adapts, "--lora-rank: weights that are trained are float32"),
+            "vllm_memory": (self.vllm == "colocate", "--vllm colocate"),
+            "vllm_url": (self.vllm == "server", "--vllm server"),
+        }
+
     def held_out_rows(self) -> list[dict[str, Any]]:
         """The tasks of the evaluation during training.
 
@@ -585,6 +618,14 @@ class WarmStartConfig(PolicyConfig):
         1_000_000,
     )
     learning_rate: float = setting(1e-4, "learning rate", Scope.METHOD, LEARNING, 0.0, 10.0)
+
+    def conditions(self) -> dict[str, tuple[bool, str]]:
+        """Whether settings that need others are in use, and what puts them into use."""
+        return {
+            **PolicyConfig.conditions(self),
+            "teacher_errs_in": (self.teacher_errors > 0, "--teacher-errors"),
+            "copying": (self.backbone == TINY, f"--backbone {TINY}"),
+        }
 
 
 def _upgrade(config: dict[str, Any], version: int) -> dict[str, Any]:

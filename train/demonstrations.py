@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 import agemem_envs  # noqa: F401 - registers the environments
 from agemem.agents.backbones.base import Sampling
-from agemem.agents.backbones.chat_template import chat_ids, text_ids
+from agemem.agents.backbones.chat_template import chat_ids, template_arguments, text_ids
 from agemem.agents.backbones.transformers_model import TransformersBackbone
 from agemem.agents.rollout import Job, Seat, play_tasks, rollout
 from agemem.train.config import WarmStartConfig
@@ -25,7 +25,7 @@ from agemem.train.recorded import is_recording, recorded, steps_of
 from agemem.train.samples import Sample
 from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import Episode
-from agemem_envs.errors import AgeMemError, UnknownNameError
+from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
 from agemem_envs.stages import Stage
 from agemem_envs.tokens import TokenCounter
 from agemem_envs.util.loading import load
@@ -54,10 +54,14 @@ def demonstrate(
 
     Raises:
         AgeMemError: No episode can be shown, of a demonstrator none of the first 20; or the
-            teacher is unknown.
+            teacher is unknown, or cannot err on purpose.
     """
     options = {**config.make_options(""), "token_counter": token_counter}
     by_rule, path = config.teacher in TEACHERS, Path(config.teacher)
+    if config.teacher_errors > 0 and not by_rule:
+        raise ConfigurationError(
+            f"--teacher-errors is for {' and '.join(TEACHERS)}: {config.teacher} makes its own"
+        )
     if by_rule:
         played = _by_demonstrator(config, episodes, options)
     elif is_recording(path):
@@ -144,7 +148,8 @@ def _by_model(
     config: WarmStartConfig, episodes: int, options: dict[str, Any]
 ) -> Iterator[tuple[Episode, Steps]]:
     """Episodes that a model samples, in the order of their tasks."""
-    backbone = TransformersBackbone(config.teacher, dtype=config.dtype)
+    template = template_arguments(config.chat_template_arg)
+    backbone = TransformersBackbone(config.teacher, template=template, dtype=config.dtype)
     agent = load(config.agent)
 
     def seat(stack: ExitStack) -> Seat[dict[str, Any]]:
@@ -160,13 +165,15 @@ def _by_model(
         seats = [seat(stack) for _ in range(min(config.teacher_seats, episodes))]
         played = [one for _, one in play_tasks(config.rows(episodes), seats, backbone, sampling)]
     for one in sorted(played, key=lambda one: one.job):
-        played_steps = zip(one.prompts, one.completions, one.episode.steps, strict=True)
+        # The environment may have failed in the step of the last completion.
+        played_steps = zip(one.prompts, one.completions, one.episode.steps, strict=False)
         yield (
             one.episode,
             [
                 DemonstratedStep(request.messages, completion.text, step.stage)
                 for request, completion, step in played_steps
                 if request and completion and completion.finish_reason == "stop"
+                if step.malformed is None
             ],
         )
 

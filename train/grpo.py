@@ -27,6 +27,7 @@ from agemem.train.config import (
     file_settings,
     fold_options,
     refuse_changed,
+    refuse_idle,
 )
 from agemem.train.hub import prepare_hub, push
 from agemem.train.libraries import require_training
@@ -60,13 +61,13 @@ backbones:
 examples:
   the paper's training on one node with 8 GPUs, with generation by vLLM on the same GPUs:
     torchrun --nproc_per_node 8 train/grpo.py --backbone qwen3-4b --protocol full \\
-        --tasks-per-step 8 --micro-batch 1 --vllm colocate --out results/runs/agemem-4b
+        --tasks-per-step 8 --vllm colocate --out results/runs/agemem-4b
 
   all weights of a larger model, sharded over the GPUs (accelerate config asks for FSDP or
   DeepSpeed, of which ZeRO-3 needs zero3_save_16bit_model: true; pip install deepspeed):
     accelerate launch --num_processes 8 --use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy \\
         TRANSFORMER_BASED_WRAP train/grpo.py --backbone qwen2.5-7b --vllm colocate \\
-        --micro-batch 1 --out results/runs/agemem-7b
+        --out results/runs/agemem-7b
 
   the reward ablation, and the ablation without short-term tools:
     agemem grpo --backbone qwen3-4b --protocol full --reward answer-only \\
@@ -78,7 +79,7 @@ examples:
 
   without network access or a GPU, on the embedded model and data:
     agemem grpo --backbone smollm2-135m --env AgeMem-SyntheticQA-v0 --lora-rank 8 \\
-        --steps 2 --tasks-per-step 1 --group-size 2 --max-completion-tokens 128 --micro-batch 1 \\
+        --steps 2 --tasks-per-step 1 --group-size 2 --max-completion-tokens 128 \\
         --out results/runs/small
 
   the settings in a file, and the curves in a browser:
@@ -178,6 +179,7 @@ def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
         refuse_changed(stored, config, MAY_RESUME, options.out)
     if config.backbone is None:
         raise ConfigurationError("name the model to train: --backbone qwen3-4b")
+    refuse_idle(config)
     return config, options
 
 

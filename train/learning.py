@@ -40,9 +40,10 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
     use_checkout()
 
 from agemem.agents.backbones.registry import BACKBONES
+from agemem.train.config import TINY
 from agemem.train.curves import write_curves
 from agemem.train.recipe import Recipe, Settings, filled, read_recipe
-from agemem.train.sft import BASE, TINY
+from agemem.train.sft import BASE
 from agemem_envs.errors import AgeMemError, ConfigurationError, require
 from agemem_envs.run_record import has_record
 from agemem_envs.util.cli import EXIT_OK, exit_status

@@ -19,7 +19,14 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.config import WarmStartConfig, file_settings, fold_options, refuse_changed
+from agemem.train.config import (
+    TINY,
+    WarmStartConfig,
+    file_settings,
+    fold_options,
+    refuse_changed,
+    refuse_idle,
+)
 from agemem.train.hub import prepare_hub, push
 from agemem.train.libraries import require_training
 from agemem_envs.errors import AgeMemError, ConfigurationError
@@ -39,7 +46,8 @@ if TYPE_CHECKING:
 
     from agemem.train.samples import Sample
 
-TINY, BASE = "tiny", "base"
+BASE = "base"
+"""The folder of the tiny policy before its training."""
 MAY_GO_ON = set(in_scope(WarmStartConfig, Scope.RUN))
 """Settings that may change when a warm start goes on: none of them affects what it learns."""
 FOR_TOKENIZER = 300
@@ -106,7 +114,8 @@ def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
         raise ConfigurationError("name a folder for the run: --out RUN")
     config = from_flags(WarmStartConfig, argparse.Namespace(**fold_options(vars(options))))
     if config.backbone is None:
-        raise ConfigurationError("name the model to train: --backbone qwen3-4b, or tiny")
+        raise ConfigurationError(f"name the model to train: --backbone qwen3-4b, or {TINY}")
+    refuse_idle(config)
     return config, options.out
 
 

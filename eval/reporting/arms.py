@@ -7,8 +7,9 @@ from pathlib import Path
 
 from agemem.eval.reporting.estimates import Estimate, compared, estimate, stable_seed
 from agemem.eval.reporting.summary import Row
+from agemem.eval.runs.comparability import identity
 from agemem.eval.runs.metrics import METRICS
-from agemem.eval.runs.reading import read_runs
+from agemem.eval.runs.reading import PlayedRun, read_runs
 from agemem.eval.stats.pairing import difference
 from agemem.eval.stats.significance import holm, permutation_p
 from agemem_envs.errors import ConfigurationError
@@ -23,8 +24,8 @@ SHOWN = (
     "rounds",
     *(f"{short_name(tool)}_calls" for tool in TOOLS),
 )
-
-
+SAME = ("env", "data_source", "task")
+"""Conditions that make two episodes of the same id episodes of the same task."""
 Numbers = Mapping[tuple[str, str], Estimate]
 """The numbers of each arm and metric."""
 
@@ -36,19 +37,22 @@ def read_arms(runs: Mapping[str, Sequence[Path]]) -> Numbers:
         runs: The evaluations of each arm, one for each training run, in the order of the seeds.
 
     Raises:
-        ConfigurationError: The arms have played different tasks.
+        ConfigurationError: The arms have played different tasks, or with other settings of tasks.
     """
-    numbers = {
-        (arm, metric): _estimate(arm, folders, metric)
-        for arm, folders in runs.items()
-        for metric in SHOWN
+    played = {arm: read_runs(list(folders)) for arm, folders in runs.items()}
+    first, *others = ((arm, _tasks(of)) for arm, of in played.items())
+    for arm, tasks in others:
+        if tasks != first[1]:
+            raise ConfigurationError(f"{arm} and {first[0]} have not played the same tasks")
+    return {(arm, metric): _estimate(of, metric) for arm, of in played.items() for metric in SHOWN}
+
+
+def _tasks(runs: Sequence[PlayedRun]) -> set[tuple[str, ...]]:
+    """The tasks of the runs, whether their episodes were scored or not."""
+    results = [result for run in runs for result in run.results]
+    return {
+        (result.episode.task_id, *(identity(result)[name] for name in SAME)) for result in results
     }
-    first = next(iter(runs))
-    for arm in runs:
-        ours, theirs = (numbers[name, "rounds"].samples for name in (arm, first))
-        if [sample.tasks for sample in ours] != [sample.tasks for sample in theirs]:
-            raise ConfigurationError(f"{arm} and {first} have not played the same tasks")
-    return numbers
 
 
 def means(numbers: Numbers) -> list[Row]:
@@ -68,10 +72,9 @@ def means(numbers: Numbers) -> list[Row]:
     ]
 
 
-def _estimate(arm: str, folders: Sequence[Path], metric: str) -> Estimate:
-    played = read_runs(list(folders))
-    results = [result for run in played for result in run.results]
-    seeds = [str(index) for index, run in enumerate(played) for _ in run.results]
+def _estimate(runs: Sequence[PlayedRun], metric: str) -> Estimate:
+    results = [result for run in runs for result in run.results]
+    seeds = [str(index) for index, run in enumerate(runs) for _ in run.results]
     return estimate(results, metric, seeds)
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agemem.eval.compare import main
+from agemem.eval.play.runner import EXIT_UNSCORED
 from agemem.eval.run import main as evaluate
+from agemem_envs.env import MemoryEnv
+from agemem_envs.errors import SimulatorError
+from agemem_envs.util.cli import EXIT_OK
 
 
-def play(out: Path, agent: str, episodes: int = 8, seed: int = 0) -> str:
+def play(out: Path, agent: str, episodes: int = 8, seed: int = 0, *flags: str) -> str:
     options = ["--agent", agent, "--envs", "AgeMem-SyntheticQA-v0", "--episodes", str(episodes)]
-    assert evaluate([*options, "--protocol", "full", "--seed", str(seed), "--out", str(out)]) == 0
+    options += ["--protocol", "full", "--seed", str(seed), *flags]
+    assert evaluate([*options, "--out", str(out)]) in {EXIT_OK, EXIT_UNSCORED}
     return str(out)
 
 
@@ -55,11 +62,32 @@ def test_several_trainings_are_one_arm(tmp_path: Path) -> None:
     assert means["random", "rounds"]["tasks"] == "8"
 
 
+def test_an_episode_without_a_score_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = play(tmp_path / "oracle", "oracle")
+    step, count = MemoryEnv.step, itertools.count()
+
+    def fails_once(self: MemoryEnv, action: str) -> Any:
+        if next(count) == 3:
+            raise SimulatorError("gone")
+        return step(self, action)
+
+    monkeypatch.setattr(MemoryEnv, "step", fails_once)
+    random = play(tmp_path / "random", "random")
+    out = tmp_path / "out"
+    assert main(["--arm", f"r={random}", "--arm", f"o={oracle}", "--out", str(out)]) == 0
+    means = {(row["arm"], row["metric"]): row for row in rows(out / "held_out.csv")}
+    assert [means[arm, "success"]["episodes"] for arm in "ro"] == ["7", "8"]
+    assert {row["tasks"] for row in rows(out / "tests.csv")} == {"7"}
+
+
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
         (["one={a}", "one={b}"], "given twice"),
         (["one={a}", "two={c}"], "have not played the same tasks"),
+        (["one={a}", "two={d}"], "have not played the same tasks"),
         (["one"], "NAME=RUN"),
         (["one=nowhere"], "nowhere"),
     ],
@@ -67,10 +95,10 @@ def test_several_trainings_are_one_arm(tmp_path: Path) -> None:
 def test_what_is_refused(
     arms: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = {name: tmp_path / name for name in "abc"}
+    runs = {name: tmp_path / name for name in "abcd"}
     for name, run in runs.items():
         if any(f"{{{name}}}" in arm for arm in arms):
-            play(run, "oracle", 2, seed=int(name == "c"))
+            play(run, "oracle", 2, int(name == "c"), *(["--distractors", "1"] * (name == "d")))
     flags = [text for arm in arms for text in ("--arm", arm.format(**runs))]
     assert main(flags) == 2
     assert message in capsys.readouterr().err
