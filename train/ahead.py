@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
-
-from agemem.agents.rollout import Rollout
+from typing import Any, Generic, TypeVar
 
 Rows = Sequence[dict[str, Any]]
-Play = Callable[[Rows, int], list[Rollout]]
-"""Plays the trajectories of rows, in an optimizer step."""
+Played = TypeVar("Played")
 
 
-class RoundAhead:
+class RoundAhead(Generic[Played]):
     """Plays one round in a thread of its own.
 
     Args:
-        play: Plays a round.
+        play: Plays the trajectories of rows, in an optimizer step.
     """
 
-    def __init__(self, play: Play) -> None:
+    def __init__(self, play: Callable[[Rows, int], Played]) -> None:
         self._play = play
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="round-ahead")
-        self._started: tuple[list[Any], Future[list[Rollout]]] | None = None
+        self._started: tuple[list[Any], Future[Played]] | None = None
 
     def start(self, rows: Rows, step: int) -> None:
         """Begin to play the round of an optimizer step. None may be under way."""
         assert self._started is None, "a round is under way"
         self._started = list(rows), self._thread.submit(self._play, rows, step)
 
-    def take(self, rows: Rows) -> list[Rollout] | None:
+    def take(self, rows: Rows) -> Played | None:
         """Wait for the round under way, and return it; None if there is none of these rows.
 
         Raises:

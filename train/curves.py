@@ -21,7 +21,7 @@ if not (__package__ or "").startswith("agemem"):  # not installed: use this chec
 
     use_checkout()
 
-from agemem.train.log import read_log
+from agemem.train.log import ROUND, read_log
 from agemem_envs.errors import ConfigurationError, require
 from agemem_envs.util.cli import EXIT_OK, exit_status, name_value
 
@@ -40,7 +40,8 @@ def curve_table(series: Mapping[str, Sequence[Path]]) -> DataFrame:
     Returns:
         A table with the columns ``series``, ``run`` and ``step``, all columns of the log, and
         ``mean_return``, the mean of the three returns, which compares runs whose reward weighs
-        the returns differently.
+        the returns differently. Of several optimizer steps on one round, the first has its
+        numbers.
 
     Raises:
         DataNotFoundError: A run has no log.
@@ -56,8 +57,7 @@ def curve_table(series: Mapping[str, Sequence[Path]]) -> DataFrame:
     table = pandas.DataFrame(rows)
     if table.empty:
         raise ConfigurationError("the runs have not logged a step yet")
-    returns = ["reward/task", "reward/context", "reward/memory"]
-    table.insert(3, "mean_return", table[returns].mean(axis=1, skipna=False))
+    table.insert(3, "mean_return", table[list(ROUND)].mean(axis=1, skipna=False))
     return table
 
 

@@ -40,6 +40,7 @@ from agemem_envs.run_record import FILE as RECORD
 from agemem_envs.run_record import training_record
 from agemem_envs.training_record import MODEL
 from agemem_envs.util.cli import EXIT_OK, exit_status, folder
+from agemem_envs.util.files import new_folder
 
 ADAPTER = Path(MODEL, "adapter")
 """Where a training keeps its adapter."""
@@ -90,7 +91,7 @@ def export(run: Path, out: Path, rank: int | None = None) -> None:
         MissingDependencyError: A library is not installed.
     """
     adapters = list(_adapters(run))
-    if out.exists():
+    if out.exists():  # before a model is read
         raise ConfigurationError(f"{out} exists already: choose another --out")
     if rank is not None and rank < 1:
         raise ConfigurationError(f"--rank must be at least 1, not {rank}")
@@ -99,12 +100,12 @@ def export(run: Path, out: Path, rank: int | None = None) -> None:
     adapter = stacked(adapters)
     if rank is not None and rank < adapter.rank:
         adapter = compressed(adapter, rank)
-    out.mkdir(parents=True)
-    write_gguf(adapter, model, out / GGUF_ADAPTER)
     settings = json.loads((run / ADAPTER / CONFIG).read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = base_of(str(run / "model"))
-    write_adapter(adapter, settings, out)
-    shutil.copy(run / RECORD, out)
+    with new_folder(out) as unfinished:
+        write_gguf(adapter, model, unfinished / GGUF_ADAPTER)
+        write_adapter(adapter, settings, unfinished)
+        shutil.copy(run / RECORD, unfinished)
 
 
 def _adapters(run: Path) -> Iterator[Adapter]:

@@ -30,11 +30,11 @@ from agemem.train.config import (
     refuse_idle,
 )
 from agemem.train.hub import prepare_hub, push
+from agemem.train.launcher import is_main_process
 from agemem.train.libraries import require_training
 from agemem.train.run import (
     base_of,
     check_checkpoint,
-    is_main_process,
     last_checkpoint,
     memory_estimate,
     memory_estimates,

@@ -50,6 +50,8 @@ from agemem_envs.util.cli import EXIT_OK, exit_status
 
 HERE = Path(__file__).resolve().parent
 WARM = "warm-start"
+OTHER_TASKS = 1_000
+"""What the arms add to the seed, which selects other tasks than those of any warm start."""
 EVALUATION, COMPARISON = (HERE.parent / "eval" / name for name in ("run.py", "compare.py"))
 
 
@@ -105,14 +107,13 @@ class Experiment:
         program, settings = self.recipe.arms[arm]
         warm = str(self.model(WARM, seed))
         given = filled({"backbone": warm, **settings}, warm_start=warm)
-        # Other tasks than those that the warm start has seen.
-        self._trained(arm, program, given, seed, shift=len(self.recipe.arms) + seed)
+        self._trained(arm, program, given, seed, shift=OTHER_TASKS)
 
     def _trained(
         self, arm: str, program: str, settings: Settings, seed: int, shift: int = 0
     ) -> None:
         run = self.runs / f"{arm}-{seed}"
-        values = {**self.recipe.setting, **settings, "seed": seed + 1_000 * shift}
+        values = {**self.recipe.setting, **settings, "seed": seed + shift}
         file = _write(values, self.runs / f"{run.name}.yaml", begun=has_record(run))
         if (run / "model").exists():
             return

@@ -14,8 +14,9 @@ from agemem_envs.util.records import parse_json, refuse_newer
 FILE = "log.jsonl"
 HELD_OUT = "held_out.jsonl"
 """The file of the evaluations during training, a line each: the step, and ``eval_...``."""
-NEEDED = ("step", "reward/task", "reward/context", "reward/memory")
-"""What every line has."""
+STEP = "step"
+ROUND = ("reward/task", "reward/context", "reward/memory")
+"""What the line of a round's first optimizer step has, and those of its others lack."""
 FORMAT = 1
 """The format of a line. In format 0, before formats were numbered, tool calls were named
 ``calls/Add_memory``."""
@@ -35,10 +36,11 @@ def read_log(run: Path) -> list[dict[str, Any]]:
         raise DataNotFoundError(f"there is no training run in {run}: {path} is missing") from error
     try:
         entries = [parse_json(line) for line in data.decode("utf-8").splitlines()]
-        for entry in entries:
+        for number, entry in enumerate(entries):
             refuse_newer(entry.pop("format", 0), FORMAT)
             _upgrade(entry)
-            if missing := [name for name in NEEDED if name not in entry]:
+            needed = (STEP, *ROUND) if number == 0 else (STEP,)
+            if missing := [name for name in needed if name not in entry]:
                 raise ValueError(f"a step lacks {', '.join(missing)}")
     except (ValueError, AttributeError, TypeError) as error:
         raise DataFormatError(f"{path} is not a training log: {error}") from error

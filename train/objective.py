@@ -18,8 +18,9 @@ class Terms:
 
     Attributes:
         loss: A scalar; micro-batches of a round add up to the round's loss.
-        sums: Of single tokens, by name, without gradient: ``kl``, ``clip_fraction`` and
-            ``tokens`` to divide them by. Steps of weight 0 do not count.
+        sums: Of single tokens, by name, without gradient: ``kl``, ``clip_fraction``, with a
+            correction ``importance``, and ``tokens`` to divide them by. Steps of weight 0 do not
+            count.
     """
 
     loss: torch.Tensor
@@ -65,14 +66,14 @@ def stepwise_loss(
     per_step = (per_token * mask).sum(1) / mask.sum(1).clamp(min=1)
     counted = mask * (weights > 0).unsqueeze(1)
     outside = ((ratio < 1 - clip[0]) & (advantage < 0)) | ((ratio > 1 + clip[1]) & (advantage > 0))
-    return Terms(
-        loss=(weights * per_step).sum(),
-        sums={
-            "kl": (kl.detach() * counted).sum(),
-            "clip_fraction": (outside * counted).sum(),
-            "tokens": counted.sum(),
-        },
-    )
+    sums = {
+        "kl": (kl.detach() * counted).sum(),
+        "clip_fraction": (outside * counted).sum(),
+        "tokens": counted.sum(),
+    }
+    if correction is not None:
+        sums["importance"] = (correction * counted).sum()
+    return Terms(loss=(weights * per_step).sum(), sums=sums)
 
 
 def truncated_importance(

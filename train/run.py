@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,10 +16,12 @@ from agemem.agents.backbones.transformers_model import chosen_dtype
 from agemem.train.config import TREE_TOKENS, GRPOConfig, PolicyConfig
 from agemem.train.env_workers import EnvWorkers
 from agemem.train.gpu_memory import Load, sentence
+from agemem.train.launcher import processes, rank
 from agemem.train.models import TrainableModel, find_model
 from agemem_envs.errors import ConfigurationError, DataFormatError, EndpointError
 from agemem_envs.run_record import RunRecord, training_record, write_record
 from agemem_envs.training_record import MODEL, TrainedModel, weights_sha256
+from agemem_envs.util.files import new_folder
 from agemem_envs.util.loading import load
 from agemem_envs.util.records import parse_json
 from agemem_envs.util.sanitize import natural_number
@@ -35,16 +37,6 @@ VLLM_COMMAND = (
     "--logprobs-mode processed_logprobs --max-logprobs -1"
 )
 """Command that starts a server which accepts new weights, as TRL's client requires."""
-
-
-def processes() -> int:
-    """The number of processes that train together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_main_process() -> bool:
-    """Whether this process is the one that writes files."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def trajectories(config: GRPOConfig) -> int:
@@ -279,10 +271,11 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Refuse a damaged checkpoint before anything of the run is changed.
+    """Refuse a damaged or unfitting checkpoint before anything of the run is changed.
 
     Raises:
         DataFormatError: A file of it cannot be read.
+        ConfigurationError: As many processes as now did not save it.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -300,6 +293,24 @@ def check_checkpoint(folder: Path) -> None:
         raise DataFormatError(
             f"the checkpoint {folder} is damaged ({error}). Remove it to resume from the one before"
         ) from error
+    _check_processes(folder)
+
+
+def _check_processes(checkpoint: Path) -> None:
+    """Refuse a checkpoint of more or fewer processes: each has random numbers of its own.
+
+    Raises:
+        ConfigurationError: Some process's state is missing, or there is one too many.
+    """
+    count = processes()
+    each = [f"rng_state_{one}.pth" for one in range(count)] if count > 1 else ["rng_state.pth"]
+    found = {file.name for file in checkpoint.glob("rng_state*.pth")}
+    # On disks of its own, a node has the states of its own processes alone.
+    if found and not (each[rank()] in found and found <= set(each)):
+        raise ConfigurationError(
+            f"{checkpoint} was saved by {len(found)} processes, and here are {count}: it can be "
+            "resumed exactly by as many alone"
+        )
 
 
 def save_model(trainer: Any, folder: Path) -> None:
@@ -312,15 +323,21 @@ def save_model(trainer: Any, folder: Path) -> None:
         trainer.deepspeed if trainer.is_deepspeed_enabled else trainer.model
     )
     if accelerator.is_main_process:
-        model = accelerator.unwrap_model(trainer.model)
-        adapted = hasattr(model, "merge_and_unload")
-        for name in getattr(model, "all_tied_weights_keys", None) or {}:
-            state.pop(name, None)  # a gathered copy of the weight that it is tied to
-        model.save_pretrained(folder / "adapter" if adapted else folder, state_dict=state)
-        if adapted:
-            _merge(folder / "adapter", folder, model.dtype)
-        trainer.processing_class.save_pretrained(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # of a resumed run that had ended
+        with new_folder(folder) as unfinished:
+            _save(trainer, state, unfinished)
     accelerator.wait_for_everyone()
+
+
+def _save(trainer: Any, state: dict[str, Any], folder: Path) -> None:
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    adapted = hasattr(model, "merge_and_unload")
+    for name in getattr(model, "all_tied_weights_keys", None) or {}:
+        state.pop(name, None)  # a gathered copy of the weight that it is tied to
+    model.save_pretrained(folder / "adapter" if adapted else folder, state_dict=state)
+    if adapted:
+        _merge(folder / "adapter", folder, model.dtype)
+    trainer.processing_class.save_pretrained(folder)
 
 
 def _merge(adapter: Path, folder: Path, dtype: Any) -> None:

@@ -129,8 +129,9 @@ def run(argv: Sequence[str]) -> int:
     if goes_on:
         _check_same(config, out)
     from agemem.train.demonstrations import demonstrate, encode, shown
+    from agemem.train.launcher import is_main_process, processes
     from agemem.train.models import find_model
-    from agemem.train.run import base_of, is_main_process, processes, record_model
+    from agemem.train.run import base_of, record_model
 
     if config.push_to_hub and is_main_process():
         prepare_hub(config.push_to_hub)

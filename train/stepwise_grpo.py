@@ -16,7 +16,6 @@ allows it, what several steps share is computed once (:mod:`agemem.train.trees`)
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import DistributedType
 from accelerate.utils import broadcast_object_list, gather, gather_object
 from transformers import PreTrainedModel, Trainer
 from trl import GRPOConfig, GRPOTrainer
@@ -40,6 +38,7 @@ from agemem.agents.trees.support import TREES, uses_trees
 from agemem.train.advantages import flat_groups, group_advantages, step_weights
 from agemem.train.ahead import RoundAhead
 from agemem.train.completions import completion_rows, completion_table
+from agemem.train.launcher import check_sharding
 from agemem.train.libraries import check_trl
 from agemem.train.logprobs import completion_logprobs
 from agemem.train.metrics import average, describe
@@ -48,7 +47,12 @@ from agemem.train.packing import Packing
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.rollouts import MixedPool, Pool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, fill
-from agemem_envs.errors import AgeMemError, ConfigurationError, UnknownNameError
+from agemem_envs.errors import (
+    AgeMemError,
+    ConfigurationError,
+    EndpointError,
+    UnknownNameError,
+)
 
 check_trl()
 
@@ -203,7 +207,12 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         **arguments: Any,
     ) -> None:
         super().__init__(reward_funcs=[_unused], **arguments)
-        self._check_launcher()
+        check_sharding(self)
+        if self.args.ahead and self.accelerator.num_processes > 1:
+            raise ConfigurationError(
+                "rounds are played ahead of one training process alone: several would exchange "
+                "prompts and gradients at the same time"
+            )
         self._rollout_pool = rollout_pool
         self._held_out_pool = held_out_pool
         if self.args.eval_strategy != "no" and held_out_pool is None:
@@ -234,34 +243,6 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             shared_stages=self.args.shared_stages,
         )
 
-    def _check_launcher(self) -> None:
-        """Refuse now what would be ignored, would fail, or could not be saved at the end.
-
-        Raises:
-            ConfigurationError: FSDP is asked for and not in use, DeepSpeed would keep the
-                weights of ZeRO-3 in parts, or several processes would play ahead.
-        """
-        if self.args.ahead and self.accelerator.num_processes > 1:
-            raise ConfigurationError(
-                "rounds are played ahead of one training process alone: several would exchange "
-                "prompts and gradients at the same time"
-            )
-        asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-        if asked and self.accelerator.distributed_type != DistributedType.FSDP:
-            raise ConfigurationError(
-                "FSDP is asked for, but accelerate shards among several GPUs alone, and here are "
-                f"{self.accelerator.num_processes} processes on {self.accelerator.device.type}"
-            )
-        if not self.is_deepspeed_enabled:
-            return
-        zero = self.accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
-        if zero["stage"] == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
-            raise ConfigurationError(
-                "ZeRO-3 would save no whole model: set zero3_save_16bit_model: true in the "
-                "configuration of accelerate (DeepSpeed's own: "
-                "stage3_gather_16bit_weights_on_model_save)"
-            )
-
     def _in_lockstep(self) -> bool:
         """Whether the processes must generate at the same time, and equally often.
 
@@ -279,7 +260,10 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             self._ahead.wait()  # it samples with the weights that it began with
             self._note("time/waiting", time.perf_counter() - start)
         if self.use_vllm and self.state.global_step != self._last_loaded_step:
-            self.vllm_generation.sync_weights()  # type: ignore[no-untyped-call]
+            try:
+                self.vllm_generation.sync_weights()  # type: ignore[no-untyped-call]
+            except Exception as error:  # TRL's client raises bare ones
+                raise EndpointError(f"vLLM has not taken the new weights: {error}") from error
             self._last_loaded_step = self.state.global_step
 
     def _sample(self, prompts: list[list[int]]) -> Generation:
@@ -344,28 +328,37 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         """Ask the server for the completions of all processes, however many each has."""
         counts = gather_object([len(prompts)])
         every = gather_object(prompts)
-        reply: list[Generation | None] = [None]
+        reply: list[Any] = [None]
         if self.accelerator.is_main_process:
-            engine = self.vllm_generation
-            output: Any = engine.vllm_client.generate(
-                prompts=every,
-                repetition_penalty=engine.repetition_penalty,
-                temperature=engine.temperature,
-                top_p=engine.top_p,
-                top_k=engine.top_k,
-                min_p=engine.min_p or 0.0,
-                max_tokens=engine.max_completion_length,
-                logprobs=0,
-                structured_outputs_regex=engine.structured_outputs_regex,
-                generation_kwargs=engine.generation_kwargs,
-            )
-            scores = [[token[0] for token in one] for one in output["logprobs"]]
-            reply = [(output["completion_ids"], scores)]
+            try:
+                reply = [self._reply(every)]
+            except Exception as error:  # TRL's client raises bare ones
+                reply = [EndpointError(f"the vLLM server has failed: {error}")]
         broadcast_object_list(reply, from_process=0)
-        ids, logprobs = cast(tuple[list[list[int]], list[list[float]]], reply[0])
+        if isinstance(reply[0], EndpointError):
+            raise reply[0]  # in every process: none would otherwise know why another has ended
+        ids, logprobs = reply[0]
         start = sum(counts[: self.accelerator.process_index])
         mine = slice(start, start + len(prompts))
         return ids[mine], logprobs[mine]
+
+    def _reply(self, prompts: list[list[int]]) -> tuple[list[list[int]], list[list[float]]]:
+        """The server's completions, and the log-probabilities of their tokens."""
+        engine = self.vllm_generation
+        output: Any = engine.vllm_client.generate(
+            prompts=prompts,
+            repetition_penalty=engine.repetition_penalty,
+            temperature=engine.temperature,
+            top_p=engine.top_p,
+            top_k=engine.top_k,
+            min_p=engine.min_p or 0.0,
+            max_tokens=engine.max_completion_length,
+            logprobs=0,
+            structured_outputs_regex=engine.structured_outputs_regex,
+            generation_kwargs=engine.generation_kwargs,
+        )
+        scores = [[token[0] for token in one] for one in output["logprobs"]]
+        return output["completion_ids"], scores
 
     def _in_parallel(self, prompts: list[list[int]]) -> Generation:
         """Fill up to the largest number of prompts, which processes that share an engine need.
@@ -402,8 +395,8 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     def _collect(self, rows: list[dict[str, Any]]) -> list[Tensors]:
         """Play a round, and make this process's micro-batches of its steps."""
         start = time.perf_counter()
-        played = self._play(rows)
-        played_at, generation = time.perf_counter(), self._policy.seconds
+        played, generation = self._play(rows)
+        played_at = time.perf_counter()
         if self._ahead is not None and (coming := self._rows_of(self._round_number + 1)):
             self._ahead.start(coming, self.state.global_step + self.num_iterations)
         samples, advantages = self._samples(played)
@@ -427,18 +420,18 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._marks = {"start": start, "update": end}
         return batches
 
-    def _play(self, rows: list[dict[str, Any]]) -> list[Rollout]:
-        """The trajectories of a round: played ahead, or else now."""
+    def _play(self, rows: list[dict[str, Any]]) -> tuple[list[Rollout], float]:
+        """The trajectories of a round, played ahead or else now, and the seconds of generation."""
         ahead = None if self._ahead is None else self._ahead.take(rows)
         if self._ahead is not None:
             self._note("staleness", float(ahead is not None))
         return self._play_round(rows, self.state.global_step) if ahead is None else ahead
 
-    def _play_round(self, rows: Sequence[dict[str, Any]], step: int) -> list[Rollout]:
+    def _play_round(self, rows: Sequence[dict[str, Any]], step: int) -> tuple[list[Rollout], float]:
         """Play the round of an optimizer step, maybe beside the update of the one before."""
         self._prefill.forget()
         self._policy.begin((self.args.seed, step, self.accelerator.process_index))
-        return self._rollout_pool.play(rows, self._policy)
+        return self._rollout_pool.play(rows, self._policy), self._policy.seconds
 
     @property
     def _round_number(self) -> int:
@@ -566,17 +559,23 @@ class StepwiseGRPOTrainer(GRPOTrainer):
     def _next_round(self, rows: list[dict[str, Any]]) -> list[Tensors]:
         """Play a round; if none of it can be scored, play its tasks again with other seeds.
 
-        If that fails too, the state is saved before the error ends the training, so that no
-        step is lost.
+        If that fails too, or a server does, the state is saved before the error ends the
+        training, so that no step is lost.
         """
-        self._sync_engine()
+        try:
+            self._sync_engine()
+            return self._scored_round(rows)
+        except (UnscoredRoundError, EndpointError):
+            self._save_now()
+            raise
+
+    def _scored_round(self, rows: list[dict[str, Any]]) -> list[Tensors]:
         for attempt in range(self.args.round_attempts):
             shift = attempt * SEED_SHIFT
             try:
                 return self._collect([{**row, "seed": row["seed"] + shift} for row in rows])
             except UnscoredRoundError:
                 if attempt + 1 == self.args.round_attempts:
-                    self._save_now()
                     raise
         raise AssertionError("there is at least one attempt")
 

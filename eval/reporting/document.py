@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from agemem.eval.reporting.rendered import (
 from agemem.eval.reporting.tables import Gains, Table, gains, make_tables
 from agemem.eval.reporting.writers import joined, markdown, to_markdown
 from agemem.eval.runs.reading import PlayedRun
-from agemem_envs.errors import ConfigurationError
+from agemem_envs.util.files import new_folder
 
 REPORT = "report.md"
 
@@ -167,7 +164,7 @@ def write_report(sections: Sequence[Section], out: Path) -> None:
         ConfigurationError: The folder is not empty or cannot be written.
         MissingDependencyError: matplotlib is not installed.
     """
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         text = [INTRODUCTION]
         for section in sections:
             text += [f"## {markdown(section.title)}\n"]
@@ -223,21 +220,3 @@ def _picture(name: str) -> str:
         f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
         f'<img src="{light}" alt="{name}" width="720"></picture>\n'
     )
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder that replaces ``out`` if the block succeeds."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigurationError(f"{out} is not an empty folder: name a new one with --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {out}: {error}") from error
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

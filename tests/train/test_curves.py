@@ -13,7 +13,7 @@ pytest.importorskip("pandas")
 import pandas
 
 from agemem.train.curves import curve_table, main
-from agemem_envs.errors import DataNotFoundError
+from agemem_envs.errors import DataFormatError, DataNotFoundError
 
 NAMES = (
     "reward/total",
@@ -46,6 +46,18 @@ def test_the_table_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert {file.name for file in out.iterdir()} == {"curves.csv"}
     assert main(["--series", "x", "--out", str(out)]) == 2
     assert "NAME=RUN" in capsys.readouterr().err
+
+
+def test_only_the_first_step_on_a_round_has_its_numbers(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", [0.1, 0.2])
+    first, second = (folder / "log.jsonl").read_text().splitlines()
+    again = json.dumps({"step": 2, "loss": 0.0, "kl": 0.1})
+    (folder / "log.jsonl").write_text("\n".join([first, again, second]) + "\n")
+    table = curve_table({"x": [folder]})
+    assert table["mean_return"].isna().tolist() == [False, True, False]
+    (folder / "log.jsonl").write_text("\n".join([again, first]) + "\n")
+    with pytest.raises(DataFormatError, match="a step lacks reward/task"):
+        curve_table({"x": [folder]})
 
 
 def test_a_folder_without_a_log_is_an_error(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_a_step_of_no_weight_has_no_gradient_and_no_count() -> None:
 def test_the_engines_importance_scales_the_surrogate_not_the_kl() -> None:
     terms, _ = loss([[-1.0]], [[-1.0]], [1.0], reference=[[-2.0]], correction=[[0.5]])
     assert terms.loss.item() == pytest.approx(-0.5 + 0.5 * math.exp(-1))
+    assert float(terms.sums["importance"]) == 0.5
 
 
 def test_importance_is_truncated_and_unknown_is_one() -> None:

@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,14 @@ from agemem.eval.runs.reading import read_run
 from agemem.train import sft
 from agemem.train.config import KINDS, GRPOConfig
 from agemem.train.grpo import main, parse
-from agemem.train.run import base_of, last_checkpoint, model_load, record_model, trajectories
+from agemem.train.run import (
+    base_of,
+    check_checkpoint,
+    last_checkpoint,
+    model_load,
+    record_model,
+    trajectories,
+)
 from agemem_envs import PROTOCOLS
 from agemem_envs.errors import AgeMemError, ConfigurationError
 from agemem_envs.run_record import RunKind, RunRecord, read_record, training_record, write_record
@@ -210,6 +219,62 @@ def test_an_unfinished_checkpoint_is_not_taken_up(tmp_path: Path) -> None:
             (folder / "trainer_state.json").write_text("{}")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-10"
     assert last_checkpoint(tmp_path / "other") is None
+
+
+@pytest.mark.parametrize(
+    ("saved", "now", "rank", "fits"),
+    [
+        ([], 4, 2, True),  # a checkpoint without random states
+        (["rng_state"], 1, 0, True),
+        (["rng_state"], 2, 0, False),
+        (["rng_state_0", "rng_state_1"], 2, 1, True),
+        (["rng_state_0", "rng_state_1"], 1, 0, False),
+        (["rng_state_0", "rng_state_1"], 4, 3, False),
+        (["rng_state_0", "rng_state_1", "rng_state_2"], 2, 1, False),
+        (["rng_state_2", "rng_state_3"], 4, 2, True),  # of the second node
+    ],
+)
+def test_a_checkpoint_is_resumed_by_as_many_processes(
+    saved: list[str],
+    now: int,
+    rank: int,
+    fits: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "trainer_state.json").write_text('{"global_step": 3, "log_history": []}')
+    for name in saved:
+        (tmp_path / f"{name}.pth").touch()
+    monkeypatch.setenv("WORLD_SIZE", str(now))
+    monkeypatch.setenv("RANK", str(rank))
+    with nullcontext() if fits else pytest.raises(ConfigurationError, match="here are"):
+        check_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "needed"),
+    [
+        (main, ["--best-by", "progress"], "--best-by has no effect without --eval-tasks"),
+        (main, ["--eval-split", "test"], "--eval-split has no effect without --eval-tasks"),
+        (main, ["--vllm-memory", "0.5"], "without --vllm colocate"),
+        (main, ["--vllm-url", "http://localhost:1"], "without --vllm server"),
+        (main, ["--dtype", "bfloat16"], "without --lora-rank"),
+        (main, ["--micro-batch", "1", "--token-trees", "on"], "without --token-trees off"),
+        (sft.main, ["--teacher-errs-in", "Add_memory"], "without --teacher-errors"),
+        (sft.main, ["--copying", "3"], "without --backbone tiny"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    program: Callable[[list[str]], int],
+    arguments: list[str],
+    needed: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    assert program(["--backbone", "qwen3-4b", "--out", str(out), *arguments]) == 2
+    assert needed in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_training_records_the_model_that_it_made(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from agemem_envs.episode import Episode
-from agemem_envs.errors import AgeMemError, ConfigurationError
+from agemem_envs.errors import AgeMemError, ConfigurationError, EndpointError
 from tests.conftest import ROOT, not_none
 from tests.train.gradient_check import check
 from tests.train.toy import EngineSettings, ToyEnv, build_model, scored_batches, tasks, toy_trainer
@@ -483,6 +483,27 @@ def test_a_server_is_asked_with_what_there_is(model: Path, tmp_path: Path) -> No
     (asked,) = server.asked
     assert asked["prompts"] == [[1, 2], [3]]
     assert (asked["max_tokens"], asked["logprobs"], asked["min_p"]) == (8, 0, 0.0)
+
+
+def test_an_outage_of_the_server_costs_no_step(model: Path, tmp_path: Path) -> None:
+    """In the third round; the state after the second step is saved."""
+    trainer = toy_trainer(model, tmp_path, max_steps=4, save_strategy="steps", save_steps=100)
+
+    class Fails(FakeServer):
+        def sync_weights(self) -> None: ...
+
+        def generate(self, **arguments: Any) -> dict[str, Any]:
+            if trainer.state.global_step == 2:
+                raise Exception("Request failed: 502")  # as TRL does
+            return super().generate(**arguments)
+
+    trainer.use_vllm, trainer.vllm_mode, trainer._last_loaded_step = True, "server", -1
+    trainer.vllm_generation = Fails()  # type: ignore[assignment]
+    with pytest.raises(EndpointError, match="the vLLM server has failed: Request failed: 502"):
+        trainer.train()
+    assert [one.name for one in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+    first = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    assert 0 < first["importance"] <= trainer.vllm_importance_sampling_clip_max
 
 
 def test_an_engine_of_its_own_needs_no_lockstep(model: Path, tmp_path: Path) -> None:
