@@ -21,6 +21,7 @@ from agemem.agents.rollout import Job, Seat, play_tasks, rollout
 from agemem.train.config import WarmStartConfig
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.diligent import DiligentDemonstrator
+from agemem.train.launcher import processes
 from agemem.train.recorded import is_recording, recorded, steps_of
 from agemem.train.samples import Sample
 from agemem_envs.env import MemoryEnv
@@ -148,6 +149,11 @@ def _by_model(
     config: WarmStartConfig, episodes: int, options: dict[str, Any]
 ) -> Iterator[tuple[Episode, Steps]]:
     """Episodes that a model samples, in the order of their tasks."""
+    if processes() > 1:
+        raise ConfigurationError(
+            "a model as teacher plays in one process: record it with agemem run, and name the "
+            "recording as --teacher"
+        )
     template = template_arguments(config.chat_template_arg)
     backbone = TransformersBackbone(config.teacher, template=template, dtype=config.dtype)
     agent = load(config.agent)

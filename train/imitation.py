@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +14,14 @@ from transformers import Trainer
 from agemem.train.logprobs import completion_logprobs
 from agemem.train.packing import Packing
 from agemem.train.samples import Sample, Tensors
+from agemem_envs.errors import ConfigurationError
+from agemem_envs.util.files import write_atomically
 
 _READ = ("input_ids", "position_ids", "labels", "ends", "attention_mask", "predicting",
          "completion_mask")  # fmt: skip
 """The tensors that imitation needs of a collated row."""
+ROWS = "rows.sha256"
+"""The file with the digest of the rows of a training."""
 
 
 class DemonstratedRows(Dataset[Tensors]):
@@ -47,6 +53,32 @@ class DemonstratedRows(Dataset[Tensors]):
     def tokens(self) -> int:
         """The number of positions of all rows, padding included."""
         return sum(row["input_ids"].numel() for row in self._rows)
+
+    @property
+    def sha256(self) -> str:
+        """A digest of all tensors of all rows, in their order."""
+        digest = hashlib.sha256()
+        for row in self._rows:
+            for name, tensor in sorted(row.items()):
+                digest.update(f"{name} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    def begin(self, folder: Path, resumed: bool) -> None:
+        """Note the rows in the folder of a training, or check that a resumed one has the same.
+
+        Raises:
+            ConfigurationError: They have changed, so the checkpoint has learned from others.
+        """
+        file, digest = folder / ROWS, self.sha256
+        if not resumed:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, f"{digest}\n")
+        elif file.exists() and file.read_text(encoding="utf-8").strip() != digest:
+            raise ConfigurationError(
+                f"the demonstrations are not those with which {folder.parent} began: the teacher "
+                "has changed, or samples differently here. Start again with another --out"
+            )
 
 
 class ImitationTrainer(Trainer):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +127,7 @@ def run(argv: Sequence[str]) -> int:
     if (out / "model").exists():
         raise ConfigurationError(f"{out} already holds a model: choose another --out")
     goes_on = has_record(out)
-    if goes_on:
-        _check_same(config, out)
+    record = _continued(config, out) if goes_on else None
     from agemem.train.demonstrations import demonstrate, encode, shown
     from agemem.train.launcher import is_main_process, processes
     from agemem.train.models import find_model
@@ -148,7 +148,8 @@ def run(argv: Sequence[str]) -> int:
     episodes = demonstrate(config, config.episodes, counter)
     window = model.window()
     out.mkdir(parents=True, exist_ok=True)
-    record = RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
+    if record is None:
+        record = RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
     if is_main_process():
         write_record(out, record)
     samples = (encode(tokenizer, steps, window) for steps in shown(episodes, config))
@@ -160,14 +161,15 @@ def run(argv: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def _check_same(config: WarmStartConfig, out: Path) -> None:
-    """Check that an interrupted warm start goes on as it began.
+def _continued(config: WarmStartConfig, out: Path) -> RunRecord[WarmStartConfig]:
+    """The record of an interrupted warm start that goes on as it began.
 
     Raises:
         ConfigurationError: It was started with other settings.
     """
-    stored = read_record(out, WarmStartConfig, {RunKind.WARM_START: None}).config
-    refuse_changed(stored, config, MAY_GO_ON, out)
+    record = read_record(out, WarmStartConfig, {RunKind.WARM_START: None})
+    refuse_changed(record.config, config, MAY_GO_ON, out)
+    return replace(record, config=config)
 
 
 def _tiny(config: WarmStartConfig, out: Path) -> Path:
@@ -202,6 +204,7 @@ def imitate(
     from agemem.agents.trees.attention import use_tree_attention
     from agemem.agents.trees.support import uses_trees
     from agemem.train.imitation import DemonstratedRows, ImitationTrainer
+    from agemem.train.launcher import check_sharding, is_main_process
     from agemem.train.packing import Packing
     from agemem.train.run import check_checkpoint, last_checkpoint, save_model
 
@@ -222,9 +225,12 @@ def imitate(
         train_dataset=rows,
         processing_class=tokenizer,
     )
+    check_sharding(trainer)
     checkpoint = last_checkpoint(out)
     if checkpoint is not None:
         check_checkpoint(checkpoint)
+    if is_main_process():
+        rows.begin(out / "checkpoints", resumed=checkpoint is not None)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     save_model(trainer, out / "model")
 

@@ -174,6 +174,14 @@ def test_a_failure_of_the_environment_loses_its_own_episode_alone(
     assert len(want) - 1 <= len(shown) <= len(want)
 
 
+def test_a_model_as_teacher_plays_in_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigurationError, match="plays in one process: record it"):
+        by_model(tmp_path, monkeypatch, ScriptedBackbone())
+
+
 def test_errors_on_purpose_are_of_a_demonstrator(tmp_path: Path) -> None:
     config = WarmStartConfig(env="AgeMem-SyntheticQA-v0", teacher=str(tmp_path), teacher_errors=0.1)
     with pytest.raises(ConfigurationError, match="--teacher-errors is for oracle and diligent"):

@@ -13,6 +13,7 @@ from agemem.agents.trees.attention import use_tree_attention
 from agemem.train.imitation import DemonstratedRows, ImitationTrainer
 from agemem.train.packing import Packing
 from agemem.train.samples import Sample
+from agemem_envs.errors import ConfigurationError
 from tests.train.toy import build_model
 
 EPISODES = [
@@ -95,3 +96,13 @@ def test_training_lowers_the_loss_and_goes_on_exactly(tmp_path: Path) -> None:
 def test_a_tree_computes_what_is_shared_once() -> None:
     assert rows(True).tokens < rows(False).tokens
     assert len(rows(True)) == len(EPISODES)
+
+
+def test_a_resumed_training_needs_the_same_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    rows(True).begin(folder, resumed=False)
+    rows(True).begin(folder, resumed=True)
+    with pytest.raises(ConfigurationError, match="the demonstrations are not those with which"):
+        rows(True, budget=5).begin(folder, resumed=True)
+    rows(True, budget=5).begin(folder, resumed=False)  # nothing was learned from the others
+    rows(True, budget=5).begin(folder, resumed=True)

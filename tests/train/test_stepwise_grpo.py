@@ -17,6 +17,7 @@ import pandas
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from agemem.train.run import lora, save_model
 from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError, ConfigurationError, EndpointError
@@ -279,6 +280,23 @@ def test_an_outage_costs_no_step(model: Path, tmp_path: Path) -> None:
     whole.train()
     for wanted, got in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(wanted, got)
+
+
+def test_a_model_is_saved_as_a_whole_or_not(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = toy_trainer(model, tmp_path / "run", peft=lora(2))
+    folder = tmp_path / "run" / "model"
+    with monkeypatch.context() as patch:
+        patch.setattr("agemem.train.run._merge", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            save_model(trainer, folder)
+    assert not folder.exists()
+    save_model(trainer, folder)
+    save_model(trainer, folder)  # as a resumed run that had ended
+    assert (folder / "model.safetensors").is_file()
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert [one.name for one in (tmp_path / "run").iterdir()] == ["model"]
 
 
 # -- options ---------------------------------------------------------------------------
