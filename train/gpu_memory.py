@@ -8,6 +8,8 @@ from agemem.agents.models import Shape
 
 GIB = 2**30
 _HALF, _FULL = 2, 4
+WIDTHS = {"auto": _HALF, "bfloat16": _HALF, "float32": _FULL}
+"""Bytes of a number on a GPU, by the setting ``dtype``."""
 _ADAM = 2 * _FULL
 _WORKING_SET = 34
 """Bytes per token and hidden unit that one transformer layer keeps for its backward pass (half
@@ -32,6 +34,9 @@ class Load:
             does not.
         vllm_share: The fraction of the GPU that vLLM reserves for itself.
         shards: Processes that weights, gradients and optimizer are divided among (FSDP, ZeRO-3).
+        reference: Whether full training keeps a reference model, for the KL term.
+        recomputed: Whether activations are recomputed in the backward pass.
+        frozen_width: Bytes of a weight that an adapter leaves as it is.
     """
 
     window: int
@@ -41,6 +46,9 @@ class Load:
     own_engine: bool
     vllm_share: float = 0.0
     shards: int = 1
+    reference: bool = True
+    recomputed: bool = True
+    frozen_width: int = _HALF
 
 
 def estimate(shape: Shape, load: Load) -> dict[str, float]:
@@ -48,27 +56,29 @@ def estimate(shape: Shape, load: Load) -> dict[str, float]:
 
     What vLLM reserves is no part of it: see :func:`gpu_size`. Full training keeps
     weights and reference in float32 under bfloat16 autocast, as TRL does; LoRA keeps the frozen
-    weights in bfloat16 and needs no second model. With gradient checkpointing, activations are
-    each layer's input and one layer's working set.
+    weights as they are loaded and needs no second model. With gradient checkpointing,
+    activations are each layer's input and one layer's working set, and otherwise those of all.
     """
     trained = shape.parameters
     width = _FULL
-    reference = shape.parameters * _FULL
+    reference = shape.parameters * _FULL if load.reference else 0
     if load.lora_rank:
         trained = 2 * _ADAPTED * shape.layers * shape.hidden * load.lora_rank
-        width, reference = _HALF, 0
+        width, reference = load.frozen_width, 0
     cache = load.window * load.live * shape.layers * 2 * shape.kv_heads * shape.head_size * _HALF
     # A tile of the scored positions, and the gradient of the head before it is added; or, at
     # another time, the next tokens of all trajectories and their probabilities.
     scored = min(_TILE[0], load.tokens) * min(_TILE[1], shape.vocabulary)
     head = 0 if load.lora_rank else shape.vocabulary * shape.hidden
     sampled = 2 * load.live * shape.vocabulary if load.own_engine else 0
+    layers = shape.layers
+    kept = layers * _HALF + _WORKING_SET if load.recomputed else layers * _WORKING_SET
     sizes: dict[str, float] = {
         "weights": shape.parameters * width + (trained * _FULL if load.lora_rank else 0),
         "reference": reference,
         "gradients": trained * _FULL,
         "optimizer": trained * _ADAM,
-        "activations": load.tokens * shape.hidden * (shape.layers * _HALF + _WORKING_SET),
+        "activations": load.tokens * shape.hidden * kept,
         "logits": max(scored + head, sampled) * _FULL,
         "generation cache": cache if load.own_engine else 0,
     }

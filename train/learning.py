@@ -1,6 +1,6 @@
 """Train the arms of a recipe, and evaluate them on tasks that none of them has seen.
 
-    python train/learning.py --recipe train/recipes/small.yaml --out results/learning
+    python train/learning.py --recipe train/recipes/small.yaml --out FOLDER
 
 For each seed a base model imitates a demonstrator; from this warm start each arm trains. Then every
 model, the base included, plays the held-out tasks, greedily. Files:
@@ -11,14 +11,9 @@ model, the base included, plays the held-out tasks, greedily. Files:
     runs/         trainings and evaluations; what is finished is kept, so the same command goes on
                   after an interruption, from the last checkpoints
 
-The report draws the curves. ``results/learning/curves.png`` is ``figure5-light.png`` of:
+The report draws the curves:
 
-    agemem report --out results/reports/learning
-        --curves effective=results/learning/curves.csv
-        --curves all-returns=results/learning/curves.csv
-        --curves answer-only=results/learning/curves.csv
-        --curve-metric mean_return --curve-metric success --curve-metric reward/task
-        --curve-metric reward/context --curve-metric reward/memory --curve-metric memory_quality
+    agemem report --curves effective=FOLDER/curves.csv --curve-metric success --out REPORT
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from agemem.agents.backbones.registry import training_folder
 from agemem.agents.backbones.transformers_model import chosen_dtype
 from agemem.train.config import TREE_TOKENS, GRPOConfig, PolicyConfig
 from agemem.train.env_workers import EnvWorkers
-from agemem.train.gpu_memory import Load, sentence
+from agemem.train.gpu_memory import WIDTHS, Load, sentence
 from agemem.train.launcher import processes, rank
 from agemem.train.models import TrainableModel, find_model
 from agemem_envs.errors import ConfigurationError, DataFormatError, EndpointError
@@ -73,6 +73,9 @@ def model_load(config: GRPOConfig) -> Load:
         lora_rank=config.lora_rank,
         own_engine=config.vllm == "off",
         vllm_share=config.vllm_memory if config.vllm == "colocate" else 0.0,
+        reference=config.beta > 0,
+        recomputed=config.gradient_checkpointing,
+        frozen_width=WIDTHS[config.dtype],
     )
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from agemem.agents.models import Shape
 from agemem.train.gpu_memory import GIB, Load, estimate, gpu_size, sentence
+from agemem.train.grpo import parse
+from agemem.train.run import model_load
 
 SHAPE = Shape(GIB, layers=10, hidden=1024, kv_heads=2, head_size=64, vocabulary=1024)
 
@@ -29,6 +31,20 @@ def test_lora_needs_no_second_model_and_half_the_weights() -> None:
     assert sizes["reference"] == sizes["generation cache"] == 0
     assert sizes["weights"] == pytest.approx(2 + 4 * adapter / GIB)
     assert sizes["optimizer"] == pytest.approx(8 * adapter / GIB)
+
+
+def test_what_a_run_leaves_out_or_keeps_whole_counts() -> None:
+    load = Load(1024, 2048, 4, 0, True)
+    assert estimate(SHAPE, replace(load, reference=False))["reference"] == 0
+    kept = estimate(SHAPE, replace(load, recomputed=False))["activations"]
+    assert kept == pytest.approx(2048 * 1024 * 10 * 34 / GIB)
+    adapted = replace(load, lora_rank=8)
+    wide = replace(adapted, frozen_width=4)
+    assert estimate(SHAPE, wide)["weights"] - estimate(SHAPE, adapted)["weights"] == 2
+    common = ["--backbone", "qwen3-4b", "--out", "RUN", "--lora-rank", "8"]
+    config, _ = parse([*common, "--beta", "0", "--dtype", "float32", "--no-gradient-checkpointing"])
+    asked = model_load(config)
+    assert (asked.reference, asked.recomputed, asked.frozen_width) == (False, False, 4)
 
 
 def test_logits_are_those_that_are_scored_at_once() -> None:
