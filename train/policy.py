@@ -35,8 +35,6 @@ class PolicyBackbone(Backbone):
             ``sampling`` of a call has no effect.
         ends: Ids of the tokens that end a completion.
         longest: Most tokens of a prompt; a longer one ends the episode by context overflow.
-        seeded: Whether ``generate`` draws from torch's generators, which are then seeded for each
-            call and restored after it. One that does not may be called beside a training.
         lockstep: Returns whether any process has a live episode, given whether this one has.
             All processes then call ``generate`` equally often, some with no prompt. None where
             each process generates by itself.
@@ -55,7 +53,6 @@ class PolicyBackbone(Backbone):
         generate: Generate,
         ends: Sequence[int],
         longest: int,
-        seeded: bool = True,
         lockstep: Callable[[bool], bool] | None = None,
         shared_stages: int = 0,
     ) -> None:
@@ -64,7 +61,6 @@ class PolicyBackbone(Backbone):
         self._generate = generate
         self._ends = frozenset(ends)
         self._longest = longest
-        self._seeded = seeded
         self._lockstep = lockstep
         self._shared_stages = shared_stages
         self._prompts = SampledPrompts(tokenizer, self._encode)
@@ -102,9 +98,11 @@ class PolicyBackbone(Backbone):
             if place in done:
                 replies.append(self._completion(request, ids, *done[place], seconds))
             else:
-                text = f"the prompt has {len(ids)} tokens; the limit is {self._longest}"
-                replies.append(PromptTooLongError(text))
+                replies.append(self._too_long(ids))
         return replies
+
+    def _too_long(self, ids: list[int]) -> PromptTooLongError:
+        return PromptTooLongError(f"the prompt has {len(ids)} tokens; the limit is {self._longest}")
 
     def _place(self, number: int, request: Request, ids: list[int]) -> tuple[int, ...]:
         """What tells apart the completions of a call: those of shared stages, by the prompt."""
@@ -120,8 +118,6 @@ class PolicyBackbone(Backbone):
         if not (prompts if self._lockstep is None else self._lockstep(live)):
             return None
         self._calls += 1
-        if not self._seeded:
-            return self._generate(prompts)
         words = np.random.SeedSequence([*self._seed, self._calls]).generate_state(1, np.uint64)
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices):  # leaves the global generators unchanged

@@ -47,6 +47,7 @@ from agemem.train.packing import Packing
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem.train.rollouts import MixedPool, Pool, sampled_steps, samples_of
 from agemem.train.samples import Sample, Tensors, fill
+from agemem.train.served_policy import ServedPolicy
 from agemem_envs.errors import (
     AgeMemError,
     ConfigurationError,
@@ -233,15 +234,19 @@ class StepwiseGRPOTrainer(GRPOTrainer):
                 use_tree_attention(self.accelerator.unwrap_model(one))
         self._prefill = SharedPrefill()
         self._ahead = RoundAhead(self._play_round) if self.args.ahead else None
-        self._policy = PolicyBackbone(
-            self._tokenizer,
-            generate=self._sample,
-            ends=self.eos_token_ids,
-            longest=self._window() - self.max_completion_length,
-            seeded=not self.args.ahead,
-            lockstep=self._any if self._in_lockstep() else None,
-            shared_stages=self.args.shared_stages,
-        )
+        self._policy = self._make_policy()
+
+    def _make_policy(self) -> PolicyBackbone:
+        options: dict[str, Any] = {
+            "generate": self._sample,
+            "ends": self.eos_token_ids,
+            "longest": self._window() - self.max_completion_length,
+            "shared_stages": self.args.shared_stages,
+        }
+        if self.use_vllm and self.vllm_mode == "server" and self.accelerator.num_processes == 1:
+            return ServedPolicy(self._tokenizer, threads=self._rollout_pool.size, **options)
+        lockstep = self._any if self._in_lockstep() else None
+        return PolicyBackbone(self._tokenizer, lockstep=lockstep, **options)
 
     def _in_lockstep(self) -> bool:
         """Whether the processes must generate at the same time, and equally often.

@@ -30,25 +30,26 @@ class Server(EngineSettings):
     def __init__(self, trainer: StepwiseGRPOTrainer) -> None:
         self.vllm_client = self
         self._trainer = trainer
-        self._busy = threading.Lock()
+        self._busy = 0
         self.synced: list[int] = []
         self.steps: dict[str, int] = {}
         """The number of the newest weights, by the task that was asked about."""
         self.asked = threading.Condition()
 
     def sync_weights(self) -> None:
-        assert not self._busy.locked(), "the weights changed under a request"
+        assert self._busy == 0, "the weights changed under a request"
         self.synced.append(self._trainer.state.global_step)
 
     def generate(self, prompts: list[list[int]], **_: Any) -> dict[str, Any]:
-        assert self._busy.acquire(blocking=False), "two requests at once"
+        with self.asked:
+            self._busy += 1
         texts = self._trainer._tokenizer.batch_decode(prompts)
         with self.asked:
             for text in texts:
                 task = next(word for word in text.split() if "task" in word)
                 self.steps.setdefault(task.rpartition("\n")[2], self.synced[-1])
+            self._busy -= 1
             self.asked.notify_all()
-        self._busy.release()
         return {
             "completion_ids": [[65 + len(text) % 2, 256] for text in texts],
             "logprobs": [[[-1.0], [-2.0]] for _ in texts],
@@ -81,7 +82,7 @@ def ahead_trainer(tmp_path: Path, **options: Any) -> Waiting:
     trainer.vllm_generation = trainer.server  # type: ignore[assignment]
     trainer.vllm_importance_sampling_correction = True
     trainer._ahead = RoundAhead(trainer._play_round)
-    trainer._policy._seeded = False
+    trainer._policy = trainer._make_policy()
     return trainer
 
 
