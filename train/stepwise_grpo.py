@@ -180,6 +180,12 @@ class StepwiseGRPOConfig(GRPOConfig):
                 f"save_steps={self.save_steps} must be a multiple of num_iterations="
                 f"{self.num_iterations}, so that checkpoints lie between rounds of rollouts"
             )
+        each = self.per_device_train_batch_size * self.gradient_accumulation_steps
+        if self.shared_stages and each % self.num_generations:
+            raise ConfigurationError(
+                f"shared_stages needs whole groups of {self.num_generations} in each process, "
+                f"which has {each} trajectories"
+            )
 
 
 class StepwiseGRPOTrainer(GRPOTrainer):

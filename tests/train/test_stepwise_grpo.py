@@ -341,6 +341,16 @@ def test_options_that_would_have_no_effect_are_refused(
         StepwiseGRPOConfig(output_dir=str(tmp_path), **given)
 
 
+def test_a_group_that_shares_stages_is_in_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingArguments, "world_size", 2)
+    given: dict[str, Any] = {"max_steps": 1, "bf16": False, "use_cpu": True, "shared_stages": 2}
+    with pytest.raises(ConfigurationError, match="whole groups of 8 in each process, which has 4"):
+        StepwiseGRPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=4, **given)
+    StepwiseGRPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=8, **given)
+
+
 def test_too_few_environments_are_an_error(model: Path, tmp_path: Path) -> None:
     trainer = toy_trainer(model, tmp_path, envs=[ToyEnv()])
     with pytest.raises(ConfigurationError, match="as many environments"):
