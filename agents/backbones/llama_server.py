@@ -12,6 +12,17 @@ import sys
 import xllamacpp
 
 
+def threads() -> int:
+    """The cores that this process may use, or as few of them as ``OMP_NUM_THREADS`` allows.
+
+    Several servers whose threads spin on the same cores starve each other.
+    """
+    all_cores = range(os.cpu_count() or 1)
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else all_cores
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(len(cores), int(limit)) if limit.isdecimal() and int(limit) else len(cores)
+
+
 def main(window: int, slots: int, model: str) -> None:
     """Serve ``model`` on a free local port, ``slots`` requests of ``window`` tokens at once."""
     parameters = xllamacpp.CommonParams()
@@ -25,9 +36,7 @@ def main(window: int, slots: int, model: str) -> None:
     parameters.verbosity = 0
     parameters.warmup = False  # it touches every slot's window, needed or not: seconds, gigabytes
     parameters.cache_ram_mib = 0  # no restoring of other prompts' states: reproducible
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parameters.cpuparams.n_threads = threads
-    parameters.cpuparams_batch.n_threads = threads
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads()
     server = xllamacpp.Server(parameters)
     print(json.dumps({"url": server.listening_address}), flush=True)
     sys.stdin.read()

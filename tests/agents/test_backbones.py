@@ -184,6 +184,17 @@ def test_llama_cpp_counts_with_the_models_tokenizer(llama: Backbone) -> None:
     assert counter.count("\ud800") > 0
 
 
+@pytest.mark.parametrize(
+    ("limit", "threads"), [("1", 1), ("99999", None), ("0", None), ("x", None), ("", None)]
+)
+def test_the_llama_server_keeps_to_the_limit_of_threads(
+    limit: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama_server = pytest.importorskip("agemem.agents.backbones.llama_server")
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert llama_server.threads() == (threads or len(os.sched_getaffinity(0)))
+
+
 @pytest.mark.slow
 def test_the_llama_server_dies_with_its_parent() -> None:
     script = (
