@@ -16,7 +16,7 @@ pytest.importorskip("pandas")
 from agemem.eval.compare import main as compare
 from agemem.eval.run import main as evaluate
 from agemem.train import learning
-from agemem.train.config import GRPOConfig, WarmStartConfig, file_settings
+from agemem.train.config import GRPOConfig, WarmStartConfig, file_settings, refuse_idle
 from agemem.train.recipe import filled, read_recipe
 from agemem_envs.errors import ConfigurationError
 from agemem_envs.settings import settings_from
@@ -41,6 +41,7 @@ def test_the_settings_of_a_recipe_are_those_of_the_programs(path: Path, tmp_path
     for program, settings in programs:
         file = learning._write({**recipe.setting, **settings}, tmp_path / "settings.yaml")
         given = settings_from(kinds[program], file_settings(file, kinds[program]))
+        refuse_idle(given)
         assert given.env == recipe.setting["env"]
         assert given.split == "train"
     assert recipe.held_out["split"] != "train", "unseen tasks"
