@@ -43,7 +43,7 @@ Steps = list[DemonstratedStep]
 def demonstrate(
     config: WarmStartConfig, episodes: int, token_counter: str | TokenCounter
 ) -> Iterator[Steps]:
-    """Play the teacher, and yield the steps of each episode.
+    """Play the teacher for the steps of each episode, once they are asked for.
 
     Failed episodes are left out, unless the teacher is meant to err: then the scored ones are
     part of the demonstration.
@@ -57,27 +57,30 @@ def demonstrate(
         AgeMemError: No episode can be shown, of a demonstrator none of the first 20; or the
             teacher is unknown, or cannot err on purpose.
     """
-    options = {**config.make_options(""), "token_counter": token_counter}
     by_rule, path = config.teacher in TEACHERS, Path(config.teacher)
+    by_model = not by_rule and not is_recording(path)
+    if by_model and not path.is_dir():
+        raise UnknownNameError(
+            "teacher", config.teacher, [*TEACHERS, "path/to/model", "path/to/run"]
+        )
+    if by_model and processes() > 1:
+        raise ConfigurationError(
+            "a model as teacher plays in one process: record it with agemem run, and name the "
+            "recording as --teacher"
+        )
     if config.teacher_errors > 0 and not by_rule:
         raise ConfigurationError(
             f"--teacher-errors is for {' and '.join(TEACHERS)}: {config.teacher} makes its own"
         )
+    options = {**config.make_options(""), "token_counter": token_counter}
     if by_rule:
         played = _by_demonstrator(config, episodes, options)
-    elif is_recording(path):
-        played = _by_recording(config, path, episodes, options)
-    elif path.is_dir():
+    elif by_model:
         played = _by_model(config, episodes, options)
     else:
-        raise UnknownNameError(
-            "teacher", config.teacher, [*TEACHERS, "path/to/model", "path/to/run"]
-        )
+        played = _by_recording(config, path, episodes, options)
     shown = _successes(played, config, MAX_FAILURES if by_rule else None)
-    if config.balance:
-        yield from _balanced(shown)
-    else:
-        yield from (steps for _, steps in shown)
+    return _balanced(shown) if config.balance else (steps for _, steps in shown)
 
 
 def _successes(
@@ -149,11 +152,6 @@ def _by_model(
     config: WarmStartConfig, episodes: int, options: dict[str, Any]
 ) -> Iterator[tuple[Episode, Steps]]:
     """Episodes that a model samples, in the order of their tasks."""
-    if processes() > 1:
-        raise ConfigurationError(
-            "a model as teacher plays in one process: record it with agemem run, and name the "
-            "recording as --teacher"
-        )
     template = template_arguments(config.chat_template_arg)
     backbone = TransformersBackbone(config.teacher, template=template, dtype=config.dtype)
     agent = load(config.agent)

@@ -179,7 +179,8 @@ def parse(argv: Sequence[str]) -> tuple[GRPOConfig, argparse.Namespace]:
         refuse_changed(stored, config, MAY_RESUME, options.out)
     if config.backbone is None:
         raise ConfigurationError("name the model to train: --backbone qwen3-4b")
-    refuse_idle(config)
+    if stored is None:
+        refuse_idle(config)
     return config, options
 
 

@@ -13,14 +13,9 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def rank() -> int:
-    """The number of this process among them, from 0."""
-    return int(os.environ.get("RANK", "0"))
-
-
 def is_main_process() -> bool:
     """Whether this process is the one that writes files."""
-    return rank() == 0
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def check_sharding(trainer: Any) -> None:

@@ -16,12 +16,11 @@ from agemem.agents.backbones.transformers_model import chosen_dtype
 from agemem.train.config import TREE_TOKENS, GRPOConfig, PolicyConfig
 from agemem.train.env_workers import EnvWorkers
 from agemem.train.gpu_memory import WIDTHS, Load, sentence
-from agemem.train.launcher import processes, rank
+from agemem.train.launcher import processes
 from agemem.train.models import TrainableModel, find_model
 from agemem_envs.errors import ConfigurationError, DataFormatError, EndpointError
 from agemem_envs.run_record import RunRecord, training_record, write_record
 from agemem_envs.training_record import MODEL, TrainedModel, weights_sha256
-from agemem_envs.util.files import new_folder
 from agemem_envs.util.loading import load
 from agemem_envs.util.records import parse_json
 from agemem_envs.util.sanitize import natural_number
@@ -303,16 +302,16 @@ def _check_processes(checkpoint: Path) -> None:
     """Refuse a checkpoint of more or fewer processes: each has random numbers of its own.
 
     Raises:
-        ConfigurationError: Some process's state is missing, or there is one too many.
+        ConfigurationError: The state of a process is missing, or there is one too many.
     """
     count = processes()
     each = [f"rng_state_{one}.pth" for one in range(count)] if count > 1 else ["rng_state.pth"]
     found = {file.name for file in checkpoint.glob("rng_state*.pth")}
-    # On disks of its own, a node has the states of its own processes alone.
-    if found and not (each[rank()] in found and found <= set(each)):
+    if found and found != set(each):
         raise ConfigurationError(
-            f"{checkpoint} was saved by {len(found)} processes, and here are {count}: it can be "
-            "resumed exactly by as many alone"
+            f"{checkpoint} has the random states of other processes than these {count}. Resume "
+            "with the number of processes that saved it, or remove it to resume from the one "
+            "before"
         )
 
 
@@ -326,9 +325,12 @@ def save_model(trainer: Any, folder: Path) -> None:
         trainer.deepspeed if trainer.is_deepspeed_enabled else trainer.model
     )
     if accelerator.is_main_process:
-        shutil.rmtree(folder, ignore_errors=True)  # of a resumed run that had ended
-        with new_folder(folder) as unfinished:
-            _save(trainer, state, unfinished)
+        unfinished = folder.with_name(f".{folder.name}-unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _save(trainer, state, unfinished)
+        if folder.exists():  # of a resumed run that had ended
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
     accelerator.wait_for_everyone()
 
 

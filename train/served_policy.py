@@ -6,22 +6,23 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from agemem.agents.backbones.base import ConcurrentBackbone, Reply, Request, Sampling
 from agemem.train.policy import Generation, PolicyBackbone
 from agemem_envs.errors import EndpointError
+from agemem_envs.util.own_thread import OwnThread
 
 
 class ServedPolicy(ConcurrentBackbone, PolicyBackbone):
     """Asks for one completion at a time, so that no trajectory waits for another.
 
+    In stages that a group shares, one trajectory asks, and the others wait for the same reply.
     For a training of one process: several would ask through the main one, in lockstep. A request
     that fails ends its own trajectory, which is then unscored.
 
     Args:
-        threads: Most requests at the same time.
         arguments: Those of :class:`~agemem.train.policy.PolicyBackbone`. Threads call
             ``generate`` at the same time.
 
@@ -29,8 +30,7 @@ class ServedPolicy(ConcurrentBackbone, PolicyBackbone):
         seconds: Time since :meth:`begin` in which there was at least one request.
     """
 
-    def __init__(self, *arguments: Any, threads: int, **options: Any) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="served-policy")
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         self._lock = threading.Lock()
         super().__init__(*arguments, **options)
 
@@ -42,8 +42,11 @@ class ServedPolicy(ConcurrentBackbone, PolicyBackbone):
 
     async def complete(self, request: Request, sampling: Sampling) -> Reply:
         """Complete one prompt; the trainer's settings decide how."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._complete, request)
+        thread = OwnThread("served-policy")
+        try:
+            return await asyncio.wrap_future(thread.submit(self._complete, request))
+        finally:
+            thread.shutdown()
 
     def _complete(self, request: Request) -> Reply:
         start = time.perf_counter()
@@ -69,15 +72,20 @@ class ServedPolicy(ConcurrentBackbone, PolicyBackbone):
             return self._completion(request, ids, completions[0], scores, now - start)
 
     def _sampled(self, request: Request, ids: list[int]) -> Generation:
-        """One completion; of the stages that a group shares, the same for equal prompts."""
+        """One completion; in the stages that a group shares, one for equal steps of the group.
+
+        Steps are of one group and have the same number if their requests have the same seed.
+        """
         if not 0 < request.stage <= self._shared_stages:
             return self._generate([ids])
         mine: Future[Generation] = Future()
         with self._lock:
-            first = self._asked.setdefault(tuple(ids), mine)
+            first = self._asked.setdefault((request.seed, *ids), mine)
         if first is mine:
             try:
                 mine.set_result(self._generate([ids]))
             except BaseException as error:
+                with self._lock:
+                    del self._asked[(request.seed, *ids)]  # who comes later asks again
                 mine.set_exception(error)
         return first.result()

@@ -116,7 +116,8 @@ def parse(argv: Sequence[str]) -> tuple[WarmStartConfig, Path]:
     config = from_flags(WarmStartConfig, argparse.Namespace(**fold_options(vars(options))))
     if config.backbone is None:
         raise ConfigurationError(f"name the model to train: --backbone qwen3-4b, or {TINY}")
-    refuse_idle(config)
+    if not has_record(options.out):
+        refuse_idle(config)
     return config, options.out
 
 

@@ -16,6 +16,7 @@ allows it, what several steps share is computed once (:mod:`agemem.train.trees`)
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from typing import Any, cast
 
 import torch
 from accelerate.utils import broadcast_object_list, gather, gather_object
+from requests import RequestException
 from transformers import PreTrainedModel, Trainer
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing, unwrap_model_for_generation
@@ -87,6 +89,8 @@ FIXED: dict[str, Any] = {
 }
 """Options of GRPOConfig with only one valid value: they define the objective, or the order of the
 data, which an exact resume relies on. Any other value is refused rather than ignored."""
+_OUTAGE = re.compile(r"Request failed: (5\d\d|429)\b")
+"""What TRL's client says of a server that cannot answer at the moment."""
 SEED_SHIFT = 1_000_003
 """Between the episode seeds of a round and of its repetition."""
 
@@ -250,7 +254,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             "shared_stages": self.args.shared_stages,
         }
         if self.use_vllm and self.vllm_mode == "server" and self.accelerator.num_processes == 1:
-            return ServedPolicy(self._tokenizer, threads=self._rollout_pool.size, **options)
+            return ServedPolicy(self._tokenizer, **options)
         lockstep = self._any if self._in_lockstep() else None
         return PolicyBackbone(self._tokenizer, lockstep=lockstep, **options)
 
@@ -273,8 +277,10 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         if self.use_vllm and self.state.global_step != self._last_loaded_step:
             try:
                 self.vllm_generation.sync_weights()  # type: ignore[no-untyped-call]
-            except Exception as error:  # TRL's client raises bare ones
-                raise EndpointError(f"vLLM has not taken the new weights: {error}") from error
+            except Exception as error:
+                if is_outage(error) and self.accelerator.num_processes == 1:
+                    raise EndpointError(f"vLLM has not taken the new weights: {error}") from error
+                raise  # of several processes, the others do not know
             self._last_loaded_step = self.state.global_step
 
     def _sample(self, prompts: list[list[int]]) -> Generation:
@@ -343,7 +349,9 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         if self.accelerator.is_main_process:
             try:
                 reply = [self._reply(every)]
-            except Exception as error:  # TRL's client raises bare ones
+            except Exception as error:
+                if not is_outage(error):
+                    raise
                 reply = [EndpointError(f"the vLLM server has failed: {error}")]
         broadcast_object_list(reply, from_process=0)
         if isinstance(reply[0], EndpointError):
@@ -640,7 +648,21 @@ class StepwiseGRPOTrainer(GRPOTrainer):
 
         Raises:
             UnscoredRoundError: No episode has the metric that chooses, after several attempts.
+            EndpointError: The vLLM server has failed.
         """
+        try:
+            metrics = self._evaluated(eval_dataset, metric_key_prefix)
+        except (UnscoredRoundError, EndpointError):
+            self._save_now()
+            raise
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _evaluated(self, eval_dataset: Any, prefix: str) -> dict[str, float]:
+        """The means over the held-out tasks of all processes."""
         rows: list[Any] = list(cast(Any, eval_dataset or self.eval_dataset))
         was_training = self.model.training
         self.model.eval()
@@ -651,16 +673,11 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             numbers = average(gather_object(self._play_held_out(rows)))
             # What no episode has is left out: a checkpoint with NaN could not be read again.
             finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
-            metrics = {f"{metric_key_prefix}_{name}": value for name, value in finite.items()}
+            metrics = {f"{prefix}_{name}": value for name, value in finite.items()}
             if wanted is None or wanted in metrics:
                 break
         else:
-            self._save_now()
             raise UnscoredRoundError(f"no held-out episode has {wanted}: is the judge down?")
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
-        )
         self.model.train(was_training)
         return metrics
 
@@ -743,6 +760,11 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self.log_completions = bool(self.args.log_completions and self._logs["prompt"])
         super().log(logs, start_time)
         self._logs = completion_table([])  # the log of an evaluation has no round
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an error of TRL's vLLM client means that the server is down, or too busy."""
+    return isinstance(error, RequestException) or bool(_OUTAGE.match(str(error)))
 
 
 def _unused(prompts: list[Any], **_: Any) -> list[float | None]:

@@ -40,18 +40,20 @@ def read_arms(runs: Mapping[str, Sequence[Path]]) -> Numbers:
         ConfigurationError: The arms have played different tasks, or with other settings of tasks.
     """
     played = {arm: read_runs(list(folders)) for arm, folders in runs.items()}
-    first, *others = ((arm, _tasks(of)) for arm, of in played.items())
+    first, *others = ((arm, _tasks(run)) for arm, of in played.items() for run in of)
     for arm, tasks in others:
         if tasks != first[1]:
-            raise ConfigurationError(f"{arm} and {first[0]} have not played the same tasks")
+            raise ConfigurationError(
+                f"{first[0]} and a run of {arm} have not played the same tasks"
+            )
     return {(arm, metric): _estimate(of, metric) for arm, of in played.items() for metric in SHOWN}
 
 
-def _tasks(runs: Sequence[PlayedRun]) -> set[tuple[str, ...]]:
-    """The tasks of the runs, whether their episodes were scored or not."""
-    results = [result for run in runs for result in run.results]
+def _tasks(run: PlayedRun) -> set[tuple[str, ...]]:
+    """The tasks of a run, whether their episodes were scored or not."""
     return {
-        (result.episode.task_id, *(identity(result)[name] for name in SAME)) for result in results
+        (result.episode.task_id, *(identity(result)[name] for name in SAME))
+        for result in run.results
     }
 
 

@@ -231,7 +231,7 @@ def test_an_unfinished_checkpoint_is_not_taken_up(tmp_path: Path) -> None:
         (["rng_state_0", "rng_state_1"], 1, 0, False),
         (["rng_state_0", "rng_state_1"], 4, 3, False),
         (["rng_state_0", "rng_state_1", "rng_state_2"], 2, 1, False),
-        (["rng_state_2", "rng_state_3"], 4, 2, True),  # of the second node
+        (["rng_state_0"], 2, 0, False),
     ],
 )
 def test_a_checkpoint_is_resumed_by_as_many_processes(
@@ -247,7 +247,7 @@ def test_a_checkpoint_is_resumed_by_as_many_processes(
         (tmp_path / f"{name}.pth").touch()
     monkeypatch.setenv("WORLD_SIZE", str(now))
     monkeypatch.setenv("RANK", str(rank))
-    with nullcontext() if fits else pytest.raises(ConfigurationError, match="here are"):
+    with nullcontext() if fits else pytest.raises(ConfigurationError, match="than these"):
         check_checkpoint(tmp_path)
 
 

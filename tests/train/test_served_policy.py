@@ -47,7 +47,7 @@ class Server:
 
 
 def served(server: Any, **options: Any) -> ServedPolicy:
-    return ServedPolicy(TOKENIZER, server, (END,), 1_000, threads=4, **options)
+    return ServedPolicy(TOKENIZER, server, (END,), 1_000, **options)
 
 
 def test_no_prompt_waits_for_another() -> None:
@@ -85,6 +85,22 @@ def test_stages_that_a_group_shares_are_sampled_once() -> None:
     backbone.begin((1,))
     sampled(same)
     assert len(server.asked) == 5, "another round"
+    later = [replace(one, seed=7) for one in same]
+    assert sampled(same) != sampled(later), "an equal prompt of another step, or task"
+
+
+def test_after_a_failure_a_shared_prompt_is_asked_again() -> None:
+    class FailsOnce(Server):
+        def __call__(self, prompts: list[list[int]]) -> Generation:
+            result = super().__call__(prompts)
+            if len(self.asked) == 1:
+                raise EndpointError("the server is down")
+            return result
+
+    backbone = served(FailsOnce(), shared_stages=2)
+    one = [replace(request("a"), stage=1)]
+    assert isinstance(backbone.generate(one, Sampling())[0], EndpointError)
+    assert isinstance(backbone.generate(one, Sampling())[0], Completion)
 
 
 class Engine(EngineSettings):

@@ -14,11 +14,12 @@ import pytest
 pytest.importorskip("trl")
 
 import pandas
+import requests
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from agemem.train.run import lora, save_model
-from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer
+from agemem.train.stepwise_grpo import StepwiseGRPOConfig, StepwiseGRPOTrainer, is_outage
 from agemem_envs.episode import Episode
 from agemem_envs.errors import AgeMemError, ConfigurationError, EndpointError
 from tests.conftest import ROOT, not_none
@@ -532,6 +533,20 @@ def test_an_outage_of_the_server_costs_no_step(model: Path, tmp_path: Path) -> N
     assert [one.name for one in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
     first = next(entry for entry in trainer.state.log_history if "loss" in entry)
     assert 0 < first["importance"] <= trainer.vllm_importance_sampling_clip_max
+
+
+@pytest.mark.parametrize(
+    ("error", "outage"),
+    [
+        (requests.ConnectionError("refused"), True),
+        (Exception("Request failed: 503, starting"), True),
+        (Exception("Request failed: 429, too many requests"), True),
+        (Exception("Request failed: 400, the prompt is too long"), False),
+        (KeyError("logprobs"), False),
+    ],
+)
+def test_only_an_outage_is_one(error: Exception, outage: bool) -> None:
+    assert is_outage(error) is outage
 
 
 def test_an_engine_of_its_own_needs_no_lockstep(model: Path, tmp_path: Path) -> None:
