@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from agemem_envs.env import MemoryEnv
 from agemem_envs.env_settings import EpisodeSettings
 from agemem_envs.episode import ToolCall
+from agemem_envs.errors import SimulatorError
 from agemem_envs.judging.rewards import RewardConfig
 from agemem_envs.state import EpisodeState
 from agemem_envs.tools import TOOLS
@@ -95,6 +97,18 @@ def core(env: gym.Env[Any, Any]) -> MemoryEnv:
 def state_of(env: gym.Env[Any, Any]) -> EpisodeState:
     """The state of an environment that was reset."""
     return not_none(core(env).state)
+
+
+def fail_step(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Let one step, counted from 0 over all environments, fail as a simulator does."""
+    step, count = MemoryEnv.step, itertools.count()
+
+    def fails_once(self: MemoryEnv, action: str) -> Any:
+        if next(count) == number:
+            raise SimulatorError("gone")
+        return step(self, action)
+
+    patch.setattr(MemoryEnv, "step", fails_once)
 
 
 def call(name: str, **arguments: object) -> str:

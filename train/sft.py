@@ -128,7 +128,11 @@ def run(argv: Sequence[str]) -> int:
     if (out / "model").exists():
         raise ConfigurationError(f"{out} already holds a model: choose another --out")
     goes_on = has_record(out)
-    record = _continued(config, out) if goes_on else None
+    record = (
+        _continued(config, out)
+        if goes_on
+        else RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
+    )
     from agemem.train.demonstrations import demonstrate, encode, shown
     from agemem.train.launcher import is_main_process, processes
     from agemem.train.models import find_model
@@ -149,8 +153,6 @@ def run(argv: Sequence[str]) -> int:
     episodes = demonstrate(config, config.episodes, counter)
     window = model.window()
     out.mkdir(parents=True, exist_ok=True)
-    if record is None:
-        record = RunRecord(kind=RunKind.WARM_START, config=config, sources=config.sources())
     if is_main_process():
         write_record(out, record)
     samples = (encode(tokenizer, steps, window) for steps in shown(episodes, config))

@@ -581,9 +581,15 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         If that fails too, or a server does, the state is saved before the error ends the
         training, so that no step is lost.
         """
-        try:
+        with self._saved_if_it_fails():
             self._sync_engine()
             return self._scored_round(rows)
+
+    @contextmanager
+    def _saved_if_it_fails(self) -> Iterator[None]:
+        """Save the state before an error that all processes raise ends the training."""
+        try:
+            yield
         except (UnscoredRoundError, EndpointError):
             self._save_now()
             raise
@@ -650,11 +656,8 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             UnscoredRoundError: No episode has the metric that chooses, after several attempts.
             EndpointError: The vLLM server has failed.
         """
-        try:
+        with self._saved_if_it_fails():
             metrics = self._evaluated(eval_dataset, metric_key_prefix)
-        except (UnscoredRoundError, EndpointError):
-            self._save_now()
-            raise
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics

@@ -51,10 +51,8 @@ def read_arms(runs: Mapping[str, Sequence[Path]]) -> Numbers:
 
 def _tasks(run: PlayedRun) -> set[tuple[str, ...]]:
     """The tasks of a run, whether their episodes were scored or not."""
-    return {
-        (result.episode.task_id, *(identity(result)[name] for name in SAME))
-        for result in run.results
-    }
+    conditions = ((result.episode.task_id, identity(result)) for result in run.results)
+    return {(task, *(values[name] for name in SAME)) for task, values in conditions}
 
 
 def means(numbers: Numbers) -> list[Row]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import csv
-import itertools
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agemem.eval.compare import main
 from agemem.eval.play.runner import EXIT_UNSCORED
 from agemem.eval.run import main as evaluate
-from agemem_envs.env import MemoryEnv
-from agemem_envs.errors import SimulatorError
 from agemem_envs.util.cli import EXIT_OK
+from tests.conftest import fail_step
 
 
 def play(out: Path, agent: str, episodes: int = 8, seed: int = 0, *flags: str) -> str:
@@ -66,14 +63,7 @@ def test_an_episode_without_a_score_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     oracle = play(tmp_path / "oracle", "oracle")
-    step, count = MemoryEnv.step, itertools.count()
-
-    def fails_once(self: MemoryEnv, action: str) -> Any:
-        if next(count) == 3:
-            raise SimulatorError("gone")
-        return step(self, action)
-
-    monkeypatch.setattr(MemoryEnv, "step", fails_once)
+    fail_step(monkeypatch, 3)
     random = play(tmp_path / "random", "random")
     out = tmp_path / "out"
     assert main(["--arm", f"r={random}", "--arm", f"o={oracle}", "--out", str(out)]) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from contextlib import closing
@@ -23,16 +22,15 @@ from agemem.train.demonstrations import demonstrate
 from agemem.train.demonstrator import DemonstratedStep, Demonstrator
 from agemem.train.tiny import PieceCounter
 from agemem_envs.context import ChatMessages
-from agemem_envs.env import MemoryEnv
 from agemem_envs.episode import FORMAT, Episode
 from agemem_envs.errors import (
     AgeMemError,
     ConfigurationError,
     DataFormatError,
-    SimulatorError,
     UnknownNameError,
 )
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
+from tests.conftest import fail_step
 
 OPTIONS = {"noise": 1, "distractors": 2, "rounds_per_message": 1, "max_task_rounds": 2}
 MANY = 64
@@ -162,14 +160,7 @@ def test_a_failure_of_the_environment_loses_its_own_episode_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     want = by_model(tmp_path, monkeypatch, Cut(), MANY)
-    work, count = MemoryEnv.step, itertools.count()
-
-    def fails_once(self: MemoryEnv, action: str) -> Any:
-        if next(count) == 3:
-            raise SimulatorError("gone")
-        return work(self, action)
-
-    monkeypatch.setattr(MemoryEnv, "step", fails_once)
+    fail_step(monkeypatch, 3)
     shown = by_model(tmp_path, monkeypatch, Cut(), MANY)
     assert len(want) - 1 <= len(shown) <= len(want)
 
