@@ -22,7 +22,6 @@ from agemem_envs.encoders import (
     recorded_name,
 )
 from agemem_envs.encoders import weights as where
-from agemem_envs.encoders.disk_cache import default_file
 from agemem_envs.encoders.sentence_transformer import _one_thread, arithmetic
 from agemem_envs.encoders.weights import folder_weights, hub_weights
 from agemem_envs.errors import (
@@ -223,13 +222,17 @@ def test_the_hub_says_which_commit_a_new_model_has(
 # -- the cache of vectors ----------------------------------------------------------------
 
 
-def test_the_cache_can_be_switched_off(folder: Path, tmp_path: Path) -> None:
-    own = save_tiny_model(tmp_path / "own", seed=7)
-    before = default_file().stat().st_size if default_file().exists() else 0
+def test_the_cache_can_be_switched_off(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, file = save_tiny_model(tmp_path / "own", seed=7), tmp_path / "vectors.sqlite3"
+    monkeypatch.setattr("agemem_envs.encoders.disk_cache.default_file", lambda: file)
     with encoder_options(UNCACHED):
         make_encoder(str(own)).encode(TEXTS)
     make_encoder(str(own), UNCACHED).encode(TEXTS)
-    assert (default_file().stat().st_size if default_file().exists() else 0) == before
+    assert not file.exists()
+    make_encoder(str(own)).encode(TEXTS)
+    assert file.exists()
     assert make_encoder(str(folder), UNCACHED) is make_encoder(str(folder), UNCACHED)
 
 
