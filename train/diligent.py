@@ -126,7 +126,10 @@ class DiligentDemonstrator(Demonstrator):
             thought = [*self._thoughts(), f"I look up {self._first_known(wanted)}."]
             yield from self._called(" ".join(thought), calls)
             calls = []
-        answer = self._say(self._state, self._read(self._state) is Reading.RIGHT)
+        self._reading = self._read(self._state)
+        if self._reading is not Reading.RIGHT and len(self._found()) == len(self._chain()):
+            self._reading = Reading.STALE  # nothing that it can see speaks against what it found
+        answer = self._say(self._state, self._reading is Reading.RIGHT)
         found = self._thoughts() + (["My memory does not say more."] if answer == UNKNOWN else [])
         yield Turn(" ".join(found) or "I answer.", answer=answer)
 

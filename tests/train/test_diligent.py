@@ -14,8 +14,9 @@ import agemem_envs  # noqa: F401  (registers the environments)
 from agemem.agents.rollout import Job, rollout
 from agemem.train.diligent import DiligentDemonstrator
 from agemem.train.tiny import PieceCounter
-from agemem_envs.episode import Episode
+from agemem_envs.episode import UNKNOWN, Episode
 from agemem_envs.errors import ConfigurationError
+from agemem_envs.judging.effective import withdrawn
 from agemem_envs.tools import TOOLS
 
 SMALL: Mapping[str, Any] = {
@@ -59,6 +60,23 @@ def test_all_that_it_writes_is_in_its_prompt() -> None:
             prompt = " ".join(message["content"] for message in step.prompt)
             written = set(NAME.findall(step.action)) - own
             assert not {name for name in written if name not in prompt}
+
+
+def test_it_believes_what_it_could_not_delete() -> None:
+    """With one round a message, it cannot look a memory up and then delete it."""
+    believed = abstained = 0
+    for episode, agent in play(80, facts=2, rounds_per_message=1):
+        prompt = " ".join(message["content"] for message in agent.steps[-1].prompt)
+        lost = [c.stale for c in episode.changes if c.needed and withdrawn(c)]
+        if lost and all(statement in prompt for statement in lost):
+            believed += 1
+            assert not episode.success
+            assert episode.prediction in episode.stale_answers
+        elif lost and episode.success:
+            abstained += 1
+            assert episode.prediction == UNKNOWN
+    assert believed > 0
+    assert abstained > 0
 
 
 def test_it_keeps_to_the_budget_only_by_making_room() -> None:
