@@ -9,8 +9,9 @@ LAYERS = 2
 """The layers that learn to copy: the fewest that can."""
 TOKENS, RATE = 2_048, 3e-3
 """Tokens of a step of copying, and its learning rate."""
-VOCABULARY = 512
-"""Different tokens in a step of copying."""
+VOCABULARY = (32, 513)
+"""Different tokens in a step of copying, from the one to below the other: where they are few, the
+token before does not tell what comes next, and two or three must be found again."""
 SHORTEST, SHORT_TEXT = 12, 48
 """Lengths of the shortest texts, and of the longest ones at first, with their repetition."""
 SHORT_SHARE, LONG_SHARE = 0.35, 0.9
@@ -63,7 +64,8 @@ def _longest(done: float, window: int) -> int:
 def _copying_loss(model: LlamaForCausalLM, longest: int, chance: torch.Generator) -> torch.Tensor:
     """The loss of the repeated tokens of texts, each of the same length, of some tokens alone."""
     size = model.config.vocab_size
-    some = torch.randperm(size, generator=chance)[:VOCABULARY]
+    different = int(torch.randint(*VOCABULARY, (1,), generator=chance))
+    some = torch.randperm(size, generator=chance)[:different]
     length = int(torch.randint(SHORTEST // 2, longest // 2 + 1, (1,), generator=chance))
     pairs = [_repeated(length, len(some), chance) for _ in range(max(1, TOKENS // (2 * length)))]
     texts = torch.stack([text for text, _ in pairs])
