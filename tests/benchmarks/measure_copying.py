@@ -18,13 +18,15 @@ TOKENS = 1_400
 """Tokens of the texts of each length together, at least."""
 
 
-def repeated(model: PreTrainedModel, length: int, different: int | None, seed: int = 5) -> float:
+def repeated(
+    model: PreTrainedModel, length: int, different: int | None = None, seed: int = 5
+) -> float:
     """The share of tokens of random texts that the model repeats.
 
     Args:
         model: The model.
         length: The tokens of a text.
-        different: The number of different tokens in all texts; None for the whole vocabulary.
+        different: The number of different tokens in all texts; by default the whole vocabulary.
         seed: The seed of the texts.
     """
     chance = torch.Generator().manual_seed(seed)

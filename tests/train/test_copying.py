@@ -7,15 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from agemem.train.copying import teach_copying
 from agemem.train.tiny import ROPE_THETA
-
-
-def copied(model: LlamaForCausalLM, tokens: int, length: int) -> float:
-    """The share of tokens of new sequences that the model repeats, but for the first."""
-    shape = (1 + 768 // length, length)
-    text = torch.randint(tokens, shape, generator=torch.Generator().manual_seed(99))
-    with torch.no_grad():
-        logits = model(torch.cat([text, text], 1)).logits[:, length:-1]
-    return float((logits.argmax(-1) == text[:, 1:]).float().mean())
+from tests.benchmarks.measure_copying import repeated
 
 
 def test_it_learns_to_copy_sequences_that_it_has_not_seen() -> None:
@@ -29,12 +21,12 @@ def test_it_learns_to_copy_sequences_that_it_has_not_seen() -> None:
             rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         )
     )  # fmt: skip
-    before = copied(model, 100, 12)
+    before = repeated(model, 12)
     third = [weight.clone() for weight in model.model.layers[2].self_attn.parameters()]
     teach_copying(model, 400, seed=0)
     assert before < 0.1
-    assert copied(model, 100, 12) > 0.75
-    assert copied(model, 100, window // 2) > 0.5, "from afar as well"
+    assert repeated(model, 12) > 0.75
+    assert repeated(model, window // 2) > 0.5, "from afar as well"
     moved = [
         not torch.equal(old, new)
         for old, new in zip(third, model.model.layers[2].self_attn.parameters(), strict=True)
