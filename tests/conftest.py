@@ -64,8 +64,7 @@ def _no_ambient_data(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _own_vectors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The vectors of a test session are kept apart from the user's."""
-    file = tmp_path_factory.getbasetemp() / "vectors.sqlite3"
-    monkeypatch.setattr("agemem_envs.encoders.disk_cache.default_file", lambda: file)
+    keep_vectors(monkeypatch, tmp_path_factory.getbasetemp() / "vectors.sqlite3")
 
 
 @pytest.fixture
@@ -97,6 +96,11 @@ def core(env: gym.Env[Any, Any]) -> MemoryEnv:
 def state_of(env: gym.Env[Any, Any]) -> EpisodeState:
     """The state of an environment that was reset."""
     return not_none(core(env).state)
+
+
+def keep_vectors(patch: pytest.MonkeyPatch, file: Path) -> None:
+    """Let this file be the cache of vectors."""
+    patch.setattr("agemem_envs.encoders.disk_cache.default_file", lambda: file)
 
 
 def fail_step(patch: pytest.MonkeyPatch, number: int) -> None:

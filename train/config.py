@@ -264,10 +264,7 @@ class PolicyConfig(BenchmarkSettings):
         """Whether settings that need others are in use, and what puts them into use."""
         limited = self.token_trees != "on" and self.tokens_per_micro_batch is None
         return {
-            "micro_batch": (
-                limited,
-                "--token-trees off, or beside --tokens-per-micro-batch",
-            ),
+            "micro_batch": (limited, "--token-trees off, or beside --tokens-per-micro-batch"),
         }
 
     @property

@@ -8,7 +8,7 @@ from transformers import LlamaForCausalLM
 LAYERS = 2
 """The layers that learn to copy: the fewest that can."""
 TOKENS, RATE = 2_048, 3e-3
-"""Tokens of a step of copying, and its learning rate."""
+"""Tokens of a step of copying, and the highest learning rate."""
 VOCABULARY = (32, 513)
 """Different tokens in a step of copying, from the one to below the other: where they are few, the
 token before does not tell what comes next, and two or three must be found again."""

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.measure_copying MODEL
 
-Prints, for each length, the share of the tokens of a repetition that the model predicts, but for
-the first: it can be known from the text before alone, which is as many tokens away.
+Each text is followed by itself. Prints, for each length, the share of the tokens of the second
+time that the model predicts, but for the first, which no token announces.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from agemem_envs.errors import (
     UnknownNameError,
 )
 from agemem_envs.memory.store import MemoryStore
-from tests.conftest import core
+from tests.conftest import core, keep_vectors
 from tests.envs.tiny_encoder import save_tiny_model
 
 UNCACHED = EncoderOptions(vector_cache=False)
@@ -226,7 +226,7 @@ def test_the_cache_can_be_switched_off(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, file = save_tiny_model(tmp_path / "own", seed=7), tmp_path / "vectors.sqlite3"
-    monkeypatch.setattr("agemem_envs.encoders.disk_cache.default_file", lambda: file)
+    keep_vectors(monkeypatch, file)
     with encoder_options(UNCACHED):
         make_encoder(str(own)).encode(TEXTS)
     make_encoder(str(own), UNCACHED).encode(TEXTS)

@@ -20,6 +20,7 @@ from agemem_envs.encoders import registry
 from agemem_envs.encoders.disk_cache import default_file
 from agemem_envs.encoders.weights import folder_weights
 from agemem_envs.util.cli import EXIT_OK, EXIT_USAGE
+from tests.conftest import keep_vectors
 from tests.envs.tiny_encoder import save_tiny_model
 from tests.eval.make_runs import results
 
@@ -37,7 +38,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file and the encoders of each test are its own."""
     registry._shared.cache_clear()
     file = tmp_path / "cache" / "vectors.sqlite3"
-    monkeypatch.setattr("agemem_envs.encoders.disk_cache.default_file", lambda: file)
+    keep_vectors(monkeypatch, file)
     monkeypatch.setattr("tests.eval.test_encoder_runs.default_file", lambda: file)
 
 
