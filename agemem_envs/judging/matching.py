@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from agemem_envs.judging.wording import content_words, sentences, template_words
 
@@ -62,7 +63,7 @@ class SentenceMatcher:
 
 
 class Nearest:
-    """The sets of words that are nearest to a given one, without comparing it with each.
+    """The sets of words that are nearest to a given one.
 
     Args:
         sets: The sets.
@@ -71,35 +72,24 @@ class Nearest:
 
     def __init__(self, sets: Sequence[Words], threshold: float) -> None:
         self._threshold = threshold
-        self._places: dict[Words, list[int]] = {}
+        self._sizes = np.array([len(words) for words in sets], dtype=np.int64)
+        holders: dict[str, list[int]] = {}
         for index, words in enumerate(sets):
-            self._places.setdefault(words, []).append(index)
-        self._by_word: dict[str, list[Words]] = {}
-        for words in self._places:
             for word in words:
-                self._by_word.setdefault(word, []).append(words)
+                holders.setdefault(word, []).append(index)
+        self._holders = {word: np.array(indices) for word, indices in holders.items()}
 
     def find(self, words: Words) -> tuple[float, frozenset[int]]:
         """The greatest token F1, and the indices of the sets that have it; 0 if none is near."""
-        if words and words in self._places:
-            return 1.0, frozenset(self._places[words])
-        scores = {other: f1(words, other) for other in self._candidates(words)}
-        best = max(scores.values(), default=0.0)
+        holders = [self._holders[word] for word in words if word in self._holders]
+        if not holders:
+            return 0.0, frozenset()
+        common = np.bincount(np.concatenate(holders), minlength=len(self._sizes))
+        scores = 2 * common / (self._sizes + len(words))
+        best = float(scores.max())
         if best < self._threshold:
             return 0.0, frozenset()
-        nearest = (other for other, score in scores.items() if score == best)
-        return best, frozenset(index for other in nearest for index in self._places[other])
-
-    def _candidates(self, words: Words) -> set[Words]:
-        """The sets that may be near enough.
-
-        A set with at least the threshold's F1 has at least t / (2 - t) of the words in common. So
-        it has one of the rarest words, however many of the others it lacks.
-        """
-        needed = max(1, math.ceil(self._threshold * len(words) / (2 - self._threshold) - 1e-9))
-        rarest = sorted(words, key=lambda word: len(self._by_word.get(word, ())))
-        few = rarest[: len(words) - needed + 1]
-        return {other for word in few for other in self._by_word.get(word, ())}
+        return best, frozenset(np.flatnonzero(scores == best).tolist())
 
 
 def f1(one: Words, other: Words) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -20,6 +21,10 @@ from agemem_envs.tokens import TokenCounter, TokenizerCounter
 
 PROBE_TIMEOUT = 5.0
 """Seconds to wait for the hub before giving up."""
+SLOW = (
+    "this processor has no AVX-512 and emulates bfloat16, which is several times slower than "
+    "float32: choose --dtype float32 unless memory is short"
+)
 
 
 class TransformersBackbone(Backbone):
@@ -135,10 +140,17 @@ class TransformersBackbone(Backbone):
 
 
 def chosen_dtype(dtype: str) -> str:
-    """The numbers that one of :data:`~agemem.agents.backbones.base.DTYPES` stands for here."""
-    if dtype != "auto":
-        return dtype
-    return "bfloat16" if require("torch", extra="transformers").cuda.is_available() else "float32"
+    """The numbers that one of :data:`~agemem.agents.backbones.base.DTYPES` stands for here.
+
+    It warns of bfloat16 on a processor that has to emulate it.
+    """
+    torch = require("torch", extra="transformers")
+    on_gpu = torch.cuda.is_available()
+    if dtype == "auto":
+        return "bfloat16" if on_gpu else "float32"
+    if dtype == "bfloat16" and not on_gpu and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        warnings.warn(SLOW, stacklevel=2)
+    return dtype
 
 
 def require_model(model: str, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -35,33 +35,36 @@ class GoldFact:
 def gold_facts(episode: Episode, rounds: Sequence[Round]) -> tuple[GoldFact, ...]:
     """Trace each gold fact of an episode through its rounds."""
     matcher = matcher_of(Case.of(episode))
+    facts: dict[str, list[int]] = {}  # the places of the facts that have a sentence
+    for place, fact in enumerate(episode.gold_facts):
+        for piece in sentences(fact):
+            facts.setdefault(piece, []).append(place)
+
+    @cache
+    def having(indices: frozenset[int]) -> frozenset[int]:
+        """The places of the facts that have one of these sentences."""
+        return frozenset(place for index in indices for place in facts[matcher.gold[index]])
 
     @cache  # retrievals return the same texts repeatedly
-    def stated(text: str) -> frozenset[str]:
+    def held(text: str) -> frozenset[int]:
+        """The places of the facts that a text holds."""
         found = (matcher.matched(piece) for piece in sentences(text))
-        return frozenset(matcher.gold[index] for indices in found for index in indices)
+        return frozenset().union(*map(having, found))
 
-    return tuple(_trace(episode, rounds, fact, stated) for fact in episode.gold_facts)
+    def when(*actions: str) -> list[tuple[int, ...]]:
+        """For each fact, the rounds in which one of these actions had an item that holds it."""
+        found: list[list[int]] = [[] for _ in episode.gold_facts]
+        for one in rounds:
+            for place in {p for c in one.memory if c.action in actions for p in held(c.content)}:
+                found[place].append(one.step.index)
+        return [tuple(indices) for indices in found]
 
-
-def _trace(
-    episode: Episode, rounds: Sequence[Round], fact: str, stated: Callable[[str], frozenset[str]]
-) -> GoldFact:
-    pieces = frozenset(sentences(fact))
-
-    def holds(text: str) -> bool:
-        return bool(pieces & stated(text))
-
-    def when(*actions: str) -> tuple[int, ...]:
-        return tuple(
-            r.step.index
-            for r in rounds
-            if any(c.action in actions and holds(c.content) for c in r.memory)
-        )
-
-    return GoldFact(
-        fact=fact,
-        stored=when("added", "updated"),
-        retrieved=when("retrieved"),
-        held_by=tuple(item.id for item in episode.memories if holds(item.content)),
+    held_by: list[list[str]] = [[] for _ in episode.gold_facts]
+    for item in episode.memories:
+        for place in held(item.content):
+            held_by[place].append(item.id)
+    stored, retrieved = when("added", "updated"), when("retrieved")
+    return tuple(
+        GoldFact(fact, stored[place], retrieved[place], tuple(held_by[place]))
+        for place, fact in enumerate(episode.gold_facts)
     )

@@ -129,7 +129,7 @@ def _safe_json(value: Any) -> str:
 
 def _packed(value: Any) -> str:
     """JSON, compressed with zlib and encoded in base64."""
-    return base64.b64encode(zlib.compress(_json(value).encode("ascii"), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(_json(value).encode("ascii"))).decode("ascii")
 
 
 def check_target(path: Path) -> None:

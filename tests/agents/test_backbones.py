@@ -19,7 +19,7 @@ from agemem.agents.agemem import AgeMemAgent
 from agemem.agents.backbones.base import Backbone, Completion, Request, Sampling
 from agemem.agents.backbones.grammar import protocol_grammar
 from agemem.agents.backbones.registry import BACKBONES, BUILDERS, Options, make_backbone
-from agemem.agents.backbones.transformers_model import TransformersBackbone
+from agemem.agents.backbones.transformers_model import TransformersBackbone, chosen_dtype
 from agemem.agents.models import HUB_NAMES, Serving
 from agemem.agents.rollout import Job, rollout
 from agemem.agents.serve import SERVABLE
@@ -216,6 +216,7 @@ def test_the_llama_server_dies_with_its_parent() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:this processor")
 def test_transformers_runs_any_saved_model(tmp_path: Path) -> None:
     """A tiny random Qwen2 with a real tokenizer, saved and loaded as a user's would be."""
     torch = pytest.importorskip("torch")
@@ -251,6 +252,17 @@ def test_transformers_runs_any_saved_model(tmp_path: Path) -> None:
     )  # fmt: skip
     played = next(iter(rollout([Job(env, AgeMemAgent(), 0)], backbone, Sampling(max_tokens=8))))
     assert all(step.malformed for step in played.episode.steps)
+
+
+def test_a_processor_that_emulates_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with pytest.warns(UserWarning, match="--dtype float32"):
+        assert chosen_dtype("bfloat16") == "bfloat16"
+    assert chosen_dtype("auto") == chosen_dtype("float32") == "float32"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert chosen_dtype("bfloat16") == "bfloat16"
 
 
 @pytest.mark.slow

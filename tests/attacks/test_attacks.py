@@ -67,7 +67,7 @@ READERS: dict[str, result_files.Program] = {
 def test_many_gold_facts_and_many_memories_are_compared_in_time(
     name: str, played: Path, tmp_path: Path
 ) -> None:
-    many(played, facts=MAX_GOLD_FACTS, memories=20_000)
+    many(played, facts=MAX_GOLD_FACTS, memories=10_000)
     assert program(lambda: READERS[name](played, tmp_path)) is None
 
 
