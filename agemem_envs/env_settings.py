@@ -270,6 +270,14 @@ class BenchmarkSettings(EnvSettings):
         Group.ENVIRONMENT,
         default_text="all",
     )
+    brief: bool | None = setting(
+        None,
+        "SyntheticQA: paragraphs of about one sentence, of which each is like those that the "
+        "question needs",
+        Scope.TASKS,
+        Group.ENVIRONMENT,
+        default_text="no",
+    )
     key: str | None = setting(
         None,
         "LoCoMo: answers of the audited key, or of its own raw one",

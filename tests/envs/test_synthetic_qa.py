@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
+from statistics import fmean
 
+import numpy as np
 import pytest
 
 from agemem_envs.errors import ConfigurationError, UnknownNameError
@@ -106,6 +109,34 @@ def test_questions_of_one_level(level: str, hops: int) -> None:
     assert {record.level for record in records} == {level}
     assert {len({title for title, _ in record.supporting_facts}) for record in records} == {hops}
     assert task.variant.endswith(f"level={level}"), "results of different levels do not mix"
+
+
+def test_brief_paragraphs_say_what_the_question_uses_of_their_kind() -> None:
+    whole, brief = SyntheticQATask(), SyntheticQATask(brief=True)
+    counts = []
+    for number in range(40):
+        one, other = (task.record(f"synthetic-validation-{number}") for task in (whole, brief))
+        assert replace(other, context=one.context) == one, "the same question and annotations"
+        said = {title: [s for s in text if s] for title, text in other.context}
+        for (title, before), (_, after) in zip(one.context, other.context, strict=True):
+            assert all(new in ("", old) for old, new in zip(before, after, strict=True))
+            assert said[title]
+        texts = dict(other.context)
+        assert all(texts[title][index] for title, index in other.supporting_facts)
+        counts += [len(sentences) for sentences in said.values()]
+    assert fmean(counts) < 1.3
+    assert brief.variant.endswith("brief=True"), "results of different worlds do not mix"
+
+
+def test_brief_worlds_are_played_in_both_styles() -> None:
+    for facts in (0, 2):
+        task = SyntheticQATask(brief=True, facts=facts, updates=2, distractors=1, level="easy")
+        for number in range(20):
+            spec = task.reset(f"synthetic-validation-{number}", np.random.default_rng(number))
+            told = " ".join(talk.text for talk in (*spec.knowledge, *spec.distractors))
+            assert "  " not in told
+            assert ": ." not in told
+            assert len(told) < 2_500
 
 
 def test_an_unknown_level_is_named() -> None:

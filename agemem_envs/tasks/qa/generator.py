@@ -9,7 +9,7 @@ from a named entity (bridge), or first chooses between two named ones by their d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from agemem_envs.tasks.qa.record import Paragraph, QARecord
@@ -268,6 +268,31 @@ def make_question(task_id: str, seed: str, level: str | None = None) -> Fictiona
             record = path and _fair_record(task_id, world, path, chance, compares)
             if path and record:
                 return FictionalQuestion(record, world, path.used)
+
+
+def make_brief(question: FictionalQuestion) -> FictionalQuestion:
+    """The same question in a world whose paragraphs say little else than such questions ask.
+
+    Of each kind of entity, all paragraphs keep the sentences that the question uses of this kind,
+    or else the first. So those that are not needed say the like of others. What is left out is
+    empty: the other sentences keep their indices.
+    """
+    used: dict[str, set[int]] = {}
+    for title, index in question.used:
+        used.setdefault(question.world[title].kind, set()).add(index)
+    world = {
+        name: _keeping(entity, used.get(entity.kind, set()))
+        for name, entity in question.world.items()
+    }
+    context = tuple(world[title].paragraph for title, _ in question.record.context)
+    return replace(question, world=world, record=replace(question.record, context=context))
+
+
+def _keeping(entity: Entity, kept: set[int]) -> Entity:
+    """The entity with these sentences alone; with the first if it has none of them."""
+    chosen = kept & set(range(len(entity.sentences))) or {0}
+    sentences = (text if at in chosen else "" for at, text in enumerate(entity.sentences))
+    return replace(entity, sentences=tuple(sentences))
 
 
 def _draw_path(world: FictionalWorld, hops: int, compares: bool, chance: Random) -> _Path | None:

@@ -7,7 +7,7 @@ from agemem_envs.errors import UnknownNameError
 from agemem_envs.tasks.catalogue import GeneratedIds
 from agemem_envs.tasks.qa.cases import Case
 from agemem_envs.tasks.qa.fictional_case import FictionalCase
-from agemem_envs.tasks.qa.generator import LEVELS, VERSION, make_question
+from agemem_envs.tasks.qa.generator import LEVELS, VERSION, make_brief, make_question
 from agemem_envs.tasks.qa.record import QARecord
 from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QATask
 
@@ -30,6 +30,7 @@ class SyntheticQATask(QATask):
     Args:
         split: ``train``, ``validation`` or ``test``.
         level: ``easy``, ``medium`` or ``hard`` for questions of that level alone.
+        brief: Paragraphs say little else than the question asks: about one sentence each.
         noise, distractors, facts, updates, together: See
             :class:`~agemem_envs.tasks.qa.task.QATask`.
     """
@@ -45,6 +46,7 @@ class SyntheticQATask(QATask):
         updates: int = 0,
         together: bool = False,
         level: str | None = None,
+        brief: bool = False,
     ) -> None:
         super().__init__(noise, distractors, facts, updates, together)
         if split not in SPLITS:
@@ -53,7 +55,9 @@ class SyntheticQATask(QATask):
             if level not in LEVELS.values():
                 raise UnknownNameError("level", level, LEVELS.values())
             self.variant = ", ".join(filter(None, [self.variant, f"level={level}"]))
-        self._split, self._level = split, level
+        if brief:
+            self.variant = ", ".join(filter(None, [self.variant, "brief=True"]))
+        self._split, self._level, self._brief = split, level, brief
         self.source = DataSource(self.name, "embedded", split, VERSION, "synthetic_worlds")
         self.catalogue: GeneratedIds = GeneratedIds(
             f"synthetic-{split}-", ("question",), str(self.source)
@@ -66,4 +70,5 @@ class SyntheticQATask(QATask):
     def case(self, task_id: str) -> Case:
         """Generate the question with this id, and its world."""
         _, number = self.catalogue.parse(task_id)
-        return FictionalCase(make_question(task_id, f"{self._split}/{number}", self._level))
+        question = make_question(task_id, f"{self._split}/{number}", self._level)
+        return FictionalCase(make_brief(question) if self._brief else question)
