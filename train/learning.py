@@ -171,7 +171,15 @@ def _write(settings: Settings, path: Path, begun: bool = False) -> Path:
 
 
 def _flags(settings: Settings) -> list[str]:
-    return [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    """The settings as options of a command; true and false are options without a value."""
+    flags = []
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            flags.append(f"--{flag}={value}")
+    return flags
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ pytest.importorskip("trl")
 pytest.importorskip("pandas")
 
 from agemem.eval.compare import main as compare
+from agemem.eval.play.options import parse
 from agemem.eval.run import main as evaluate
 from agemem.train import learning
 from agemem.train.config import GRPOConfig, WarmStartConfig, file_settings, refuse_idle
@@ -46,6 +47,10 @@ def test_the_settings_of_a_recipe_are_those_of_the_programs(path: Path, tmp_path
         assert given.split == "train"
     assert recipe.held_out["split"] != "train", "unseen tasks"
     assert recipe.held_out["episodes"] >= 200
+    values = {**recipe.setting, **recipe.held_out}
+    played = ["--backbone", "smollm2-135m", "--envs", values.pop("env")]
+    evaluation, _ = parse([*played, *learning._flags(values)])
+    assert {name: getattr(evaluation, name) for name in values} == values
 
 
 @pytest.mark.parametrize(
