@@ -25,6 +25,7 @@ SLOW = (
     "this processor has no AVX-512 and emulates bfloat16, which is several times slower than "
     "float32: choose --dtype float32 unless memory is short"
 )
+"""The warning of bfloat16 on such a processor."""
 
 
 class TransformersBackbone(Backbone):

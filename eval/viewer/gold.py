@@ -64,7 +64,5 @@ def gold_facts(episode: Episode, rounds: Sequence[Round]) -> tuple[GoldFact, ...
         for place in held(item.content):
             held_by[place].append(item.id)
     stored, retrieved = when("added", "updated"), when("retrieved")
-    return tuple(
-        GoldFact(fact, stored[place], retrieved[place], tuple(held_by[place]))
-        for place, fact in enumerate(episode.gold_facts)
-    )
+    traces = zip(episode.gold_facts, stored, retrieved, map(tuple, held_by), strict=True)
+    return tuple(GoldFact(*trace) for trace in traces)

@@ -51,12 +51,10 @@ class SyntheticQATask(QATask):
         super().__init__(noise, distractors, facts, updates, together)
         if split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
-        if level is not None:
-            if level not in LEVELS.values():
-                raise UnknownNameError("level", level, LEVELS.values())
-            self.variant = ", ".join(filter(None, [self.variant, f"level={level}"]))
-        if brief:
-            self.variant = ", ".join(filter(None, [self.variant, "brief=True"]))
+        if level is not None and level not in LEVELS.values():
+            raise UnknownNameError("level", level, LEVELS.values())
+        own = [f"level={level}" if level is not None else "", "brief=True" if brief else ""]
+        self.variant = ", ".join(filter(None, [self.variant, *own]))
         self._split, self._level, self._brief = split, level, brief
         self.source = DataSource(self.name, "embedded", split, VERSION, "synthetic_worlds")
         self.catalogue: GeneratedIds = GeneratedIds(
