@@ -14,7 +14,7 @@ from agemem.train import grpo, sft
 out = Path(sys.argv[1])
 small = ["--env", "AgeMem-SyntheticQA-v0", "--env-option", "facts=0", "--env-option", "noise=0",
          "--env-option", "distractors=1", "--difficulty", "easy"]  # fmt: skip
-status = sft.main(["--backbone", "tiny", "--copying", "20", "--env", "AgeMem-SyntheticQA-v0",
+status = sft.main(["--backbone", "tiny", "--env", "AgeMem-SyntheticQA-v0",
                    "--episodes", "16", "--out", str(out / "warm-start")])  # fmt: skip
 if status:
     sys.exit(status)

@@ -597,14 +597,6 @@ class WarmStartConfig(PolicyConfig):
         0.0,
         1.0,
     )
-    copying: int = setting(
-        1_500,
-        "backbone tiny: optimizer steps in which it learns to copy random tokens at first",
-        Scope.METHOD,
-        LEARNING,
-        0,
-        1_000_000,
-    )
     epochs: float = setting(
         1.0, "passes over the demonstrated steps", Scope.METHOD, LEARNING, 0.001, 10_000.0
     )
@@ -624,7 +616,6 @@ class WarmStartConfig(PolicyConfig):
         return {
             **PolicyConfig.conditions(self),
             "teacher_errs_in": (self.teacher_errors > 0, "--teacher-errors"),
-            "copying": (self.backbone == TINY, f"--backbone {TINY}"),
         }
 
 

@@ -1,98 +1,112 @@
-"""Copying, which a small policy learns before it sees a demonstration."""
+"""Copying, which a small policy can do before it sees a demonstration.
+
+A transformer learns to copy late and suddenly, and a small one never does it well: with few
+different tokens, the token before does not tell what comes next, and two or three must be found
+again. The mechanism is known, however, so its weights are set by hand instead ("mimetic"
+initialization, Trockman and Kolter 2023): the heads of the first layer look at the tokens before,
+and those of the second find where the same tokens stood (induction heads, Olsson et al. 2022).
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from transformers import LlamaForCausalLM
+from transformers import SmolLM3ForCausalLM
 
-LAYERS = 2
-"""The layers that learn to copy: the fewest that can."""
-TOKENS, RATE = 2_048, 3e-3
-"""Tokens of a step of copying, and the highest learning rate."""
-VOCABULARY = (32, 513)
-"""Different tokens in a step of copying, from the one to below the other: where they are few, the
-token before does not tell what comes next, and two or three must be found again."""
-SHORTEST, SHORT_TEXT = 12, 48
-"""Lengths of the shortest texts, and of the longest ones at first, with their repetition."""
-SHORT_SHARE, LONG_SHARE = 0.35, 0.9
-"""Shares of the steps after which texts become longer, and after which the longest fill the
-window."""
-PART = (3, 25)
-"""Lengths of the parts of a text: from the one to below the other."""
+SHARES = (20.0, 16.0, 12.0)
+"""What the tokens before add to the score of a place, in nats: the last one, the one before it, and
+so on. A place that shares more of them scores higher, by more than the codes of different tokens
+may share by chance."""
+SHARPNESS = 100.0
+"""The score of a position by its distance, in squared units of a bias."""
+STRENGTH = 2.0
+"""What is copied, compared with the embedding that it is added to."""
 
 
-def teach_copying(model: LlamaForCausalLM, steps: int, seed: int) -> None:
-    """Train a model to repeat the parts of random texts in another order.
+def set_copying(model: SmolLM3ForCausalLM) -> None:
+    """Set the weights of a new model, so that it continues a text as it went on before.
 
-    A transformer learns to copy late and suddenly, and the later the more layers it has:
-    demonstrations alone take many times as many tokens until it does. Texts of any tokens teach the
-    first two layers in minutes, and by what they copy does not depend on the tokens. The texts are
-    short at first, since long ones alone teach nothing, and as long as the window at last, since a
-    model that has copied from nearby alone cannot copy from afar. The layers above pass on what
-    they get, until demonstrations teach them more.
+    Its embeddings fill one half of a position. The first layer writes codes of the tokens before
+    into the other half, by attention to a distance alone. The second compares them with the tokens
+    at hand, whatever their distance, and adds the embedding of what followed. All other weights
+    stay random, and what they add is zero at first: they are left to demonstrations.
 
     Args:
-        model: The model.
-        steps: Optimizer steps, of about two thousand tokens each.
-        seed: The seed of the texts.
+        model: A model with random weights, biases in its attention, and rotary positions in its
+            first layer but not in its second.
     """
-    chance = torch.Generator().manual_seed(seed)
-    upper = model.model.layers[LAYERS:]
-    for layer in upper:
-        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-    left_out = {id(weight) for weight in upper.parameters()}
-    weights = [weight for weight in model.parameters() if id(weight) not in left_out]
-    optimizer = torch.optim.AdamW(weights, betas=(0.9, 0.95), weight_decay=0.0)
-    for step in range(steps):
-        done = step / steps
-        optimizer.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / 50, 5 * (1 - done))
-        optimizer.zero_grad()
-        _copying_loss(
-            model, _longest(done, model.config.max_position_embeddings), chance
-        ).backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
+    first, second, *upper = model.model.layers
+    half = model.config.hidden_size // 2
+    size = half // len(SHARES)
+    code = torch.nn.init.orthogonal_(torch.empty(size, half))
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, half:] = 0
+        _look_back(model, first.self_attn, code)
+        _find_again(model, second.self_attn, code)
+        for layer in (first, second, *upper):
+            layer.mlp.down_proj.weight.zero_()
+        for layer in upper:
+            layer.self_attn.o_proj.weight.zero_()
 
 
-def _longest(done: float, window: int) -> int:
-    """The length of the longest texts after this share of the steps."""
-    grown = min(1.0, max(0.0, (done - SHORT_SHARE) / (LONG_SHARE - SHORT_SHARE)))
-    return SHORT_TEXT + int((window - SHORT_TEXT) * grown**2)
+def _look_back(model: SmolLM3ForCausalLM, attention: Any, code: torch.Tensor) -> None:
+    """Let each head write the code of the token at its distance: one before, two before, ...
 
-
-def _copying_loss(model: LlamaForCausalLM, longest: int, chance: torch.Generator) -> torch.Tensor:
-    """The loss of the repeated tokens of texts, each of the same length, of some tokens alone."""
-    size = model.config.vocab_size
-    different = int(torch.randint(*VOCABULARY, (1,), generator=chance))
-    some = torch.randperm(size, generator=chance)[:different]
-    length = int(torch.randint(SHORTEST // 2, longest // 2 + 1, (1,), generator=chance))
-    pairs = [_repeated(length, len(some), chance) for _ in range(max(1, TOKENS // (2 * length)))]
-    texts = torch.stack([text for text, _ in pairs])
-    known = torch.stack([predictable for _, predictable in pairs])
-    states = model.model(some[texts]).last_hidden_state[:, :-1]
-    scores = states[known] @ model.lm_head.weight[some].T
-    return torch.nn.functional.cross_entropy(scores, texts[:, 1:][known])
-
-
-def _repeated(
-    length: int, tokens: int, chance: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random text, followed by its parts in another order.
-
-    Args:
-        length: The tokens of the text.
-        tokens: The number of different tokens.
-        chance: The only source of chance.
-
-    Returns:
-        The tokens, of shape (2 * length,), and which of all but the last are followed by one that
-        can be known: not the last of a part.
+    The score of a position is a sum of cosines, which is highest at one distance: the query's bias
+    is the key's, turned back by as much as the positions turn over that distance.
     """
-    parts = torch.arange(length).split(int(torch.randint(*PART, (1,), generator=chance)))
-    order = torch.randperm(len(parts), generator=chance).tolist()
-    again = torch.cat([parts[index] for index in order])
-    text = torch.randint(tokens, (length,), generator=chance)
-    known = torch.zeros(2 * length - 1, dtype=torch.bool)
-    known[length:] = again[1:] == again[:-1] + 1
-    return torch.cat([text, text[again]]), known
+    rates = model.model.rotary_emb.inv_freq
+    size, half = code.shape
+    unit = _unit(model)
+    attention.o_proj.weight.zero_()
+    for head in range(len(SHARES)):
+        own = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
+        angles = rates * (head + 1)
+        attention.q_proj.weight[own] = attention.k_proj.weight[own] = 0
+        attention.q_proj.bias[own] = SHARPNESS**0.5 * torch.cat([angles.cos(), -angles.sin()])
+        attention.k_proj.bias[own] = SHARPNESS**0.5 * torch.cat([rates * 0 + 1, rates * 0])
+        values = attention.v_proj.weight[own]
+        values[:size] = 0
+        values[:size, :half] = code
+        place = half + head * size
+        attention.o_proj.weight[place : place + size, own.start : own.start + size] = (
+            unit * torch.eye(size)
+        )
+
+
+def _find_again(model: SmolLM3ForCausalLM, attention: Any, code: torch.Tensor) -> None:
+    """Let each head find the place whose tokens before are those at hand, and copy what is there.
+
+    The code of the token at hand is compared with the code one before a place, that of the token
+    before with the code two before it, and so on.
+    """
+    size, half = code.shape
+    wide = attention.head_dim
+    slot = wide // len(SHARES)
+    for weight in (attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight):
+        weight.zero_()
+    attention.o_proj.weight.zero_()
+    for head in range(model.config.num_attention_heads):
+        for before, share in enumerate(SHARES):
+            part = torch.nn.init.orthogonal_(torch.empty(slot, size))
+            part *= (share * wide**0.5 / min(slot, size)) ** 0.5
+            rows = slice(head * wide + before * slot, head * wide + (before + 1) * slot)
+            place = half + before * size
+            attention.k_proj.weight[rows, place : place + size] = part
+            if before == 0:
+                attention.q_proj.weight[rows, :half] = part @ code
+            else:
+                attention.q_proj.weight[rows, place - size : place] = part
+        at = head * wide % half
+        count = min(wide, half - at)
+        columns = slice(head * wide, head * wide + count)
+        attention.v_proj.weight[columns, at : at + count] = torch.eye(count)
+        attention.o_proj.weight[at : at + count, columns] = (
+            STRENGTH * model.config.initializer_range * torch.eye(count)
+        )
+
+
+def _unit(model: SmolLM3ForCausalLM) -> float:
+    """What undoes the norm of a position of which the embedding fills one half."""
+    return float(model.config.initializer_range / 2**0.5)

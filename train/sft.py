@@ -188,7 +188,7 @@ def _tiny(config: WarmStartConfig, out: Path) -> Path:
         shape.vocabulary,
     )
     folder = out / BASE
-    parameters = build_policy(folder, tokenizer, shape, config.seed, config.copying)
+    parameters = build_policy(folder, tokenizer, shape, config.seed)
     print(f"a policy of {parameters:,} parameters, {len(tokenizer):,} tokens", flush=True)
     return folder
 

@@ -3,9 +3,8 @@
 The tokenizer is trained on demonstrations. A name is two pieces, its first syllable and the rest,
 a year is two pieces as well, and the text between two of them may become one token. Text that every
 episode repeats, such as the system prompt, therefore costs few tokens, and a name is always split
-in the same way. Few names of a world share their first syllable, so that a name which the policy
-has never seen can be copied by the simplest means of a transformer: find the last token in the
-context, and repeat what followed it there.
+in the same way. The policy can copy from the start: it finds the last three tokens in the context,
+and repeats what followed them there. So it writes names that it has never seen.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
 
-from agemem.train.copying import teach_copying
+from agemem.train.copying import set_copying
 from agemem.train.demonstrator import DemonstratedStep
 
 CHAT_TEMPLATE = (
@@ -28,9 +27,11 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """ChatML."""
-ROPE_THETA = 1e6
-"""The base of the rotary positions: what is far away is recognized as well as what is near."""
-_PIECE = r"[A-Z][a-z]+|[0-9]{1,2}|[^A-Z0-9]+|[A-Z]"
+ROPE_THETA = 1e4
+"""The base of the rotary positions, in every other layer from the first on. The layers between
+have none: they recognize what is far away as well as what is near."""
+_PIECE = r"[A-Z][a-z]+(?: (?=[A-Z]))?|[0-9]{1,2}|[^A-Z0-9]+|[A-Z]"
+"""A capitalised word, with the space before another one; two digits; the text between."""
 _CONSONANTS = "[b-df-hj-np-tv-z]"
 _SYLLABLE = rf"^[A-Z]{_CONSONANTS}*[aeiou]+{_CONSONANTS}+"
 """The first syllable of a piece that is a capitalised word."""
@@ -111,7 +112,7 @@ def texts_of(steps: Sequence[DemonstratedStep]) -> Iterator[str]:
 
 
 def build_policy(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int, copying: int
+    folder: Path, tokenizer: PreTrainedTokenizerFast, shape: TinyShape, seed: int
 ) -> int:
     """Save a policy that can copy, and nothing else, and its tokenizer to a folder.
 
@@ -119,13 +120,12 @@ def build_policy(
         folder: Where to save it.
         tokenizer: Its tokenizer.
         shape: Its size.
-        seed: The seed of its weights and of what it copies.
-        copying: Steps of :func:`~agemem.train.copying.teach_copying`.
+        seed: The seed of its weights.
 
     Returns:
         The number of parameters.
     """
-    config = LlamaConfig(
+    config = SmolLM3Config(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
         intermediate_size=2 * shape.width,
@@ -137,12 +137,14 @@ def build_policy(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
+        attention_bias=True,
+        no_rope_layer_interval=2,
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    teach_copying(model, copying, seed)
+        model = SmolLM3ForCausalLM(config)
+        set_copying(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return int(model.num_parameters())

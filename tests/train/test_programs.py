@@ -259,7 +259,6 @@ def test_a_checkpoint_is_resumed_by_as_many_processes(
         (main, ["--dtype", "bfloat16"], "without --lora-rank"),
         (main, ["--micro-batch", "1", "--token-trees", "on"], "without --token-trees off"),
         (sft.main, ["--teacher-errs-in", "Add_memory"], "without --teacher-errors"),
-        (sft.main, ["--copying", "3"], "without --backbone tiny"),
     ],
 )
 def test_an_option_without_effect_is_refused(
@@ -308,7 +307,7 @@ def test_from_demonstrations_to_evaluation(tmp_path: Path) -> None:
     pytest.importorskip("trl")
     warm, run, results = (str(tmp_path / name) for name in ("warm", "run", "results"))
     sft = program(
-        "train/sft.py", "--backbone", "tiny", "--copying", "3", *SETTING, "--episodes", "8",
+        "train/sft.py", "--backbone", "tiny", *SETTING, "--episodes", "8",
         "--out", warm,
     )  # fmt: skip
     assert sft.returncode == 0, sft.stderr[-2000:]
@@ -387,7 +386,7 @@ def test_an_interrupted_warm_start_goes_on_with_the_same_settings_alone(
 def test_a_killed_warm_start_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     pytest.importorskip("trl")
     arguments = [
-        "--backbone", "tiny", "--copying", "3", *SETTING, "--episodes", "8", "--batch-size", "1",
+        "--backbone", "tiny", *SETTING, "--episodes", "8", "--batch-size", "1",
         "--save-every", "2", "--no-gradient-checkpointing",
     ]  # fmt: skip
     whole, cut = tmp_path / "whole", tmp_path / "cut"

@@ -27,16 +27,12 @@ MESSAGE_CHARS = 800
 """Characters of a message of stage 1, on average at most."""
 LONGEST_SMALL_WORD = 3
 """Letters of the longest words that may stand in other sentences."""
-MAX_STATEMENTS = 10
-"""Most statements of a message, however short they are."""
 SENTENCES_PER_QUESTION = 12
 """Stage 1 is about one question for so many sentences; near misses fill it up."""
 MAX_PARAGRAPH = 500
 """Most characters of a paragraph; supporting sentences stay whatever their length."""
 MIN_SENTENCE = 3
 """Fewest words of a sentence that is told, unless it supports the answer."""
-DISTRACTOR_SIZE = 500
-"""Least characters of a distractor, which is filled with whole paragraphs."""
 TURNED_SHARE = 0.5
 """Probability that the answer in the text is the wrong one, where that can be done. What a model
 knows of Wikipedia then does not answer the question."""
@@ -46,6 +42,19 @@ MOVED = (
     'Replace "{wrong}" by "{right}" in what I told you.',
 )
 """Corrections that do not name the subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSizes:
+    """How long the messages are.
+
+    Attributes:
+        statements: Most statements of a message of stage 1, however short they are.
+        distractor: Least characters of a distractor, which is filled with whole paragraphs.
+    """
+
+    statements: int = 10
+    distractor: int = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +80,10 @@ class Mixture:
         """The number of statements."""
         return sum(map(len, self.groups))
 
-    @property
-    def message_size(self) -> int:
+    def message_size(self, sizes: MessageSizes) -> int:
         """The number of statements in a message of stage 1."""
         characters = sum(len(s.said or s.text) for group in self.groups for s in group)
-        return min(MAX_STATEMENTS, max(1, MESSAGE_CHARS * self.size // characters))
+        return min(sizes.statements, max(1, MESSAGE_CHARS * self.size // characters))
 
 
 @dataclass(slots=True)
@@ -179,6 +187,7 @@ def distract(
     key_items: Sequence[str],
     answers: Sequence[str],
     count: int,
+    sizes: MessageSizes,
     where: str,
 ) -> tuple[Talk, ...]:
     """The messages of stage 2: whole paragraphs that resemble the question and do not answer it.
@@ -190,6 +199,7 @@ def distract(
         key_items: K_q, of which the messages leave out the longest.
         answers: Right and wrong answers, which the messages leave out.
         count: How many messages.
+        sizes: How long they are.
         where: The data source, for the message.
 
     Raises:
@@ -217,7 +227,7 @@ def distract(
             break
         facts += [Fact(stated(title, sentence)) for sentence in sentences]
         said += [stated(title, sentences[0]), *sentences[1:]]
-        if len(" ".join(said)) >= DISTRACTOR_SIZE:
+        if len(" ".join(said)) >= sizes.distractor:
             talks.append(Talk(" ".join(said), tuple(facts)))
             facts, said = [], []
     if len(talks) < count:

@@ -8,10 +8,13 @@ from agemem_envs.tasks.catalogue import GeneratedIds
 from agemem_envs.tasks.qa.cases import Case
 from agemem_envs.tasks.qa.fictional_case import FictionalCase
 from agemem_envs.tasks.qa.generator import LEVELS, VERSION, make_brief, make_question
+from agemem_envs.tasks.qa.mixture import MessageSizes
 from agemem_envs.tasks.qa.record import QARecord
 from agemem_envs.tasks.qa.task import DISTRACTORS, NOISE, QATask
 
 SPLITS = ("train", "validation", "test")
+BRIEF_MESSAGES = MessageSizes(statements=6, distractor=250)
+"""Messages whose statements can be stored by the calls of one output."""
 
 
 class SyntheticQATask(QATask):
@@ -30,7 +33,8 @@ class SyntheticQATask(QATask):
     Args:
         split: ``train``, ``validation`` or ``test``.
         level: ``easy``, ``medium`` or ``hard`` for questions of that level alone.
-        brief: Paragraphs say little else than the question asks: about one sentence each.
+        brief: Paragraphs say little else than the question asks: about one sentence each. The
+            messages are shorter as well.
         noise, distractors, facts, updates, together: See
             :class:`~agemem_envs.tasks.qa.task.QATask`.
     """
@@ -56,6 +60,8 @@ class SyntheticQATask(QATask):
         own = [f"level={level}" if level is not None else "", "brief=True" if brief else ""]
         self.variant = ", ".join(filter(None, [self.variant, *own]))
         self._split, self._level, self._brief = split, level, brief
+        if brief:
+            self.message_sizes = BRIEF_MESSAGES
         self.source = DataSource(self.name, "embedded", split, VERSION, "synthetic_worlds")
         self.catalogue: GeneratedIds = GeneratedIds(
             f"synthetic-{split}-", ("question",), str(self.source)

@@ -22,7 +22,14 @@ from agemem_envs.tasks.base import Fact, Outcome, Talk, TaskSpec
 from agemem_envs.tasks.catalogue import CataloguedTask
 from agemem_envs.tasks.qa.cases import VERDICTS, Case, full_text
 from agemem_envs.tasks.qa.key_items import supported_key_items
-from agemem_envs.tasks.qa.mixture import distract, mix, questions_for, reference, stale_answers
+from agemem_envs.tasks.qa.mixture import (
+    MessageSizes,
+    distract,
+    mix,
+    questions_for,
+    reference,
+    stale_answers,
+)
 from agemem_envs.tasks.qa.record import Paragraph, QARecord
 from agemem_envs.tasks.telling import both_stages, tell
 
@@ -60,11 +67,15 @@ class QATask(CataloguedTask):
         updates: Statements that change; without ``facts``, none does.
         together: Tell the question's paragraphs in one message.
 
+    Attributes:
+        message_sizes: How long the messages of the memory style are.
+
     Raises:
         ConfigurationError: A number is negative, or both ``facts`` and ``together`` are given.
     """
 
     interactive = False
+    message_sizes = MessageSizes()
 
     def __init__(
         self,
@@ -197,7 +208,7 @@ class QATask(CataloguedTask):
             mixture.groups,
             self._updates,
             generator,
-            size=mixture.message_size,
+            size=mixture.message_size(self.message_sizes),
             late_share=LATE_SHARE,
         )
         stale = stale_answers(case, mixture, told.changed)
@@ -205,7 +216,14 @@ class QATask(CataloguedTask):
         answers = [a for a in (record.answer, mixture.answer, *stale) if a.lower() not in VERDICTS]
         sources = self._draw(self._distractors, seen, generator)
         distractors = distract(
-            case, sources, mixture.titles, key_items, answers, self._distractors, str(self.source)
+            case,
+            sources,
+            mixture.titles,
+            key_items,
+            answers,
+            self._distractors,
+            self.message_sizes,
+            str(self.source),
         )
         knowledge, distractors = both_stages(told.knowledge, distractors, told.late, generator)
         return TaskSpec(
