@@ -273,7 +273,7 @@ class BenchmarkSettings(EnvSettings):
     brief: bool | None = setting(
         None,
         "SyntheticQA: paragraphs of about one sentence, of which each is like those that the "
-        "question needs",
+        "question needs, and shorter messages",
         Scope.TASKS,
         Group.ENVIRONMENT,
         default_text="no",

@@ -22,6 +22,11 @@ SHARPNESS = 100.0
 """The score of a position by its distance, in squared units of a bias."""
 STRENGTH = 2.0
 """What is copied, compared with the embedding that it is added to."""
+DEVIATION = 0.25
+"""The standard deviation of the embeddings, above the usual one: a step of Adam moves those of
+all tokens by the same amount, which would soon make those of rare tokens alike."""
+CONFIDENCE = 1.0
+"""The weights of the last norm: how sure the model is of what it copies."""
 
 
 def set_copying(model: SmolLM3ForCausalLM) -> None:
@@ -41,7 +46,9 @@ def set_copying(model: SmolLM3ForCausalLM) -> None:
     size = half // len(SHARES)
     code = torch.nn.init.orthogonal_(torch.empty(size, half))
     with torch.no_grad():
+        model.model.embed_tokens.weight *= DEVIATION / model.config.initializer_range
         model.model.embed_tokens.weight[:, half:] = 0
+        model.model.norm.weight.fill_(CONFIDENCE)
         _look_back(model, first.self_attn, code)
         _find_again(model, second.self_attn, code)
         for layer in (first, second, *upper):
@@ -58,7 +65,7 @@ def _look_back(model: SmolLM3ForCausalLM, attention: Any, code: torch.Tensor) ->
     """
     rates = model.model.rotary_emb.inv_freq
     size, half = code.shape
-    unit = _unit(model)
+    unit = DEVIATION / 2**0.5  # undoes the norm of a position of which the embedding fills one half
     attention.o_proj.weight.zero_()
     for head in range(len(SHARES)):
         own = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
@@ -102,11 +109,4 @@ def _find_again(model: SmolLM3ForCausalLM, attention: Any, code: torch.Tensor) -
         count = min(wide, half - at)
         columns = slice(head * wide, head * wide + count)
         attention.v_proj.weight[columns, at : at + count] = torch.eye(count)
-        attention.o_proj.weight[at : at + count, columns] = (
-            STRENGTH * model.config.initializer_range * torch.eye(count)
-        )
-
-
-def _unit(model: SmolLM3ForCausalLM) -> float:
-    """What undoes the norm of a position of which the embedding fills one half."""
-    return float(model.config.initializer_range / 2**0.5)
+        attention.o_proj.weight[at : at + count, columns] = STRENGTH * DEVIATION * torch.eye(count)

@@ -13,6 +13,7 @@ from agemem_envs.errors import ConfigurationError, UnknownNameError
 from agemem_envs.tasks.qa.generator import LEVELS, PARAGRAPHS, make_record, make_world
 from agemem_envs.tasks.qa.record import QARecord
 from agemem_envs.tasks.qa.synthetic_qa import SyntheticQATask
+from agemem_envs.turns import MAX_CALLS
 
 RECORDS = [make_record(f"r{i}", f"validation/{i}") for i in range(300)]
 
@@ -137,6 +138,9 @@ def test_brief_worlds_are_played_in_both_styles() -> None:
             assert "  " not in told
             assert ": ." not in told
             assert len(told) < 2_500
+            if facts:
+                talks = [*spec.knowledge, *spec.distractors]
+                assert max(len(talk.facts) for talk in talks) <= MAX_CALLS, "one output stores it"
 
 
 def test_an_unknown_level_is_named() -> None:
