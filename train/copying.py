@@ -1,10 +1,10 @@
 """Copying, which a small policy can do before it sees a demonstration.
 
-A transformer learns to copy late and suddenly, and a small one never does it well: with few
-different tokens, the token before does not tell what comes next, and two or three must be found
-again. The mechanism is known, however, so its weights are set by hand instead ("mimetic"
-initialization, Trockman and Kolter 2023): the heads of the first layer look at the tokens before,
-and those of the second find where the same tokens stood (induction heads, Olsson et al. 2022).
+A transformer learns to copy late and suddenly. A small one stays unsure where few tokens are
+different: the token before does not tell what comes next, and two or three must be found again.
+The mechanism is known, however, so its weights are set by hand ("mimetic" initialization, Trockman
+and Kolter 2023): the heads of the first layer look at the tokens before, and those of the second
+find where the same tokens stood (induction heads, Olsson et al. 2022).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def set_copying(model: SmolLM3ForCausalLM) -> None:
 
     Args:
         model: A model with random weights, biases in its attention, and rotary positions in its
-            first layer but not in its second.
+            first layer but not in its second. It has at least as many heads as :data:`SHARES`, each
+            of at least a sixth of its width.
     """
     first, second, *upper = model.model.layers
     half = model.config.hidden_size // 2
