@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,12 +43,16 @@ def test_stems(word: str, expected: str) -> None:
     assert stem(word) == expected
 
 
+@pytest.fixture(scope="module")
+def stemmer() -> Any:
+    """The scorer's stemmer. Its import takes seconds, which must not count as an example's."""
+    return pytest.importorskip("nltk.stem.porter").PorterStemmer()
+
+
 @given(st.text(alphabet="abeilnorstyz", max_size=4), st.sampled_from(
     "ational ization iveness biliti logi alli fulli ement ion ied ies eed ing ed s e y ll".split()
 ))  # fmt: skip
-def test_stems_are_those_of_the_scorers_library(root: str, ending: str) -> None:
-    nltk = pytest.importorskip("nltk.stem.porter")
-    stemmer = nltk.PorterStemmer()
+def test_stems_are_those_of_the_scorers_library(stemmer: Any, root: str, ending: str) -> None:
     for word in (root + ending, *IRREGULAR):
         assert stem(word) == stemmer.stem(word)
 
